@@ -1,0 +1,143 @@
+"""The errors of lrpmirror, one tree.
+
+    LRPMirrorError
+    ├── ConfigurationError          an option, URL or file that cannot be used; says which, and what to do
+    ├── WireError                   bytes that are not what the protocol says
+    │   ├── MalformedFrame          an event-stream frame that cannot be read
+    │   ├── MalformedRecord         a protobuf record or event that cannot be decoded, or bad JSON
+    │   ├── TruncatedReply          a reply that ends in the middle of a record
+    │   └── LimitExceeded           a frame, record or count beyond its configured limit
+    ├── BBSError                    a request to the BBS that did not give its answer
+    │   ├── ConnectionFailed        no connection, or one that broke
+    │   │   └── TLSFailed           the TLS handshake was refused, by either side
+    │   ├── TimedOut                no answer within the time allowed
+    │   ├── ServiceUnavailable      503: the BBS is migrating or has no lock; retry, it never means "empty"
+    │   ├── UnknownPath             404: this server does not know the request
+    │   ├── UnexpectedReply         another status or content type than the protocol's
+    │   └── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
+    │       └── ResourceNotFound    the same, for a record that does not exist
+    ├── RecordingError              a folder of recorded traffic that cannot be read or written
+    └── MirrorError
+        ├── NotSynced               the mirror has no state yet, or not within the time allowed
+        ├── NotSeen                 what was waited for did not come within the time allowed
+        └── MirrorClosed            the mirror has been closed
+
+An error of another library never leaves this one: it is the `__cause__` of one of these.
+"""
+
+__all__ = [
+    "BBSError",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "LRPMirrorError",
+    "LimitExceeded",
+    "MalformedFrame",
+    "MalformedRecord",
+    "MirrorClosed",
+    "MirrorError",
+    "NotSeen",
+    "NotSynced",
+    "RecordingError",
+    "RequestRefused",
+    "ResourceNotFound",
+    "ServiceUnavailable",
+    "TLSFailed",
+    "TimedOut",
+    "TruncatedReply",
+    "UnexpectedReply",
+    "UnknownPath",
+    "WireError",
+]
+
+
+class LRPMirrorError(Exception):
+    """The root: catch this to catch everything that lrpmirror raises on its own account."""
+
+
+class ConfigurationError(LRPMirrorError):
+    """An option, URL or file cannot be used; the message says which one and what to do."""
+
+
+class WireError(LRPMirrorError):
+    """Bytes are not what the protocol says; the message names what is wrong and where."""
+
+
+class MalformedFrame(WireError):
+    """A frame of the event stream cannot be read."""
+
+
+class MalformedRecord(WireError):
+    """A protobuf record or event, or its JSON, cannot be decoded."""
+
+
+class TruncatedReply(WireError):
+    """A reply ended in the middle of a record."""
+
+
+class LimitExceeded(WireError):
+    """A frame, a record or a count is larger than its configured limit."""
+
+
+class BBSError(LRPMirrorError):
+    """A request to the BBS did not give its answer."""
+
+
+class ConnectionFailed(BBSError):
+    """No connection to the BBS could be made, or it broke."""
+
+
+class TLSFailed(ConnectionFailed):
+    """The TLS handshake was refused, by this side or the other."""
+
+
+class TimedOut(BBSError):
+    """The BBS did not answer within the time allowed."""
+
+
+class ServiceUnavailable(BBSError):
+    """The BBS answered 503: it is migrating or does not hold the lock. Retry; it never means "empty"."""
+
+
+class UnknownPath(BBSError):
+    """The server answered 404: it does not know this request."""
+
+
+class UnexpectedReply(BBSError):
+    """The reply has another status or content type than the protocol's."""
+
+
+class RequestRefused(BBSError):
+    """The BBS refused the request in the reply's error field.
+
+    `type` is the name of the BBS's error type (such as "InvalidRequest", or the number of a newer one), `message` its
+    text.
+    """
+
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the protocol's own name for it
+        super().__init__(f"{type}: {message}" if message else type)
+        self.type = type
+        self.message = message
+
+
+class ResourceNotFound(RequestRefused):
+    """The BBS has no such record."""
+
+
+class RecordingError(LRPMirrorError):
+    """A folder of recorded traffic cannot be read or written."""
+
+
+class MirrorError(LRPMirrorError):
+    """Something was asked of a mirror that it cannot do now."""
+
+
+class NotSynced(MirrorError):
+    """The mirror has no state yet, or did not get it within the time allowed."""
+
+
+class NotSeen(MirrorError):
+    """What was waited for did not come within the time allowed; the message says what the mirror has instead."""
+
+
+class MirrorClosed(MirrorError):
+    """The mirror has been closed."""

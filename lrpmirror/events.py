@@ -1,0 +1,138 @@
+"""What happens, as a BBS tells it: the ten LRP events of its streams, and the ones this library has no name for.
+
+The `type` of each class is its name on the wire.
+"""
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
+
+__all__ = [
+    "ActualLRPChanged",
+    "ActualLRPCrashed",
+    "ActualLRPCreated",
+    "ActualLRPInstanceChanged",
+    "ActualLRPInstanceCreated",
+    "ActualLRPInstanceRemoved",
+    "ActualLRPRemoved",
+    "DesiredLRPChanged",
+    "DesiredLRPCreated",
+    "DesiredLRPRemoved",
+    "Event",
+    "UnknownEvent",
+]
+
+
+class DesiredLRPCreated(Struct, frozen=True, gc=False):
+    """A desired LRP was created."""
+
+    type: ClassVar[str] = "desired_lrp_created"
+    desired_lrp: DesiredLRP
+    trace_id: str = ""
+
+
+class DesiredLRPChanged(Struct, frozen=True, gc=False):
+    """A desired LRP was written; both sides are whole."""
+
+    type: ClassVar[str] = "desired_lrp_changed"
+    before: DesiredLRP
+    after: DesiredLRP
+    trace_id: str = ""
+
+
+class DesiredLRPRemoved(Struct, frozen=True, gc=False):
+    """A desired LRP was removed."""
+
+    type: ClassVar[str] = "desired_lrp_removed"
+    desired_lrp: DesiredLRP
+    trace_id: str = ""
+
+
+class ActualLRPInstanceCreated(Struct, frozen=True, gc=False):
+    """A row was created, or unclaimed: then its epoch is one that was there before."""
+
+    type: ClassVar[str] = "actual_lrp_instance_created"
+    actual_lrp: ActualLRP
+    trace_id: str = ""
+
+
+class ActualLRPInstanceChanged(Struct, frozen=True, gc=False):
+    """A row was written, or an instance moved from one row to another: then the two epochs differ.
+
+    The wire carries one process, index, domain and instance key for both sides, and neither internal routes nor metric
+    tags: on both rows here these two are empty, which says nothing about the server's.
+    """
+
+    type: ClassVar[str] = "actual_lrp_instance_changed"
+    before: ActualLRP
+    after: ActualLRP
+    trace_id: str = ""
+
+
+class ActualLRPInstanceRemoved(Struct, frozen=True, gc=False):
+    """A row was removed; or an instance left a row that lives on, unclaimed, with a higher index."""
+
+    type: ClassVar[str] = "actual_lrp_instance_removed"
+    actual_lrp: ActualLRP
+    trace_id: str = ""
+
+
+class ActualLRPCreated(Struct, frozen=True, gc=False):
+    """On the group stream: a slot was filled. The other slot, empty here, is not spoken of."""
+
+    type: ClassVar[str] = "actual_lrp_created"
+    actual_lrp_group: ActualLRPGroup
+
+
+class ActualLRPChanged(Struct, frozen=True, gc=False):
+    """On the group stream: a slot was written. The other slot, empty here, is not spoken of."""
+
+    type: ClassVar[str] = "actual_lrp_changed"
+    before: ActualLRPGroup
+    after: ActualLRPGroup
+
+
+class ActualLRPRemoved(Struct, frozen=True, gc=False):
+    """On the group stream: a slot was emptied. The other slot, empty here, is not spoken of."""
+
+    type: ClassVar[str] = "actual_lrp_removed"
+    actual_lrp_group: ActualLRPGroup
+
+
+class ActualLRPCrashed(Struct, frozen=True, kw_only=True, gc=False):
+    """An instance crashed. Information only: what it did to the row is told by the events around it."""
+
+    type: ClassVar[str] = "actual_lrp_crashed"
+    process_guid: str
+    index: int = 0
+    domain: str = ""
+    instance_guid: str = ""
+    cell_id: str = ""
+    crash_count: int = 0
+    crash_reason: str = ""
+    since: int = 0
+
+
+class UnknownEvent(Struct, frozen=True, gc=False):
+    """An event of a type that this library does not know, as newer servers send; counted and skipped."""
+
+    type: str
+    data: bytes = b""
+
+
+Event = (
+    DesiredLRPCreated
+    | DesiredLRPChanged
+    | DesiredLRPRemoved
+    | ActualLRPInstanceCreated
+    | ActualLRPInstanceChanged
+    | ActualLRPInstanceRemoved
+    | ActualLRPCreated
+    | ActualLRPChanged
+    | ActualLRPRemoved
+    | ActualLRPCrashed
+    | UnknownEvent
+)
+"""Any event of either stream."""

@@ -1,0 +1,251 @@
+"""What a BBS keeps, as frozen values: rows, groups, desired LRPs, cells.
+
+Values are never changed, only replaced, so whoever holds one may keep it, hand it to another thread and compare it
+later. Integers are the protocol's; `since` is nanoseconds since 1970. Enums keep values that a newer server made up:
+`ActualLRPState("PAUSED")` and `Presence(7)` are members of their own, which compare and print like any other.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from msgspec import Struct
+
+from lrpmirror.detail import DesiredLRPDetail
+
+__all__ = [
+    "EMPTY",
+    "ActualLRP",
+    "ActualLRPGroup",
+    "ActualLRPState",
+    "CellCapacity",
+    "CellPresence",
+    "DesiredLRP",
+    "DynamicValue",
+    "MetricTagValue",
+    "ModificationTag",
+    "PortMapping",
+    "PreferredAddress",
+    "Presence",
+    "Provider",
+]
+
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+"""The one empty mapping, shared by all rows without metric tags."""
+
+
+class _OpenIntEnum(IntEnum):
+    """An IntEnum that admits numbers which it has no name for; their name is the number."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "_OpenIntEnum | None":
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = str(value)
+        member._value_ = value
+        return member
+
+
+class ActualLRPState(StrEnum):
+    """Where an instance is in its life. States that a newer server made up are admitted."""
+
+    UNCLAIMED = "UNCLAIMED"
+    CLAIMED = "CLAIMED"
+    RUNNING = "RUNNING"
+    CRASHED = "CRASHED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ActualLRPState | None":
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_ = value
+        member._value_ = value
+        return member
+
+
+class Presence(_OpenIntEnum):
+    """How a row stands to its index: the ordinary one, one that is leaving its cell, one whose cell is lost."""
+
+    ORDINARY = 0
+    EVACUATING = 1
+    SUSPECT = 2
+
+
+class PreferredAddress(_OpenIntEnum):
+    """Which of an instance's addresses to route to. UNKNOWN follows the deployment's default, which is HOST."""
+
+    UNKNOWN = 0
+    INSTANCE = 1
+    HOST = 2
+
+
+class DynamicValue(_OpenIntEnum):
+    """What a dynamic metric tag stands for."""
+
+    INVALID = 0
+    INDEX = 1
+    INSTANCE_GUID = 2
+
+
+class ModificationTag(Struct, frozen=True, gc=False):
+    """A record's identity and version: the epoch names the record, the index grows with each write of it."""
+
+    epoch: str = ""
+    index: int = 0
+
+
+class PortMapping(Struct, frozen=True, gc=False):
+    """One port of an instance: inside its container, on its cell, and the TLS proxy's of both (0: no proxy)."""
+
+    container_port: int = 0
+    host_port: int = 0
+    container_tls_proxy_port: int = 0
+    host_tls_proxy_port: int = 0
+
+
+class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
+    """One row of the BBS: one instance of a process, in one presence.
+
+    `instance_guid` and `cell_id` are empty while the row is UNCLAIMED or CRASHED. `routable` is None where the server
+    does not say. `epoch` and `tag_index` are the modification tag: the epoch names the record, for as long as it lives
+    and in whatever state; the index is its version. The hash is that of the identity and version.
+    """
+
+    process_guid: str
+    index: int = 0
+    domain: str = ""
+    instance_guid: str = ""
+    cell_id: str = ""
+    address: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    instance_address: str = ""
+    preferred_address: PreferredAddress = PreferredAddress.UNKNOWN
+    instance_ipv6_address: str = ""
+    crash_count: int = 0
+    crash_reason: str = ""
+    state: ActualLRPState = ActualLRPState.UNCLAIMED
+    placement_error: str = ""
+    since: int = 0
+    epoch: str = ""
+    tag_index: int = 0
+    presence: Presence = Presence.ORDINARY
+    internal_routes: tuple[str, ...] = ()
+    metric_tags: Mapping[str, str] = EMPTY
+    routable: bool | None = None
+    availability_zone: str = ""
+
+    @property
+    def modification_tag(self) -> ModificationTag:
+        """The epoch and index as one value."""
+        return ModificationTag(self.epoch, self.tag_index)
+
+    def __hash__(self) -> int:
+        return hash((self.process_guid, self.index, self.presence, self.epoch, self.tag_index))
+
+
+class ActualLRPGroup(Struct, frozen=True, gc=False):
+    """The rows of one index as `instance` and `evacuating`; either can be missing, not both."""
+
+    instance: ActualLRP | None = None
+    evacuating: ActualLRP | None = None
+
+    def resolve(self) -> ActualLRP:
+        """Return the one row that stands for the index, by Diego's own rule.
+
+        The only slot that is filled; else `instance` when it is RUNNING or CRASHED; else `evacuating`.
+        A group with neither slot filled, which no server sends, raises ValueError.
+        """
+        instance, evacuating = self.instance, self.evacuating
+        if instance is None:
+            if evacuating is None:
+                raise ValueError("an ActualLRPGroup with no row resolves to nothing")
+            return evacuating
+        if evacuating is None or instance.state in (ActualLRPState.RUNNING, ActualLRPState.CRASHED):
+            return instance
+        return evacuating
+
+
+class MetricTagValue(Struct, frozen=True, gc=False):
+    """A metric tag of a desired LRP: a fixed text, or something that each instance fills in."""
+
+    static: str = ""
+    dynamic: DynamicValue = DynamicValue.INVALID
+
+
+_NO_ROUTES: Final[Mapping[str, bytes]] = MappingProxyType({})
+_NO_TAGS: Final[Mapping[str, MetricTagValue]] = MappingProxyType({})
+
+
+class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):
+    """What should run: a process, its number of instances, its routes, what it reserves.
+
+    These are the fields that schedulers and routers use. `routes` maps a router's name to the raw JSON meant for it,
+    which can be anything, even invalid. Everything else of the record (environment, actions, credentials) is in
+    `detail`, which is None unless the mirror was opened with `detail="full"`. The printed form names the routers only
+    and leaves `detail` out, since both carry secrets. The hash is that of the identity and version.
+    """
+
+    process_guid: str
+    domain: str = ""
+    log_guid: str = ""
+    annotation: str = ""
+    instances: int = 0
+    memory_mb: int = 0
+    disk_mb: int = 0
+    root_fs: str = ""
+    max_pids: int = 0
+    routes: Mapping[str, bytes] = _NO_ROUTES
+    volume_drivers: tuple[str, ...] = ()
+    placement_tags: tuple[str, ...] = ()
+    metric_tags: Mapping[str, MetricTagValue] = _NO_TAGS
+    epoch: str = ""
+    tag_index: int = 0
+    detail: DesiredLRPDetail | None = None
+
+    @property
+    def modification_tag(self) -> ModificationTag:
+        """The epoch and index as one value."""
+        return ModificationTag(self.epoch, self.tag_index)
+
+    def __hash__(self) -> int:
+        return hash((self.process_guid, self.epoch, self.tag_index))
+
+    def __repr__(self) -> str:
+        routers = ", ".join(sorted(self.routes))
+        return (
+            f"DesiredLRP({self.process_guid!r}, domain={self.domain!r}, instances={self.instances}, "
+            f"memory_mb={self.memory_mb}, disk_mb={self.disk_mb}, routers=[{routers}], "
+            f"epoch={self.epoch!r}, tag_index={self.tag_index})"
+        )
+
+
+class Provider(Struct, frozen=True, gc=False):
+    """A root file system scheme that a cell offers, and its stacks where it has a fixed list."""
+
+    name: str = ""
+    properties: tuple[str, ...] = ()
+
+
+class CellCapacity(Struct, frozen=True, gc=False):
+    """What a cell has in all."""
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+    containers: int = 0
+
+
+class CellPresence(Struct, frozen=True, kw_only=True, gc=False):
+    """A cell that is there."""
+
+    cell_id: str
+    rep_address: str = ""
+    zone: str = ""
+    capacity: CellCapacity | None = None
+    rootfs_providers: tuple[Provider, ...] = ()
+    placement_tags: tuple[str, ...] = ()
+    optional_placement_tags: tuple[str, ...] = ()
+    rep_url: str = ""
+    annotations: Mapping[str, str] = EMPTY
