@@ -1,0 +1,91 @@
+"""What a commit changed, as values."""
+
+from collections.abc import Hashable, Iterable
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+
+__all__ = ["Cause", "Change", "Commit", "Delta", "RowKey", "row_key", "touched_by"]
+
+RowKey = str | tuple[str, int, int]
+"""What names a row for as long as it lives: its epoch.
+
+Or, for old records that have none, (process guid, index, presence).
+"""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+def row_key(row: ActualLRP) -> RowKey:
+    """Return the identity of a row: its epoch where it has one. O(1)."""
+    return row.epoch or (row.process_guid, row.index, int(row.presence))
+
+
+class Cause(StrEnum):
+    """Why something changed."""
+
+    EVENT = "event"
+    """The server said so on the stream."""
+    SNAPSHOT = "snapshot"
+    """A list of everything differed."""
+    REPAIR = "repair"
+    """A read of single processes that were in doubt differed."""
+    REPLAY = "replay"
+    """It was there when the subscriber came."""
+
+
+class Delta(Struct, Generic[K, V], frozen=True, gc=False):
+    """One key's step within a commit, from `before` to `after`; None on either side is "not there"."""
+
+    key: K
+    before: V | None
+    after: V | None
+
+
+class Commit(Struct, frozen=True, kw_only=True, gc=False):
+    """Everything that one input changed, at once. Revisions grow by one.
+
+    Rows are keyed by their identity (see `row_key`), desired LRPs by process guid. Folding the deltas of all commits in
+    order, key by key, gives the state. `domains` and `cells` are the new ones where they changed, else None. `released`
+    are the processes whose last desired LRP, kept while its domain was not fresh, is believed no longer.
+    """
+
+    revision: int
+    cause: Cause
+    actual_lrps: tuple[Delta[RowKey, ActualLRP], ...] = ()
+    desired_lrps: tuple[Delta[str, DesiredLRP], ...] = ()
+    domains: frozenset[str] | None = None
+    cells: tuple[CellPresence, ...] | None = None
+    released: tuple[str, ...] = ()
+
+
+def touched_by(commits: Iterable[Commit]) -> dict[str, None]:
+    """Return the guids of the processes that commits touched, in order. O(what they changed)."""
+    touched: dict[str, None] = {}
+    for commit in commits:
+        for row in commit.actual_lrps:
+            # A row can change its process only in theory, where it has no epoch; then both are touched.
+            for side in (row.before, row.after):
+                if side is not None:
+                    touched[side.process_guid] = None
+        touched.update(dict.fromkeys(lrp.key for lrp in commit.desired_lrps))
+        touched.update(dict.fromkeys(commit.released))
+    return touched
+
+
+class Change(Struct, Generic[K, V], frozen=True, gc=False):
+    """What a subscriber is told of one key: what it saw last, what is now, and the commit that made it so.
+
+    `before` is what this subscriber was last told (None: nothing), `after` what is there now (None: gone). A slow
+    subscriber skips what lay between. `revision` and `cause` are those of the latest commit that touched the key.
+    """
+
+    key: K
+    before: V | None
+    after: V | None
+    revision: int
+    cause: Cause

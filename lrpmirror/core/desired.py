@@ -1,0 +1,83 @@
+"""What an event does to the desired LRPs.
+
+One record per process guid. The epoch names the record and the index is its version, as for rows; but a record that was
+removed never comes back, so no event of its epoch is believed again, and another epoch for the same process means that
+the old record is gone.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.tombstones import Tombstone, Tombstones
+from lrpmirror.model import DesiredLRP
+
+__all__ = ["DesiredLRPs", "DesiredReconciler"]
+
+
+FOREVER = 2**32
+"""An index that no version reaches: the wire has 32 bits for it."""
+
+
+class DesiredLRPs(Protocol):
+    """The desired LRPs that events are applied to."""
+
+    def desired(self, process_guid: str) -> DesiredLRP | None:
+        """Return the desired LRP of a process."""
+        ...
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        """Insert or replace the desired LRP of its process."""
+        ...
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove the desired LRP of a process, which is there."""
+        ...
+
+
+class DesiredReconciler:
+    """Applies what events say of desired LRPs. O(1) each, but for the writes."""
+
+    def __init__(self, lrps: DesiredLRPs, tombstones: Tombstones, doubt: Callable[[str, Doubt], None]) -> None:
+        self._lrps = lrps
+        self._tombstones = tombstones
+        self._doubt = doubt
+
+    def written(self, lrp: DesiredLRP) -> Verdict:
+        """Apply a new record, or the newer side of a diff, which is a whole record too."""
+        grave = self._tombstones.get(lrp.epoch) if lrp.epoch else None
+        if grave is not None:
+            if lrp.tag_index <= grave.index:
+                return Verdict.BURIED
+            # A list did not have it, and yet it was written since: the list lagged behind, or its removal is on its
+            # way.
+            self._doubt(lrp.process_guid, Doubt.DESIRED)
+            return Verdict.DOUBTED
+        stored = self._lrps.desired(lrp.process_guid)
+        if stored is not None and lrp.epoch:
+            if stored.epoch == lrp.epoch:
+                if lrp.tag_index < stored.tag_index:
+                    return Verdict.STALE
+                if lrp == stored:
+                    return Verdict.SAME
+            elif stored.epoch:
+                # One record in the place of another, which was not said to be removed: which of the two is the older is
+                # not to be seen. A list can have had the newer one already.
+                self._tombstones.bury(stored.epoch, Tombstone(FOREVER))
+                self._doubt(lrp.process_guid, Doubt.DESIRED)
+        self._lrps.put_desired(lrp)
+        return Verdict.APPLIED
+
+    def removed(self, lrp: DesiredLRP) -> Verdict:
+        """Apply a removal; that of another epoch than the one at hand is old news."""
+        stored = self._lrps.desired(lrp.process_guid)
+        if lrp.epoch:
+            self._tombstones.bury(lrp.epoch, Tombstone(FOREVER))
+        if stored is None:
+            return Verdict.SAME
+        if lrp.epoch and stored.epoch and lrp.epoch != stored.epoch:
+            return Verdict.STALE
+        self._lrps.remove_desired(lrp.process_guid)
+        return Verdict.APPLIED

@@ -1,0 +1,102 @@
+"""From an event to the rule that applies it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lrpmirror.core.desired import DesiredLRPs, DesiredReconciler
+from lrpmirror.core.reconcile import Doubt, RowReconciler, Rows, Verdict
+from lrpmirror.core.tombstones import Tombstones
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+    UnknownEvent,
+)
+
+__all__ = ["Graveyard", "Reconciler", "Tables", "desired_guid_of", "row_guid_of"]
+
+
+class Tables(Rows, DesiredLRPs, Protocol):
+    """The rows and desired LRPs that events are applied to."""
+
+
+class Graveyard:
+    """The tombstones of rows and of desired LRPs, both by epoch."""
+
+    def __init__(self, *, limit: int, age: float) -> None:
+        self.rows = Tombstones(limit=limit, age=age)
+        self.desired = Tombstones(limit=limit, age=age)
+
+    def advance(self, now: float) -> None:
+        """Take note of the time, and forget what is too old."""
+        self.rows.advance(now)
+        self.desired.advance(now)
+
+    def copy(self) -> "Graveyard":
+        """Return a copy that goes its own way. O(tombstones)."""
+        twin = Graveyard(limit=0, age=0)
+        twin.rows, twin.desired = self.rows.copy(), self.desired.copy()
+        return twin
+
+
+class Reconciler:
+    """Applies events of either stream to tables."""
+
+    def __init__(self, tables: Tables, graves: Graveyard, doubt: Callable[[str, Doubt], None]) -> None:
+        self._rows = RowReconciler(tables, graves.rows, doubt)
+        self._desired = DesiredReconciler(tables, graves.desired, doubt)
+
+    def apply(self, event: Event) -> Verdict:  # noqa: C901 - one line per event
+        """Apply one event, and tell what became of it."""
+        # The most frequent first: a pattern costs an isinstance check.
+        match event:
+            case ActualLRPInstanceChanged():
+                return self._rows.changed(event)
+            case ActualLRPInstanceCreated(actual_lrp=row):
+                return self._rows.created(row)
+            case ActualLRPInstanceRemoved(actual_lrp=row):
+                return self._rows.removed(row)
+            case ActualLRPChanged():
+                return self._rows.group_changed(event)
+            case ActualLRPCreated(actual_lrp_group=group):
+                return self._rows.group_created(group)
+            case ActualLRPRemoved(actual_lrp_group=group):
+                return self._rows.group_removed(group)
+            case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(desired_lrp=lrp):
+                return self._desired.written(lrp)
+            case DesiredLRPRemoved(desired_lrp=lrp):
+                return self._desired.removed(lrp)
+            case ActualLRPCrashed() | UnknownEvent():
+                return Verdict.NOTED
+
+
+def row_guid_of(event: Event) -> str | None:
+    """Return the guid of the process whose rows an event is about; None for one that is not about rows."""
+    match event:
+        case ActualLRPInstanceChanged(after=row) | ActualLRPInstanceCreated(row) | ActualLRPInstanceRemoved(row):
+            return row.process_guid
+        case ActualLRPCreated(group) | ActualLRPRemoved(group) | ActualLRPChanged(after=group):
+            one = group.instance or group.evacuating
+            return None if one is None else one.process_guid
+        case _:
+            return None
+
+
+def desired_guid_of(event: Event) -> str | None:
+    """Return the process guid of the desired LRP that an event is about.
+
+    None for one that is not about a desired LRP.
+    """
+    match event:
+        case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
+            return lrp.process_guid
+        case _:
+            return None

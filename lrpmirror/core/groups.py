@@ -1,0 +1,37 @@
+"""Groups from rows, by the server's rule."""
+
+from collections.abc import Iterable
+
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
+
+__all__ = ["groups_of"]
+
+
+def _rank(row: ActualLRP) -> int:
+    """How strong a row's claim to the `instance` slot is.
+
+    Between two that are CLAIMED the suspect one wins, at the server too.
+    """
+    ordinary = row.presence is Presence.ORDINARY
+    if row.state == ActualLRPState.RUNNING:
+        return 5 if ordinary else 4
+    if row.state == ActualLRPState.CLAIMED:
+        return 2 if ordinary else 3
+    return 1 if ordinary else 0
+
+
+def groups_of(rows: Iterable[ActualLRP]) -> tuple[ActualLRPGroup, ...]:
+    """Return the groups of one process's rows, by index.
+
+    EVACUATING fills `evacuating`. Of the others the first that wins is `instance`: ORDINARY RUNNING over anything;
+    SUSPECT RUNNING over ORDINARY that is not; ORDINARY CLAIMED over rows neither RUNNING nor CLAIMED; SUSPECT CLAIMED
+    over rows not RUNNING. This is how the BBS computes its own group list. O(rows), plus sorting the indexes.
+    """
+    slots: dict[int, list[ActualLRP | None]] = {}
+    for row in rows:
+        slot = slots.setdefault(row.index, [None, None])
+        if row.presence is Presence.EVACUATING:
+            slot[1] = row
+        elif slot[0] is None or _rank(row) > _rank(slot[0]):
+            slot[0] = row
+    return tuple(ActualLRPGroup(*slots[index]) for index in sorted(slots))

@@ -1,0 +1,333 @@
+"""A list in progress: what the server listed, with the events since it was asked for on top.
+
+A list is as new as some moment between its request and its reply, so the events that arrive meanwhile are kept and
+applied on top of the listed rows, by the same rules as on the mirror itself. The difference between the result and the
+mirror is what the list brought. Readers see nothing of it until it is committed, as a whole.
+
+A list can be of everything or of some processes only (its scope), which is how doubts are settled.
+
+All of it is done in slices, since a list can have a million rows: `settle` is a generator, and between two of its steps
+the caller lets others run. Rows that equal those of the mirror are shared with it, so a list that brings nothing new
+costs one dictionary; one that brings much gets indexes of its own beside the mirror's, and the two are exchanged at the
+end.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.core.changes import Delta, RowKey, row_key
+from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
+from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
+from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.store import Store
+from lrpmirror.errors import LimitExceeded
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+
+__all__ = ["EVERYTHING", "Scope", "Shadow"]
+
+T = TypeVar("T")
+
+SLICE = 500
+"""How many rows or events one step handles: about a millisecond's work."""
+
+MANY = 10_000
+"""How many keys one step looks up, which is much less work each."""
+
+FEW = 2_000
+"""Up to so many differences are written into the mirror's own indexes in one go: a few milliseconds."""
+
+
+class Scope(Struct, frozen=True):
+    """The processes whose rows, and those whose desired LRPs, are listed; None means all."""
+
+    rows: frozenset[str] | None = None
+    desired: frozenset[str] | None = None
+
+    def has_row_of(self, process_guid: str) -> bool:
+        """Tell whether the rows of a process are listed."""
+        return self.rows is None or process_guid in self.rows
+
+    def has_desired(self, process_guid: str) -> bool:
+        """Tell whether the desired LRP of a process is listed."""
+        return self.desired is None or process_guid in self.desired
+
+    def admits(self, event: Event) -> bool:
+        """Tell whether an event is about something that is listed."""
+        guid = row_guid_of(event)
+        if guid is not None:
+            return self.has_row_of(guid)
+        guid = desired_guid_of(event)
+        return guid is not None and self.has_desired(guid)
+
+
+EVERYTHING = Scope()
+
+
+class _Tables:
+    """The listed rows and desired LRPs, as events are applied to them, and the keys that have to be compared."""
+
+    def __init__(self) -> None:
+        self.rows: dict[RowKey, ActualLRP] = {}
+        self.lrps: dict[str, DesiredLRP] = {}
+        self.touched: dict[RowKey, None] = {}
+        self.touched_desired: dict[str, None] = {}
+
+    def get(self, key: RowKey) -> ActualLRP | None:
+        return self.rows.get(key)
+
+    def put(self, key: RowKey, row: ActualLRP) -> bool:
+        self.rows[key] = row
+        self.touched[key] = None
+        # Rivals are looked for where the rows end up: in the mirror.
+        return False
+
+    def remove(self, key: RowKey) -> None:
+        del self.rows[key]
+        self.touched[key] = None
+
+    def desired(self, process_guid: str) -> DesiredLRP | None:
+        return self.lrps.get(process_guid)
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        self.lrps[lrp.process_guid] = lrp
+        self.touched_desired[lrp.process_guid] = None
+
+    def remove_desired(self, process_guid: str) -> None:
+        del self.lrps[process_guid]
+        self.touched_desired[process_guid] = None
+
+
+class Shadow:
+    """What the server has, as far as its lists and the events since then tell."""
+
+    def __init__(self, store: Store, graves: Graveyard, scope: Scope = EVERYTHING, *, in_flight_limit: int) -> None:
+        self._store = store
+        self.scope = scope
+        self.cells: tuple[CellPresence, ...] | None = None
+        self.domains: frozenset[str] | None = None
+        self._tables = _Tables()
+        self._graves = graves.copy()
+        self.doubts: list[tuple[str, Doubt]] = []
+        """The processes that are to be read again once this is committed."""
+        self._reconciler = Reconciler(self._tables, self._graves, self._doubt)
+        self._in_flight: list[Event] = []
+        self._in_flight_limit = in_flight_limit
+        self._listing = True
+        self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
+        self._desired: dict[str, Delta[str, DesiredLRP]] = {}
+        self.aside: Store | None = None
+        """The indexes that are to replace the mirror's, where much has changed."""
+
+    # What comes in
+
+    def list_rows(self, rows: Iterable[ActualLRP]) -> None:
+        """Take listed rows. O(rows). A list has the last word: a row in it rises from its grave."""
+        listed, touched, graves = self._tables.rows, self._tables.touched, self._graves.rows
+        for row in rows:
+            key = row_key(row)
+            known = self._store.get(key)
+            if known is not None and known == row:
+                listed[key] = known
+            else:
+                listed[key] = row
+                touched[key] = None
+            graves.discard(key)
+
+    def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
+        """Take listed desired LRPs, whole or their scheduling part. O(lrps)."""
+        for lrp in lrps:
+            self._tables.put_desired(lrp)
+            self._graves.desired.discard(lrp.epoch)
+
+    def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
+        """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
+
+        The two parts are listed one after the other. Where a desired LRP was written in between, its event is on its
+        way and brings the whole; should the event be lost, the process is read again.
+        """
+        for part in parts:
+            lrp = self._tables.desired(part.process_guid)
+            if lrp is None or lrp.epoch != part.epoch:
+                continue
+            if lrp.tag_index != part.tag_index:
+                self._doubt(lrp.process_guid, Doubt.DESIRED)
+            if part.metric_tags:
+                self._tables.put_desired(replace(lrp, metric_tags=part.metric_tags))
+
+    def event(self, event: Event) -> None:
+        """Take an event that arrived since the list was asked for; it is applied once the list is whole."""
+        if not self.scope.admits(event):
+            return
+        if self._listing:
+            # One beyond the limit says that the limit is exceeded; what is beyond is of no use.
+            if len(self._in_flight) <= self._in_flight_limit:
+                self._in_flight.append(event)
+        else:
+            self._reconciler.apply(event)
+
+    def written(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
+        """Take note of what was written on the mirror meanwhile: there the two have to be compared again."""
+        self._tables.touched.update(dict.fromkeys(delta.key for delta in rows))
+        self._tables.touched_desired.update(dict.fromkeys(delta.key for delta in desired))
+
+    def check_limit(self) -> None:
+        """Raise LimitExceeded when more events have arrived than may be kept: the list has to be begun anew."""
+        if len(self._in_flight) > self._in_flight_limit:
+            raise LimitExceeded(
+                f"more than {self._in_flight_limit} events arrived while the server was listing; it is begun anew "
+                "(see in_flight_limit if this repeats)"
+            )
+
+    # What comes out
+
+    def settle(self) -> Iterator[None]:
+        """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
+        done = 0
+        # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
+        while done < len(self._in_flight):
+            some = self._in_flight[done : done + SLICE]
+            for event in some:
+                self._reconciler.apply(event)
+            done += len(some)
+            yield
+        self._in_flight = []
+        self._listing = False
+        yield from self._find_missing()
+        yield from self._compare_all()
+        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) > FEW:
+            yield from self._build_aside()
+            yield from self._compare_all()
+
+    @property
+    def listed_desired(self) -> bool:
+        """Whether desired LRPs are in the scope."""
+        return self.scope.desired is None or bool(self.scope.desired)
+
+    def listed(self, key: RowKey) -> bool:
+        """Tell whether the server has a row of that identity, as far as is known here. O(1)."""
+        return key in self._tables.rows
+
+    def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
+        """Return how the mirror is to change, once settled. `aside`, where there is one, has changed so already.
+
+        O(what was touched since the last step of `settle`), but for making the tuple.
+        """
+        tables = self._tables
+        self._compare(list(tables.touched))
+        self._compare_desired(list(tables.touched_desired))
+        if self.aside is not None:
+            self.aside.domains = self._store.domains
+        return tuple(self._rows.values()), tuple(self._desired.values())
+
+    def _doubt(self, process_guid: str, doubt: Doubt) -> None:
+        self.doubts.append((process_guid, doubt))
+
+    def _find_missing(self) -> Iterator[None]:
+        """Find what the mirror has and the list does not."""
+        store, tables, scope = self._store, self._tables, self.scope
+        keys: list[RowKey]
+        if scope.rows is None:
+            keys = store.keys()
+        else:
+            keys = [row_key(row) for guid in scope.rows for row in store.process(guid)]
+        for some in _slices(keys, MANY):
+            tables.touched.update(dict.fromkeys(key for key in some if key not in tables.rows))
+            yield
+        for guids in _slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
+            tables.touched_desired.update(dict.fromkeys(guid for guid in guids if guid not in tables.lrps))
+            yield
+
+    def _compare_all(self) -> Iterator[None]:
+        tables = self._tables
+        while len(tables.touched) > SLICE:
+            for keys in _slices(list(tables.touched), SLICE):
+                self._compare(keys)
+                yield
+        while len(tables.touched_desired) > SLICE:
+            for guids in _slices(list(tables.touched_desired), SLICE):
+                self._compare_desired(guids)
+                yield
+
+    def _compare(self, keys: list[RowKey]) -> None:
+        tables = self._tables
+        for key in keys:
+            del tables.touched[key]
+            before, after = self._store.get(key), tables.rows.get(key)
+            one = after or before
+            if one is None or before == after or not self.scope.has_row_of(one.process_guid):
+                self._rows.pop(key, None)
+            elif before is not None and after is not None and _is_older(after, before):
+                # A version never goes back: the server that answered lags behind. The mirror's row stays, and is asked
+                # for again.
+                self._doubt(before.process_guid, Doubt.AMBIGUOUS)
+                tables.rows[key] = before
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = Delta(key, before, after)
+            self._bring_aside(key)
+
+    def _compare_desired(self, guids: list[str]) -> None:
+        tables = self._tables
+        for guid in guids:
+            del tables.touched_desired[guid]
+            before, after = self._store.desired(guid), tables.lrps.get(guid)
+            if before == after or not self.scope.has_desired(guid):
+                self._desired.pop(guid, None)
+            elif before is not None and after is not None and _is_older(after, before):
+                self._doubt(guid, Doubt.DESIRED)
+                tables.lrps[guid] = before
+                self._desired.pop(guid, None)
+            else:
+                self._desired[guid] = Delta(guid, before, after)
+            self._bring_aside_desired(guid)
+
+    def _build_aside(self) -> Iterator[None]:
+        """Index everything anew, beside the mirror's indexes.
+
+        What is touched meanwhile is brought over as it is compared.
+        """
+        aside = Store()
+        for keys in _slices(list(self._tables.rows), SLICE):
+            for key in keys:
+                row = self._tables.rows.get(key)
+                if row is not None and aside.put(key, row):
+                    self._doubt(row.process_guid, Doubt.RIVALS)
+            yield
+        for guids in _slices(list(self._tables.lrps), SLICE):
+            for guid in guids:
+                lrp = self._tables.lrps.get(guid)
+                if lrp is not None:
+                    aside.put_desired(lrp)
+            yield
+        self.aside = aside
+
+    def _bring_aside(self, key: RowKey) -> None:
+        if self.aside is None:
+            return
+        row = self._tables.rows.get(key)
+        if row is not None:
+            if self.aside.put(key, row):
+                self._doubt(row.process_guid, Doubt.RIVALS)
+        elif self.aside.get(key) is not None:
+            self.aside.remove(key)
+
+    def _bring_aside_desired(self, guid: str) -> None:
+        if self.aside is None:
+            return
+        lrp = self._tables.lrps.get(guid)
+        if lrp is not None:
+            self.aside.put_desired(lrp)
+        elif self.aside.desired(guid) is not None:
+            self.aside.remove_desired(guid)
+
+
+def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
+    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index
+
+
+def _slices(items: list[T], size: int) -> Iterator[list[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

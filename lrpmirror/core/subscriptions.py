@@ -1,0 +1,124 @@
+"""What each subscriber has not seen yet.
+
+A subscriber has no queue of events but a set of changed keys: a key that changes again while it waits is still one key.
+So the memory is bounded by the number of keys, a slow subscriber sees fewer and larger steps, everyone ends on the last
+value, and a value that returns to what the subscriber saw last is not delivered at all.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.core.changes import Cause, Change, Delta
+
+__all__ = ["Hub", "Lag", "Mailbox"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Lag(Struct, frozen=True):
+    """How far behind a subscriber is."""
+
+    pending: int
+    """How many keys have changed that it has not been told of."""
+    age: float
+    """For how many seconds the oldest of them has waited; 0 when there is none."""
+
+
+class _Pending(Struct, Generic[V]):
+    seen: V | None
+    now: V | None
+    revision: int
+    cause: Cause
+    since: float
+
+
+class Mailbox(Generic[K, V]):
+    """The keys that one subscriber has to be told of.
+
+    `where` restricts it to values that satisfy a predicate: for this subscriber, a value that does not is not there.
+    `wake` is called whenever the mailbox stops being empty.
+    """
+
+    def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
+        self._wake = wake
+        self._where = where
+        # In the order in which the keys began to wait.
+        self._pending: dict[K, _Pending[V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def offer(self, delta: Delta[K, V], revision: int, cause: Cause, at: float) -> None:
+        """Take note of a change. O(1)."""
+        before, after = self._visible(delta.before), self._visible(delta.after)
+        waiting = self._pending.get(delta.key)
+        if waiting is None:
+            if before == after:
+                return
+            self._pending[delta.key] = _Pending(before, after, revision, cause, at)
+            if len(self._pending) == 1:
+                self._wake()
+        elif waiting.seen == after:
+            del self._pending[delta.key]
+        else:
+            waiting.now, waiting.revision, waiting.cause = after, revision, cause
+
+    def take(self) -> list[Change[K, V]]:
+        """Take what has changed since the last call, by the time at which each key began to wait. O(pending)."""
+        pending, self._pending = self._pending, {}
+        return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
+
+    def lag(self, now: float) -> Lag:
+        """Tell how far behind the subscriber is. O(1)."""
+        oldest = next(iter(self._pending.values()), None)
+        return Lag(len(self._pending), 0.0 if oldest is None else now - oldest.since)
+
+    def _visible(self, value: V | None) -> V | None:
+        return None if value is None or (self._where is not None and not self._where(value)) else value
+
+
+class Hub(Generic[K, V]):
+    """Brings the deltas of one kind to the mailboxes that want them.
+
+    Each delta has a topic; a mailbox is for all topics or for some. A delta costs nothing for mailboxes of other
+    topics.
+    """
+
+    def __init__(self, topic: Callable[[Delta[K, V]], Hashable]) -> None:
+        self._topic = topic
+        self._for_all: dict[Mailbox[K, V], None] = {}
+        self._by_topic: dict[Hashable, dict[Mailbox[K, V], None]] = {}
+
+    def add(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
+        """Begin to bring deltas to a mailbox: those of its topics, or all. O(topics)."""
+        if topics is None:
+            self._for_all[mailbox] = None
+            return
+        for topic in topics:
+            self._by_topic.setdefault(topic, {})[mailbox] = None
+
+    def remove(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
+        """Bring no more to a mailbox, which was added with the same topics. O(topics)."""
+        if topics is None:
+            self._for_all.pop(mailbox, None)
+            return
+        for topic in topics:
+            mailboxes = self._by_topic.get(topic)
+            if mailboxes is not None:
+                mailboxes.pop(mailbox, None)
+                if not mailboxes:
+                    del self._by_topic[topic]
+
+    def publish(self, deltas: Iterable[Delta[K, V]], revision: int, cause: Cause, at: float) -> None:
+        """Bring deltas where they are wanted. O(deltas · mailboxes that want them); with no mailbox at all O(1)."""
+        if not self._for_all and not self._by_topic:
+            return
+        for delta in deltas:
+            for mailbox in self._for_all:
+                mailbox.offer(delta, revision, cause, at)
+            if self._by_topic:
+                for mailbox in self._by_topic.get(self._topic(delta), ()):
+                    mailbox.offer(delta, revision, cause, at)
