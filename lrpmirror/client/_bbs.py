@@ -1,0 +1,289 @@
+"""The client of one BBS."""
+
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, overload
+
+import httpx
+import trio
+from google.protobuf.message import DecodeError
+
+from lrpmirror.client import _endpoints as endpoints
+from lrpmirror.client._endpoints import ListName, Question, StreamName
+from lrpmirror.client._errors import Asked, errors_of
+from lrpmirror.client._exchange import EVENT_STREAM, PROTOBUF, Body, Hooks, Tap, exchange
+from lrpmirror.client._options import Timeouts, checked_timeouts, checked_url
+from lrpmirror.client._pipe import KEEP_ALIVE
+from lrpmirror.client._replies import Batches, EventStream
+from lrpmirror.client._stream_transport import StreamTransport
+from lrpmirror.client._tls import TLS, client_context
+from lrpmirror.errors import (
+    ConfigurationError,
+    LimitExceeded,
+    MalformedRecord,
+    UnexpectedReply,
+    UnknownPath,
+)
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire.proto import requests_pb2
+
+T = TypeVar("T")
+
+_MEBIBYTE: Final = 1024 * 1024
+_POOL: Final = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=60)
+_HEADERS: Final = {"User-Agent": "lrpmirror", "Accept-Encoding": "identity"}
+
+
+class BBSClient:
+    """Asks a BBS, over HTTP/1.1 with or without mutual TLS, on trio.
+
+        async with BBSClient("https://bbs.service.cf.internal:8889", tls=TLS(ca=…, cert=…, key=…)) as client:
+            rows = await client.actual_lrps(cell_id="cell-1")
+            async with client.events("instances") as stream:
+                async for events in stream: …
+
+    The files of `tls` are read at construction. `timeout` is Timeouts, or seconds for every step. `max_frame` and
+    `max_record` bound, in bytes, one event of a stream and one record of a list. `tap(name, chunk)` is given every
+    piece of the bodies of whole lists and of streams as received, before it is decoded: first an empty piece when a 200
+    head has come, which so begins each reply. The names are those of `stream_list`, "domains", "cells",
+    "events.instances" and "events.groups"; replies about particular processes are not shown. `transport` stands in for
+    the network.
+
+    Requests may run in parallel, streams beside lists: every stream has a connection of its own. Nothing is retried.
+
+    Raises ConfigurationError at construction; each request raises the BBSErrors, and WireErrors for replies that cannot
+    be read. RequestRefused is the BBS's own refusal.
+
+    What an older server does not know is asked for in the older way, newest first, and the answer is remembered until a
+    request or stream fails with ConnectionFailed, TimedOut or ServiceUnavailable: what answers after that may be newer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: TLS | None = None,
+        timeout: Timeouts | float = Timeouts(),  # noqa: B008 - a frozen value
+        max_frame: int = 16 * _MEBIBYTE,
+        max_record: int = 16 * _MEBIBYTE,
+        tap: Tap | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = checked_url(url, tls)
+        for name, limit in (("max_frame", max_frame), ("max_record", max_record)):
+            if limit < 1:
+                raise ConfigurationError(f"{name}={limit!r} must be a positive number of bytes")
+        timeouts = checked_timeouts(timeout)
+        context = client_context(tls or TLS()) if self.url.startswith("https:") else None
+        self._lists = _http(transport or _pooled(context), timeouts)
+        self._streams = _http(transport or StreamTransport(context), timeouts)
+        self._max_frame = max_frame
+        self._max_record = max_record
+        self._tap = tap
+        self._older: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            await self._streams.aclose()
+            await self._lists.aclose()
+
+    def forget_fallbacks(self) -> None:
+        """Ask in the newest way again, next time."""
+        self._older.clear()
+
+    async def ping(self) -> bool:
+        """Ask whether the BBS is there and in service; what else it can be is an error."""
+        asked = Asked("POST", endpoints.PING, self.url)
+        async with self._exchange(asked, b"", PROTOBUF, "") as body:
+            reply = b""
+            while piece := await body.read():
+                reply += piece
+                if len(reply) > self._max_record:
+                    raise LimitExceeded(f"{asked}: over {self._max_record} bytes, which no ping answers")
+            return _available(reply, asked)
+
+    async def domains(self) -> tuple[str, ...]:
+        """Return the fresh domains."""
+        return await self._all(endpoints.domains())
+
+    async def cells(self) -> tuple[CellPresence, ...]:
+        """Return the cells that are there."""
+        return await self._all(endpoints.cells())
+
+    async def actual_lrps(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> tuple[ActualLRP, ...]:
+        """Return the rows, or those that pass all given filters."""
+        return await self._all(endpoints.actual_lrps(domain, cell_id, process_guid, index))
+
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+        """Return the rows of some processes; nothing is asked for none.
+
+        Servers before late 2025 are asked for one process after the other.
+        """
+        guids = tuple(dict.fromkeys(process_guids))
+        if not guids:
+            return ()
+        question = endpoints.actual_lrps_by_process_guids(guids)
+        if not self._older.get(question.path):
+            try:
+                return await self._all(question)
+            except UnknownPath:
+                self._older[question.path] = 1
+        rows: list[ActualLRP] = []
+        for guid in guids:
+            rows += await self._all(endpoints.actual_lrps(process_guid=guid))
+        return tuple(rows)
+
+    async def actual_lrp_groups(self, domain: str = "", cell_id: str = "") -> tuple[ActualLRPGroup, ...]:
+        """Return the groups, or those that pass both filters."""
+        return await self._all(endpoints.actual_lrp_groups(domain, cell_id))
+
+    async def actual_lrp_groups_by_process_guid(self, process_guid: str) -> tuple[ActualLRPGroup, ...]:
+        """Return the groups of one process."""
+        return await self._all(endpoints.actual_lrp_groups_by_process_guid(process_guid))
+
+    async def actual_lrp_group_by_process_guid_and_index(self, process_guid: str, index: int) -> ActualLRPGroup:
+        """Return one group; raises ResourceNotFound."""
+        return await self._one(endpoints.actual_lrp_group(process_guid, index))
+
+    async def desired_lrps(
+        self,
+        domain: str = "",
+        process_guids: Iterable[str] = (),
+        app_guids: Iterable[str] = (),
+        *,
+        full: bool = False,
+    ) -> tuple[DesiredLRP, ...]:
+        """Return the desired LRPs, or those that pass all given filters; `full` decodes all of them, with secrets."""
+        return await self._all(endpoints.desired_lrps(domain, process_guids, app_guids, full=full))
+
+    async def desired_lrp(self, process_guid: str, *, full: bool = False) -> DesiredLRP:
+        """Return one desired LRP; raises ResourceNotFound."""
+        return await self._one(endpoints.desired_lrp(process_guid, full=full))
+
+    async def scheduling_infos(
+        self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
+    ) -> tuple[DesiredLRP, ...]:
+        """Return the scheduling part of the desired LRPs, or of those that pass all given filters."""
+        return await self._all(endpoints.scheduling_infos(domain, process_guids, app_guids))
+
+    async def scheduling_info(self, process_guid: str) -> DesiredLRP:
+        """Return the scheduling part of one desired LRP; raises ResourceNotFound."""
+        return await self._one(endpoints.scheduling_info(process_guid))
+
+    async def routing_infos(
+        self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
+    ) -> tuple[DesiredLRP, ...]:
+        """Return the routing part of the desired LRPs, or of those that pass all given filters.
+
+        Raises UnknownPath on old servers.
+        """
+        return await self._all(endpoints.routing_infos(domain, process_guids, app_guids))
+
+    @overload
+    def stream_list(
+        self, name: Literal["actual_lrps"], **filters: Any
+    ) -> AbstractAsyncContextManager[Batches[ActualLRP]]: ...
+    @overload
+    def stream_list(
+        self, name: Literal["actual_lrp_groups"], **filters: Any
+    ) -> AbstractAsyncContextManager[Batches[ActualLRPGroup]]: ...
+    @overload
+    def stream_list(
+        self, name: Literal["desired_lrps", "scheduling_infos", "routing_infos"], **filters: Any
+    ) -> AbstractAsyncContextManager[Batches[DesiredLRP]]: ...
+
+    def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[Batches[Any]]:
+        """Ask for a list and take its records as they arrive: `async with … as batches: async for batch in batches`.
+
+        The filters are those of the method of that name. Entering returns when the head of the reply is there. Leaving
+        early closes the connection. See Batches.
+        """
+        if name not in endpoints.LISTS:
+            raise ConfigurationError(f"{name!r} is not a list; these are: {', '.join(endpoints.LISTS)}")
+        return self._batches(endpoints.LISTS[name](**filters))
+
+    @asynccontextmanager
+    async def events(self, name: StreamName, cell_id: str = "", *, full: bool = False) -> AsyncIterator[EventStream]:
+        """Follow an event stream: `async with client.events("instances") as stream: async for events in stream`.
+
+        Entering returns when the server has answered 200: it keeps every event from then on, up to its limit of 1024
+        unread ones, so a list that is asked for afterwards misses nothing. `cell_id` leaves out the actual events of
+        other cells, and of rows on no cell. `full` decodes all of a desired LRP, secrets included. Leaving closes the
+        connection. See EventStream.
+        """
+        if name not in endpoints.STREAMS:
+            raise ConfigurationError(f"{name!r} is not a stream; these are: {', '.join(endpoints.STREAMS)}")
+        request = endpoints.by_cell(cell_id)
+        async with AsyncExitStack() as stack:
+            body = await self._open_stream(stack, name, request)
+            yield EventStream(body, self._max_frame, full=full)
+
+    async def _open_stream(self, stack: AsyncExitStack, name: StreamName, request: bytes) -> Body:
+        """Open a stream by the newest path that the server knows."""
+        paths, age = endpoints.STREAMS[name], self._older.get(name, 0)
+        while True:
+            asked = Asked(paths[age].method, paths[age].path, self.url)
+            opening = self._exchange(asked, request, EVENT_STREAM, f"events.{name}")
+            try:
+                body = await stack.enter_async_context(opening)
+            except UnknownPath:
+                age += 1
+                if age == len(paths):
+                    raise
+            else:
+                self._older[name] = age
+                return body
+
+    @asynccontextmanager
+    async def _batches(self, question: Question[T]) -> AsyncIterator[Batches[T]]:
+        asked = Asked("POST", question.path, self.url)
+        async with self._exchange(asked, question.body, PROTOBUF, question.tap) as body:
+            yield Batches(body, question.decode, self._max_record)
+
+    async def _all(self, question: Question[T]) -> tuple[T, ...]:
+        async with self._batches(question) as batches:
+            return tuple([value async for batch in batches for value in batch])
+
+    async def _one(self, question: Question[T]) -> T:
+        values = await self._all(question)
+        if len(values) != 1:
+            asked = Asked("POST", question.path, self.url)
+            raise UnexpectedReply(f"{asked}: {len(values)} records in the reply, where there is always one")
+        return values[0]
+
+    @asynccontextmanager
+    async def _exchange(self, asked: Asked, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:
+        client = self._streams if content_type == EVENT_STREAM else self._lists
+        hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
+        async with exchange(client, asked, request, content_type=content_type, hooks=hooks) as body:
+            yield body
+
+
+def _pooled(context: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
+    # A context of its own spares a plain-text client the reading of the system's authorities.
+    verify = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncHTTPTransport(verify=verify, limits=_POOL, trust_env=False, socket_options=KEEP_ALIVE)
+
+
+def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.AsyncClient:
+    """Return an httpx client that does what it is told: no proxies, redirects or credentials from the environment."""
+    limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=timeouts.pool)
+    return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)
+
+
+def _available(reply: bytes, asked: Asked) -> bool:
+    with errors_of(asked, "reading the reply"):
+        try:
+            return requests_pb2.PingResponse.FromString(reply).available
+        except DecodeError as exc:
+            raise MalformedRecord(f"not a PingResponse: {exc}") from exc

@@ -1,0 +1,173 @@
+"""What a BBS can be asked: paths, request bodies, and how the records of each reply are read."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire import decode
+from lrpmirror.wire.proto import events_pb2, requests_pb2
+
+T = TypeVar("T")
+
+ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos"]
+StreamName = Literal["instances", "groups"]
+
+
+class Question(Struct, Generic[T], frozen=True):
+    """One request whose reply is a list of records: where to send what, and what the records are.
+
+    `tap` is the name under which the body is shown to the tap; empty for one that asks for particular processes,
+    because that reply is no snapshot.
+    """
+
+    path: str
+    body: bytes
+    decode: Callable[[bytes], T]
+    tap: str = ""
+
+
+class StreamPath(Struct, frozen=True):
+    """One way to ask for an event stream."""
+
+    method: str
+    path: str
+
+
+STREAMS: Final[dict[StreamName, tuple[StreamPath, ...]]] = {
+    "instances": (
+        StreamPath("POST", "/v1/events/lrp_instances.r1"),
+        StreamPath("POST", "/v1/events/lrp_instances"),
+    ),
+    "groups": (
+        StreamPath("GET", "/v1/events.r1"),
+        StreamPath("GET", "/v1/events"),
+    ),
+}
+"""The paths of each stream, newest first."""
+
+PING: Final = "/v1/ping"
+
+
+def by_cell(cell_id: str) -> bytes:
+    """Return the request body of a stream; a cell narrows its actual events to that cell."""
+    return events_pb2.EventsByCellId(cell_id=cell_id).SerializeToString()
+
+
+def domains() -> Question[str]:
+    """Ask for the fresh domains."""
+    return Question("/v1/domains/list", b"", decode.domain, "domains")
+
+
+def cells() -> Question[CellPresence]:
+    """Ask for the cells that are there."""
+    return Question("/v1/cells/list.r1", b"", decode.cell_presence, "cells")
+
+
+def actual_lrps(
+    domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+) -> Question[ActualLRP]:
+    """Ask for rows; the filters narrow each other."""
+    request = requests_pb2.ActualLRPsRequest(domain=domain, cell_id=cell_id, process_guid=process_guid)
+    if index is not None:
+        request.index = index
+    whole = not process_guid and index is None
+    return Question(
+        "/v1/actual_lrps/list", request.SerializeToString(), decode.actual_lrp, "actual_lrps" if whole else ""
+    )
+
+
+def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> Question[ActualLRP]:
+    """Ask for the rows of some processes; only servers from late 2025 know how to answer."""
+    request = requests_pb2.ActualLRPsByProcessGuidsRequest(process_guids=process_guids)
+    return Question("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
+
+
+def actual_lrp_groups(domain: str = "", cell_id: str = "") -> Question[ActualLRPGroup]:
+    """Ask for groups; the filters narrow each other."""
+    request = requests_pb2.ActualLRPGroupsRequest(domain=domain, cell_id=cell_id)
+    return Question(
+        "/v1/actual_lrp_groups/list", request.SerializeToString(), decode.actual_lrp_group, "actual_lrp_groups"
+    )
+
+
+def actual_lrp_groups_by_process_guid(process_guid: str) -> Question[ActualLRPGroup]:
+    """Ask for the groups of one process."""
+    request = requests_pb2.ActualLRPGroupsByProcessGuidRequest(process_guid=process_guid)
+    path = "/v1/actual_lrp_groups/list_by_process_guid"
+    return Question(path, request.SerializeToString(), decode.actual_lrp_group)
+
+
+def actual_lrp_group(process_guid: str, index: int) -> Question[ActualLRPGroup]:
+    """Ask for the group of one index."""
+    request = requests_pb2.ActualLRPGroupByProcessGuidAndIndexRequest(process_guid=process_guid, index=index)
+    path = "/v1/actual_lrp_groups/get_by_process_guid_and_index"
+    return Question(path, request.SerializeToString(), decode.actual_lrp_group)
+
+
+def desired_lrps(
+    domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = (), *, full: bool = False
+) -> Question[DesiredLRP]:
+    """Ask for whole desired LRPs; only with `full` is more of them decoded than schedulers and routers use."""
+    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    return _desired("/v1/desired_lrps/list.r3", _desired_decoder(full), "desired_lrps", request)
+
+
+def scheduling_infos(
+    domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
+) -> Question[DesiredLRP]:
+    """Ask for the scheduling part of desired LRPs."""
+    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    path = "/v1/desired_lrp_scheduling_infos/list"
+    return _desired(path, decode.scheduling_info, "scheduling_infos", request)
+
+
+def routing_infos(
+    domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
+) -> Question[DesiredLRP]:
+    """Ask for the routing part of desired LRPs; old servers do not know how to answer."""
+    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    path = "/v1/desired_lrp_routing_infos/list"
+    return _desired(path, decode.desired_lrp, "routing_infos", request)
+
+
+def desired_lrp(process_guid: str, *, full: bool = False) -> Question[DesiredLRP]:
+    """Ask for one desired LRP."""
+    return _one_desired("/v1/desired_lrps/get_by_process_guid.r3", _desired_decoder(full), process_guid)
+
+
+def scheduling_info(process_guid: str) -> Question[DesiredLRP]:
+    """Ask for the scheduling part of one desired LRP."""
+    return _one_desired("/v1/desired_lrp_scheduling_infos/get_by_process_guid", decode.scheduling_info, process_guid)
+
+
+LISTS: Final[dict[str, Callable[..., Question[Any]]]] = {
+    "actual_lrps": actual_lrps,
+    "actual_lrp_groups": actual_lrp_groups,
+    "desired_lrps": desired_lrps,
+    "scheduling_infos": scheduling_infos,
+    "routing_infos": routing_infos,
+}
+"""The lists of many records, by the names that `BBSClient.stream_list` and the tap know them under."""
+
+
+def _desired_decoder(full: bool) -> Callable[[bytes], DesiredLRP]:
+    if full:
+        return lambda record: decode.desired_lrp(record, full=True)
+    return decode.desired_lrp
+
+
+def _desired(
+    path: str,
+    decoder: Callable[[bytes], DesiredLRP],
+    tap: str,
+    request: requests_pb2.DesiredLRPsRequest,
+) -> Question[DesiredLRP]:
+    whole = not request.process_guids and not request.app_guids
+    return Question(path, request.SerializeToString(), decoder, tap if whole else "")
+
+
+def _one_desired(path: str, decoder: Callable[[bytes], DesiredLRP], process_guid: str) -> Question[DesiredLRP]:
+    request = requests_pb2.DesiredLRPByProcessGuidRequest(process_guid=process_guid)
+    return Question(path, request.SerializeToString(), decoder)

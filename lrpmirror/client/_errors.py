@@ -1,0 +1,141 @@
+"""The one seam where errors of httpx, h11, OpenSSL and the operating system become errors of this library."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from msgspec import Struct
+
+from lrpmirror.errors import (
+    BBSError,
+    ConnectionFailed,
+    RequestRefused,
+    ServiceUnavailable,
+    TimedOut,
+    TLSFailed,
+    UnexpectedReply,
+    UnknownPath,
+    WireError,
+)
+
+_ROUTER_ERROR = "X-Cf-Routererror"
+_LONGEST_QUOTE = 120
+
+
+class Asked(Struct, frozen=True):
+    """What was asked of whom, for messages: `POST /v1/ping at https://bbs:8889`."""
+
+    method: str
+    path: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} at {self.url}"
+
+
+@contextmanager
+def errors_of(asked: Asked, doing: str, lost: str = "the connection broke") -> Iterator[None]:
+    """Raise what goes wrong inside as an error of this library that says what was asked of whom.
+
+    `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. The
+    foreign error is the `__cause__`. Errors about the bytes of a reply, and the BBS's own refusals, are raised as they
+    are, with the place added to their message.
+    """
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise TimedOut(f"{asked}: timed out {_phase(exc, doing)}") from exc
+    except (httpx.TransportError, OSError) as exc:
+        raise _connection_error(exc, asked, f"{lost} while {doing}") from exc
+    except (WireError, RequestRefused) as exc:
+        # Only the text grows: the type, and the fields of a refusal, stay what callers match on.
+        if not str(exc).startswith(str(asked)):
+            exc.args = (f"{asked}: {exc}",)
+        raise
+
+
+def check_reply(asked: Asked, response: httpx.Response, content_type: str) -> None:
+    """Raise unless the head of a reply is what the protocol promises: 200 and the content type.
+
+    Raises ServiceUnavailable (503), UnknownPath (404 of the BBS itself) and UnexpectedReply. A 404 that a router in
+    between sent says nothing about the BBS, so it is no UnknownPath.
+    """
+    status = response.status_code
+    router = response.headers.get(_ROUTER_ERROR)
+    sender = f"; sent by a router in between, not by the BBS ({_ROUTER_ERROR}: {quoted(router)})" if router else ""
+    if status == httpx.codes.SERVICE_UNAVAILABLE:
+        raise ServiceUnavailable(f"{asked}: 503, the BBS is not in service{sender}; retry later")
+    if status == httpx.codes.NOT_FOUND and not router:
+        raise UnknownPath(f"{asked}: 404, the server does not know this path; an older BBS, or no BBS at this URL")
+    if status != httpx.codes.OK:
+        raise UnexpectedReply(f"{asked}: status {status} instead of 200{sender}")
+    given = response.headers.get("Content-Type", "")
+    if given.partition(";")[0].strip().lower() != content_type:
+        raise UnexpectedReply(
+            f"{asked}: content type {quoted(given)} instead of {content_type}{sender}; is this the URL of a BBS?"
+        )
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnexpectedReply(f"{asked}: an encoded body, which was not asked for{sender}")
+
+
+def quoted(text: str) -> str:
+    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    shown = repr(text)
+    return shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…"
+
+
+def _phase(exc: httpx.TimeoutException, doing: str) -> str:
+    if isinstance(exc, httpx.ConnectTimeout):
+        return "while connecting"
+    if isinstance(exc, httpx.WriteTimeout):
+        return "while sending the request"
+    if isinstance(exc, httpx.PoolTimeout):
+        return "while waiting for a free connection"
+    return f"while {doing}"
+
+
+def _connection_error(exc: BaseException, asked: Asked, lost: str) -> BBSError:
+    """Tell apart what matters to who reads the message: names, TLS of either side, refusal, breakage."""
+    roots = tuple(_causes(exc))
+    for root in roots:
+        if isinstance(root, ssl.SSLCertVerificationError):
+            return TLSFailed(
+                f"{asked}: the server's certificate is not accepted: {root.verify_message or root.reason}; "
+                "check `ca`, and the host name in the URL"
+            )
+        if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError):
+            return TLSFailed(f"{asked}: {_tls_reason(root)}")
+    for root in roots:
+        if isinstance(root, socket.gaierror):
+            return ConnectionFailed(f"{asked}: the host name cannot be resolved: {root.strerror}")
+    if isinstance(exc, httpx.ConnectError):
+        if any(isinstance(root, ssl.SSLEOFError) for root in roots):
+            return TLSFailed(f"{asked}: the server closed the connection in the TLS handshake; check `cert` and `key`")
+        errors = [root for root in roots if isinstance(root, OSError) and root.strerror]
+        reason = errors[-1].strerror if errors else str(exc) or type(exc).__name__
+        return ConnectionFailed(f"{asked}: no connection: {reason}")
+    return ConnectionFailed(f"{asked}: {lost}: {str(exc) or type(exc).__name__}")
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    reason = error.reason or str(error)
+    if "ALERT" in reason:
+        return (
+            f"the server refused the TLS handshake ({reason}); check `cert` and `key`: it may want another certificate"
+        )
+    if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
+        return f"the server does not speak TLS ({reason}); is it an http URL?"
+    return f"TLS failed ({reason})"
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """Walk an error and what it came from, outermost first, through groups too."""
+    while exc is not None:
+        yield exc
+        if isinstance(exc, BaseExceptionGroup):
+            for inner in exc.exceptions:
+                yield from _causes(inner)
+        # httpcore's pool raises "from None", which takes the cause away; the context still has it.
+        exc = exc.__cause__ or exc.__context__

@@ -1,0 +1,122 @@
+"""One request and its reply: the head checked, the body in pieces, errors mapped, the connection always given back."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, Self
+
+import httpx
+import trio
+
+from lrpmirror.client._errors import Asked, check_reply, errors_of
+from lrpmirror.errors import ConnectionFailed, ServiceUnavailable, TimedOut
+
+Tap = Callable[[str, bytes], None]
+
+PROTOBUF: Final = "application/x-protobuf"
+EVENT_STREAM: Final = "text/event-stream"
+
+
+class Hooks:
+    """Who is told of a request's course: of each piece as it was received, and of a server out of reach."""
+
+    def __init__(self, received: Callable[[bytes], None] | None, lost: Callable[[], None]) -> None:
+        self.received = received
+        self.lost = lost
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Tell of an error inside after which another server may answer."""
+        try:
+            yield
+        except (ConnectionFailed, TimedOut, ServiceUnavailable):
+            self.lost()
+            raise
+
+
+class Body:
+    """The body of a reply that is being read. One that is endless, a stream, ends in an error only."""
+
+    def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, *, endless: bool) -> None:
+        self.asked = asked
+        self._response = response
+        self._pieces = response.aiter_raw()
+        self._hooks = hooks
+        self._endless = endless
+        self._over = False
+
+    async def read(self) -> bytes:
+        """Return the next piece as it was received, empty at the body's proper end. Raises a BBSError."""
+        if self._over:
+            raise ConnectionFailed(f"{self.asked}: the reply has been read to its end, or left")
+        try:
+            with self._hooks.watching():
+                piece = await self._next()
+        except BaseException:
+            self._over = True
+            raise
+        self._over = not piece
+        if piece and self._hooks.received:
+            self._hooks.received(piece)
+        return piece
+
+    async def _next(self) -> bytes:
+        lost = "the server closed the stream" if self._endless else "the connection broke"
+        with errors_of(self.asked, "reading the reply", lost):
+            async for piece in self._pieces:
+                return piece
+        if self._endless:
+            raise ConnectionFailed(f"{self.asked}: {lost}; connect again, and list again")
+        return b""
+
+    async def close(self) -> None:
+        """Give the connection back, or close it where the body was not read to its end."""
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+            # httpx reads through nested async generators. The inner ones are only finished by running into their end,
+            # which the closed connection now is; left alone they would be found by the garbage collector, with a
+            # warning.
+            while not self._over:
+                try:
+                    self._over = await anext(self._pieces, None) is None
+                except (httpx.HTTPError, httpx.StreamError):
+                    self._over = True
+
+
+@asynccontextmanager
+async def exchange(
+    client: httpx.AsyncClient, asked: Asked, request: bytes, *, content_type: str, hooks: Hooks
+) -> AsyncIterator[Body]:
+    """Send a request; yield the body once the head has come and is as promised."""
+    headers = {"Content-Type": PROTOBUF, "Accept": content_type}
+    with hooks.watching(), errors_of(asked, "waiting for the reply"):
+        message = client.build_request(asked.method, asked.url + asked.path, content=request, headers=headers)
+        message.stream = _RequestBody(request)
+        response = await client.send(message, stream=True)
+    body = Body(response, asked, hooks, endless=content_type == EVENT_STREAM)
+    try:
+        with hooks.watching():
+            check_reply(asked, response, content_type)
+        if hooks.received:
+            hooks.received(b"")
+        yield body
+    finally:
+        await body.close()
+
+
+class _RequestBody(httpx.AsyncByteStream):
+    """A request's body, in one piece.
+
+    httpx's own is an async generator, which a cancelled or failed write would leave to the garbage collector, with a
+    warning.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = [body] if body else []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces:
+            return self._pieces.pop()
+        raise StopAsyncIteration

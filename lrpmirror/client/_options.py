@@ -1,0 +1,65 @@
+"""What a client is told at its construction: the URL and the timeouts, checked there."""
+
+import math
+import re
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from lrpmirror.client._tls import TLS
+from lrpmirror.errors import ConfigurationError
+
+_HOST = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?", re.IGNORECASE)
+
+
+class Timeouts(Struct, frozen=True):
+    """How long to wait, in seconds, for each step of a request. A plain number in its place stands for all four.
+
+    `connect`: name resolution with TCP, and then TLS; for a stream all three together. `write`: sending a piece of the
+    request. `read`: the head of a reply, and each pause in the body of a list; a stream's body may pause for ever,
+    since a BBS sends no heartbeats. `pool`: a free connection for a list.
+    """
+
+    connect: float = 10.0
+    write: float = 10.0
+    read: float = 30.0
+    pool: float = 30.0
+
+
+def checked_timeouts(timeout: Timeouts | float) -> Timeouts:
+    """Return the timeouts; raise ConfigurationError unless each is a positive number of seconds."""
+    given = timeout if isinstance(timeout, Timeouts) else Timeouts(timeout, timeout, timeout, timeout)
+    for name in given.__struct_fields__:
+        seconds = getattr(given, name)
+        if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0:
+            raise ConfigurationError(f"timeout {name}={seconds!r} is not a positive number of seconds")
+    return given
+
+
+def checked_url(url: str, tls: TLS | None) -> str:
+    """Return the URL of a BBS in the form `scheme://host[:port][/prefix]`; raise ConfigurationError for any other.
+
+    A URL with a user or password is refused, and not repeated in the message; so is one whose scheme and TLS files
+    contradict.
+    """
+    try:
+        parts = urlsplit(url)
+        # Reading the port is what checks it.
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigurationError(f"the BBS URL cannot be read: {exc}") from exc
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("the BBS URL holds a user or password, which a BBS does not know: leave them out")
+    if parts.scheme not in {"http", "https"}:
+        raise ConfigurationError(f"the BBS URL {url!r} must begin with https:// or http://")
+    if not host:
+        raise ConfigurationError(f"the BBS URL {url!r} names no host")
+    if any(not "!" <= character <= "~" for character in url) or not (":" in host or _HOST.fullmatch(host)):
+        raise ConfigurationError(f"the BBS URL {url!r} has characters that the URL of a BBS cannot have")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"the BBS URL {url!r} must end with its host, port or path prefix")
+    if parts.scheme == "http" and tls is not None:
+        raise ConfigurationError(
+            f"TLS options are given, but the BBS URL {url!r} is http: use https, or leave them out"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

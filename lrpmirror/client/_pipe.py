@@ -1,0 +1,181 @@
+"""A connection as bytes in and out, plain or TLS, that hands over everything which one read of the network brought.
+
+A BBS writes each event as a TLS record of its own. `trio.SSLStream` returns one record for each call, with a turn of
+the scheduler; this one drains all records that are there, so a burst of events costs one turn for a read, not one for
+each event.
+"""
+
+import math
+import socket
+import ssl
+from typing import Final, Protocol
+
+import httpx
+import trio
+
+_READ_SIZE: Final = 65536
+
+SocketOption = tuple[int, int, int]
+
+KEEP_ALIVE: Final[tuple[SocketOption, ...]] = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+)
+"""A peer that vanished without a word is noticed after a minute, on systems that let a socket choose."""
+
+
+class Pipe(Protocol):
+    """Bytes both ways. Errors are httpx's, as its own transports raise them."""
+
+    async def send(self, data: bytes, timeout: float) -> None:
+        """Send everything."""
+
+    async def receive(self, timeout: float) -> bytes:
+        """Return what the next read of the network brings; empty at its end."""
+
+    async def close(self) -> None:
+        """Close at once, without a farewell; safe when cancelled and when called twice."""
+
+
+class PlainPipe:
+    """Bytes over TCP."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes, timeout: float) -> None:
+        """Send everything."""
+        try:
+            with trio.fail_after(timeout):
+                await self._stream.send_all(data)
+        except trio.TooSlowError as exc:
+            raise httpx.WriteTimeout("") from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise httpx.WriteError(_text(exc)) from exc
+
+    async def receive(self, timeout: float) -> bytes:
+        """Return what the next read of the network brings; empty at its end."""
+        try:
+            with trio.fail_after(timeout):
+                return bytes(await self._stream.receive_some(_READ_SIZE))
+        except trio.TooSlowError as exc:
+            raise httpx.ReadTimeout("") from exc
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise httpx.ReadError(_text(exc)) from exc
+
+    async def close(self) -> None:
+        """Close at once."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class TLSPipe:
+    """Bytes over TLS over another pipe: OpenSSL between two memory buffers."""
+
+    def __init__(self, below: PlainPipe, context: ssl.SSLContext, host: str) -> None:
+        self._below = below
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._failure: ssl.SSLError | None = None
+        self._ended = False
+
+    async def handshake(self, timeout: float) -> None:
+        """Agree on keys; raises httpx.ConnectError with OpenSSL's error as its cause."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush(timeout)
+                await self._fill(timeout)
+            except ssl.SSLError as exc:
+                # What is left to send is the alert that tells the server why.
+                await self._flush(timeout)
+                raise httpx.ConnectError(_text(exc)) from exc
+            else:
+                await self._flush(timeout)
+                return
+
+    async def send(self, data: bytes, timeout: float) -> None:
+        """Send everything."""
+        self._tls.write(data)
+        await self._flush(timeout)
+
+    async def receive(self, timeout: float) -> bytes:
+        """Return all that is there after the next read of the network; empty at its end."""
+        while True:
+            data = self._decrypted()
+            if data:
+                return data
+            if self._failure:
+                raise httpx.ReadError(_text(self._failure)) from self._failure
+            if self._ended:
+                return b""
+            await self._flush(timeout)
+            await self._fill(timeout)
+
+    async def close(self) -> None:
+        """Close at once."""
+        await self._below.close()
+
+    def _decrypted(self) -> bytes:
+        """Return what can be decrypted now, and note the end or the error that follows it."""
+        pieces: list[bytes] = []
+        try:
+            while piece := self._tls.read(_READ_SIZE):
+                pieces.append(piece)
+            self._ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
+        except ssl.SSLError as exc:
+            self._failure = self._failure or exc
+        return b"".join(pieces)
+
+    async def _fill(self, timeout: float) -> None:
+        data = await self._below.receive(timeout)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _flush(self, timeout: float) -> None:
+        data = self._outgoing.read()
+        if data:
+            await self._below.send(data, timeout)
+
+
+async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout: float) -> Pipe:
+    """Open a connection with TCP keep-alive, and TLS when there is a context; raises httpx's connect errors.
+
+    The timeout covers the resolution of the name, TCP and TLS together.
+    """
+    try:
+        with trio.fail_after(timeout):
+            stream = await trio.open_tcp_stream(host, port)
+            plain = PlainPipe(stream)
+            try:
+                for option in KEEP_ALIVE:
+                    stream.setsockopt(*option)
+                if context is None:
+                    return plain
+                pipe = TLSPipe(plain, context, host)
+                await pipe.handshake(math.inf)
+            except BaseException:
+                await plain.close()
+                raise
+            return pipe
+    except trio.TooSlowError as exc:
+        raise httpx.ConnectTimeout("") from exc
+    except (OSError, httpx.NetworkError) as exc:
+        if isinstance(exc, httpx.ConnectError):
+            raise
+        raise httpx.ConnectError(_text(exc)) from exc
+
+
+def _text(exc: BaseException) -> str:
+    return str(exc) or str(exc.__cause__ or type(exc).__name__)

@@ -1,0 +1,77 @@
+"""Replies as the values they carry: lists in batches, and event streams."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Generic, Self, TypeVar
+
+import trio
+
+from lrpmirror.client._errors import errors_of
+from lrpmirror.client._exchange import Body
+from lrpmirror.events import Event
+from lrpmirror.wire import decode
+from lrpmirror.wire.lists import ReplySplitter
+from lrpmirror.wire.sse import EventStreamDecoder
+
+T = TypeVar("T")
+
+BATCH: Final = 500
+"""How many records are decoded at most before other tasks get their turn: a few milliseconds."""
+
+
+class Batches(Generic[T]):
+    """The records of a list, decoded as they arrive: iterate over it for lists of values, in the server's order.
+
+    A batch is what one read of the network brought, at most 500 records, never none. Raises a BBSError or a WireError;
+    only an iteration that ends without one has seen the whole list. Memory is bounded by one read and one record.
+    """
+
+    def __init__(self, body: Body, decode_record: Callable[[bytes], T], max_record: int) -> None:
+        self._body = body
+        self._decode = decode_record
+        self._splitter = ReplySplitter(max_record=max_record)
+        self._records: deque[bytes] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[T]:
+        if self._records:
+            await trio.lowlevel.checkpoint()
+        while not self._records:
+            piece = await self._body.read()
+            with errors_of(self._body.asked, "reading the list"):
+                if not piece:
+                    self._splitter.finish()
+                    raise StopAsyncIteration
+                self._records.extend(self._splitter.feed(piece))
+        count = min(BATCH, len(self._records))
+        with errors_of(self._body.asked, "reading the list"):
+            return [self._decode(self._records.popleft()) for _ in range(count)]
+
+
+class EventStream:
+    """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
+
+    A batch is what one read of the network brought, never none. Events of types that the library does not know are
+    UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it does to a reader that
+    falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list tells it. Raises
+    WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
+    """
+
+    def __init__(self, body: Body, max_frame: int, *, full: bool) -> None:
+        self._body = body
+        self._decoder = EventStreamDecoder(max_frame=max_frame)
+        self._full = full
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        body, full = self._body, self._full
+        while True:
+            piece = await body.read()
+            with errors_of(body.asked, "reading the stream"):
+                frames = self._decoder.feed(piece)
+                if frames:
+                    return [decode.event(frame.event, frame.data, full=full) for frame in frames]

@@ -1,0 +1,91 @@
+"""An httpx transport for replies that never end: each request has a connection of its own, outside of every pool.
+
+httpx's own transport hands over a chunked body chunk by chunk, which for a BBS means event by event. This one hands
+over all that one read of the network brought, in one piece.
+"""
+
+import math
+import ssl
+from collections.abc import AsyncIterator
+
+import h11
+import httpx
+
+from lrpmirror.client._pipe import Pipe, connect
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class StreamTransport(httpx.AsyncBaseTransport):
+    """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its reply as soon as the head is there."""
+        url, timeouts = request.url, request.extensions["timeout"]
+        context = self._context if url.scheme == "https" else None
+        pipe = await connect(url.host, url.port or _DEFAULT_PORTS[url.scheme], context, timeouts["connect"])
+        try:
+            exchange = h11.Connection(h11.CLIENT)
+            head = h11.Request(method=request.method, target=url.raw_path, headers=request.headers.raw)
+            body = await request.aread()
+            events = (head, h11.Data(data=body), h11.EndOfMessage()) if body else (head, h11.EndOfMessage())
+            await pipe.send(b"".join(exchange.send(event) or b"" for event in events), timeouts["write"])
+            response = await _head(pipe, exchange, timeouts["read"])
+        except BaseException:
+            await pipe.close()
+            raise
+        return httpx.Response(
+            response.status_code, headers=response.headers.raw_items(), stream=_Body(pipe, exchange), request=request
+        )
+
+
+async def _head(pipe: Pipe, exchange: h11.Connection, timeout: float) -> h11.Response:
+    while True:
+        try:
+            event = exchange.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise httpx.RemoteProtocolError(str(exc)) from exc
+        if isinstance(event, h11.Response):
+            return event
+        if event is h11.NEED_DATA:
+            data = await pipe.receive(timeout)
+            if not data:
+                raise httpx.RemoteProtocolError("the server closed the connection without a reply")
+            exchange.receive_data(data)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a reply; one piece for each read of the network. Its silence is not timed."""
+
+    def __init__(self, pipe: Pipe, exchange: h11.Connection) -> None:
+        self._pipe = pipe
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        ended = False
+        while True:
+            pieces: list[bytes] = []
+            failure: h11.RemoteProtocolError | None = None
+            try:
+                while (event := self._exchange.next_event()) is not h11.NEED_DATA:
+                    if isinstance(event, h11.Data):
+                        pieces.append(bytes(event.data))
+                    else:
+                        ended = True
+                        break
+            except h11.RemoteProtocolError as exc:
+                failure = exc
+            if pieces:
+                yield b"".join(pieces)
+            if failure:
+                raise httpx.RemoteProtocolError(str(failure)) from failure
+            if ended:
+                return
+            self._exchange.receive_data(await self._pipe.receive(math.inf))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._pipe.close()

@@ -1,0 +1,476 @@
+"""TLS: what is checked at construction, and mutual TLS with real handshakes on loopback."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trustme
+from client_support import STREAM_HEAD, Heard, by_path, chunk, reply, run, serving
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from msgspec import Struct
+
+from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning
+from lrpmirror.client._tls import _problem
+from lrpmirror.client._x509 import validity
+from lrpmirror.errors import BBSError, ConfigurationError, ConnectionFailed, TLSFailed
+from lrpmirror.events import ActualLRPInstanceCreated
+from lrpmirror.model import ActualLRP
+from lrpmirror.wire import encode
+from lrpmirror.wire.sse import encode_frame
+
+URL = "https://bbs.test:8889"
+End = Callable[[trio.SSLStream[trio.SocketStream]], Awaitable[None]]
+
+INSTANCES = "/v1/events/lrp_instances.r1"
+EXPIRED = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+class Files(Struct, frozen=True):
+    """An authority and what it issued, as files."""
+
+    authority: trustme.CA
+    ca: Path
+    cert: Path
+    key: Path
+
+    @property
+    def tls(self) -> TLS:
+        return TLS(ca=self.ca, cert=self.cert, key=self.key)
+
+    def server(self, *, client_ca: Path | None = None, expired: bool = False) -> ssl.SSLContext:
+        """Return the context of a server that wants a certificate of the client."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        end = EXPIRED if expired else None
+        self.authority.issue_cert("localhost", not_after=end).configure_cert(context)
+        context.load_verify_locations(client_ca or self.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+def issue(folder: Path, *, not_before: datetime | None = None, not_after: datetime | None = None) -> Files:
+    authority = trustme.CA()
+    leaf = authority.issue_cert("client", not_before=not_before, not_after=not_after)
+    folder.mkdir()
+    ca, cert, key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
+    authority.cert_pem.write_to_path(ca)
+    key.write_bytes(leaf.private_key_pem.bytes())
+    cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+    return Files(authority, ca, cert, key)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return issue(tmp_path_factory.mktemp("tls") / "mine")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return issue(tmp_path_factory.mktemp("tls") / "other")
+
+
+@pytest.fixture(params=["list", "stream"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Both ways over the network: httpx's own transport, and the one for streams."""
+    return str(request.param)
+
+
+ALIVE = by_path({"/v1/ping": reply(b"\x08\x01"), INSTANCES: STREAM_HEAD})
+
+
+async def ask(client: BBSClient, way: str) -> None:
+    if way == "list":
+        assert await client.ping()
+    else:
+        async with client.events("instances"):
+            pass
+
+
+def refused(server: ssl.SSLContext, tls: TLS, way: str, *, host: str = "localhost") -> BBSError:
+    """Return the error of a request to a server whose handshake fails."""
+    errors: list[BBSError] = []
+
+    async def main() -> None:
+        async with serving(ALIVE, tls=server, host=host) as bbs, BBSClient(bbs.url, tls=tls) as client:
+            with pytest.raises(BBSError) as failed:
+                await ask(client, way)
+            assert f" at {bbs.url}: " in str(failed.value)
+            assert failed.value.__cause__ is not None
+            assert bbs.heard == []
+            errors.append(failed.value)
+
+    run(main)
+    return errors[0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_mutual_tls_carries_lists_and_streams(mine: Files, way: str, version: ssl.TLSVersion) -> None:
+    server = mine.server()
+    server.minimum_version = server.maximum_version = version
+
+    async def main() -> None:
+        async with (
+            serving(ALIVE, tls=server, host="localhost") as bbs,
+            BBSClient(bbs.url, tls=mine.tls) as client,
+        ):
+            await ask(client, way)
+            assert len(bbs.heard) == 1
+
+    run(main)
+
+
+def test_a_burst_of_events_that_are_tls_records_of_their_own_is_one_batch_for_each_read(mine: Files) -> None:
+    events = [ActualLRPInstanceCreated(ActualLRP(process_guid=f"p{number}")) for number in range(200)]
+    sent = trio.Event()
+
+    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+        await stream.send_all(STREAM_HEAD)
+        for number, event in enumerate(events):
+            await stream.send_all(chunk(encode_frame(number, event.type, encode.event(event))))
+        sent.set()
+        return await trio.sleep_forever()
+
+    async def main() -> None:
+        async with (
+            serving(script, tls=mine.server(), host="localhost") as bbs,
+            BBSClient(bbs.url, tls=mine.tls) as client,
+            client.events("instances") as stream,
+        ):
+            await sent.wait()
+            assert await anext(stream) + await anext(stream) == events
+
+    run(main)
+
+
+def test_a_server_of_another_authority_is_not_trusted(mine: Files, other: Files, way: str) -> None:
+    error = refused(other.server(client_ca=mine.ca), mine.tls, way)
+    assert isinstance(error, TLSFailed)
+    assert "the server's certificate is not accepted" in str(error)
+    assert "check `ca`" in str(error)
+
+
+def test_a_server_with_an_expired_certificate_is_not_trusted(mine: Files, way: str) -> None:
+    error = refused(mine.server(expired=True), mine.tls, way)
+    assert isinstance(error, TLSFailed)
+    assert "expired" in str(error)
+
+
+def test_a_server_of_another_name_is_not_trusted(mine: Files, way: str) -> None:
+    error = refused(mine.server(), mine.tls, way, host="127.0.0.1")
+    assert isinstance(error, TLSFailed)
+    assert "mismatch" in str(error)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_certificate_of_another_authority_is_refused_by_the_server(
+    mine: Files, other: Files, way: str, version: ssl.TLSVersion
+) -> None:
+    server = mine.server()
+    server.minimum_version = server.maximum_version = version
+    error = refused(server, TLS(ca=mine.ca, cert=other.cert, key=other.key), way)
+    assert isinstance(error, TLSFailed)
+    assert "the server refused the TLS handshake" in str(error)
+    assert "check `cert` and `key`" in str(error)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_client_certificate_is_refused_by_the_server(mine: Files, way: str, version: ssl.TLSVersion) -> None:
+    server = mine.server()
+    server.minimum_version = server.maximum_version = version
+    error = refused(server, TLS(ca=mine.ca), way)
+    assert isinstance(error, TLSFailed)
+    assert "the server refused the TLS handshake" in str(error)
+
+
+def test_a_server_older_than_tls_1_2_is_refused(mine: Files) -> None:
+    server = mine.server()
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        server.minimum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        server.maximum_version = ssl.TLSVersion.TLSv1_1
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    assert isinstance(refused(server, mine.tls, "list"), TLSFailed)
+
+
+def test_a_server_that_speaks_no_tls_is_called_that(mine: Files, way: str) -> None:
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+
+        async def plain(stream: trio.SocketStream) -> None:
+            async with stream:
+                await stream.receive_some()
+                await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        async with trio.open_nursery() as nursery, BBSClient(f"https://127.0.0.1:{port}", tls=mine.tls) as client:
+            nursery.start_soon(trio.serve_listeners, plain, listeners)
+            with pytest.raises(TLSFailed, match="the server does not speak TLS"):
+                await ask(client, way)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_server_that_hangs_up_in_the_handshake_is_called_that(mine: Files, way: str) -> None:
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+
+        async def rude(stream: trio.SocketStream) -> None:
+            async with stream:
+                await stream.receive_some()
+
+        async with trio.open_nursery() as nursery, BBSClient(f"https://127.0.0.1:{port}", tls=mine.tls) as client:
+            nursery.start_soon(trio.serve_listeners, rude, listeners)
+            with pytest.raises(TLSFailed, match="closed the connection in the TLS handshake"):
+                await ask(client, way)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_server_that_never_finishes_the_handshake_times_out(mine: Files, way: str) -> None:
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+
+        async def silent(stream: trio.SocketStream) -> None:
+            async with stream:
+                await trio.sleep_forever()
+
+        url = f"https://127.0.0.1:{port}"
+        async with trio.open_nursery() as nursery, BBSClient(url, tls=mine.tls, timeout=0.1) as client:
+            nursery.start_soon(trio.serve_listeners, silent, listeners)
+            with pytest.raises(BBSError, match="timed out while connecting"):
+                await ask(client, way)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_verification_is_switched_off_by_name_only_and_with_a_warning(mine: Files, other: Files, way: str) -> None:
+    with pytest.warns(InsecureTLSWarning, match="verify=False") as warned:
+        client = BBSClient(URL, tls=TLS(cert=mine.cert, key=mine.key, verify=False))
+    assert warned[0].filename == __file__
+
+    async def main() -> None:
+        with pytest.warns(InsecureTLSWarning):
+            async with (
+                serving(ALIVE, tls=other.server(client_ca=mine.ca), host="127.0.0.1") as bbs,
+                BBSClient(bbs.url, tls=TLS(cert=mine.cert, key=mine.key, verify=False)) as insecure,
+            ):
+                await ask(insecure, way)
+
+    run(main)
+    assert client.url == URL
+
+
+def test_a_context_without_options_trusts_the_system_and_verifies(mine: Files) -> None:
+    async def main() -> None:
+        async with serving(ALIVE, tls=mine.server(), host="localhost") as bbs, BBSClient(bbs.url) as client:
+            with pytest.raises(TLSFailed, match="not accepted"):
+                await client.ping()
+
+    run(main)
+
+
+def test_tls_files_for_an_http_url_are_refused(mine: Files) -> None:
+    with pytest.raises(ConfigurationError, match="is http: use https"):
+        BBSClient("http://bbs.test:8889", tls=mine.tls)
+
+
+def test_a_key_without_certificate_is_refused(mine: Files) -> None:
+    with pytest.raises(ConfigurationError, match=f"{mine.key}.*without a certificate"):
+        BBSClient(URL, tls=TLS(ca=mine.ca, key=mine.key))
+
+
+def test_a_certificate_without_key_is_refused_unless_its_file_has_the_key(mine: Files, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"no TLS key is given, and '{mine.cert}' holds no private key"):
+        BBSClient(URL, tls=TLS(ca=mine.ca, cert=mine.cert))
+    both = tmp_path / "both.pem"
+    both.write_bytes(mine.cert.read_bytes() + mine.key.read_bytes())
+    BBSClient(URL, tls=TLS(ca=mine.ca, cert=both))
+
+
+@pytest.mark.parametrize("option", ["ca", "cert", "key"])
+def test_a_file_that_is_missing_a_folder_or_of_another_kind_is_named(mine: Files, tmp_path: Path, option: str) -> None:
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_bytes(b"\x00\xff not PEM \xe9")
+    broken = tmp_path / "broken.pem"
+    kind = "PRIVATE KEY" if option == "key" else "CERTIFICATE"
+    broken.write_text(f"-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")
+    given: dict[str, Any] = {"ca": mine.ca, "cert": mine.cert, "key": mine.key}
+    unpadded = tmp_path / "unpadded.pem"
+    unpadded.write_text(broken.read_text().replace("AAAA", "AAA"))
+    for path in (tmp_path / "missing.pem", tmp_path, garbage, broken, unpadded):
+        with pytest.raises(ConfigurationError) as refused_:
+            BBSClient(URL, tls=TLS(**{**given, option: path}))
+        assert str(path) in str(refused_.value)
+
+
+def test_a_file_that_may_not_be_read_is_named_with_the_reason(mine: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, *_args: object, **_options: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # The tests may run as root, who may read everything.
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(ConfigurationError, match=f"TLS CA '{mine.ca}' cannot be read: Permission denied"):
+        BBSClient(URL, tls=mine.tls)
+
+
+def test_a_key_of_another_certificate_is_refused(mine: Files, other: Files) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{other.key}' does not belong to certificate '{mine.cert}'"):
+        BBSClient(URL, tls=TLS(ca=mine.ca, cert=mine.cert, key=other.key))
+
+
+def test_an_encrypted_key_is_refused_rather_than_asked_about(mine: Files, tmp_path: Path) -> None:
+    key = load_pem_private_key(mine.key.read_bytes(), None)
+    encrypted = tmp_path / "encrypted.pem"
+    secret = BestAvailableEncryption(b"hunter2")
+    encrypted.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    with pytest.raises(ConfigurationError, match=f"'{encrypted}' is encrypted"):
+        BBSClient(URL, tls=TLS(ca=mine.ca, cert=mine.cert, key=encrypted))
+
+
+def test_a_certificate_that_has_expired_or_is_not_yet_valid_is_refused_with_the_date(tmp_path: Path) -> None:
+    expired = issue(tmp_path / "expired", not_after=EXPIRED)
+    with pytest.raises(ConfigurationError, match=f"'{expired.cert}': the certificate has expired, on 2001-01-01 00:00"):
+        BBSClient(URL, tls=expired.tls)
+    start = datetime.now(UTC) + timedelta(days=2)
+    early = issue(tmp_path / "early", not_before=start)
+    with pytest.raises(ConfigurationError, match=f"not valid before {start:%Y-%m-%d}"):
+        BBSClient(URL, tls=early.tls)
+
+
+def test_a_secret_never_stands_in_a_message(mine: Files, tmp_path: Path) -> None:
+    key = mine.key.read_text()
+    shuffled = tmp_path / "key.pem"
+    shuffled.write_text(key.replace("PRIVATE KEY-----\n", "PRIVATE KEY-----\nAAAA", 1))
+    with pytest.raises(ConfigurationError) as refused_:
+        BBSClient(URL, tls=TLS(ca=mine.ca, cert=mine.cert, key=shuffled))
+    assert key.splitlines()[1] not in str(refused_.value)
+
+
+def test_the_validity_is_read_as_openssl_reads_it(mine: Files) -> None:
+    authority = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.load_verify_locations(mine.ca)
+    (known,) = authority.get_ca_certs()
+    period = validity(authority.get_ca_certs(binary_form=True)[0])
+    assert period is not None
+    assert [moment.timestamp() for moment in period] == [
+        ssl.cert_time_to_seconds(str(known[name])) for name in ("notBefore", "notAfter")
+    ]
+
+
+def test_the_validity_of_no_certificate_is_unknown(mine: Files) -> None:
+    der = ssl.PEM_cert_to_DER_cert(
+        mine.cert.read_text().partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----"
+    )
+    assert validity(der) is not None
+    for cut in range(150):
+        assert validity(der[:cut]) is None
+
+
+def test_of_several_authorities_one_that_is_valid_is_enough(mine: Files, tmp_path: Path) -> None:
+    folder = issue(tmp_path / "old", not_after=EXPIRED)
+    bundle = tmp_path / "bundle.pem"
+    # An expired leaf stands in for an expired authority: OpenSSL takes any certificate as an anchor.
+    bundle.write_text("# Autorit\u00e9s\n" + folder.cert.read_text() + mine.ca.read_text(), encoding="utf-8")
+    BBSClient(URL, tls=TLS(ca=bundle))
+    with pytest.raises(ConfigurationError, match=f"'{folder.cert}': the certificate has expired"):
+        BBSClient(URL, tls=TLS(ca=folder.cert))
+
+
+def test_a_certificate_that_openssl_cannot_read_is_named(mine: Files, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text(mine.cert.read_text().replace("CERTIFICATE-----\nM", "CERTIFICATE-----\nT"))
+    with pytest.raises(ConfigurationError, match=f"TLS certificate '{broken}' and key '{mine.key}' cannot be used"):
+        BBSClient(URL, tls=TLS(ca=mine.ca, cert=broken, key=mine.key))
+
+
+def test_a_server_that_is_not_trusted_is_told_why(mine: Files, other: Files) -> None:
+    reasons: list[str | None] = []
+
+    async def main() -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        done = trio.Event()
+
+        async def serve(stream: trio.SocketStream) -> None:
+            pipe = trio.SSLStream(stream, other.server(client_ca=mine.ca), server_side=True)
+            with pytest.raises(trio.BrokenResourceError) as broken:
+                await pipe.receive_some()
+            cause = broken.value.__cause__
+            reasons.append(cause.reason if isinstance(cause, ssl.SSLError) else None)
+            done.set()
+
+        url = f"https://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        async with trio.open_nursery() as nursery, BBSClient(url, tls=mine.tls) as client:
+            nursery.start_soon(trio.serve_listeners, serve, listeners)
+            with pytest.raises(TLSFailed):
+                await ask(client, "stream")
+            await done.wait()
+            nursery.cancel_scope.cancel()
+
+    run(main)
+    assert reasons == ["TLSV1_ALERT_UNKNOWN_CA"]
+
+
+EVENT = ActualLRPInstanceCreated(ActualLRP(process_guid="p1"))
+
+
+async def hang_up(_pipe: trio.SSLStream[trio.SocketStream]) -> None:
+    """Close the connection without a word, as a process that dies does."""
+
+
+async def say_goodbye(pipe: trio.SSLStream[trio.SocketStream]) -> None:
+    with suppress(ssl.SSLWantReadError):
+        pipe._ssl_object.unwrap()
+    await pipe.transport_stream.send_all(pipe._outgoing.read())
+
+
+async def send_garbage(pipe: trio.SSLStream[trio.SocketStream]) -> None:
+    await pipe.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
+
+
+@pytest.mark.parametrize(
+    ("end", "error"), [(hang_up, ConnectionFailed), (say_goodbye, ConnectionFailed), (send_garbage, TLSFailed)]
+)
+def test_however_tls_ends_the_events_before_it_are_handed_over(mine: Files, end: End, error: type[BBSError]) -> None:
+    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+        assert isinstance(stream, trio.SSLStream)
+        await stream.send_all(STREAM_HEAD)
+        await entered.wait()
+        await stream.send_all(chunk(encode_frame(0, EVENT.type, encode.event(EVENT))))
+        await end(stream)
+        sent.set()
+        return False
+
+    entered, sent = trio.Event(), trio.Event()
+
+    async def main() -> None:
+        async with (
+            serving(script, tls=mine.server(), host="localhost") as bbs,
+            BBSClient(bbs.url, tls=mine.tls) as client,
+            client.events("instances") as stream,
+        ):
+            entered.set()
+            await sent.wait()
+            assert await anext(stream) == [EVENT]
+            with pytest.raises(ConnectionFailed) as ended:
+                await anext(stream)
+            assert type(ended.value) is error
+
+    run(main)
+
+
+def test_a_certificate_whose_dates_cannot_be_read_is_left_to_openssl() -> None:
+    assert _problem(b"") == ""
