@@ -1,0 +1,67 @@
+"""An in-memory mirror of a Diego BBS, for programs that schedule or route.
+
+    async with lrpmirror.open_mirror("https://bbs.service.cf.internal:8889", tls=lrpmirror.TLS(ca=…, cert=…, key=…)) as
+    mirror:
+        await mirror.wait_synced()
+        mirror.actual_lrps(process_guid)
+
+The names here are the public ones, with the modules `lrpmirror.events`, `lrpmirror.errors`, `lrpmirror.recording` and
+`lrpmirror.sim`.
+"""
+
+from lrpmirror import views
+from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, Timeouts
+from lrpmirror.core.changes import Cause, Change
+from lrpmirror.core.session import Tuning
+from lrpmirror.core.status import Phase, Status
+from lrpmirror.core.subscriptions import Lag
+from lrpmirror.errors import LRPMirrorError
+from lrpmirror.mirror import Changes, Mirror, MirrorView, Subscription, open_mirror
+from lrpmirror.model import (
+    ActualLRP,
+    ActualLRPGroup,
+    ActualLRPState,
+    CellCapacity,
+    CellPresence,
+    DesiredLRP,
+    DynamicValue,
+    MetricTagValue,
+    ModificationTag,
+    PortMapping,
+    PreferredAddress,
+    Presence,
+    Provider,
+)
+
+__all__ = [
+    "TLS",
+    "ActualLRP",
+    "ActualLRPGroup",
+    "ActualLRPState",
+    "BBSClient",
+    "Cause",
+    "CellCapacity",
+    "CellPresence",
+    "Change",
+    "Changes",
+    "DesiredLRP",
+    "DynamicValue",
+    "InsecureTLSWarning",
+    "LRPMirrorError",
+    "Lag",
+    "MetricTagValue",
+    "Mirror",
+    "MirrorView",
+    "ModificationTag",
+    "Phase",
+    "PortMapping",
+    "PreferredAddress",
+    "Presence",
+    "Provider",
+    "Status",
+    "Subscription",
+    "Timeouts",
+    "Tuning",
+    "open_mirror",
+    "views",
+]

@@ -1,0 +1,41 @@
+"""What a mirror needs of a BBS; `BBSClient` is one, and tests have others."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
+
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+
+__all__ = ["BBS", "ListName", "StreamName"]
+
+ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos"]
+StreamName = Literal["instances", "groups"]
+
+
+class BBS(Protocol):
+    """The reads of a BBS that a mirror makes. All raise BBSError or WireError, and nothing else."""
+
+    def events(self, name: StreamName, *, full: bool = ...) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
+        """Subscribe; entered once the server has answered. Yields the events of each read, in order of arrival."""
+        ...
+
+    def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:
+        """List all records of a kind, batch by batch."""
+        ...
+
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+        """List the rows of some processes."""
+        ...
+
+    async def desired_lrps(self, *, process_guids: Iterable[str] = ..., full: bool = ...) -> tuple[DesiredLRP, ...]:
+        """List the desired LRPs of some processes."""
+        ...
+
+    async def domains(self) -> tuple[str, ...]:
+        """List the domains that are fresh."""
+        ...
+
+    async def cells(self) -> tuple[CellPresence, ...]:
+        """List the cells that are there."""
+        ...

@@ -1,0 +1,81 @@
+"""Reading lists into a shadow, whatever paths the server has."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import trio
+
+from lrpmirror.core.shadow import Shadow
+from lrpmirror.errors import RequestRefused, UnknownPath
+from lrpmirror.mirror._bbs import BBS, ListName
+from lrpmirror.model import ActualLRP, ActualLRPGroup
+
+__all__ = ["Lister"]
+
+
+class Lister:
+    """Reads what a shadow is to be filled with. One is made for each connection, since the next server may be newer."""
+
+    def __init__(self, bbs: BBS, *, full: bool) -> None:
+        self._bbs = bbs
+        self._full = full
+        self._has_rows = True
+        self._has_parts = not full
+
+    async def everything(self, shadow: Shadow) -> None:
+        """List it all. Raises BBSError, WireError; LimitExceeded where events come in faster than lists."""
+        # The domains first: a domain that was fresh before the desired LRPs were listed vouches that they are complete.
+        shadow.domains = frozenset(await self._bbs.domains())
+        await self._rows(shadow)
+        await self._desired(shadow)
+        try:
+            shadow.cells = await self._bbs.cells()
+        except (RequestRefused, UnknownPath):
+            # The cells are kept by another service, which can be down while the BBS is well; then those known before
+            # stay.
+            shadow.cells = None
+        await self._settle(shadow)
+
+    async def some(self, shadow: Shadow) -> None:
+        """List what is in the shadow's scope, which is of some processes. Raises BBSError, WireError."""
+        if shadow.scope.rows:
+            shadow.list_rows(await self._bbs.actual_lrps_by_process_guids(sorted(shadow.scope.rows)))
+        if shadow.scope.desired:
+            guids = sorted(shadow.scope.desired)
+            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full))
+        await self._settle(shadow)
+
+    async def _settle(self, shadow: Shadow) -> None:
+        shadow.check_limit()
+        for _ in shadow.settle():
+            await trio.lowlevel.checkpoint()
+
+    async def _rows(self, shadow: Shadow) -> None:
+        if self._has_rows:
+            try:
+                await self._read("actual_lrps", shadow, shadow.list_rows)
+            except UnknownPath:
+                self._has_rows = False
+        if not self._has_rows:
+            await self._read("actual_lrp_groups", shadow, lambda groups: shadow.list_rows(_rows_of(groups)))
+
+    async def _desired(self, shadow: Shadow) -> None:
+        """List the desired LRPs: by their parts, which are a small share of the whole, unless the whole is wanted."""
+        if self._has_parts:
+            try:
+                await self._read("scheduling_infos", shadow, shadow.list_desired)
+                await self._read("routing_infos", shadow, shadow.list_metric_tags)
+            except UnknownPath:
+                self._has_parts = False
+        if not self._has_parts:
+            await self._read("desired_lrps", shadow, shadow.list_desired, full=self._full)
+
+    async def _read(self, name: ListName, shadow: Shadow, take: Callable[[list[Any]], None], **filters: Any) -> None:
+        async with self._bbs.stream_list(name, **filters) as batches:
+            async for batch in batches:
+                take(batch)
+                shadow.check_limit()
+
+
+def _rows_of(groups: list[ActualLRPGroup]) -> Iterator[ActualLRP]:
+    return (row for group in groups for row in (group.instance, group.evacuating) if row is not None)

@@ -1,0 +1,83 @@
+"""Callbacks on change, each in a task of its own."""
+
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from inspect import isawaitable
+from typing import Any, Generic, Literal, TypeVar
+
+import trio
+
+from lrpmirror.core.changes import Change
+from lrpmirror.core.subscriptions import Lag, Mailbox
+
+__all__ = ["Callback", "ErrorPolicy", "Subscription"]
+
+logger = logging.getLogger("lrpmirror")
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+Callback = Callable[[Change[K, V]], Awaitable[object] | object]
+"""What a subscriber hands in: called with each change, and awaited if it is asynchronous."""
+
+ErrorPolicy = Literal["raise", "log", "cancel"]
+"""What a callback's error does: end the mirror's block with it, be logged, or be logged and end the subscription."""
+
+
+class Subscription(Generic[K, V]):
+    """A callback that is being told of changes, until it is cancelled or the mirror is closed."""
+
+    def __init__(
+        self,
+        callback: Callback[K, V],
+        clock: Callable[[], float],
+        *,
+        where: Callable[[V], bool] | None,
+        errors: ErrorPolicy,
+        forget: Callable[[], None],
+    ) -> None:
+        self._callback = callback
+        self._clock = clock
+        self._errors = errors
+        self._forget = forget
+        self._ready = trio.Event()
+        self.mailbox: Mailbox[K, V] = Mailbox(self._wake, where)
+        self.cancelled = False
+
+    @property
+    def lag(self) -> Lag:
+        """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1)."""
+        return self.mailbox.lag(self._clock())
+
+    def cancel(self) -> None:
+        """End the subscription: no further change is delivered. May be called at any time, also from the callback."""
+        if not self.cancelled:
+            self.cancelled = True
+            self._forget()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Deliver changes as they come. Run by the mirror."""
+        while not self.cancelled:
+            await self._ready.wait()
+            self._ready = trio.Event()
+            for change in self.mailbox.take():
+                if self.cancelled:
+                    return
+                await self._deliver(change)
+
+    async def _deliver(self, change: Change[K, V]) -> None:
+        try:
+            result: Any = self._callback(change)
+            if isawaitable(result):
+                await result
+        except Exception:
+            if self._errors == "raise":
+                raise
+            # The key is logged and not the values, which can hold what is not for logs.
+            logger.exception("a subscriber failed on the change of %s at revision %s", change.key, change.revision)
+            if self._errors == "cancel":
+                self.cancel()

@@ -1,0 +1,123 @@
+"""A view of a mirror: a mapping that is kept up to date, and its changes."""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+import trio
+
+from lrpmirror.core.changes import Cause, Delta
+from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.subscriptions import Lag
+from lrpmirror.mirror._feed import Changes, Feed
+from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
+from lrpmirror.model import CellPresence
+
+__all__ = ["MirrorView"]
+
+logger = logging.getLogger("lrpmirror")
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+V = TypeVar("V")
+
+
+class MirrorView(Mapping[K, V]):
+    """Derived state as a read-only mapping, made by `Mirror.view`; each read is O(1) and may come from any thread.
+
+    Iterating goes over the keys as they are at its beginning.
+    """
+
+    def __init__(
+        self, view: View[K, C, V], nursery: trio.Nursery, clock: Callable[[], float], forget: Callable[[], None]
+    ) -> None:
+        self._derivation: Derivation[K, Any, V] = Derivation(view)
+        self._name = type(view).__name__
+        self._forget = forget
+        self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
+        self.follows_domains = view.follows_domains
+        self.revision = 0
+        """The last commit that this view has taken in.
+
+        That of the mirror, for whoever reads both between two awaits.
+        """
+
+    def __getitem__(self, key: K) -> V:
+        return self._derivation.values[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(tuple(self._derivation.values))
+
+    def __len__(self) -> int:
+        return len(self._derivation.values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._derivation.values
+
+    def __repr__(self) -> str:
+        return f"<view {self._name}: {len(self)} keys at revision {self.revision}>"
+
+    @property
+    def failures(self) -> Mapping[Any, Exception]:
+        """What the view raises at present, by process guid or by key; those keep the values that they had.
+
+        O(failures).
+        """
+        return dict(self._derivation.failures)
+
+    @property
+    def lags(self) -> list[Lag]:
+        """How far behind each subscriber is. O(subscribers)."""
+        return self._feed.lags()
+
+    def subscribe(
+        self,
+        callback: Callback[K, V],
+        *,
+        keys: Iterable[K] | None = None,
+        where: Callable[[V], bool] | None = None,
+        replay: bool = True,
+        errors: ErrorPolicy = "raise",
+    ) -> Subscription[K, V]:
+        """Call back with each change from now on; the arguments are those of `Mirror.subscribe`, with keys of the view.
+
+        A subscriber of some keys costs nothing on changes of others.
+        """
+        return self._feed.subscribe(callback, keys, where, replay=replay, errors=errors)
+
+    def changes(
+        self,
+        *,
+        keys: Iterable[K] | None = None,
+        where: Callable[[V], bool] | None = None,
+        replay: bool = True,
+    ) -> AbstractAsyncContextManager[Changes[K, V]]:
+        """Iterate over changes: `async with view.changes() as changes: async for batch in changes: …`."""
+        return self._feed.changes(keys, where, replay=replay)
+
+    def drop(self) -> None:
+        """Keep the view no longer: it stays as it is, and its subscriptions end."""
+        self._forget()
+        self._feed.close()
+
+    def update(
+        self, processes: Iterable[Process], cells: Iterable[CellPresence] | None, revision: int, cause: Cause
+    ) -> None:
+        """Take in what the mirror tells of. Called by the mirror."""
+        deltas = self._derivation.update(processes)
+        if cells is not None:
+            deltas += self._derivation.update_cells(cells)
+        self.revision = revision
+        for source, error in self._derivation.take_failures():
+            logger.error("the view %s failed on %s and keeps what it had for it", self._name, source, exc_info=error)
+        self._feed.publish(deltas, revision, cause)
+
+    def _present(self, keys: frozenset[Hashable] | None) -> Iterable[Delta[K, V]]:
+        values = self._derivation.values
+        wanted = tuple(values) if keys is None else [key for key in keys if key in values]
+        return [Delta(key, None, values[key]) for key in wanted]
+
+
+def _key_of(delta: Delta[K, V]) -> K:
+    return delta.key
