@@ -6,11 +6,12 @@ nothing here prints its content: a value's printed form is the name of its type.
 """
 
 from collections.abc import Mapping
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct, field
+
+from lrpmirror.enums import OpenIntEnum
 
 __all__ = [
     "Action",
@@ -52,27 +53,14 @@ __all__ = [
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class _OpenIntEnum(IntEnum):
-    """An IntEnum that admits numbers which it has no name for; their name is the number."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> "_OpenIntEnum | None":
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = str(value)
-        member._value_ = value
-        return member
-
-
-class UpdateStrategy(_OpenIntEnum):
+class UpdateStrategy(OpenIntEnum):
     """What happens to the old instances when a process is replaced."""
 
     ROLLING = 0
     RECREATE = 1
 
 
-class LayerType(_OpenIntEnum):
+class LayerType(OpenIntEnum):
     """Whether an image layer's files are one copy for all containers of a cell."""
 
     INVALID = 0
@@ -80,7 +68,7 @@ class LayerType(_OpenIntEnum):
     EXCLUSIVE = 2
 
 
-class MediaType(_OpenIntEnum):
+class MediaType(OpenIntEnum):
     """The archive format of an image layer."""
 
     INVALID = 0
@@ -89,7 +77,7 @@ class MediaType(_OpenIntEnum):
     ZIP = 3
 
 
-class DigestAlgorithm(_OpenIntEnum):
+class DigestAlgorithm(OpenIntEnum):
     """What an image layer's digest was made with; INVALID where there is none."""
 
     INVALID = 0

@@ -6,13 +6,14 @@ later. Integers are the protocol's; `since` is nanoseconds since 1970. Enums kee
 """
 
 from collections.abc import Mapping
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
 from lrpmirror.detail import DesiredLRPDetail
+from lrpmirror.enums import OpenIntEnum
 
 __all__ = [
     "EMPTY",
@@ -35,19 +36,6 @@ EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 """The one empty mapping, shared by all rows without metric tags."""
 
 
-class _OpenIntEnum(IntEnum):
-    """An IntEnum that admits numbers which it has no name for; their name is the number."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> "_OpenIntEnum | None":
-        if not isinstance(value, int):
-            return None
-        member = int.__new__(cls, value)
-        member._name_ = str(value)
-        member._value_ = value
-        return member
-
-
 class ActualLRPState(StrEnum):
     """Where an instance is in its life. States that a newer server made up are admitted."""
 
@@ -66,7 +54,7 @@ class ActualLRPState(StrEnum):
         return member
 
 
-class Presence(_OpenIntEnum):
+class Presence(OpenIntEnum):
     """How a row stands to its index: the ordinary one, one that is leaving its cell, one whose cell is lost."""
 
     ORDINARY = 0
@@ -74,7 +62,7 @@ class Presence(_OpenIntEnum):
     SUSPECT = 2
 
 
-class PreferredAddress(_OpenIntEnum):
+class PreferredAddress(OpenIntEnum):
     """Which of an instance's addresses to route to. UNKNOWN follows the deployment's default, which is HOST."""
 
     UNKNOWN = 0
@@ -82,7 +70,7 @@ class PreferredAddress(_OpenIntEnum):
     HOST = 2
 
 
-class DynamicValue(_OpenIntEnum):
+class DynamicValue(OpenIntEnum):
     """What a dynamic metric tag stands for."""
 
     INVALID = 0

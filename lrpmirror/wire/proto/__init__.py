@@ -1,0 +1,1 @@
+"""The BBS's messages: the .proto files, and the modules that protoc makes of them."""

@@ -1,0 +1,18 @@
+"""Enums that admit what a newer server made up."""
+
+from enum import IntEnum
+
+__all__ = ["OpenIntEnum"]
+
+
+class OpenIntEnum(IntEnum):
+    """An IntEnum that admits numbers which it has no name for; their name is the number."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OpenIntEnum | None":
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = str(value)
+        member._value_ = value
+        return member

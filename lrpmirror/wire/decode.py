@@ -1,0 +1,259 @@
+"""Protobuf bytes to the values of the model.
+
+Every function takes the bytes of one record, as `ReplySplitter` gives them, or one event's base64 text, as
+`EventStreamDecoder` gives it, and raises MalformedRecord for bytes that are no such record; the message names the kind
+of record, never its content. As protobuf has it, fields that the schema does not name are skipped, and a field in
+another wire type than the schema's is one of them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+import msgspec
+from google.protobuf.message import DecodeError, Message
+
+from lrpmirror.errors import MalformedRecord
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+    UnknownEvent,
+)
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
+from lrpmirror.wire.values import (
+    cell_value,
+    desired_value,
+    group_value,
+    row_value,
+    scheduling_value,
+    side_value,
+    without,
+)
+from lrpmirror.wire.whole import read_detail
+
+__all__ = [
+    "actual_lrp",
+    "actual_lrp_group",
+    "cell_presence",
+    "desired_lrp",
+    "domain",
+    "event",
+    "event_payload",
+    "scheduling_info",
+]
+
+_M = TypeVar("_M", bound=Message)
+
+
+def actual_lrp(record: bytes) -> ActualLRP:
+    """Decode a `models.ActualLRP`. Cost: about 10 µs, a tenth of it for the parsing."""
+    return row_value(_parse(diego_pb2.ActualLRP, record, "actual LRP"), "actual LRP")
+
+
+def actual_lrp_group(record: bytes) -> ActualLRPGroup:
+    """Decode a `models.ActualLRPGroup`; one with neither slot filled is malformed."""
+    return group_value(_parse(diego_pb2.ActualLRPGroup, record, "actual LRP group"), "actual LRP group")
+
+
+def desired_lrp(record: bytes, *, full: bool = False) -> DesiredLRP:
+    """Decode a `models.DesiredLRP`, also one that holds the routing part only; `full`: with its `detail`.
+
+    Cost: about 10 µs, and 60 when full.
+    """
+    if full:
+        return _desired_in_full(_parse(diego_pb2.DesiredLRP, record, "desired LRP"), "desired LRP")
+    return desired_value(_parse(hot_pb2.DesiredLRP, record, "desired LRP"), "desired LRP")
+
+
+def scheduling_info(record: bytes) -> DesiredLRP:
+    """Decode a `models.DesiredLRPSchedulingInfo`: a desired LRP without metric tags and without `detail`."""
+    what = "scheduling info"
+    return scheduling_value(_parse(diego_pb2.DesiredLRPSchedulingInfo, record, what), what)
+
+
+def cell_presence(record: bytes) -> CellPresence:
+    """Decode a `models.CellPresence`."""
+    return cell_value(_parse(diego_pb2.CellPresence, record, "cell presence"), "cell presence")
+
+
+def domain(record: bytes) -> str:
+    """Decode a domain's name, which is a record that is text."""
+    try:
+        return record.decode()
+    except UnicodeDecodeError as exc:
+        raise MalformedRecord(f"a domain's name is not UTF-8, at its byte {exc.start}") from exc
+
+
+def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002 - the protocol's own name for it
+    """Decode an event from its name and its base64 text; `full`: desired LRPs with their `detail`.
+
+    An event of a type that has no name here is an UnknownEvent with its undecoded payload: empty, where the text is not
+    base64, since nobody knows what a newer server sends. Cost: 7 to 14 µs for an event of one or two rows.
+    """
+    decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
+    if decoder is None:
+        try:
+            return UnknownEvent(type, _payload(data, type))
+        except MalformedRecord:
+            return UnknownEvent(type)
+    return decoder(_payload(data, type))
+
+
+def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  # noqa: A002 - as above
+    """Decode an event from its name and its protobuf bytes, as `event` does from base64 text."""
+    decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
+    return UnknownEvent(type, payload) if decoder is None else decoder(payload)
+
+
+_decode_base64: Final = msgspec.json.Decoder(bytes).decode
+
+
+def _payload(data: bytes, what: str) -> bytes:
+    # Read as a JSON string, because msgspec's base64 takes half the time of binascii's. JSON's escapes, which would
+    # come with it, are no base64.
+    try:
+        return _decode_base64(b'"%b"' % (data if b"\\" not in data else b"\\"))
+    except msgspec.MsgspecError as exc:
+        raise MalformedRecord(f"the data of the event {what!r} is not base64") from exc
+
+
+def _parse(kind: type[_M], record: bytes, what: str) -> _M:
+    try:
+        return kind.FromString(record)
+    except DecodeError as exc:
+        raise MalformedRecord(f"{len(record)} bytes are no protobuf record of the kind {what!r}: {exc}") from exc
+
+
+def _desired_in_full(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
+    return desired_value(message, what, read_detail(message))
+
+
+def _row_created(payload: bytes) -> Event:
+    what = ActualLRPInstanceCreated.type
+    message = _parse(events_pb2.ActualLRPInstanceCreatedEvent, payload, what)
+    return ActualLRPInstanceCreated(row_value(message.actual_lrp, what), message.trace_id)
+
+
+def _row_removed(payload: bytes) -> Event:
+    what = ActualLRPInstanceRemoved.type
+    message = _parse(events_pb2.ActualLRPInstanceRemovedEvent, payload, what)
+    return ActualLRPInstanceRemoved(row_value(message.actual_lrp, what), message.trace_id)
+
+
+def _row_changed(payload: bytes) -> Event:
+    what = ActualLRPInstanceChanged.type
+    message = _parse(events_pb2.ActualLRPInstanceChangedEvent, payload, what)
+    key = message.actual_lrp_key
+    process_guid = key.process_guid
+    if not process_guid:
+        raise without(what, "process guid")
+    if not (message.HasField("before") and message.HasField("after")):
+        raise without(what, "row before or after")
+    index, domain = key.index, key.domain
+    instance_key = message.actual_lrp_instance_key
+    instance_guid, cell_id = instance_key.instance_guid, instance_key.cell_id
+    return ActualLRPInstanceChanged(
+        side_value(message.before, process_guid, index, domain, instance_guid, cell_id),
+        side_value(message.after, process_guid, index, domain, instance_guid, cell_id),
+        message.trace_id,
+    )
+
+
+def _group_created(payload: bytes) -> Event:
+    what = ActualLRPCreated.type
+    return ActualLRPCreated(group_value(_parse(events_pb2.ActualLRPCreatedEvent, payload, what).actual_lrp_group, what))
+
+
+def _group_changed(payload: bytes) -> Event:
+    what = ActualLRPChanged.type
+    message = _parse(events_pb2.ActualLRPChangedEvent, payload, what)
+    return ActualLRPChanged(group_value(message.before, what), group_value(message.after, what))
+
+
+def _group_removed(payload: bytes) -> Event:
+    what = ActualLRPRemoved.type
+    return ActualLRPRemoved(group_value(_parse(events_pb2.ActualLRPRemovedEvent, payload, what).actual_lrp_group, what))
+
+
+def _crashed(payload: bytes) -> Event:
+    what = ActualLRPCrashed.type
+    message = _parse(events_pb2.ActualLRPCrashedEvent, payload, what)
+    key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
+    if not key.process_guid:
+        raise without(what, "process guid")
+    return ActualLRPCrashed(
+        process_guid=key.process_guid,
+        index=key.index,
+        domain=key.domain,
+        instance_guid=instance_key.instance_guid,
+        cell_id=instance_key.cell_id,
+        crash_count=message.crash_count,
+        crash_reason=message.crash_reason,
+        since=message.since,
+    )
+
+
+def _desired_created(payload: bytes) -> Event:
+    what = DesiredLRPCreated.type
+    message = _parse(hot_pb2.DesiredLRPCreatedEvent, payload, what)
+    return DesiredLRPCreated(desired_value(message.desired_lrp, what), message.trace_id)
+
+
+def _desired_changed(payload: bytes) -> Event:
+    what = DesiredLRPChanged.type
+    message = _parse(hot_pb2.DesiredLRPChangedEvent, payload, what)
+    return DesiredLRPChanged(desired_value(message.before, what), desired_value(message.after, what), message.trace_id)
+
+
+def _desired_removed(payload: bytes) -> Event:
+    what = DesiredLRPRemoved.type
+    message = _parse(hot_pb2.DesiredLRPRemovedEvent, payload, what)
+    return DesiredLRPRemoved(desired_value(message.desired_lrp, what), message.trace_id)
+
+
+def _desired_created_in_full(payload: bytes) -> Event:
+    what = DesiredLRPCreated.type
+    message = _parse(events_pb2.DesiredLRPCreatedEvent, payload, what)
+    return DesiredLRPCreated(_desired_in_full(message.desired_lrp, what), message.trace_id)
+
+
+def _desired_changed_in_full(payload: bytes) -> Event:
+    what = DesiredLRPChanged.type
+    message = _parse(events_pb2.DesiredLRPChangedEvent, payload, what)
+    before, after = _desired_in_full(message.before, what), _desired_in_full(message.after, what)
+    return DesiredLRPChanged(before, after, message.trace_id)
+
+
+def _desired_removed_in_full(payload: bytes) -> Event:
+    what = DesiredLRPRemoved.type
+    message = _parse(events_pb2.DesiredLRPRemovedEvent, payload, what)
+    return DesiredLRPRemoved(_desired_in_full(message.desired_lrp, what), message.trace_id)
+
+
+_EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
+    ActualLRPInstanceCreated.type: _row_created,
+    ActualLRPInstanceChanged.type: _row_changed,
+    ActualLRPInstanceRemoved.type: _row_removed,
+    ActualLRPCreated.type: _group_created,
+    ActualLRPChanged.type: _group_changed,
+    ActualLRPRemoved.type: _group_removed,
+    ActualLRPCrashed.type: _crashed,
+    DesiredLRPCreated.type: _desired_created,
+    DesiredLRPChanged.type: _desired_changed,
+    DesiredLRPRemoved.type: _desired_removed,
+}
+_FULL_EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
+    **_EVENTS,
+    DesiredLRPCreated.type: _desired_created_in_full,
+    DesiredLRPChanged.type: _desired_changed_in_full,
+    DesiredLRPRemoved.type: _desired_removed_in_full,
+}

@@ -1,0 +1,89 @@
+"""The rest of a desired LRP, between protobuf messages and the Structs of `lrpmirror.detail`.
+
+Names are the same on both sides, so this follows the messages' own descriptions instead of spelling out thirty
+messages. It is not fast, and need not be: the mirror keeps these fields only when it is asked to.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from msgspec import Struct
+
+from lrpmirror import detail
+from lrpmirror.detail import DesiredLRPDetail
+
+__all__ = ["fill_detail", "read_detail"]
+
+_S = TypeVar("_S", bound=Struct)
+
+_ENUMS: Final[Mapping[str, type[IntEnum]]] = {
+    "models.DesiredLRP.UpdateStrategy": detail.UpdateStrategy,
+    "models.ImageLayer.Type": detail.LayerType,
+    "models.ImageLayer.MediaType": detail.MediaType,
+    "models.ImageLayer.DigestAlgorithm": detail.DigestAlgorithm,
+}
+_ATTRIBUTES: Final[Mapping[str, str]] = {"from": "from_"}
+
+
+def read_detail(message: Message) -> DesiredLRPDetail:
+    """Return what a `models.DesiredLRP` has beyond the fields that `model.DesiredLRP` has itself."""
+    return _read(message, DesiredLRPDetail)
+
+
+def fill_detail(message: Message, value: DesiredLRPDetail) -> None:
+    """Set these fields of a `models.DesiredLRP`; raises ValueError or TypeError where one cannot hold its value."""
+    _fill(message, value)
+
+
+def _read(message: Message, kind: type[_S]) -> _S:
+    values: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        attribute = _ATTRIBUTES.get(field.name, field.name)
+        if attribute in kind.__struct_fields__:
+            values[attribute] = _value(field, value)
+    return kind(**values)
+
+
+def _value(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return MappingProxyType(dict(value))
+    convert = _converter(field)
+    return tuple(map(convert, value)) if field.is_repeated else convert(value)
+
+
+def _converter(field: FieldDescriptor) -> Callable[[Any], Any]:
+    if field.message_type is not None:
+        kind: type[Struct] = getattr(detail, field.message_type.name)
+        return lambda message: _read(message, kind)
+    if field.enum_type is not None:
+        return _ENUMS[field.enum_type.full_name]
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _fill(message: Message, value: Struct) -> None:
+    for field in message.DESCRIPTOR.fields:
+        given = getattr(value, _ATTRIBUTES.get(field.name, field.name), None)
+        if given is None:
+            continue
+        if not field.is_repeated:
+            if field.message_type is None:
+                setattr(message, field.name, given)
+                continue
+            target = getattr(message, field.name)
+            target.SetInParent()
+            _fill(target, given)
+        elif field.message_type is None:
+            getattr(message, field.name).extend(given)
+        elif field.message_type.GetOptions().map_entry:
+            getattr(message, field.name).update(given)
+        else:
+            for item in given:
+                _fill(getattr(message, field.name).add(), item)
