@@ -1,0 +1,148 @@
+"""The read side of a BBS as an ASGI application, for servers that run on trio."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.errors import BBSError, RequestRefused
+from lrpmirror.server.asgi import CHUNKS, Message, Receive, Scope, Send
+from lrpmirror.server.lists import LISTS, PING, Answer
+from lrpmirror.server.source import Source
+from lrpmirror.server.streams import STREAMS, cell_of, stream_events
+from lrpmirror.wire import encode
+
+__all__ = ["BBSApp", "Lag"]
+
+PIECE: Final = 256
+"""How many records are encoded without giving way to other tasks."""
+
+MAX_REQUEST: Final = 16 * 1024 * 1024
+"""The longest request body that is read, in bytes."""
+
+_AVAILABLE: Final = b"\x08\x01"
+_PROTOBUF: Final = b"application/x-protobuf"
+_TEXT: Final = b"text/plain; charset=utf-8"
+
+
+class Lag(Struct, frozen=True):
+    """How slow lists are, in seconds: before the state is read, and between reading and answering.
+
+    A list is as new as some moment between request and reply; with this a test chooses the moment.
+    """
+
+    before_read: float = 0.0
+    after_read: float = 0.0
+
+
+class BBSApp:
+    """Answers the read paths of the BBS protocol from a source: lists, ping, and both event streams.
+
+    `available` False answers everything with 503, as a BBS does while it migrates. `hidden` are paths that are
+    answered with 404, as by a server that is older or newer. `lag` slows lists down. All three may be changed at any
+    time, for the requests that come then.
+    """
+
+    def __init__(
+        self, source: Source, *, available: bool = True, hidden: Iterable[str] = (), lag: Lag | None = None
+    ) -> None:
+        self.source = source
+        self.available = available
+        self.hidden = frozenset(hidden)
+        self.lag = lag or Lag()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's lifespan messages."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if not self.available:
+            await _send_whole(send, 503, _TEXT, b"")
+        elif path in self.hidden or not (path in LISTS or path in STREAMS or path == PING):
+            await _send_whole(send, 404, _TEXT, b"404 page not found\n")
+        elif method != "POST" and not (method == "GET" and path in STREAMS):
+            await _send_whole(send, 405, _TEXT, b"Method Not Allowed\n")
+        elif path == PING:
+            await _send_whole(send, 200, _PROTOBUF, _AVAILABLE)
+        else:
+            body = await _read_body(receive)
+            if body is None:
+                await _send_whole(send, 413, _TEXT, b"the request is too large\n")
+            elif path in STREAMS:
+                await self._stream(scope, body, receive, send)
+            else:
+                await self._list(LISTS[path], body, send)
+
+    async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        cell_id = cell_of(body)
+        if cell_id is None:
+            await _send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
+        else:
+            bursts = CHUNKS in (scope.get("extensions") or {})
+            await stream_events(self.source, STREAMS[scope["path"]], cell_id, receive, send, bursts=bursts)
+
+    async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
+        if self.lag.before_read:
+            await trio.sleep(self.lag.before_read)
+        records = answer(self.source, body)
+        try:
+            first = [*islice(records, PIECE)]
+        except RequestRefused as refusal:
+            await _send_whole(send, 200, _PROTOBUF, encode.error_reply(refusal.type, refusal.message))
+            return
+        except BBSError as exc:
+            await _send_whole(send, 503, _TEXT, f"{exc}\n".encode())
+            return
+        if self.lag.after_read:
+            await trio.sleep(self.lag.after_read)
+        if len(first) < PIECE:
+            await _send_whole(send, 200, _PROTOBUF, encode.reply(first))
+        else:
+            await _send_pieces(send, first, records)
+
+
+async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    await send(_start(status, [(b"content-length", b"%d" % len(body)), (b"content-type", content_type)]))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_pieces(send: Send, first: list[bytes], records: Iterator[bytes]) -> None:
+    """Send a long list as it is encoded: every send gives way to other tasks, and waits for a slow reader."""
+    await send(_start(200, [(b"content-type", _PROTOBUF)]))
+    piece = first
+    while piece:
+        await send({"type": "http.response.body", "body": encode.reply(piece), "more_body": True})
+        piece = [*islice(records, PIECE)]
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the request's body, empty if the client has gone; None if it is too long."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_REQUEST:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,107 @@
+"""The requests of the protocol that are answered with records: what each path asks of the source, record by record."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from lrpmirror.errors import RequestRefused, ResourceNotFound
+from lrpmirror.model import DesiredLRP
+from lrpmirror.server.source import Source
+from lrpmirror.wire import encode
+from lrpmirror.wire.proto import requests_pb2 as pb
+
+__all__ = ["LISTS", "PING", "Answer"]
+
+PING: Final = "/v1/ping"
+"""The path that says whether the server is there."""
+
+Answer = Callable[[Source, bytes], Iterator[bytes]]
+"""From the source and the request's body to the records of the reply, encoded one by one as they are asked for.
+
+The state is read before the first record. Raises RequestRefused or ResourceNotFound from the first step, or whatever
+the source raises.
+"""
+
+_M = TypeVar("_M", bound=Message)
+
+
+def _parse(kind: type[_M], body: bytes) -> _M:
+    try:
+        return kind.FromString(body)
+    except DecodeError as exc:
+        raise RequestRefused("InvalidRequest", f"the body is not a {kind.DESCRIPTOR.name}") from exc
+
+
+def _domains(source: Source, _body: bytes) -> Iterator[bytes]:
+    yield from [encode.domain(name) for name in source.domains()]
+
+
+def _cells(source: Source, _body: bytes) -> Iterator[bytes]:
+    yield from map(encode.cell_presence, source.cells())
+
+
+def _actual_lrps(source: Source, body: bytes) -> Iterator[bytes]:
+    asked = _parse(pb.ActualLRPsRequest, body)
+    index = asked.index if asked.HasField("index") else None
+    yield from map(encode.actual_lrp, source.actual_lrps(asked.domain, asked.cell_id, asked.process_guid, index))
+
+
+def _actual_lrps_by_process_guids(source: Source, body: bytes) -> Iterator[bytes]:
+    asked = _parse(pb.ActualLRPsByProcessGuidsRequest, body)
+    yield from map(encode.actual_lrp, source.actual_lrps_by_process_guids(tuple(asked.process_guids)))
+
+
+def _groups(source: Source, body: bytes) -> Iterator[bytes]:
+    asked = _parse(pb.ActualLRPGroupsRequest, body)
+    yield from map(encode.actual_lrp_group, source.actual_lrp_groups(asked.domain, asked.cell_id))
+
+
+def _groups_of_process(source: Source, body: bytes) -> Iterator[bytes]:
+    asked = _parse(pb.ActualLRPGroupsByProcessGuidRequest, body)
+    yield from map(encode.actual_lrp_group, source.actual_lrp_groups(process_guid=asked.process_guid))
+
+
+def _group(source: Source, body: bytes) -> Iterator[bytes]:
+    asked = _parse(pb.ActualLRPGroupByProcessGuidAndIndexRequest, body)
+    groups = source.actual_lrp_groups(process_guid=asked.process_guid, index=asked.index)
+    if not asked.process_guid or not groups:
+        raise ResourceNotFound("ResourceNotFound", f"no actual LRP {asked.process_guid}/{asked.index}")
+    yield encode.actual_lrp_group(groups[0])
+
+
+def _desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
+    def answer(source: Source, body: bytes) -> Iterator[bytes]:
+        asked = _parse(pb.DesiredLRPsRequest, body)
+        found = source.desired_lrps(asked.domain, tuple(asked.process_guids), tuple(asked.app_guids))
+        yield from map(record, found)
+
+    return answer
+
+
+def _one_desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
+    def answer(source: Source, body: bytes) -> Iterator[bytes]:
+        guid = _parse(pb.DesiredLRPByProcessGuidRequest, body).process_guid
+        found = source.desired_lrps(process_guids=(guid,)) if guid else ()
+        if not found:
+            raise ResourceNotFound("ResourceNotFound", f"no desired LRP {guid}")
+        yield record(found[0])
+
+    return answer
+
+
+LISTS: Final[Mapping[str, Answer]] = {
+    "/v1/domains/list": _domains,
+    "/v1/cells/list.r1": _cells,
+    "/v1/actual_lrps/list": _actual_lrps,
+    "/v1/actual_lrps/list_by_process_guids": _actual_lrps_by_process_guids,
+    "/v1/actual_lrp_groups/list": _groups,
+    "/v1/actual_lrp_groups/list_by_process_guid": _groups_of_process,
+    "/v1/actual_lrp_groups/get_by_process_guid_and_index": _group,
+    "/v1/desired_lrps/list.r3": _desired(encode.desired_lrp),
+    "/v1/desired_lrps/get_by_process_guid.r3": _one_desired(encode.desired_lrp),
+    "/v1/desired_lrp_scheduling_infos/list": _desired(encode.scheduling_info),
+    "/v1/desired_lrp_scheduling_infos/get_by_process_guid": _one_desired(encode.scheduling_info),
+    "/v1/desired_lrp_routing_infos/list": _desired(encode.routing_info),
+}
+"""Every path that answers with records, all of them in field 2 of the reply."""

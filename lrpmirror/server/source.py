@@ -1,0 +1,52 @@
+"""What the server side of the protocol needs from whoever has the state: a simulation, or a mirror."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.server.subscription import StreamKind, Subscription
+
+__all__ = ["Source"]
+
+
+class Source(Protocol):
+    """State that can be listed and followed.
+
+    Every method is synchronous and answers from memory, from one moment; filters that are empty let everything pass,
+    several are met together. A method may raise an error of the BBSError tree: RequestRefused and ResourceNotFound
+    are answered in the reply's error field, any other as a 503.
+    """
+
+    def domains(self) -> Sequence[str]:
+        """Return the fresh domains."""
+        ...
+
+    def cells(self) -> Sequence[CellPresence]:
+        """Return the cells that are there."""
+        ...
+
+    def actual_lrps(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> Sequence[ActualLRP]:
+        """Return the rows."""
+        ...
+
+    def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> Sequence[ActualLRP]:
+        """Return the rows of these processes."""
+        ...
+
+    def actual_lrp_groups(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> Sequence[ActualLRPGroup]:
+        """Return the groups of the rows that pass the filters."""
+        ...
+
+    def desired_lrps(
+        self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
+    ) -> Sequence[DesiredLRP]:
+        """Return the desired LRPs; `app_guids` are prefixes of process guids."""
+        ...
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
+        """Return a subscription to what happens from now on; the reader closes it."""
+        ...

@@ -1,0 +1,110 @@
+"""One reader of a stream: the events that it has not been given yet, at most so many.
+
+A server never waits for a reader: one that falls behind by more than the limit is cut off and has to start anew with
+a list.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal
+
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    Event,
+)
+
+__all__ = ["LIMIT", "StreamKind", "Subscription", "concerns_cell"]
+
+StreamKind = Literal["instances", "groups"]
+"""The two streams of a BBS: of rows, and of groups of rows."""
+
+LIMIT: Final = 1024
+"""How many events a BBS keeps for a reader."""
+
+
+def concerns_cell(event: Event, cell_id: str) -> bool:
+    """Return whether a reader that asked for one cell is told of the event.
+
+    Events of desired LRPs always; those of actual LRPs when the row they speak of, on either side, is on that cell.
+    Rows that are UNCLAIMED are on none.
+    """
+    match event:
+        case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceRemoved(actual_lrp=row):
+            return row.cell_id == cell_id
+        case ActualLRPInstanceChanged(before=before, after=after):
+            return cell_id in (before.cell_id, after.cell_id)
+        case ActualLRPCrashed(cell_id=crashed_on):
+            return crashed_on == cell_id
+        case ActualLRPCreated(actual_lrp_group=group) | ActualLRPRemoved(actual_lrp_group=group):
+            return group.resolve().cell_id == cell_id
+        case ActualLRPChanged(before=old, after=new):
+            return cell_id in (old.resolve().cell_id, new.resolve().cell_id)
+        case _:
+            return True
+
+
+class Subscription:
+    """The events of one reader, in order, from the moment it was made.
+
+    The source puts events in, the reader takes them out one by one; neither waits for the other. `on_change` is
+    called, without arguments, after each event that was put in and when the subscription closes. Not for use from
+    several threads.
+    """
+
+    def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
+        self.kind: StreamKind = kind
+        self.cell_id = cell_id
+        self.on_change: Callable[[], None] | None = None
+        self._limit = limit
+        self._events: deque[Event] = deque()
+        self._closed = False
+        self._fell_behind = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more events come, for whatever reason."""
+        return self._closed
+
+    @property
+    def fell_behind(self) -> bool:
+        """Whether it was closed because the reader had not taken more events than the limit."""
+        return self._fell_behind
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: Event) -> None:
+        """Keep the event for the reader, unless it is of another cell; close instead if it is one too many. O(1)."""
+        if self._closed or (self.cell_id and not concerns_cell(event, self.cell_id)):
+            return
+        if self._limit is not None and len(self._events) >= self._limit:
+            self._fell_behind = True
+            self.close()
+            return
+        self._events.append(event)
+        self._changed()
+
+    def take(self) -> Event | None:
+        """Return the next event, or None if there is none now. O(1)."""
+        return self._events.popleft() if self._events else None
+
+    def take_some(self, most: int) -> list[Event]:
+        """Return the next events, none if there are none now, and no more than `most`."""
+        return [self._events.popleft() for _ in range(min(most, len(self._events)))]
+
+    def close(self) -> None:
+        """End the subscription; what the reader has not taken is dropped."""
+        if not self._closed:
+            self._closed = True
+            self._events.clear()
+            self._changed()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()

@@ -1,0 +1,194 @@
+"""A workload that lives: applications come, grow, crash and move, cells leave and are lost.
+
+It plays everybody who writes to a BBS: the platform, which desires; the auctioneer, which places; the cells, which
+run and obey.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.sim.crew import Crew
+from lrpmirror.sim.diego import Diego
+from lrpmirror.sim.values import InstanceKey
+from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
+
+__all__ = ["Autopilot", "Rates"]
+
+CONVERGENCE: Final = 30
+"""Seconds between two convergences, and between two times that the platform vouches for its domain."""
+
+DOMAIN_TTL: Final = 120
+"""For how many seconds the platform vouches."""
+
+PATIENCE: Final = 60
+"""After how many seconds the version before is removed, whether or not the new one runs."""
+
+LARGEST: Final = 8
+"""The most instances that an application is scaled to."""
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """How often something happens, per virtual second and over the whole deployment."""
+
+    deploys: float = 0.1
+    scalings: float = 0.2
+    crashes: float = 0.3
+    placement_failures: float = 0.1
+    routable_changes: float = 0.2
+    route_changes: float = 0.1
+    evacuations: float = 0.02
+    cell_losses: float = 0.01
+
+
+class Autopilot:
+    """Lives on a Diego, one virtual second a step; reproducible by its seed and the Diego's.
+
+    `apps` applications and `cells` cells are there at the start, the applications still to be placed. `counts` says
+    what has happened so far, by kind.
+    """
+
+    def __init__(
+        self, diego: Diego, *, seed: int = 0, apps: int = 20, cells: int = 5, rates: Rates | None = None
+    ) -> None:
+        if apps < 1 or cells < 1:
+            raise ConfigurationError(f"Autopilot(apps={apps}, cells={cells}): give at least one of each")
+        self._diego = diego
+        self._dice = random.Random(seed)
+        self._second = 0
+        self._apps: list[App] = []
+        self._processes: dict[str, App] = {}
+        self._outgoing: list[tuple[int, App, App]] = []
+        self._crew = Crew(diego, self._dice, cells, self._processes)
+        given = rates or Rates()
+        self._happenings: list[tuple[float, str, Callable[[], bool]]] = [
+            (given.deploys, "deploy", self._deploy),
+            (given.scalings, "scaling", self._scale),
+            (given.crashes, "crash", self._crash),
+            (given.placement_failures, "placement failure", self._fail_placement),
+            (given.routable_changes, "routable change", self._toggle_routable),
+            (given.route_changes, "route change", self._change_routes),
+            (given.evacuations, "", self._evacuate),
+            (given.cell_losses, "", self._lose),
+        ]
+        diego.upsert_domain(DOMAIN, DOMAIN_TTL)
+        for number in range(apps):
+            self._apps.append(
+                App(guid=diego.guid(), number=number, version=diego.guid(), instances=self._dice.randint(1, 4))
+            )
+            self._desire(self._apps[-1])
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often each kind of thing has happened."""
+        return self._crew.counts
+
+    def step(self) -> None:
+        """Let one virtual second pass. Linear in rows."""
+        self._diego.advance(1)
+        self._second += 1
+        self._crew.step()
+        for rate, name, happen in self._happenings:
+            for _ in range(int(rate) + (self._dice.random() < rate % 1)):
+                if happen() and name:
+                    self.counts[name] += 1
+        self._finish_deploys()
+        if self._second % CONVERGENCE == 0:
+            self._diego.upsert_domain(DOMAIN, DOMAIN_TTL)
+            self._diego.converge()
+
+    def run(self, seconds: int) -> None:
+        """Take that many steps."""
+        for _ in range(seconds):
+            self.step()
+
+    def _desire(self, app: App) -> None:
+        self._processes[app.process_guid] = app
+        self._diego.desire(desired_lrp(app))
+
+    def _become(self, place: int, app: App) -> None:
+        self._apps[place] = self._processes[app.process_guid] = app
+
+    def _pick_row(self, *, presence: Presence, state: ActualLRPState) -> ActualLRP | None:
+        rows = [
+            row
+            for row in self._diego.actual_lrps()
+            if row.presence is presence and row.state is state and row.process_guid in self._processes
+        ]
+        return self._dice.choice(rows) if rows else None
+
+    def _deploy(self) -> bool:
+        place = self._dice.randrange(len(self._apps))
+        old = self._apps[place]
+        if any(outgoing.guid == old.guid for _, outgoing, _ in self._outgoing):
+            return False
+        new = replace(old, version=self._diego.guid())
+        self._apps[place] = new
+        self._desire(new)
+        self._outgoing.append((self._second, old, new))
+        return True
+
+    def _finish_deploys(self) -> None:
+        waiting: list[tuple[int, App, App]] = []
+        for begun, old, new in self._outgoing:
+            running = [
+                row
+                for row in self._diego.actual_lrps(process_guid=new.process_guid)
+                if row.state is ActualLRPState.RUNNING
+            ]
+            if len(running) < new.instances and self._second - begun < PATIENCE:
+                waiting.append((begun, old, new))
+            else:
+                self._diego.remove_desired(old.process_guid)
+                self.counts["version removed"] += 1
+        self._outgoing = waiting
+
+    def _scale(self) -> bool:
+        place = self._dice.randrange(len(self._apps))
+        app = replace(self._apps[place], instances=self._dice.randint(0, LARGEST))
+        self._become(place, app)
+        self._diego.update_desired(app.process_guid, instances=app.instances)
+        return True
+
+    def _change_routes(self) -> bool:
+        place = self._dice.randrange(len(self._apps))
+        app = replace(self._apps[place], hosts=self._dice.randint(1, 3))
+        self._become(place, app)
+        self._diego.update_desired(app.process_guid, routes=routes(app), annotation=str(self._second))
+        return True
+
+    def _crash(self) -> bool:
+        presence = Presence.SUSPECT if self._dice.random() < 0.1 else Presence.ORDINARY  # noqa: PLR2004 - now and then
+        row = self._pick_row(presence=presence, state=ActualLRPState.RUNNING)
+        if row is None:
+            return False
+        self._diego.crash(row.process_guid, row.index, InstanceKey.of(row), "APP/PROC/WEB: Exited with status 137")
+        return True
+
+    def _fail_placement(self) -> bool:
+        row = self._pick_row(presence=Presence.ORDINARY, state=ActualLRPState.UNCLAIMED)
+        if row is None:
+            return False
+        self._diego.fail(row.process_guid, row.index, "insufficient resources: memory")
+        return True
+
+    def _toggle_routable(self) -> bool:
+        row = self._pick_row(presence=Presence.ORDINARY, state=ActualLRPState.RUNNING)
+        if row is None:
+            return False
+        self._crew.start_again(row, routable=not row.routable)
+        return True
+
+    def _evacuate(self) -> bool:
+        self._crew.evacuate_one()
+        return True
+
+    def _lose(self) -> bool:
+        self._crew.lose_one()
+        return True

@@ -1,0 +1,86 @@
+"""How events travel from the write to the readers: in order, or with the faults that a real server has.
+
+A server sends what one operation causes from a goroutine of its own, after the write. Here a goroutine is a queue of
+events that a courier empties; without faults at once, with faults whenever a seeded die says so.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.events import Event
+
+__all__ = ["Courier", "Faults"]
+
+MAX_UNDER_WAY: Final = 16
+"""How many goroutines wait at most; beyond that the courier goes on, so that no event waits for ever."""
+
+
+class Faults(Struct, frozen=True, kw_only=True):
+    """What may go wrong between a write and its readers; each a chance between 0 and 1.
+
+    `delay`: that the goroutines still under way wait for a later operation, and then interleave with its own. Even at
+    0 the goroutines of one operation race. `lose` and `duplicate`: that an event never arrives, or arrives once more,
+    later. `stale_removed`: that the `removed` of a row which its cell removed shows it as it was one write earlier.
+    """
+
+    seed: int = 0
+    delay: float = 0.3
+    lose: float = 0.0
+    duplicate: float = 0.0
+    stale_removed: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("delay", "lose", "duplicate", "stale_removed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"Faults({name}={getattr(self, name)}): give a chance between 0 and 1")
+
+
+class Courier:
+    """Carries the events of one stream to `deliver`, which is called once for each event, in the order of arrival."""
+
+    def __init__(self, deliver: Callable[[Event], None], faults: Faults | None) -> None:
+        self._deliver = deliver
+        self._faults = faults
+        self._random = random.Random(faults.seed if faults is not None else 0)
+        self._under_way: list[deque[Event]] = []
+
+    @property
+    def under_way(self) -> int:
+        """How many events have been caused and not delivered yet."""
+        return sum(len(events) for events in self._under_way)
+
+    def send(self, goroutines: Sequence[Sequence[Event]]) -> None:
+        """Take what an operation causes: one sequence for each goroutine that sends."""
+        if self._faults is None:
+            for events in goroutines:
+                for event in events:
+                    self._deliver(event)
+            return
+        self._under_way += [deque(events) for events in goroutines if events]
+        while self._under_way:
+            if len(self._under_way) <= MAX_UNDER_WAY and self._random.random() < self._faults.delay:
+                return
+            self._step(self._faults)
+
+    def settle(self) -> None:
+        """Deliver all that is under way, as the faults have it."""
+        while self._under_way and self._faults is not None:
+            self._step(self._faults)
+
+    def _step(self, faults: Faults) -> None:
+        place = self._random.randrange(len(self._under_way))
+        events = self._under_way[place]
+        event = events.popleft()
+        if not events:
+            self._under_way[place] = self._under_way[-1]
+            self._under_way.pop()
+        if self._random.random() < faults.lose:
+            return
+        self._deliver(event)
+        if self._random.random() < faults.duplicate:
+            self._under_way.append(deque([event]))

@@ -1,0 +1,129 @@
+"""Desired LRPs: wanted, changed, no longer wanted; and the rows that follow from the number of instances."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from lrpmirror.detail import DesiredLRPDetail
+from lrpmirror.errors import RequestRefused, ResourceNotFound
+from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
+from lrpmirror.model import ActualLRP, DesiredLRP, MetricTagValue, Presence
+from lrpmirror.sim.lifecycle import HELD
+from lrpmirror.sim.state import State, StopRequest
+from lrpmirror.sim.transitions import Emission, desired_emission, emission
+from lrpmirror.sim.values import InstanceKey
+
+__all__ = ["create_missing", "desire", "remove_desired", "update_desired"]
+
+MAX_ANNOTATION: Final = 10 * 1024
+"""The longest annotation, in bytes."""
+
+_GUID = re.compile(r"[a-zA-Z0-9_-]+")
+
+_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "process_guid": lambda guid: _GUID.fullmatch(guid) is not None,
+    "domain": bool,
+    "rootfs": bool,
+    "instances": lambda count: count >= 0,
+    "memory_mb": lambda size: size >= 0,
+    "disk_mb": lambda size: size >= 0,
+    "max_pids": lambda count: count >= 0,
+    "annotation": lambda text: len(text.encode()) <= MAX_ANNOTATION,
+}
+
+
+def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
+    """Keep a new desired LRP, in a new epoch, and make an UNCLAIMED row for each index.
+
+    Raises RequestRefused of type InvalidRequest, which names the field, or ResourceExists.
+    """
+    _check(wanted)
+    if wanted.process_guid in state.desired:
+        raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
+    kept = replace(wanted, epoch=state.guid(), tag_index=0)
+    state.desired[kept.process_guid] = kept
+    return [desired_emission(DesiredLRPCreated(kept)), *create_missing(state, kept, range(kept.instances))]
+
+
+def update_desired(
+    state: State,
+    process_guid: str,
+    *,
+    instances: int | None,
+    routes: Mapping[str, bytes] | None,
+    annotation: str | None,
+    metric_tags: Mapping[str, MetricTagValue] | None,
+    image_username: str | None,
+    image_password: str | None,
+) -> list[Emission]:
+    """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one.
+
+    Raises ResourceNotFound, and RequestRefused of type InvalidRequest, which names the field.
+    """
+    before = _existing(state, process_guid)
+    given = {"instances": instances, "routes": routes, "annotation": annotation, "metric_tags": metric_tags}
+    after = replace(before, **{name: value for name, value in given.items() if value is not None})
+    credentials = {"image_username": image_username, "image_password": image_password}
+    credentials = {name: value for name, value in credentials.items() if value is not None}
+    if credentials:
+        after = replace(after, detail=replace(after.detail or DesiredLRPDetail(), **credentials))
+    _check(after)
+    after = replace(after, tag_index=before.tag_index + 1)
+    state.desired[process_guid] = after
+    rows = create_missing(state, after, range(before.instances, after.instances))
+    rows += _stop_from(state, process_guid, after.instances) if after.instances < before.instances else []
+    return [*rows, desired_emission(DesiredLRPChanged(before, after))]
+
+
+def remove_desired(state: State, process_guid: str) -> list[Emission]:
+    """Drop the desired LRP; its rows go as soon as nobody holds them. Raises ResourceNotFound."""
+    gone = _existing(state, process_guid)
+    del state.desired[process_guid]
+    return [desired_emission(DesiredLRPRemoved(gone)), *_stop_from(state, process_guid, 0)]
+
+
+def create_missing(state: State, wanted: DesiredLRP, indexes: Iterable[int]) -> list[Emission]:
+    """Make an UNCLAIMED row for each of the indexes that has no ORDINARY one, in no particular order."""
+    missing = [index for index in indexes if state.row(wanted.process_guid, index) is None]
+    state.random.shuffle(missing)
+    told: list[Emission] = []
+    for index in missing:
+        before = state.slot(wanted.process_guid, index)
+        row = state.create_unclaimed(wanted.process_guid, index, wanted.domain)
+        told.append(emission(before, [(None, row)]))
+    return told
+
+
+def _stop_from(state: State, process_guid: str, first: int) -> list[Emission]:
+    """Remove the rows from an index on that nobody holds; ask the cells of the others. EVACUATING rows stay."""
+    told: list[Emission] = []
+    for row in [*state.rows.get(process_guid, {}).values()]:
+        if row.index < first or row.presence is Presence.EVACUATING:
+            continue
+        if row.state in HELD:
+            state.stop_requests.append(StopRequest(process_guid, row.index, InstanceKey.of(row)))
+        else:
+            told.append(_remove(state, row))
+    return told
+
+
+def _remove(state: State, row: ActualLRP) -> Emission:
+    before = state.slot(row.process_guid, row.index)
+    state.delete(row)
+    return emission(before, [(row, None)])
+
+
+def _existing(state: State, process_guid: str) -> DesiredLRP:
+    found = state.desired.get(process_guid)
+    if found is None:
+        raise ResourceNotFound("ResourceNotFound", f"no desired LRP {process_guid}")
+    return found
+
+
+def _check(wanted: DesiredLRP) -> None:
+    for name, is_valid in _CHECKS.items():
+        value = getattr(wanted, "root_fs" if name == "rootfs" else name)
+        if not is_valid(value):
+            raise RequestRefused("InvalidRequest", f"Invalid field: {name}")

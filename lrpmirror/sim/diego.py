@@ -1,0 +1,373 @@
+"""The simulated Diego: a BBS's state, its writes, its lists and its streams, in virtual time and without I/O."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
+from lrpmirror.model import (
+    EMPTY,
+    ActualLRP,
+    ActualLRPGroup,
+    CellPresence,
+    DesiredLRP,
+    MetricTagValue,
+    Presence,
+)
+from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
+from lrpmirror.sim.delivery import Courier, Faults
+from lrpmirror.sim.groups import groups_of_rows
+from lrpmirror.sim.lifecycle import Report
+from lrpmirror.sim.state import START, State, StopRequest
+from lrpmirror.sim.transitions import Emission
+from lrpmirror.sim.values import NO_NET, InstanceKey, NetInfo
+
+__all__ = ["Diego", "Snapshot"]
+
+
+class Snapshot(Struct, frozen=True):
+    """All lists of one moment."""
+
+    actual_lrps: tuple[ActualLRP, ...]
+    actual_lrp_groups: tuple[ActualLRPGroup, ...]
+    desired_lrps: tuple[DesiredLRP, ...]
+    domains: tuple[str, ...]
+    cells: tuple[CellPresence, ...]
+
+
+class Diego:
+    """A simulated BBS with its cells' registry. Synchronous, deterministic by its seed, for one thread.
+
+    Writes carry the names of the BBS's own calls and raise RequestRefused or ResourceNotFound with its error types.
+    What they cause is sent to the subscriptions before they return, or later and in another order if there are
+    `faults`. The clock stands still until `advance` moves it; `now` is nanoseconds since 1970. A cell that is asked
+    to stop an instance finds the request in `take_stop_requests`; the row stays until the cell removes it.
+
+    It answers as a `lrpmirror.server.Source`.
+    """
+
+    def __init__(self, *, seed: int = 0, now: int = START, faults: Faults | None = None) -> None:
+        self._state = State(seed, now)
+        self._faults = faults
+        self._lost_cells: dict[str, CellPresence] = {}
+        self._subscriptions: dict[StreamKind, list[Subscription]] = {"instances": [], "groups": []}
+        self._instances = Courier(lambda event: self._publish("instances", event), faults)
+        self._groups = Courier(
+            lambda event: self._publish("groups", event),
+            None if faults is None else replace(faults, seed=faults.seed + 1),
+        )
+        self._dice = self._state.random
+        self.trace_id = ""
+        """What the events of the next writes carry as their trace id, where they have one."""
+
+    # ------------------------------------------------------------------ time
+
+    @property
+    def now(self) -> int:
+        """The virtual time, in nanoseconds since 1970."""
+        return self._state.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. Nothing happens by itself: convergence is called for."""
+        self._state.now += round(seconds * domains.SECOND)
+
+    def guid(self) -> str:
+        """Return a new guid, by the seed: for processes and instances that are as reproducible as the rest."""
+        return self._state.guid()
+
+    # ---------------------------------------------------- desired LRPs, domains
+
+    def desire(self, wanted: DesiredLRP) -> None:
+        """Create a desired LRP and an UNCLAIMED row for each of its indexes; its tag is set here.
+
+        Raises RequestRefused: InvalidRequest, which names the field, or ResourceExists.
+        """
+        self._tell(desired.desire(self._state, wanted))
+
+    def update_desired(
+        self,
+        process_guid: str,
+        *,
+        instances: int | None = None,
+        routes: Mapping[str, bytes] | None = None,
+        annotation: str | None = None,
+        metric_tags: Mapping[str, MetricTagValue] | None = None,
+        image_username: str | None = None,
+        image_password: str | None = None,
+    ) -> None:
+        """Write the given fields of a desired LRP; make or stop rows if the number of instances changes.
+
+        Raises ResourceNotFound, and RequestRefused: InvalidRequest.
+        """
+        told = desired.update_desired(
+            self._state,
+            process_guid,
+            instances=instances,
+            routes=routes,
+            annotation=annotation,
+            metric_tags=metric_tags,
+            image_username=image_username,
+            image_password=image_password,
+        )
+        self._tell(told)
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove a desired LRP; rows that nobody holds go, the others are stopped. Raises ResourceNotFound."""
+        self._tell(desired.remove_desired(self._state, process_guid))
+
+    def upsert_domain(self, domain: str, ttl: int = 0) -> None:
+        """Make the domain fresh for `ttl` seconds, 0 for ever. Raises RequestRefused: InvalidRequest for no name."""
+        domains.upsert_domain(self._state, domain, ttl)
+
+    # ------------------------------------------------------------ actual LRPs
+
+    def claim(self, process_guid: str, index: int, instance: InstanceKey) -> None:
+        """Let an instance claim its row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeClaimed."""
+        self._tell(lifecycle.claim(self._state, process_guid, index, instance))
+
+    def start(
+        self,
+        process_guid: str,
+        index: int,
+        instance: InstanceKey,
+        net: NetInfo = NO_NET,
+        *,
+        domain: str | None = None,
+        internal_routes: Sequence[str] = (),
+        metric_tags: Mapping[str, str] = EMPTY,
+        routable: bool = True,
+        availability_zone: str = "",
+    ) -> None:
+        """Report that an instance runs; also how a change of its addresses or of `routable` is reported.
+
+        The older `start` is this without `routable` and `availability_zone`. `domain` is the row's own, or its
+        desired LRP's, if None. Raises RequestRefused: ActualLRPCannotBeStarted.
+        """
+        report = Report(net, tuple(internal_routes), metric_tags, routable, availability_zone)
+        domain = self._domain(process_guid, index) if domain is None else domain
+        self._tell(lifecycle.start(self._state, process_guid, index, instance, report, domain=domain))
+
+    def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
+        """Report that an instance crashed. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeCrashed."""
+        self._tell(lifecycle.crash(self._state, process_guid, index, instance, reason))
+
+    def fail(self, process_guid: str, index: int, reason: str) -> None:
+        """Report that no cell takes a row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed."""
+        self._tell(lifecycle.fail(self._state, process_guid, index, reason))
+
+    def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
+        """Remove a row, if it is that instance's. Raises ResourceNotFound."""
+        seen = self._as_read_before(process_guid, index)
+        self._tell(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
+
+    def retire(self, process_guid: str, index: int) -> None:
+        """Stop a row's instance, or remove the row if nobody holds it. Raises ResourceNotFound."""
+        self._tell(lifecycle.retire(self._state, process_guid, index))
+
+    # ------------------------------------------------------------- evacuation
+
+    def evacuate_claimed(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
+        """Give a claimed row back; return whether the cell keeps the container. Raises ResourceNotFound."""
+        return self._evacuated(evacuation.evacuate_claimed(self._state, process_guid, index, instance))
+
+    def evacuate_running(
+        self,
+        process_guid: str,
+        index: int,
+        instance: InstanceKey,
+        net: NetInfo = NO_NET,
+        *,
+        domain: str | None = None,
+        internal_routes: Sequence[str] = (),
+        metric_tags: Mapping[str, str] = EMPTY,
+        routable: bool = True,
+        availability_zone: str = "",
+    ) -> bool:
+        """Evacuate a running instance, or find it replaced; return whether the cell keeps the container."""
+        report = Report(net, tuple(internal_routes), metric_tags, routable, availability_zone)
+        domain = self._domain(process_guid, index) if domain is None else domain
+        outcome = evacuation.evacuate_running(self._state, process_guid, index, instance, report, domain=domain)
+        return self._evacuated(outcome)
+
+    def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
+        """Remove the row of an instance that stopped; return False. Raises ResourceNotFound."""
+        return self._evacuated(evacuation.evacuate_stopped(self._state, process_guid, index, instance))
+
+    def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
+        """Report a crash on a cell that is going away; return False. Raises ResourceNotFound."""
+        return self._evacuated(evacuation.evacuate_crashed(self._state, process_guid, index, instance, reason))
+
+    def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
+        """Remove an EVACUATING row. Raises ResourceNotFound."""
+        self._tell(evacuation.remove_evacuating(self._state, process_guid, index, instance))
+
+    # ------------------------------------------------- cells and convergence
+
+    def add_cell(self, cell: str | CellPresence, *, zone: str = "z1") -> None:
+        """Register a cell, by its id with made-up properties or as given."""
+        if isinstance(cell, str):
+            cell = domains.cell_presence(cell, zone=zone, number=len(self._state.cells) + 1)
+        self._state.cells[cell.cell_id] = cell
+
+    def lose_cell(self, cell_id: str) -> None:
+        """Let a cell vanish from the registry; the next convergence notices. A cell that is not there stays so."""
+        cell = self._state.cells.pop(cell_id, None)
+        if cell is not None:
+            self._lost_cells[cell_id] = cell
+
+    def return_cell(self, cell_id: str) -> None:
+        """Let a lost cell appear again as it was; the next convergence notices."""
+        cell = self._lost_cells.pop(cell_id, None)
+        if cell is not None:
+            self._state.cells[cell_id] = cell
+
+    def take_stop_requests(self) -> tuple[StopRequest, ...]:
+        """Return, and forget, what the cells have been asked to stop since the last time."""
+        asked = tuple(self._state.stop_requests)
+        self._state.stop_requests.clear()
+        return asked
+
+    def converge(self) -> None:
+        """Do one round of the periodic convergence. Linear in rows and desired LRPs."""
+        self._tell(convergence.converge(self._state))
+
+    # ------------------------------------------------------------ what is told
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> Subscription:
+        """Return a subscription from now on, to one of the two streams; `limit` None for one that never overflows."""
+        subscription = Subscription(kind, cell_id, limit=limit)
+        self._subscriptions[kind].append(subscription)
+        return subscription
+
+    def settle(self) -> None:
+        """Deliver every event that is still under way. Only with faults can there be any."""
+        self._instances.settle()
+        self._groups.settle()
+
+    # ---------------------------------------------------------------- lists
+
+    def domains(self) -> tuple[str, ...]:
+        """Return the fresh domains."""
+        return domains.fresh_domains(self._state)
+
+    def cells(self) -> tuple[CellPresence, ...]:
+        """Return the cells that are there."""
+        return tuple(self._state.cells.values())
+
+    def actual_lrps(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> list[ActualLRP]:
+        """Return the rows that pass all filters, an empty one letting all pass. Linear, but by process if given."""
+        state = self._state
+        per_process = [state.rows.get(process_guid, {})] if process_guid else state.rows.values()
+        return [
+            row
+            for rows in per_process
+            for row in rows.values()
+            if (not domain or row.domain == domain)
+            and (not cell_id or row.cell_id == cell_id)
+            and (index is None or row.index == index)
+        ]
+
+    def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
+        """Return the rows of these processes."""
+        known = self._state.rows
+        return [row for guid in dict.fromkeys(process_guids) for row in known.get(guid, {}).values()]
+
+    def actual_lrp_groups(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> list[ActualLRPGroup]:
+        """Return the groups of the rows that pass the filters; a filter by cell can show a part of a group."""
+        return groups_of_rows(self.actual_lrps(domain, cell_id, process_guid, index))
+
+    def desired_lrps(
+        self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
+    ) -> list[DesiredLRP]:
+        """Return the desired LRPs that pass all filters, an empty one letting all pass. `app_guids` are prefixes."""
+        wanted, prefixes = frozenset(process_guids), tuple(app_guids)
+        return [
+            each
+            for each in self._state.desired.values()
+            if (not domain or each.domain == domain)
+            and (not wanted or each.process_guid in wanted)
+            and (not prefixes or each.process_guid.startswith(prefixes))
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """Return all lists as of now."""
+        return Snapshot(
+            tuple(self.actual_lrps()),
+            tuple(self.actual_lrp_groups()),
+            tuple(self.desired_lrps()),
+            self.domains(),
+            self.cells(),
+        )
+
+    def row(self, process_guid: str, index: int, presence: Presence = Presence.ORDINARY) -> ActualLRP | None:
+        """Return one row, if there is one."""
+        return self._state.row(process_guid, index, presence)
+
+    def adopt(self, rows: Iterable[ActualLRP] = (), desired_lrps: Iterable[DesiredLRP] = ()) -> None:
+        """Take records in as they are, without an event: for a state that was there before the simulation."""
+        for row in rows:
+            self._state.put(row)
+        for each in desired_lrps:
+            self._state.desired[each.process_guid] = each
+
+    # -------------------------------------------------------------- internal
+
+    def _domain(self, process_guid: str, index: int) -> str:
+        row = self._state.row(process_guid, index)
+        if row is not None:
+            return row.domain
+        wanted = self._state.desired.get(process_guid)
+        return wanted.domain if wanted is not None else ""
+
+    def _evacuated(self, outcome: evacuation.Evacuation) -> bool:
+        self._tell(outcome.emissions)
+        return outcome.keep_container
+
+    def _as_read_before(self, process_guid: str, index: int) -> ActualLRP | None:
+        """Return an older version of the row if the die says that the removal has read that one."""
+        if self._faults is None or self._dice.random() >= self._faults.stale_removed:
+            return None
+        return self._state.earlier(process_guid, index)
+
+    def _tell(self, told: Sequence[Emission]) -> None:
+        self._instances.send([each.instances for each in told])
+        self._groups.send([each.groups for each in told])
+
+    def _publish(self, kind: StreamKind, event: Event) -> None:
+        if self.trace_id and hasattr(event, "trace_id"):
+            event = replace(event, trace_id=self.trace_id)
+        readers = self._subscriptions[kind]
+        for reader in readers:
+            reader.put(event)
+        if any(reader.closed for reader in readers):
+            self._subscriptions[kind] = [reader for reader in readers if not reader.closed]
+
+    def _check(self) -> None:
+        """Raise AssertionError unless the rows are as they must be at all times."""
+        self._state.check()
+
+
+def _with_removed(told: Sequence[Emission], seen: ActualLRP | None) -> Sequence[Emission]:
+    """Let the `removed` events show the row as it was read, where that was an older version of it."""
+    if seen is None:
+        return told
+
+    def as_read(event: Event) -> Event:
+        match event:
+            case ActualLRPInstanceRemoved():
+                return ActualLRPInstanceRemoved(seen)
+            case ActualLRPRemoved():
+                return ActualLRPRemoved(ActualLRPGroup(seen, None))
+            case _:
+                return event
+
+    return [
+        Emission(tuple(as_read(event) for event in each.instances), tuple(as_read(event) for event in each.groups))
+        for each in told
+    ]

@@ -1,0 +1,134 @@
+"""What the simulated BBS has in its database, and the two ways in which a row is written.
+
+Nothing here knows a rule: the modules beside this one decide, this one keeps. It has the virtual clock, the seeded
+source of guids, and the queue of requests to cells.
+"""
+
+import random
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.errors import ResourceNotFound
+from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
+from lrpmirror.sim.values import InstanceKey
+
+__all__ = ["START", "State", "StopRequest"]
+
+START = 1_795_000_000_000_000_000
+"""When a simulation starts, unless told otherwise: a moment in 2026, in nanoseconds since 1970."""
+
+
+class StopRequest(Struct, frozen=True):
+    """What the BBS asked of a cell: to stop this instance, and then to remove its row."""
+
+    process_guid: str
+    index: int
+    instance: InstanceKey
+
+
+class State:
+    """Rows, desired LRPs, domains and cells; frozen records, replaced by the rules that write them.
+
+    `rows` is keyed by process guid, then by (index, presence). `domains` maps a name to the moment at which it stops
+    being fresh, None for never. `cells` are those that are there.
+    """
+
+    def __init__(self, seed: int, now: int = START) -> None:
+        self.now = now
+        self.random = random.Random(seed)
+        self.rows: dict[str, dict[tuple[int, Presence], ActualLRP]] = {}
+        self.desired: dict[str, DesiredLRP] = {}
+        self.domains: dict[str, int | None] = {}
+        self.cells: dict[str, CellPresence] = {}
+        self.stop_requests: list[StopRequest] = []
+        self._earlier: dict[tuple[str, int], ActualLRP] = {}
+
+    def guid(self) -> str:
+        """Return a guid that no record had before, by the seed."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def row(self, process_guid: str, index: int, presence: Presence = Presence.ORDINARY) -> ActualLRP | None:
+        """Return the row of that key, if there is one."""
+        return self.rows.get(process_guid, {}).get((index, presence))
+
+    def existing_row(self, process_guid: str, index: int) -> ActualLRP:
+        """Return the ORDINARY row of that key; raise ResourceNotFound if there is none."""
+        row = self.row(process_guid, index)
+        if row is None:
+            raise ResourceNotFound("ResourceNotFound", f"no actual LRP {process_guid}/{index}")
+        return row
+
+    def slot(self, process_guid: str, index: int) -> tuple[ActualLRP, ...]:
+        """Return the rows of that index, at most three, by presence."""
+        rows = self.rows.get(process_guid, {})
+        return tuple(rows[index, presence] for presence in Presence if (index, presence) in rows)
+
+    def holder(self, process_guid: str, index: int, instance: InstanceKey) -> ActualLRP | None:
+        """Return the row of that index which the instance holds, in whatever presence."""
+        return next((row for row in self.slot(process_guid, index) if InstanceKey.of(row) == instance), None)
+
+    def put(self, row: ActualLRP) -> ActualLRP:
+        """Keep the row under its key, in the place of what was there; return it."""
+        self.rows.setdefault(row.process_guid, {})[row.index, row.presence] = row
+        return row
+
+    def write(self, row: ActualLRP, **changes: Any) -> ActualLRP:
+        """Write the row as the BBS does: the changes, since now, and a tag index that is one higher."""
+        if row.presence is Presence.ORDINARY:
+            self._earlier[row.process_guid, row.index] = row
+        return self.put(replace(row, **changes, since=self.now, tag_index=row.tag_index + 1))
+
+    def earlier(self, process_guid: str, index: int) -> ActualLRP | None:
+        """Return the ORDINARY row as it was one write earlier, if it was the same instance's then."""
+        row, before = self.row(process_guid, index), self._earlier.get((process_guid, index))
+        if row is None or before is None or before.epoch != row.epoch or InstanceKey.of(before) != InstanceKey.of(row):
+            return None
+        return before
+
+    def delete(self, row: ActualLRP) -> None:
+        """Take the row out."""
+        rows = self.rows[row.process_guid]
+        del rows[row.index, row.presence]
+        if row.presence is Presence.ORDINARY:
+            self._earlier.pop((row.process_guid, row.index), None)
+        if not rows:
+            del self.rows[row.process_guid]
+
+    def create_unclaimed(self, process_guid: str, index: int, domain: str) -> ActualLRP:
+        """Make a new UNCLAIMED row, in a new epoch."""
+        return self.put(
+            ActualLRP(
+                process_guid=process_guid,
+                index=index,
+                domain=domain,
+                since=self.now,
+                epoch=self.guid(),
+                routable=False,
+            )
+        )
+
+    def is_fresh(self, domain: str) -> bool:
+        """Return whether the owner of the domain vouches for its desired LRPs now."""
+        expiry = self.domains.get(domain, 0)
+        return expiry is None or expiry > self.now
+
+    def check(self) -> None:
+        """Raise AssertionError unless each row is filed rightly, held as its state says, and alone in its epoch."""
+        epochs: set[str] = set()
+        for guid, rows in self.rows.items():
+            _require(bool(rows), f"{guid}: an entry without rows")
+            for key, row in rows.items():
+                held = row.state in (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
+                _require((row.process_guid, row.index, row.presence) == (guid, *key), f"{guid} {key}: filed wrongly")
+                _require(held == bool(InstanceKey.of(row)), f"{guid} {key}: {row.state}, by {row.instance_guid!r}")
+                _require(held or row.presence is Presence.ORDINARY, f"{guid} {key}: {row.state}")
+                _require(row.epoch not in epochs, f"{guid} {key}: the epoch {row.epoch} of another row")
+                epochs.add(row.epoch)
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise AssertionError(what)

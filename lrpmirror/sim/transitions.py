@@ -1,0 +1,166 @@
+"""What the two streams say about a write: events computed from the rows of one index before and after it.
+
+The instance stream speaks of each row that changed; the group stream, older, of the two slots of the index's group.
+The order is the BBS's: crashes first, then what runs, then the rest, so that routes appear before others vanish.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+)
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
+from lrpmirror.sim.groups import group_of_rows
+from lrpmirror.sim.values import InstanceKey
+
+__all__ = [
+    "Emission",
+    "Pair",
+    "changed",
+    "desired_emission",
+    "emission",
+    "group_created",
+    "group_removed",
+    "race",
+]
+
+Pair = tuple[ActualLRP | None, ActualLRP | None]
+"""A row before and after a write: None before it was made, None after it was removed."""
+
+
+class Emission(Struct, frozen=True):
+    """What one goroutine of the server sends, in order, on each of the two streams."""
+
+    instances: tuple[Event, ...] = ()
+    groups: tuple[Event, ...] = ()
+
+
+def desired_emission(event: DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRemoved) -> Emission:
+    """Return the emission of an event of a desired LRP, which both streams carry alike."""
+    return Emission((event,), (event,))
+
+
+def emission(before: Sequence[ActualLRP], pairs: Sequence[Pair], *, crash: bool = False) -> Emission:
+    """Return what is sent about a write at one index.
+
+    `before` are all rows of the index before the write, `pairs` those that it wrote. A pair is one instance's story:
+    an instance that moves into another row pairs the old row with the new one. With `crash` the write was a report of
+    a crash, which is announced also where the row ends UNCLAIMED.
+    """
+    instances = [event for old, new in pairs for event in _instance_events(old, new, crash=crash)]
+    touched = {(row.epoch, row.presence) for pair in pairs for row in pair if row is not None}
+    after = [row for row in before if (row.epoch, row.presence) not in touched]
+    after += [new for _, new in pairs if new is not None]
+    old_group, new_group = group_of_rows(before), group_of_rows(after)
+    groups = _slot_events(old_group.instance, new_group.instance, crash=crash)
+    groups += _slot_events(old_group.evacuating, new_group.evacuating, crash=False)
+    return Emission(_in_order(instances), _in_order(groups))
+
+
+def race(emissions: Sequence[Emission]) -> list[Emission]:
+    """Take the emissions apart, so that each single event races all others, as in a convergence."""
+    apart: list[Emission] = []
+    for each in emissions:
+        apart += [Emission(instances=(event,)) for event in each.instances]
+        apart += [Emission(groups=(event,)) for event in each.groups]
+    return apart
+
+
+def changed(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChanged:
+    """Return the `changed` of the instance stream: one key for both sides, no internal routes, no metric tags."""
+    key = InstanceKey.of(after) or InstanceKey.of(before)
+
+    def side(row: ActualLRP) -> ActualLRP:
+        return replace(row, instance_guid=key.instance_guid, cell_id=key.cell_id, internal_routes=(), metric_tags=EMPTY)
+
+    return ActualLRPInstanceChanged(side(before), side(after))
+
+
+def group_created(row: ActualLRP) -> ActualLRPCreated:
+    """Return the `created` of the group stream for a row, in its slot."""
+    return ActualLRPCreated(_slot(row))
+
+
+def group_removed(row: ActualLRP) -> ActualLRPRemoved:
+    """Return the `removed` of the group stream for a row, in its slot."""
+    return ActualLRPRemoved(_slot(row))
+
+
+def _slot(row: ActualLRP) -> ActualLRPGroup:
+    if row.presence is Presence.EVACUATING:
+        return ActualLRPGroup(None, row)
+    return ActualLRPGroup(row, None)
+
+
+def _crashed(before: ActualLRP, after: ActualLRP) -> ActualLRPCrashed:
+    return ActualLRPCrashed(
+        process_guid=before.process_guid,
+        index=before.index,
+        domain=before.domain,
+        instance_guid=before.instance_guid,
+        cell_id=before.cell_id,
+        crash_count=after.crash_count,
+        crash_reason=after.crash_reason,
+        since=after.since,
+    )
+
+
+def _instance_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bool) -> list[Event]:
+    if before == after:
+        return []
+    if before is None:
+        return [] if after is None else [ActualLRPInstanceCreated(after)]
+    if after is None:
+        return [ActualLRPInstanceRemoved(before)]
+    if after.state is ActualLRPState.CRASHED:
+        return [_crashed(before, after), changed(before, after)]
+    if after.state is ActualLRPState.UNCLAIMED and before.state is not ActualLRPState.UNCLAIMED:
+        announced: list[Event] = [_crashed(before, after)] if crash else []
+        return [*announced, ActualLRPInstanceCreated(after), ActualLRPInstanceRemoved(before)]
+    return [changed(before, after)]
+
+
+def _slot_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bool) -> list[Event]:
+    if before == after:
+        return []
+    if before is None:
+        return [] if after is None else [group_created(after)]
+    if after is None:
+        return [group_removed(before)]
+    if after.state in (ActualLRPState.CLAIMED, ActualLRPState.RUNNING):
+        key = InstanceKey.of(before)
+        if key and key != InstanceKey.of(after):
+            return [group_created(after), group_removed(before)]
+    write: list[Event] = [ActualLRPChanged(_slot(before), _slot(after))]
+    if crash or after.state is ActualLRPState.CRASHED:
+        return [_crashed(before, after), *write]
+    return write
+
+
+def _in_order(events: list[Event]) -> tuple[Event, ...]:
+    return tuple(sorted(events, key=_urgency))
+
+
+def _urgency(event: Event) -> int:
+    match event:
+        case ActualLRPCrashed():
+            return 0
+        case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceChanged(after=row):
+            return 1 if row.state is ActualLRPState.RUNNING else 2
+        case ActualLRPCreated(actual_lrp_group=group) | ActualLRPChanged(after=group):
+            return 1 if group.resolve().state is ActualLRPState.RUNNING else 2
+        case _:
+            return 2

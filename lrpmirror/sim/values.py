@@ -1,0 +1,44 @@
+"""The values that a simulated cell hands to the BBS, and how it names an instance."""
+
+from msgspec import Struct
+
+from lrpmirror.model import ActualLRP, PortMapping, PreferredAddress
+
+__all__ = ["NO_INSTANCE", "NO_NET", "InstanceKey", "NetInfo"]
+
+
+class InstanceKey(Struct, frozen=True):
+    """Which instance, and on which cell; both empty where a row has none."""
+
+    instance_guid: str = ""
+    cell_id: str = ""
+
+    @classmethod
+    def of(cls, row: ActualLRP) -> "InstanceKey":
+        """Return the key that the row holds."""
+        return cls(row.instance_guid, row.cell_id)
+
+    def __bool__(self) -> bool:
+        return bool(self.instance_guid or self.cell_id)
+
+
+class NetInfo(Struct, frozen=True):
+    """Where an instance can be reached: on its cell, and inside its container."""
+
+    address: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    instance_address: str = ""
+    preferred_address: PreferredAddress = PreferredAddress.UNKNOWN
+    instance_ipv6_address: str = ""
+
+    @classmethod
+    def of(cls, row: ActualLRP) -> "NetInfo":
+        """Return where the row says that its instance is."""
+        return cls(row.address, row.ports, row.instance_address, row.preferred_address, row.instance_ipv6_address)
+
+
+NO_INSTANCE = InstanceKey()
+"""The key of a row that nobody holds."""
+
+NO_NET = NetInfo()
+"""The addresses of a row that does not run."""
