@@ -7,13 +7,13 @@ later. Integers are the protocol's; `since` is nanoseconds since 1970. Enums kee
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.enums import OpenIntEnum
+from lrpmirror.frozen import frozen
 
 __all__ = [
     "EMPTY",
@@ -32,7 +32,7 @@ __all__ = [
     "Provider",
 ]
 
-EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+EMPTY: Final[Mapping[str, str]] = frozen({})
 """The one empty mapping, shared by all rows without metric tags."""
 
 
@@ -163,8 +163,8 @@ class MetricTagValue(Struct, frozen=True, gc=False):
     dynamic: DynamicValue = DynamicValue.INVALID
 
 
-_NO_ROUTES: Final[Mapping[str, bytes]] = MappingProxyType({})
-_NO_TAGS: Final[Mapping[str, MetricTagValue]] = MappingProxyType({})
+_NO_ROUTES: Final[Mapping[str, bytes]] = frozen({})
+_NO_TAGS: Final[Mapping[str, MetricTagValue]] = frozen({})
 
 
 class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):

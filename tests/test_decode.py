@@ -2,7 +2,6 @@
 
 from base64 import b64decode, b64encode
 from functools import cache
-from types import MappingProxyType
 from typing import Any, get_args
 
 import pytest
@@ -14,6 +13,7 @@ from wire_support import recorded, recorded_frames, recorded_records
 from lrpmirror import events
 from lrpmirror.detail import EnvironmentVariable, RunAction, UpdateStrategy
 from lrpmirror.errors import MalformedRecord
+from lrpmirror.frozen import frozen
 from lrpmirror.model import (
     EMPTY,
     ActualLRP,
@@ -87,12 +87,11 @@ def test_a_row_has_every_field_of_its_record() -> None:
         tag_index=7,
         presence=Presence.SUSPECT,
         internal_routes=("h",),
-        metric_tags=MappingProxyType({"k": "v"}),
+        metric_tags=frozen({"k": "v"}),
         routable=False,
         availability_zone="z",
     )
     assert row.modification_tag == ModificationTag("e", 7)
-    assert isinstance(row.metric_tags, MappingProxyType)
 
 
 def test_what_a_row_lacks_is_empty_and_shared_and_an_absent_routable_is_not_false() -> None:
@@ -174,10 +173,10 @@ def test_a_desired_lrp_has_what_schedulers_and_routers_use_and_its_detail_only_w
         disk_mb=2,
         root_fs="r",
         max_pids=5,
-        routes=MappingProxyType({"cf-router": b"[]"}),
+        routes=frozen({"cf-router": b"[]"}),
         volume_drivers=("nfs", "smb"),
         placement_tags=("t",),
-        metric_tags=MappingProxyType({"i": MetricTagValue("", DynamicValue.INDEX)}),
+        metric_tags=frozen({"i": MetricTagValue("", DynamicValue.INDEX)}),
         epoch="e",
         tag_index=4,
     )

@@ -2,7 +2,6 @@
 
 import json as reference
 from base64 import b64encode
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from lrpmirror.detail import (
     UpdateStrategy,
 )
 from lrpmirror.errors import MalformedRecord
+from lrpmirror.frozen import frozen
 from lrpmirror.model import (
     ActualLRP,
     ActualLRPGroup,
@@ -137,7 +137,7 @@ def test_a_desired_lrp_without_detail_prints_as_its_scheduling_info() -> None:
     assert (shown["epoch"], shown["index"], shown["volume_placement"]) == ("e", 0, {"driver_names": None})
     assert "metric_tags" not in shown
     assert "env" not in shown
-    assert json.from_json(DesiredLRP, shown) == replace(desired, metric_tags=MappingProxyType({}))
+    assert json.from_json(DesiredLRP, shown) == replace(desired, metric_tags=frozen({}))
 
 
 def test_a_desired_lrp_with_detail_prints_whole() -> None:
@@ -204,7 +204,7 @@ def test_any_value_comes_back(value: ActualLRP | ActualLRPGroup | CellPresence |
     assert json.loads(type(value), line) == value
 
 
-@given(full_desired_lrps.map(lambda desired: replace(desired, routes=MappingProxyType({"r": b"[]"}))))
+@given(full_desired_lrps.map(lambda desired: replace(desired, routes=frozen({"r": b"[]"}))))
 @settings(max_examples=80, deadline=None)
 def test_any_desired_lrp_with_its_detail_comes_back(desired: DesiredLRP) -> None:
     assert json.loads(DesiredLRP, json.dumps(desired)) == desired

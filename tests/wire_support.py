@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 from lrpmirror import detail, events
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import LRPMirrorError
+from lrpmirror.frozen import frozen
 from lrpmirror.model import (
     ActualLRP,
     ActualLRPGroup,
@@ -97,7 +97,7 @@ def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 
 
 def _map(values: st.SearchStrategy[_T]) -> st.SearchStrategy[Mapping[str, _T]]:
-    return st.dictionaries(TEXT, values, max_size=3).map(MappingProxyType)
+    return st.dictionaries(TEXT, values, max_size=3).map(frozen)
 
 
 def _tuple(values: st.SearchStrategy[_T]) -> st.SearchStrategy[tuple[_T, ...]]:

@@ -5,11 +5,11 @@ The some thirty reads that a row takes cost more than its parsing. Empty values 
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import MalformedRecord
+from lrpmirror.frozen import frozen
 from lrpmirror.model import (
     EMPTY,
     ActualLRP,
@@ -49,8 +49,8 @@ _STATES: Final = _Members(ActualLRPState)
 _PRESENCES: Final = _Members(Presence)
 _PREFERRED: Final = _Members(PreferredAddress)
 _DYNAMIC: Final = _Members(DynamicValue)
-_NO_ROUTES: Final[Mapping[str, bytes]] = MappingProxyType({})
-_NO_TAGS: Final[Mapping[str, MetricTagValue]] = MappingProxyType({})
+_NO_ROUTES: Final[Mapping[str, bytes]] = frozen({})
+_NO_TAGS: Final[Mapping[str, MetricTagValue]] = frozen({})
 
 
 def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
@@ -92,7 +92,7 @@ def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
 
 def _mapping(given: Mapping[str, _V]) -> Mapping[str, _V]:
     # Half the time of dict(given), which does not know that a protobuf map is one.
-    return MappingProxyType({key: given[key] for key in given})
+    return frozen({key: given[key] for key in given})
 
 
 def _ports(ports: Iterable[diego_pb2.PortMapping]) -> tuple[PortMapping, ...]:
@@ -118,7 +118,7 @@ def _routes(routes: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def _metric_tags(tags: Mapping[str, diego_pb2.MetricTagValue]) -> Mapping[str, MetricTagValue]:
-    return MappingProxyType({name: MetricTagValue(tag.static, _DYNAMIC[tag.dynamic]) for name, tag in tags.items()})
+    return frozen({name: MetricTagValue(tag.static, _DYNAMIC[tag.dynamic]) for name, tag in tags.items()})
 
 
 def desired_value(message: _Desired, what: str, detail: DesiredLRPDetail | None = None) -> DesiredLRP:
