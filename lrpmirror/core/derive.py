@@ -6,7 +6,7 @@ differ are combined again.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,8 @@ __all__ = ["Derivation", "Process", "View"]
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
+S = TypeVar("S", bound=Hashable)
+T = TypeVar("T")
 
 
 class Process(Struct, frozen=True, dict=True):
@@ -74,7 +76,10 @@ class View(ABC, Generic[K, C, V]):
         return {}
 
     def same(self, before: V, after: V) -> bool:
-        """Tell whether a value has not changed as far as subscribers care. By default: when it is equal."""
+        """Tell whether a value has not changed as far as subscribers care. By default: when it is equal.
+
+        `before` is the value that they were last told.
+        """
         return before == after
 
 
@@ -84,49 +89,48 @@ class Derivation(Generic[K, C, V]):
     def __init__(self, view: View[K, C, V]) -> None:
         self.view = view
         self.values: dict[K, V] = {}
-        self.failures: dict[Any, Exception] = {}
-        """What the view raised last, by process guid (or `cell/CELL_ID`) for `derive`, by key for `combine`.
-
-        Gone once it works.
-        """
+        self._published: dict[K, V] = {}
+        # A key can read like a process guid, so what failed where is kept apart.
+        self._failed_sources: dict[str, Exception] = {}
+        self._failed_keys: dict[K, Exception] = {}
         self._unreported: list[tuple[Any, Exception]] = []
         self._by_source: dict[str, Mapping[K, C]] = {}
         self._by_key: dict[K, dict[str, C]] = {}
+
+    @property
+    def failures(self) -> dict[Any, Exception]:
+        """What the view raised last, by process guid (or `cell/CELL_ID`) for `derive`, by key for `combine`.
+
+        Gone once it works. O(failures).
+        """
+        return {**self._failed_sources, **self._failed_keys}
+
+    def published(self, key: K) -> V | None:
+        """Return what subscribers were last told of a key, which the value is the same as, by `View.same`. O(1)."""
+        return self._published[key] if key in self._published else self.values.get(key)
 
     def update(self, processes: Iterable[Process]) -> list[Delta[K, V]]:
         """Derive processes again and return what changed, what appears before what goes. O(their contributions).
 
         A process that the view fails on keeps what it contributed before; a key, its value. See `failures`.
         """
-        touched: dict[K, None] = {}
+        touched: dict[K, int] = {}
         for process in processes:
-            if process.rows or process.desired is not None or process.routed is not None:
-                try:
-                    new = dict(self.view.derive(process))
-                except Exception as error:  # noqa: BLE001 - a view is foreign code; what it raises is reported
-                    self._failed(process.guid, error)
-                    continue
-            else:
-                new = {}
-            self.failures.pop(process.guid, None)
-            self._replace(process.guid, new, touched)
+            there = process.rows or process.desired is not None or process.routed is not None
+            self._take(process.guid, self.view.derive if there else _nothing, process, touched)
         return self._combine(touched)
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
         """Take the cells that are there now, all of them, and return what changed. O(cells)."""
-        touched: dict[K, None] = {}
+        touched: dict[K, int] = {}
         present = {f"cell/{cell.cell_id}": cell for cell in cells}
-        gone = [source for source in self._by_source if source.startswith("cell/") and source not in present]
-        for source in gone:
-            self._replace(source, {}, touched)
+        # No process is called so: the server admits no slash in a process guid.
+        known = dict.fromkeys((*self._by_source, *self._failed_sources))
+        for source in known:
+            if source.startswith("cell/") and source not in present:
+                self._take(source, _nothing, None, touched)
         for source, cell in present.items():
-            try:
-                new = dict(self.view.derive_cell(cell))
-            except Exception as error:  # noqa: BLE001 - as above
-                self._failed(source, error)
-                continue
-            self.failures.pop(source, None)
-            self._replace(source, new, touched)
+            self._take(source, self.view.derive_cell, cell, touched)
         return self._combine(touched)
 
     def take_failures(self) -> list[tuple[Any, Exception]]:
@@ -134,53 +138,65 @@ class Derivation(Generic[K, C, V]):
         unreported, self._unreported = self._unreported, []
         return unreported
 
-    def _failed(self, source: Any, error: Exception) -> None:
+    def _failed(self, failed: dict[S, Exception], what: S, error: Exception) -> None:
         # A failure that goes on is reported once, however often its process is derived again.
-        if source not in self.failures:
-            self._unreported.append((source, error))
-        self.failures[source] = error
+        if what not in failed:
+            self._unreported.append((what, error))
+        failed[what] = error
 
-    def _replace(self, source: str, new: dict[K, C], touched: dict[K, None]) -> None:
+    def _take(self, source: str, derive: Callable[[T], Mapping[K, C]], of: T, touched: dict[K, int]) -> None:
+        """Replace what a source contributes, and note in `touched` how each key is touched."""
         old = self._by_source.get(source, {})
+        try:
+            new = dict(derive(of))
+            differing = [key for key, contribution in new.items() if key not in old or old[key] != contribution]
+        except Exception as error:  # noqa: BLE001 - a view is foreign code; what it raises is reported
+            self._failed(self._failed_sources, source, error)
+            return
+        self._failed_sources.pop(source, None)
+        for key in differing:
+            touched[key] = min(touched.get(key, _LEFT), _CHANGED if key in old else _CAME)
+            self._by_key.setdefault(key, {})[source] = new[key]
         for key in old:
             if key not in new:
-                touched[key] = None
+                touched.setdefault(key, _LEFT)
                 contributions = self._by_key[key]
                 del contributions[source]
                 if not contributions:
                     del self._by_key[key]
-        for key, contribution in new.items():
-            if key not in old or old[key] != contribution:
-                touched[key] = None
-                self._by_key.setdefault(key, {})[source] = contribution
         if new:
             self._by_source[source] = new
         else:
             self._by_source.pop(source, None)
 
-    def _combine(self, touched: Iterable[K]) -> list[Delta[K, V]]:
-        appearing: list[Delta[K, V]] = []
-        going: list[Delta[K, V]] = []
-        for key in touched:
-            before, after = self.values.get(key), None
+    def _combine(self, touched: Mapping[K, int]) -> list[Delta[K, V]]:
+        ranked: list[tuple[int, Delta[K, V]]] = []
+        for key, rank in touched.items():
+            before, after = self.published(key), None
             contributions = self._by_key.get(key)
-            if contributions is not None:
-                try:
+            try:
+                if contributions is not None:
                     after = self.view.combine(key, contributions)
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._failed(key, error)
-                    continue
-            self.failures.pop(key, None)
+                equal = before == after
+                same = equal or (before is not None and after is not None and self.view.same(before, after))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._failed(self._failed_keys, key, error)
+                continue
+            self._failed_keys.pop(key, None)
             if after is None:
                 self.values.pop(key, None)
             else:
                 self.values[key] = after
-            if before is None and after is None:
-                continue
-            if before is None or after is None or not self.view.same(before, after):
-                (going if after is None else appearing).append(Delta(key, before, after))
+            if before is not None and same and not equal:
+                # Steps that are too small to tell can add up to one that is not.
+                self._published[key] = before
+            else:
+                self._published.pop(key, None)
+            if not same:
+                ranked.append((_GONE if after is None else rank, Delta(key, before, after)))
         # A thing that moves from key to key is published where it comes to no later than it is withdrawn where it was.
-        return appearing + going
+        ranked.sort(key=_rank)
+        return [delta for _, delta in ranked]
 
     def _check(self, processes: Iterable[Process], cells: Iterable[CellPresence] = ()) -> None:
         """Compare with a derivation made anew. O(everything); for tests."""
@@ -188,3 +204,19 @@ class Derivation(Generic[K, C, V]):
         fresh.update(processes)
         fresh.update_cells(cells)
         assert fresh.values == self.values, "the view is not what follows from the processes"
+        assert fresh._by_key == self._by_key, "a key has other contributions than follow from the processes"
+        for key, before in self._published.items():
+            assert self.view.same(before, self.values[key]), f"subscribers were not told of {key}"
+
+
+_CAME, _CHANGED, _LEFT, _GONE = range(4)
+"""How a key is touched: a source contributes to it that did not; or with something else; or some do no longer; or none
+does, which is told last."""
+
+
+def _rank(ranked: tuple[int, object]) -> int:
+    return ranked[0]
+
+
+def _nothing(_: object) -> Mapping[Any, Any]:
+    return {}

@@ -47,6 +47,7 @@ class DesiredReconciler:
 
     def written(self, lrp: DesiredLRP) -> Verdict:
         """Apply a new record, or the newer side of a diff, which is a whole record too."""
+        lrp = _as_listed(lrp)
         grave = self._tombstones.get(lrp.epoch) if lrp.epoch else None
         if grave is not None:
             if lrp.tag_index <= grave.index:
@@ -56,13 +57,13 @@ class DesiredReconciler:
             self._doubt(lrp.process_guid, Doubt.DESIRED)
             return Verdict.DOUBTED
         stored = self._lrps.desired(lrp.process_guid)
-        if stored is not None and lrp.epoch:
+        if stored is not None:
+            if lrp == stored:
+                return Verdict.SAME
             if stored.epoch == lrp.epoch:
-                if lrp.tag_index < stored.tag_index:
+                if lrp.tag_index < stored.tag_index and lrp.epoch:
                     return Verdict.STALE
-                if lrp == stored:
-                    return Verdict.SAME
-            elif stored.epoch:
+            elif stored.epoch and lrp.epoch:
                 # One record in the place of another, which was not said to be removed: which of the two is the older is
                 # not to be seen. A list can have had the newer one already.
                 self._tombstones.bury(stored.epoch, Tombstone(FOREVER))
@@ -81,3 +82,15 @@ class DesiredReconciler:
             return Verdict.STALE
         self._lrps.remove_desired(lrp.process_guid)
         return Verdict.APPLIED
+
+
+def _as_listed(lrp: DesiredLRP) -> DesiredLRP:
+    """Return a whole record from an event as a list has it.
+
+    When the server lists whole records, it fills in the deprecated metrics guid from the metric tag `source_id`; in
+    events it does not. Unless both are made alike, every list would look like a change.
+    """
+    source = lrp.metric_tags.get("source_id")
+    if lrp.detail is None or lrp.detail.metrics_guid or source is None:
+        return lrp
+    return replace(lrp, detail=replace(lrp.detail, metrics_guid=source.static))

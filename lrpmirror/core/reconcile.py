@@ -111,6 +111,9 @@ class RowReconciler:
             if not grave.left:
                 self._doubt(row.process_guid, Doubt.AMBIGUOUS)
             self._tombstones.discard(key)
+        elif row.tag_index > 0:
+            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            self._doubt(row.process_guid, Doubt.AMBIGUOUS)
         return self._write(key, None, row)
 
     def changed(self, event: ActualLRPInstanceChanged) -> Verdict:
@@ -124,7 +127,8 @@ class RowReconciler:
         if stored is None:
             grave = self._tombstones.get(after.epoch)
             if grave is None:
-                self._doubt(after.process_guid, Doubt.INCOMPLETE)
+                # As for a version of a record never seen, and the rest of the row is not known either.
+                self._doubt(after.process_guid, Doubt.AMBIGUOUS)
                 return self._write(after.epoch, None, after)
             return Verdict.BURIED if after.tag_index <= grave.index else self._doubted(after.process_guid)
         if after.tag_index > stored.tag_index:
@@ -140,14 +144,15 @@ class RowReconciler:
             self._tombstones.bury(key, Tombstone(row.tag_index, row.instance_guid))
             return Verdict.SAME if known else Verdict.BURIED
         if row.epoch and stored.tag_index > row.tag_index:
+            # A crashed row names no instance that could tell a restart from a removal.
+            nameless = row.state == ActualLRPState.CRASHED
             if _is_next_unclaimed(row, stored):
-                if row.state == ActualLRPState.CRASHED:
-                    # A crashed row names no instance that could tell a restart from a removal.
+                if nameless:
                     self._doubt(row.process_guid, Doubt.AMBIGUOUS)
                 return Verdict.LEFT
-            if stored.instance_guid != row.instance_guid:
+            if nameless or stored.instance_guid != row.instance_guid:
                 return self._doubted(row.process_guid)
-        self._bury(key, stored)
+        self._bury(key, stored, at_least=row.tag_index)
         return Verdict.APPLIED
 
     def group_changed(self, event: ActualLRPChanged) -> Verdict:
@@ -185,7 +190,7 @@ class RowReconciler:
                 self._tombstones.bury(key, Tombstone(row.tag_index, row.instance_guid))
                 verdict = Verdict.BURIED
             else:
-                self._bury(key, stored)
+                self._bury(key, stored, at_least=row.tag_index)
                 verdict = Verdict.APPLIED
         return verdict
 
@@ -239,7 +244,7 @@ class RowReconciler:
             verdict = Verdict.STALE if after.tag_index < target.tag_index else Verdict.SAME
         elif grave is not None and after.tag_index <= grave.index:
             verdict = Verdict.BURIED
-        elif source is None or source.instance_guid != after.instance_guid:
+        elif source is None or source.tag_index != before.tag_index:
             self._doubt(after.process_guid, Doubt.INCOMPLETE)
             verdict = self._write(after.epoch, target, after)
         else:

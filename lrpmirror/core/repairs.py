@@ -29,6 +29,10 @@ class Repairs:
             del self._doubts[next(iter(self._doubts))]
             self.dropped += 1
 
+    def doubts_of(self, process_guid: str) -> tuple[Doubt, ...]:
+        """Return why a process is to be read again; nothing where it is not. O(doubts)."""
+        return tuple(sorted(self._doubts.get(process_guid, ())))
+
     def clear(self) -> None:
         """Forget all doubts: a list of everything is about to settle them."""
         self._doubts.clear()

@@ -8,6 +8,8 @@ is retained, until the desired LRP is back, an event says that it was removed, o
 from collections.abc import Iterable
 
 from lrpmirror.core.changes import Delta
+from lrpmirror.core.dispatch import desired_guid_of
+from lrpmirror.events import DesiredLRPRemoved, Event
 from lrpmirror.model import DesiredLRP
 
 __all__ = ["Retained"]
@@ -30,9 +32,21 @@ class Retained:
         """Return the processes that are retained. O(retained)."""
         return list(self._lrps)
 
-    def release(self, process_guid: str) -> bool:
-        """Let go of a process; tell whether it was retained. O(1)."""
-        return self._lrps.pop(process_guid, None) is not None
+    def told(self, event: Event, *, there: bool) -> tuple[str, ...]:
+        """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).
+
+        A late event of a version that was seen before brings nothing back, and the removal of a record that was there
+        before this one says nothing of this one.
+        """
+        guid = desired_guid_of(event)
+        retained = None if guid is None else self._lrps.get(guid)
+        if guid is None or retained is None:
+            return ()
+        removed = isinstance(event, DesiredLRPRemoved) and _is_of(event.desired_lrp, retained)
+        if not there and not removed:
+            return ()
+        del self._lrps[guid]
+        return (guid,)
 
     def listed(self, deltas: Iterable[Delta[str, DesiredLRP]], fresh: frozenset[str]) -> tuple[str, ...]:
         """Take what a list changed and which domains were fresh; return the processes that are let go of.
@@ -48,3 +62,8 @@ class Retained:
         for guid in released:
             del self._lrps[guid]
         return released
+
+
+def _is_of(one: DesiredLRP, other: DesiredLRP) -> bool:
+    """Tell whether two versions can be of one record; those without an epoch can be of any."""
+    return one.epoch == other.epoch or not one.epoch or not other.epoch

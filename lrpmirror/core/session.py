@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from lrpmirror.core.backoff import Backoff
 from lrpmirror.core.changes import Cause, Commit
+from lrpmirror.core.decisions import Decision, Decisions, sight
 from lrpmirror.core.derive import Process
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
@@ -26,12 +27,17 @@ from lrpmirror.core.retained import Retained
 from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
 from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
 from lrpmirror.core.store import Store
+from lrpmirror.core.tally import Counts, Tally
 from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.core.witness import Witness
 from lrpmirror.errors import LRPMirrorError
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRPState, CellPresence, ModificationTag
 
 __all__ = ["Session", "Tuning"]
+
+_LIST_CAUSES = {Phase.SYNCING: "first", Phase.RESYNCING: "reconnect"}
+"""Why a list of everything was read, by the phase in which it was."""
 
 
 class Tuning(Struct, frozen=True, kw_only=True):
@@ -78,6 +84,10 @@ class Session:
         self._asked: set[str] = set()
         self.verdicts: Counter[str] = Counter()
         """How many events of each type had which verdict, as `TYPE VERDICT`."""
+        self.witnesses: tuple[Witness, ...] = ()
+        """Who sees every event and commit as it happens."""
+        self._tally = Tally()
+        self._decisions = Decisions()
         self._adopt(Store())
 
     # The stream
@@ -85,11 +95,13 @@ class Session:
     def stream_opened(self, now: float) -> None:
         """Take note that the server answered the subscription: from here on no event is missed."""
         self._step(Step.OPENED)
+        self._tally.streams += 1
         self.alive_at = now
 
     def stream_lost(self, error: LRPMirrorError) -> float:
         """Take note that the stream ended, or could not be opened; return how long to wait before the next try."""
         self.last_error = error
+        self._tally.errors[type(error).__name__] += 1
         self._shadow = None
         self._step(Step.LOST)
         return self._backoff.failed()
@@ -110,12 +122,17 @@ class Session:
                 shadow.event(event)
             if not synced:
                 continue
+            seen = sight(event, self.store, self._graves)
             verdict = self._reconciler.apply(event)
+            if seen is not None:
+                self._decisions.judged(seen, verdict, now, self.repairs)
             self.verdicts[f"{event.type} {verdict}"] += 1
             released = self._release(event) if self._retained else ()
             commit = self._commit(released)
             if commit is not None:
                 commits.append(commit)
+            for witness in self.witnesses:
+                witness.event(event, verdict, commit)
         return commits
 
     # Lists
@@ -127,13 +144,16 @@ class Session:
         """
         self._graves.advance(now)
         limit = self.tuning.in_flight_limit
-        self._shadow = Shadow(self.store, self._graves, scope, in_flight_limit=limit)
+        first = scope == EVERYTHING and self.synced_at is None
+        self._shadow = Shadow(self.store, self._graves, scope, in_flight_limit=limit, first=first)
         return self._shadow
 
     def end_list(self, shadow: Shadow, now: float) -> Commit | None:
         """Commit a list that has settled; None where it brought nothing new. O(what it changes)."""
         everything = shadow.scope == EVERYTHING
         rows, desired = shadow.finish()
+        if self.synced_at is not None:
+            self._decisions.listed(shadow.scope, rows, desired, now)
         self._shadow = None
         if everything:
             # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
@@ -145,21 +165,24 @@ class Session:
             self._adopt(shadow.aside)
         else:
             self._write(rows, desired)
-        self._bury(shadow, rows, desired)
+        self._bury(shadow, desired)
         domains, cells = self._take_domains(shadow), self._take_cells(shadow)
         released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
         self.alive_at = now
+        why = _LIST_CAUSES.get(self.phase, "audit") if everything else "repair"
+        self._tally.lists[why] += 1
+        self._tally.drift += len(rows) + len(desired) if why == "audit" else 0
         if everything:
             self.synced_at = now
             self._backoff.succeeded()
             self._list_backoff.succeeded()
             self._step(Step.SYNCED)
             self._asked.clear()
-        self._ask_for_desired(rows)
+        self._ask_for_desired(shadow.undesired)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
         self.revision += 1
-        return Commit(
+        commit = Commit(
             revision=self.revision,
             cause=Cause.SNAPSHOT if everything else Cause.REPAIR,
             actual_lrps=rows,
@@ -168,10 +191,15 @@ class Session:
             cells=cells,
             released=released,
         )
+        self._tally.commits[commit.cause.value] += 1
+        for witness in self.witnesses:
+            witness.listed(commit)
+        return commit
 
     def list_failed(self, shadow: Shadow, error: LRPMirrorError) -> float:
         """Take note that a list could not be had; return how long to wait before the next try."""
         self.last_error = error
+        self._tally.errors[type(error).__name__] += 1
         self._shadow = None
         if shadow.scope != EVERYTHING:
             self.repairs.put_back(shadow.scope)
@@ -199,6 +227,10 @@ class Session:
         if tag.epoch in self._graves.rows or tag.epoch in self._graves.desired:
             return True
         return any(one.epoch == tag.epoch and one.index >= tag.index for one in self.tags(process_guid))
+
+    def explain(self, process_guid: str) -> tuple[Decision, ...]:
+        """Return what became of the latest events about a process, the oldest first. O(decisions)."""
+        return self._decisions.of(process_guid)
 
     def process(self, process_guid: str) -> Process:
         """Return a process as views see it. O(1)."""
@@ -228,6 +260,20 @@ class Session:
             desired_lrps=self.store.desired_count(),
         )
 
+    def counts(self) -> Counts:
+        """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
+        return Counts(
+            streams=self._tally.streams,
+            events=dict(self.verdicts),
+            lists=dict(self._tally.lists),
+            drift=self._tally.drift,
+            commits=dict(self._tally.commits),
+            errors=dict(self._tally.errors),
+            repairs_pending=len(self.repairs),
+            repairs_dropped=self.repairs.dropped,
+            tombstones=len(self._graves.rows) + len(self._graves.desired),
+        )
+
     # Inside
 
     def _step(self, step: Step) -> None:
@@ -244,26 +290,30 @@ class Session:
             return None
         if self._shadow is not None:
             self._shadow.written(rows, desired)
-        self._ask_for_desired(rows)
+        self._ask_for_desired(
+            {
+                delta.after.process_guid
+                for delta in rows
+                if delta.after is not None and delta.after.state == ActualLRPState.RUNNING
+            }
+        )
         self.revision += 1
+        self._tally.commits[Cause.EVENT.value] += 1
         return Commit(
             revision=self.revision, cause=Cause.EVENT, actual_lrps=rows, desired_lrps=desired, released=released
         )
 
-    def _ask_for_desired(self, rows: RowDeltas) -> None:
-        """Have a desired LRP read when an instance runs without one that is known; once, until the next list."""
-        for delta in rows:
-            row = delta.after
-            if row is None or row.state != ActualLRPState.RUNNING or self.store.desired(row.process_guid) is not None:
-                continue
-            if row.process_guid not in self._asked:
-                self._asked.add(row.process_guid)
-                self.repairs.add(row.process_guid, Doubt.DESIRED)
+    def _ask_for_desired(self, running: set[str]) -> None:
+        """Have the desired LRPs read of processes that run without one that is known; once, until the next list."""
+        for guid in sorted(running - self._asked):
+            if self.store.desired(guid) is None:
+                self._asked.add(guid)
+                self.repairs.add(guid, Doubt.DESIRED)
 
     def _release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
-        return (guid,) if guid is not None and self._retained.release(guid) else ()
+        return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
 
     def _write(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
         store = self.store
@@ -278,15 +328,14 @@ class Session:
             else:
                 store.put_desired(lrp.after)
 
-    def _bury(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> None:
+    def _bury(self, shadow: Shadow, desired: DesiredDeltas) -> None:
         """Bury what the list did not have, and take from their graves the rows that it had."""
         graves = self._graves.rows
         for key in graves.keys():  # noqa: SIM118 - tombstones are no dict
             if shadow.listed(key):
                 graves.discard(key)
-        for delta in rows:
-            if delta.after is None and delta.before is not None:
-                graves.bury(delta.key, Tombstone(delta.before.tag_index, delta.before.instance_guid))
+        for key, row in shadow.removed.items():
+            graves.bury(key, Tombstone(row.tag_index, row.instance_guid))
         for lrp in desired:
             if (
                 lrp.before is not None

@@ -25,7 +25,7 @@ from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.store import Store
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
-from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
 
 __all__ = ["EVERYTHING", "Scope", "Shadow"]
 
@@ -104,7 +104,15 @@ class _Tables:
 class Shadow:
     """What the server has, as far as its lists and the events since then tell."""
 
-    def __init__(self, store: Store, graves: Graveyard, scope: Scope = EVERYTHING, *, in_flight_limit: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        graves: Graveyard,
+        scope: Scope = EVERYTHING,
+        *,
+        in_flight_limit: int,
+        first: bool = False,
+    ) -> None:
         self._store = store
         self.scope = scope
         self.cells: tuple[CellPresence, ...] | None = None
@@ -119,6 +127,13 @@ class Shadow:
         self._listing = True
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
+        self.removed: dict[RowKey, ActualLRP] = {}
+        """The mirror's rows that are to go."""
+        self.undesired: set[str] = set()
+        """The processes that have a RUNNING row which is new here, and no desired LRP."""
+        # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
+        # synchronised is another thing, since events are written to it while the list is read.
+        self._first = first
         self.aside: Store | None = None
         """The indexes that are to replace the mirror's, where much has changed."""
 
@@ -134,7 +149,8 @@ class Shadow:
                 listed[key] = known
             else:
                 listed[key] = row
-                touched[key] = None
+                if not self._first:
+                    touched[key] = None
             graves.discard(key)
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
@@ -196,6 +212,12 @@ class Shadow:
             yield
         self._in_flight = []
         self._listing = False
+        if self._first:
+            self._tables.touched.clear()
+            self._tables.touched_desired.clear()
+            yield from self._build_aside()
+            yield from self._compare_all()
+            return
         yield from self._find_missing()
         yield from self._compare_all()
         if self.scope == EVERYTHING and len(self._rows) + len(self._desired) > FEW:
@@ -258,6 +280,7 @@ class Shadow:
             del tables.touched[key]
             before, after = self._store.get(key), tables.rows.get(key)
             one = after or before
+            self.removed.pop(key, None)
             if one is None or before == after or not self.scope.has_row_of(one.process_guid):
                 self._rows.pop(key, None)
             elif before is not None and after is not None and _is_older(after, before):
@@ -267,8 +290,19 @@ class Shadow:
                 tables.rows[key] = before
                 self._rows.pop(key, None)
             else:
-                self._rows[key] = Delta(key, before, after)
+                self._differ(key, before, after)
+                if after is None:
+                    self.removed[key] = one
             self._bring_aside(key)
+
+    def _differ(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
+        self._rows[key] = Delta(key, before, after)
+        if (
+            after is not None
+            and after.state == ActualLRPState.RUNNING
+            and self._tables.desired(after.process_guid) is None
+        ):
+            self.undesired.add(after.process_guid)
 
     def _compare_desired(self, guids: list[str]) -> None:
         tables = self._tables
@@ -294,14 +328,20 @@ class Shadow:
         for keys in _slices(list(self._tables.rows), SLICE):
             for key in keys:
                 row = self._tables.rows.get(key)
-                if row is not None and aside.put(key, row):
+                if row is None:
+                    continue
+                if aside.put(key, row):
                     self._doubt(row.process_guid, Doubt.RIVALS)
+                if self._first:
+                    self._differ(key, None, row)
             yield
         for guids in _slices(list(self._tables.lrps), SLICE):
             for guid in guids:
                 lrp = self._tables.lrps.get(guid)
                 if lrp is not None:
                     aside.put_desired(lrp)
+                    if self._first:
+                        self._desired[guid] = Delta(guid, None, lrp)
             yield
         self.aside = aside
 

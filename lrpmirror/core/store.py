@@ -6,7 +6,7 @@ app) takes a lock, which a writer holds for no longer than an insertion.
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import pairwise
 from operator import attrgetter
 from threading import Lock
@@ -22,6 +22,7 @@ __all__ = ["Store"]
 _slot = attrgetter("index", "presence")
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 Keys = dict[RowKey, None]
 """A set that keeps its order, so that the same inputs give the same answers in the same order."""
@@ -68,9 +69,9 @@ class Store:
         wanted = ((cell_id, self._by_cell), (state, self._by_state), (domain, self._by_domain))
         indexed: list[Keys] = [index.get(value, {}) for value, index in wanted if value is not None]
         if not indexed:
-            return tuple(self._rows.values())
+            return tuple(_taken(self._rows.values()))
         fewest = min(indexed, key=len)
-        rows = map(self._rows.get, tuple(fewest))
+        rows = map(self._rows.get, _taken(fewest))
         return tuple(row for row in rows if row is not None and matches(row, cell_id, state, domain))
 
     def instance(self, instance_guid: str) -> ActualLRP | None:
@@ -103,9 +104,9 @@ class Store:
             with self._lock:
                 guids = tuple(self._prefix_range(app_guid))
         elif domain is not None:
-            guids = tuple(self._desired_by_domain.get(domain, ()))
+            guids = tuple(_taken(self._desired_by_domain.get(domain, ())))
         else:
-            return tuple(self._desired.values())
+            return tuple(_taken(self._desired.values()))
         found = map(self._desired.get, guids)
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
 
@@ -272,6 +273,15 @@ class Store:
 def matches(row: ActualLRP, cell_id: str | None, state: str | None, domain: str | None) -> bool:
     """Tell whether a row passes every filter that is given."""
     return cell_id in (None, row.cell_id) and state in (None, row.state) and domain in (None, row.domain)
+
+
+def _taken(of: Iterable[T]) -> list[T]:
+    """Copy from a dict that another thread may be writing.
+
+    Into a list, which does it in one uninterruptible step. A tuple is made after the dict has begun to be read, and
+    making it can set off the garbage collector, and with it finalizers that let the other thread in.
+    """
+    return list(of)
 
 
 def _position(rows: tuple[ActualLRP, ...], row: ActualLRP) -> int:

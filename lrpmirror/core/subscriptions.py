@@ -72,9 +72,15 @@ class Mailbox(Generic[K, V]):
         return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
 
     def lag(self, now: float) -> Lag:
-        """Tell how far behind the subscriber is. O(1)."""
-        oldest = next(iter(self._pending.values()), None)
-        return Lag(len(self._pending), 0.0 if oldest is None else now - oldest.since)
+        """Tell how far behind the subscriber is. O(1); may be called from any thread."""
+        while True:
+            pending = self._pending
+            try:
+                oldest = next(iter(pending.values()), None)
+            except RuntimeError:
+                # Its owner put a key in between the two steps of looking at the first one.
+                continue
+            return Lag(len(pending), 0.0 if oldest is None else now - oldest.since)
 
     def _visible(self, value: V | None) -> V | None:
         return None if value is None or (self._where is not None and not self._where(value)) else value

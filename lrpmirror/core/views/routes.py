@@ -3,12 +3,12 @@
 An instance is an endpoint when its row is RUNNING (also EVACUATING or SUSPECT: it serves as long as it runs), is not
 marked as not routable (an absent mark counts as routable), and its index is below the desired number of instances; the
 desired LRP says for which names and container ports. Its address is the host's with the mapped host port, or the
-container's with the container port when the row prefers that; the TLS port is the TLS proxy's of the same side. A
-desired LRP that was missing from a list while its domain was not fresh keeps its routes.
+container's with the container port when the row prefers that; the TLS port is the TLS proxy's of the same side. An
+instance without that address is left out. A desired LRP that was missing from a list while its domain was not fresh
+keeps its routes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.derive import Process, View
 from lrpmirror.core.views.definitions import http_routes, internal_routes, tcp_routes
+from lrpmirror.frozen import frozen
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, DesiredLRP, DynamicValue, PreferredAddress, Presence
 
 __all__ = ["Address", "Endpoint", "HTTPRoutes", "InternalEndpoint", "InternalRoutes", "TCPRoutes", "routed_rows"]
@@ -186,7 +187,7 @@ def routed_rows(rows: Iterable[ActualLRP], desired: DesiredLRP) -> Iterator[Actu
 
 
 def _endpoint(row: ActualLRP, desired: DesiredLRP, container_port: int, address: Address) -> Endpoint | None:
-    """Make the endpoint of an instance at a container port; None where the instance does not serve that port."""
+    """Make the endpoint of an instance at a container port; None where it has no such port, or no such address."""
     mapping = next((port for port in row.ports if port.container_port == container_port), None)
     if mapping is None:
         return None
@@ -197,6 +198,9 @@ def _endpoint(row: ActualLRP, desired: DesiredLRP, container_port: int, address:
         host, port, tls_port = row.instance_address, mapping.container_port, mapping.container_tls_proxy_port
     else:
         host, port, tls_port = row.address, mapping.host_port, mapping.host_tls_proxy_port
+    if not host:
+        # A router would take it for itself.
+        return None
     return Endpoint(
         host=host,
         port=port,
@@ -216,9 +220,7 @@ def _tags(row: ActualLRP, desired: DesiredLRP) -> Mapping[str, str]:
     if not desired.metric_tags:
         return EMPTY
     filled = {DynamicValue.INDEX: str(row.index), DynamicValue.INSTANCE_GUID: row.instance_guid}
-    return MappingProxyType(
-        {name: filled.get(value.dynamic, value.static) for name, value in desired.metric_tags.items()}
-    )
+    return frozen({name: filled.get(value.dynamic, value.static) for name, value in desired.metric_tags.items()})
 
 
 def _distinct(endpoints: list[Endpoint]) -> tuple[Endpoint, ...]:

@@ -1,0 +1,46 @@
+"""What a mirror has counted, for monitoring."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from lrpmirror.core.subscriptions import Lag
+
+__all__ = ["Counts", "Tally"]
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What a mirror has counted since it was opened, and how much it holds beside the rows, at one moment."""
+
+    streams: int
+    """How often the event stream was opened: the first time and after every loss."""
+    events: Mapping[str, int]
+    """Events by type and verdict, as `TYPE VERDICT`; those before the first synchronisation are not among them."""
+    lists: Mapping[str, int]
+    """Lists that were committed, by cause: `first`, `reconnect`, `audit` (on a living stream), `repair`."""
+    drift: int
+    """How many rows and desired LRPs the audits have found different from what the events had led to."""
+    commits: Mapping[str, int]
+    """Commits by cause."""
+    errors: Mapping[str, int]
+    """What ended a stream or a list, by the name of its class."""
+    repairs_pending: int
+    """How many processes are to be read again."""
+    repairs_dropped: int
+    """How many doubts were left to the next list, because there were too many."""
+    tombstones: int
+    """How many removed records are remembered."""
+    subscribers: tuple[Lag, ...] = ()
+    """How far behind each subscriber of rows, desired LRPs and views is."""
+
+
+class Tally:
+    """The counters of a session, which counts."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.drift = 0
+        self.lists: Counter[str] = Counter()
+        self.commits: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()

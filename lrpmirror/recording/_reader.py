@@ -1,0 +1,190 @@
+"""A recording that is read: lists as bytes, records and values, streams as frames and events."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from lrpmirror.errors import RecordingError, TruncatedReply, WireError
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.recording._layout import (
+    ABOUT,
+    EXPECTED,
+    LIST_NAMES,
+    SNAPSHOT,
+    STEPS,
+    STREAM_NAMES,
+    About,
+    ListName,
+    StreamName,
+    list_file,
+    load_about,
+    stream_file,
+)
+from lrpmirror.wire import decode, encode
+from lrpmirror.wire.lists import ReplySplitter
+from lrpmirror.wire.sse import EventStreamDecoder, Frame
+
+__all__ = ["Lists", "Recording"]
+
+T = TypeVar("T")
+
+_ANY_SIZE: Final = 2**31 - 1
+"""The size of a record is no danger here: its file is in memory already."""
+
+_PIECE: Final = 1024 * 1024
+"""How many bytes of a stream are in memory at once."""
+
+
+class Lists:
+    """The lists of one folder: `snapshot`, `expected`, or one of the steps.
+
+    Every read raises RecordingError, which names the file and what is wrong with it, and RequestRefused where the
+    recorded reply is the BBS's refusal. Nothing is kept: each call reads its file again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def names(self) -> tuple[ListName, ...]:
+        """The lists that there are."""
+        return tuple(name for name in LIST_NAMES if (self.path / list_file(name)).is_file())
+
+    def raw(self, name: ListName) -> bytes:
+        """Return the body of a reply as it was received."""
+        path = self.path / list_file(name)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as exc:
+            there = ", ".join(map(list_file, self.names)) or "no list at all"
+            raise RecordingError(f"{path} is missing: {self.path} has {there}") from exc
+        except OSError as exc:
+            raise RecordingError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+
+    def records(self, name: ListName) -> list[bytes]:
+        """Return the records of a list, as protobuf bytes."""
+        path, body = self.path / list_file(name), self.raw(name)
+        splitter = ReplySplitter(what=str(path), max_record=_ANY_SIZE)
+        records: list[bytes] = []
+        try:
+            records = splitter.feed(body)
+            splitter.finish()
+        except TruncatedReply as exc:
+            start = len(encode.reply(records))
+            raise RecordingError(
+                f"{path} is truncated: its {len(body)} bytes end within a record that starts at byte {start}"
+            ) from exc
+        except WireError as exc:
+            raise RecordingError(f"{exc}: it is no list, or was damaged") from exc
+        return records
+
+    def actual_lrps(self) -> list[ActualLRP]:
+        """Return the rows."""
+        return self._values("actual_lrps", decode.actual_lrp)
+
+    def actual_lrp_groups(self) -> list[ActualLRPGroup]:
+        """Return the groups."""
+        return self._values("actual_lrp_groups", decode.actual_lrp_group)
+
+    def desired_lrps(self, *, full: bool = False) -> list[DesiredLRP]:
+        """Return the desired LRPs; `full`: with their `detail`, which is where the secrets are."""
+        return self._values("desired_lrps", partial(decode.desired_lrp, full=full))
+
+    def scheduling_infos(self) -> list[DesiredLRP]:
+        """Return the scheduling part of the desired LRPs."""
+        return self._values("desired_lrp_scheduling_infos", decode.scheduling_info)
+
+    def routing_infos(self) -> list[DesiredLRP]:
+        """Return the routing part of the desired LRPs."""
+        return self._values("desired_lrp_routing_infos", decode.desired_lrp)
+
+    def domains(self) -> list[str]:
+        """Return the fresh domains."""
+        return self._values("domains", decode.domain)
+
+    def cells(self) -> list[CellPresence]:
+        """Return the cells."""
+        return self._values("cells", decode.cell_presence)
+
+    def _values(self, name: ListName, decoder: Callable[[bytes], T]) -> list[T]:
+        values: list[T] = []
+        for record in self.records(name):
+            try:
+                values.append(decoder(record))
+            except WireError as exc:
+                raise RecordingError(f"{self.path / list_file(name)}, record {len(values)}: {exc}") from exc
+        return values
+
+
+class Recording:
+    """A folder of recorded traffic. Read-only; nothing of it is kept in memory but its about.json.
+
+    Raises RecordingError at construction where there is no such folder or its about.json is no such file; a folder
+    without about.json is taken as one that says nothing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path: Final = Path(path)
+        if not self.path.is_dir():
+            what = "is a file, not the folder of a recording" if self.path.exists() else "does not exist"
+            raise RecordingError(f"{self.path} {what}: give the folder that `lrpmirror record` made")
+        about = self.path / ABOUT
+        self.about: Final = load_about(about) if about.exists() else About()
+
+    @property
+    def streams(self) -> tuple[StreamName, ...]:
+        """The streams that there are."""
+        return tuple(name for name in STREAM_NAMES if (self.path / stream_file(name)).is_file())
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders with lists that there are: `snapshot`, `steps/NN` in order, `expected`."""
+        steps = sorted(f"{STEPS}/{step.name}" for step in (self.path / STEPS).glob("*") if step.is_dir())
+        return tuple(name for name in (SNAPSHOT, *steps, EXPECTED) if (self.path / name).is_dir())
+
+    def lists(self, folder: str | Path = SNAPSHOT) -> Lists:
+        """Return the lists of a folder, given as a path or, where no such path exists, relative to the recording.
+
+        Raises RecordingError where there is no such folder.
+        """
+        # A name of the recording's own means the recording's own, wherever the program was started.
+        given = Path(folder)
+        path = self.path / given if str(folder) in self.folders or not given.is_dir() else given
+        if not path.is_dir():
+            raise RecordingError(f"{folder} is no folder with lists: {self.path} has {_or_nothing(self.folders)}")
+        return Lists(path)
+
+    def frames(self, stream: StreamName = "instances") -> Iterator[Frame]:
+        """Yield the events of a stream as framed, in order. An incomplete one at the end is left out.
+
+        Raises RecordingError where the stream is missing or cannot be read.
+        """
+        path = self.path / stream_file(stream)
+        if not path.is_file():
+            raise RecordingError(f"{path} is missing: {self.path} has the streams {_or_nothing(self.streams)}")
+        decoder = EventStreamDecoder()
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    yield from decoder.feed(piece)
+        except OSError as exc:
+            raise RecordingError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        except WireError as exc:
+            raise RecordingError(f"{path}: {exc}") from exc
+
+    def events(self, stream: StreamName = "instances", *, full: bool = False) -> Iterator[Event]:
+        """Yield the events of a stream, in order; `full`: desired LRPs with their `detail`.
+
+        Raises RecordingError where the stream is missing or cannot be read; then it names the event.
+        """
+        for frame in self.frames(stream):
+            try:
+                yield decode.event(frame.event, frame.data, full=full)
+            except WireError as exc:
+                raise RecordingError(f"{self.path / stream_file(stream)}, event {frame.id!r}: {exc}") from exc
+
+
+def _or_nothing(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

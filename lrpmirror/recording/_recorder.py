@@ -1,0 +1,346 @@
+"""A recording that is written, from what a client is shown by the BBS."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.errors import RecordingError, RequestRefused, TruncatedReply, WireError
+from lrpmirror.recording._layout import (
+    ABOUT,
+    EXPECTED,
+    SNAPSHOT,
+    STEPS,
+    About,
+    ListName,
+    StreamName,
+    dump_about,
+    list_file,
+    stream_file,
+)
+from lrpmirror.recording._redaction import RECORDS, redacted_frame
+from lrpmirror.wire import encode
+from lrpmirror.wire.lists import ReplySplitter
+from lrpmirror.wire.sse import EventStreamDecoder
+
+__all__ = ["Counts", "Recorder"]
+
+_LISTS: Final[Mapping[str, ListName]] = {
+    "actual_lrps": "actual_lrps",
+    "actual_lrp_groups": "actual_lrp_groups",
+    "desired_lrps": "desired_lrps",
+    "scheduling_infos": "desired_lrp_scheduling_infos",
+    "routing_infos": "desired_lrp_routing_infos",
+    "domains": "domains",
+    "cells": "cells",
+}
+"""The lists by the names under which a client shows them."""
+
+_STREAMS: Final[Mapping[str, StreamName]] = {"events.instances": "instances", "events.groups": "groups"}
+
+_UNCLOSED: Final = "the recorder was not closed: its process ended first"
+_REOPENED: Final = "a stream was lost and opened again: what happened in between is not known"
+
+
+class Counts(Struct, frozen=True):
+    """How much a recorder has written so far."""
+
+    events: dict[StreamName, int]
+    """Events of each stream."""
+    records: dict[ListName, int]
+    """Records of each list, of its latest reply."""
+    bytes: int
+    """Bytes in all files."""
+
+
+class Recorder:
+    """Writes the traffic of a client, or of a mirror on that client, to a new folder.
+
+        with Recorder("incident-7") as recorder:
+            async with BBSClient(url, tls=tls, tap=recorder.tap) as client: …
+
+    Open a stream before listing, as a mirror does. Of each list the latest whole reply is kept, in `snapshot` until
+    `step` or `expect` name another folder. A recording holds one connection of each stream, because the gap between two
+    cannot be seen in it: it ends when a stream is opened again.
+
+    By default nothing secret is written: desired LRPs are without environment, actions and credentials, and their
+    routes without the values of other routers than the HTTP, TCP and internal ones; all else is byte for byte.
+    `secrets=True` writes every byte as it came, for which `desired_lrps` have to be listed. Files are readable by
+    their owner only (0600, in folders of 0700).
+
+    A recorder that was shown nothing leaves nothing behind. `tap` never raises, so it never disturbs the client; what
+    goes wrong ends the recording, is in `error`, and is raised by `close`. It writes to files in the calling task: a
+    disk that stalls stalls the client.
+
+    Raises RecordingError at construction where the folder is not empty or cannot be made.
+    """
+
+    def __init__(self, path: str | Path, *, secrets: bool = False, note: str = "") -> None:
+        self.path: Final = Path(path)
+        self.error: RecordingError | None = None
+        """What went wrong; None: nothing."""
+        self.ended = ""
+        """Why the recording has ended before it was closed; empty: it goes on."""
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._about = About(note=note, secrets=secrets, recorded_at=started)
+        self._folder = SNAPSHOT
+        self._lists: dict[ListName, _ListFile] = {}
+        self._streams: dict[StreamName, _StreamFile] = {}
+        self._begun = False
+        self._closed = False
+        self._made = False
+        with self._writing():
+            self._made = _make_folder(self.path)
+            self._write_about(replace(self._about, ended=_UNCLOSED))
+        if self.error is not None:
+            raise self.error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._close()
+        if value is None and self.error is not None:
+            raise self.error
+
+    @property
+    def counts(self) -> Counts:
+        """How much has been written. O(lists)."""
+        streams = {name: stream.events for name, stream in self._streams.items()}
+        lists = {name: one.records for name, one in self._lists.items()}
+        size = sum(one.size for one in self._streams.values()) + sum(one.size for one in self._lists.values())
+        return Counts(streams, lists, size)
+
+    def tap(self, name: str, chunk: bytes) -> None:
+        """Take a piece of a reply; an empty one begins it. This is what `BBSClient(tap=…)` is given."""
+        if self.ended or self._closed:
+            return
+        with self._writing():
+            if name in _STREAMS:
+                self._take_stream(_STREAMS[name], chunk)
+            elif name in _LISTS:
+                self._take_list(_LISTS[name], chunk)
+
+    def step(self, label: str) -> None:
+        """Let lists go to a folder of the next step from now on; the label goes to about.json."""
+        self._about = replace(self._about, steps=(*self._about.steps, label))
+        self._move_to(f"{STEPS}/{len(self._about.steps) - 1:02}")
+
+    def expect(self) -> None:
+        """Let lists go to `expected` from now on: for when the last event has come."""
+        self._move_to(EXPECTED)
+
+    def drop_expected(self) -> None:
+        """Remove the lists of `expected`: an event came after they were asked for."""
+        folder = self.path / EXPECTED
+        with self._writing():
+            if self._folder == EXPECTED:
+                for one in self._lists.values():
+                    one.close(keep=False)
+                self._lists.clear()
+            for file in folder.glob("*.pb"):
+                file.unlink()
+            if folder.exists():
+                folder.rmdir()
+
+    def end(self, reason: str) -> None:
+        """End the recording: what comes from now on is not written, and about.json says why."""
+        self.ended = self.ended or reason
+
+    def close(self) -> None:
+        """Complete the files; closing twice changes nothing. Raises RecordingError where anything was not written."""
+        self._close()
+        if self.error is not None:
+            raise self.error
+
+    # Inside
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with self._writing():
+            if not self._streams and not self._begun:
+                (self.path / ABOUT).unlink()
+                if self._made:
+                    self.path.rmdir()
+                return
+            self._keep_lists()
+            for stream in self._streams.values():
+                stream.close()
+            self._write_about(replace(self._about, ended=self.ended))
+
+    def _take_stream(self, name: StreamName, chunk: bytes) -> None:
+        stream = self._streams.get(name)
+        if stream is None:
+            self._streams[name] = _StreamFile(self.path / stream_file(name), secrets=self._about.secrets)
+        elif chunk:
+            stream.write(chunk)
+        else:
+            self.end(_REOPENED)
+
+    def _take_list(self, name: ListName, chunk: bytes) -> None:
+        reply = self._lists.get(name)
+        if chunk and reply is not None:
+            reply.write(chunk)
+            return
+        if reply is not None:
+            reply.close()
+        self._begun = True
+        folder = self.path / self._folder
+        for part in reversed([folder, *folder.parents][: len(Path(self._folder).parts)]):
+            part.mkdir(mode=0o700, exist_ok=True)
+        redact = None if self._about.secrets else RECORDS.get(name)
+        self._lists[name] = _ListFile(folder / list_file(name), redact)
+
+    def _move_to(self, folder: str) -> None:
+        with self._writing():
+            self._keep_lists()
+        self._folder = folder
+
+    def _keep_lists(self) -> None:
+        for one in self._lists.values():
+            one.close()
+        self._lists.clear()
+
+    def _write_about(self, about: About) -> None:
+        path = self.path / ABOUT
+        part = path.with_suffix(".part")
+        with _create(part) as file:
+            file.write(dump_about(about))
+        part.replace(path)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Map what the file system refuses, and what cannot be read well enough to be written without secrets."""
+        try:
+            yield
+        except OSError as exc:
+            self._fail(f"{exc.filename or self.path} cannot be written: {exc.strerror or exc}", exc)
+        except WireError as exc:
+            self._fail(f"what came cannot be recorded without secrets: {exc}", exc)
+
+    def _fail(self, message: str, cause: Exception) -> None:
+        if self.error is None:
+            self.error = RecordingError(message)
+            self.error.__cause__ = cause
+        self.end(message)
+
+
+class _StreamFile:
+    """One stream that is being written."""
+
+    def __init__(self, path: Path, *, secrets: bool) -> None:
+        self.events = 0
+        self.size = 0
+        self._secrets = secrets
+        self._decoder: EventStreamDecoder | None = EventStreamDecoder()
+        self._file = _create(path)
+
+    def write(self, chunk: bytes) -> None:
+        if self._secrets:
+            self._put(chunk)
+        frames = []
+        if self._decoder is not None:
+            try:
+                frames = self._decoder.feed(chunk)
+            except WireError:
+                if not self._secrets:
+                    raise
+                # Byte for byte, it is recorded whatever it is; only the counting ends.
+                self._decoder = None
+        self.events += len(frames)
+        if not self._secrets and frames:
+            self._put(b"".join(map(redacted_frame, frames)))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _put(self, data: bytes) -> None:
+        self.size += len(data)
+        self._file.write(data)
+        # What is written is to be there if the process is killed.
+        self._file.flush()
+
+
+class _ListFile:
+    """One list's reply that is being written: beside its place, which it takes once it is whole."""
+
+    def __init__(self, path: Path, redact: Callable[[bytes], bytes] | None) -> None:
+        self.records = 0
+        self.size = 0
+        self._path = path
+        self._part = path.with_suffix(".part")
+        self._redact = redact
+        self._splitter: ReplySplitter | None = ReplySplitter(what=path.stem)
+        self._file = _create(self._part)
+
+    def write(self, chunk: bytes) -> None:
+        if self._redact is None:
+            self._put(chunk)
+        if self._splitter is None:
+            return
+        try:
+            records = self._splitter.feed(chunk)
+        except RequestRefused as exc:
+            self._splitter = None
+            if self._redact is not None:
+                self._put(encode.error_reply(exc.type, exc.message))
+            return
+        except WireError:
+            if self._redact is not None:
+                raise
+            self._splitter = None
+            return
+        self.records += len(records)
+        if self._redact is not None:
+            self._put(encode.reply(map(self._redact, records)))
+
+    def close(self, *, keep: bool = True) -> None:
+        self._file.close()
+        if keep and self._whole():
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def _whole(self) -> bool:
+        try:
+            if self._splitter is not None:
+                self._splitter.finish()
+        except TruncatedReply:
+            return False
+        return True
+
+    def _put(self, data: bytes) -> None:
+        self.size += len(data)
+        self._file.write(data)
+
+
+def _create(path: Path) -> BinaryIO:
+    """Open a new file that only its owner can read, for writing."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def _make_folder(path: Path) -> bool:
+    """Make a folder that only its owner can enter; tell whether it was not there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise RecordingError(f"{path} is a file: choose a folder that does not exist yet") from None
+        if any(path.iterdir()):
+            raise RecordingError(f"{path} is not empty: choose a folder that does not exist yet") from None
+        path.chmod(0o700)
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""What of the traffic is kept where secrets are not asked for: a list of what is known to hold none.
+
+Environments, actions and credentials are only in desired LRPs, so those are written anew from what the mirror decodes
+of them. Their routes can hold keys too (`diego-ssh` has the one that opens a container), so only those of known routers
+keep their value. Events of types that have no name here keep their name only, since nobody knows what is in them.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, get_args
+
+from msgspec.structs import replace
+
+from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event, UnknownEvent
+from lrpmirror.model import DesiredLRP
+from lrpmirror.recording._layout import ListName
+from lrpmirror.wire import decode, encode
+from lrpmirror.wire.sse import Frame
+
+HARMLESS_ROUTERS: Final = frozenset({"cf-router", "tcp-router", "internal-router"})
+
+_KNOWN: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)
+_DESIRED: Final = frozenset(kind.type for kind in (DesiredLRPCreated, DesiredLRPChanged, DesiredLRPRemoved))
+
+
+def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
+    """Return a desired LRP without its `detail`, and with `null` as the value of routes that may hold keys."""
+    routes = {router: route if router in HARMLESS_ROUTERS else b"null" for router, route in lrp.routes.items()}
+    return replace(lrp, routes=routes, detail=None)
+
+
+def _rewritten(decoder: Callable[[bytes], DesiredLRP], encoder: Callable[[DesiredLRP], bytes], record: bytes) -> bytes:
+    return encoder(without_secrets(decoder(record)))
+
+
+RECORDS: Final[Mapping[ListName, Callable[[bytes], bytes]]] = {
+    "desired_lrps": partial(_rewritten, decode.desired_lrp, encode.desired_lrp),
+    "desired_lrp_scheduling_infos": partial(_rewritten, decode.scheduling_info, encode.scheduling_info),
+    "desired_lrp_routing_infos": partial(_rewritten, decode.desired_lrp, encode.routing_info),
+}
+"""How a record of each list that can hold secrets is written without them; raises MalformedRecord."""
+
+
+def redacted_frame(frame: Frame) -> bytes:
+    """Return an event as it is written without secrets; raises MalformedRecord for one that cannot be decoded."""
+    data = frame.data
+    if frame.event in _DESIRED:
+        data = b2a_base64(encode.event(_redacted(decode.event(frame.event, frame.data))), newline=False)
+    elif frame.event not in _KNOWN:
+        data = b""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (frame.id.encode(), frame.event.encode(), data)
+
+
+def _redacted(event: Event) -> Event:
+    match event:
+        case DesiredLRPChanged(before, after):
+            return replace(event, before=without_secrets(before), after=without_secrets(after))
+        case DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
+            return replace(event, desired_lrp=without_secrets(lrp))
+        case _:
+            return event

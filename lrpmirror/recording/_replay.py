@@ -1,0 +1,222 @@
+"""A recording brought through the mirror's machine: the lists, then every event."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.core.changes import Commit, row_key
+from lrpmirror.core.groups import groups_of
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import Shadow
+from lrpmirror.errors import RecordingError, RequestRefused
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.recording._layout import SNAPSHOT, StreamName
+from lrpmirror.recording._reader import Lists, Recording
+
+__all__ = ["Difference", "Replay", "replay"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Difference(Struct, frozen=True):
+    """One record that a replay ends with and a list has otherwise; None on either side is "not there"."""
+
+    kind: str
+    """`actual_lrp`, `actual_lrp_group` or `desired_lrp`."""
+    key: Any
+    """A row's identity, a group's (process guid, index), or a process guid."""
+    expected: Any
+    got: Any
+
+
+def replay(
+    recording: Recording,
+    *,
+    stream: StreamName = "instances",
+    lists: str | Path = SNAPSHOT,
+    full: bool = False,
+) -> "Replay":
+    """Return the replay of a recording: iterate over it for its commits, or `finish` it; then read its state.
+
+    It begins with the lists of a folder (see `Recording.lists`) and applies all events of a stream, in order. `full`
+    keeps whole desired LRPs, secrets included, for which the folder has to have `desired_lrps.pb`. What the folder
+    does not have of domains and cells, about which there are no events, is taken from `snapshot`.
+
+    Raises RecordingError where lists are missing or cannot be read; reading on raises it for the stream.
+    """
+    return Replay(recording, recording.lists(lists), stream, full=full)
+
+
+class Replay:
+    """A replay in progress. Its state is what a mirror would show after the same traffic."""
+
+    def __init__(self, recording: Recording, lists: Lists, stream: StreamName, *, full: bool) -> None:
+        self.recording: Final = recording
+        self.lists: Final = lists
+        self.stream: Final = stream
+        self.full: Final = full
+        # No delay is ever drawn from it: there is nobody to try again.
+        self.session: Final = Session(Tuning(), Random(0))  # noqa: S311 - not a secret
+        self.events: Final[Counter[str]] = Counter()
+        """How many events of each type were applied so far."""
+        self.commits = 0
+        """How many commits were made so far."""
+        self._steps = self._run()
+
+    def __iter__(self) -> Iterator[Commit]:
+        """Go on from where the last iteration stopped: the lists as one commit, then one for each event that counts."""
+        return self._steps
+
+    def finish(self) -> "Replay":
+        """Apply all that is left, and return the replay itself."""
+        for _ in self:
+            pass
+        return self
+
+    # Its state
+
+    def actual_lrps(self) -> list[ActualLRP]:
+        """Return the rows, by process guid, index and presence."""
+        rows = self.session.store.select(cell_id=None, state=None, domain=None)
+        return sorted(rows, key=lambda row: (row.process_guid, row.index, row.presence, row.epoch))
+
+    def actual_lrp_groups(self) -> list[ActualLRPGroup]:
+        """Return the groups, by process guid and index."""
+        store = self.session.store
+        return [group for guid in sorted(store.processes()) for group in groups_of(store.process(guid))]
+
+    def desired_lrps(self) -> list[DesiredLRP]:
+        """Return the desired LRPs, by process guid; with their `detail` where the replay is `full`."""
+        found = self.session.store.select_desired(app_guid=None, domain=None)
+        return sorted(found, key=lambda lrp: lrp.process_guid)
+
+    def domains(self) -> list[str]:
+        """Return the fresh domains, sorted."""
+        return sorted(self.session.store.domains)
+
+    def cells(self) -> list[CellPresence]:
+        """Return the cells, by id; none where the recorded reply is a refusal."""
+        return sorted(self.session.cells, key=lambda cell: cell.cell_id)
+
+    def differences(self, expected: Lists) -> list[Difference]:
+        """Compare the state with the lists of a folder that are there, usually `expected`; empty where they agree.
+
+        Internal routes and metric tags that the replayed row has not are no difference: the stream does not carry them
+        for rows that were started by a `changed` event. Domains and cells are not compared, since they come and go
+        without an event. Raises RecordingError.
+        """
+        found: list[Difference] = []
+        names = expected.names
+        if "actual_lrps" in names:
+            there = {row_key(row): row for row in expected.actual_lrps()}
+            rows = {row_key(row): _filled(row, there.get(row_key(row))) for row in self.actual_lrps()}
+            found += _compare("actual_lrp", there, rows)
+        if "actual_lrp_groups" in names:
+            groups = {_slot_of(group): group for group in expected.actual_lrp_groups()}
+            made = {_slot_of(group): group for group in self.actual_lrp_groups()}
+            filled = {slot: _filled_group(group, groups.get(slot)) for slot, group in made.items()}
+            found += _compare("actual_lrp_group", groups, filled)
+        if "desired_lrps" in names:
+            found += self._compare_desired(expected.desired_lrps(full=self.full))
+        elif "desired_lrp_scheduling_infos" in names:
+            found += self._compare_desired(expected.scheduling_infos(), with_tags=False)
+        return found
+
+    # Inside
+
+    def _compare_desired(self, lrps: Iterable[DesiredLRP], *, with_tags: bool = True) -> list[Difference]:
+        there = {lrp.process_guid: lrp for lrp in lrps}
+        own = self.desired_lrps() if with_tags else [replace(lrp, metric_tags={}) for lrp in self.desired_lrps()]
+        return _compare("desired_lrp", there, {lrp.process_guid: lrp for lrp in own})
+
+    def _run(self) -> Iterator[Commit]:
+        session = self.session
+        session.stream_opened(0)
+        shadow = session.begin_list(0)
+        self._list(shadow)
+        for _ in shadow.settle():
+            pass
+        commit = session.end_list(shadow, 0)
+        if commit is not None:
+            self.commits += 1
+            yield commit
+        for event in self.recording.events(self.stream, full=self.full):
+            self.events[event.type] += 1
+            for one in session.events((event,), 0):
+                self.commits += 1
+                yield one
+
+    def _list(self, shadow: Shadow) -> None:
+        lists, snapshot = self.lists, Lists(self.recording.path / SNAPSHOT)
+        try:
+            self._list_rows(shadow)
+            self._list_desired(shadow)
+            domains = lists if "domains" in lists.names else snapshot
+            shadow.domains = frozenset(domains.domains() if "domains" in domains.names else ())
+        except RequestRefused as exc:
+            raise RecordingError(
+                f"{lists.path} holds the BBS's refusal instead of a list ({exc}): replay from another folder"
+            ) from exc
+        # The cells are kept by another service, which can be down while the BBS is well.
+        cells = lists if "cells" in lists.names else snapshot
+        with suppress(RequestRefused):
+            shadow.cells = tuple(cells.cells()) if "cells" in cells.names else None
+
+    def _list_rows(self, shadow: Shadow) -> None:
+        lists = self.lists
+        if "actual_lrps" in lists.names or "actual_lrp_groups" not in lists.names:
+            shadow.list_rows(lists.actual_lrps())
+        else:
+            groups = lists.actual_lrp_groups()
+            shadow.list_rows(row for group in groups for row in (group.instance, group.evacuating) if row is not None)
+
+    def _list_desired(self, shadow: Shadow) -> None:
+        lists, names = self.lists, self.lists.names
+        if self.full:
+            if not self.recording.about.secrets or "desired_lrps" not in names:
+                raise RecordingError(
+                    f"{lists.path} holds no whole desired LRPs: they are recorded only where secrets are asked for"
+                )
+            shadow.list_desired(lists.desired_lrps(full=True))
+        elif "desired_lrp_scheduling_infos" in names and "desired_lrp_routing_infos" in names:
+            shadow.list_desired(lists.scheduling_infos())
+            shadow.list_metric_tags(lists.routing_infos())
+        else:
+            shadow.list_desired(lists.desired_lrps())
+
+
+def _filled(row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
+    """Return a row with the internal routes and metric tags that it lacks, from how it is expected."""
+    if expected is None or (row.internal_routes and row.metric_tags):
+        return row
+    return replace(
+        row,
+        internal_routes=row.internal_routes or expected.internal_routes,
+        metric_tags=row.metric_tags or expected.metric_tags or EMPTY,
+    )
+
+
+def _filled_group(group: ActualLRPGroup, expected: ActualLRPGroup | None) -> ActualLRPGroup:
+    if expected is None:
+        return group
+    return ActualLRPGroup(
+        None if group.instance is None else _filled(group.instance, expected.instance),
+        None if group.evacuating is None else _filled(group.evacuating, expected.evacuating),
+    )
+
+
+def _slot_of(group: ActualLRPGroup) -> tuple[str, int]:
+    row = group.resolve()
+    return row.process_guid, row.index
+
+
+def _compare(kind: str, expected: Mapping[K, V], got: Mapping[K, V]) -> list[Difference]:
+    keys = [*expected, *(key for key in got if key not in expected)]
+    return [Difference(kind, key, expected.get(key), got.get(key)) for key in keys if expected.get(key) != got.get(key)]

@@ -1,0 +1,205 @@
+"""What a mirror can say about why a process looks as it does."""
+
+from random import Random
+
+import pytest
+from core_support import (
+    changed,
+    claimed,
+    crashed,
+    created,
+    desired,
+    removed,
+    row,
+    running,
+    synced,
+    take_list,
+    unclaimed,
+)
+from msgspec.structs import replace
+
+from lrpmirror.core.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, Outcome, sight
+from lrpmirror.core.dispatch import Graveyard
+from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import Scope
+from lrpmirror.core.store import Store
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+    UnknownEvent,
+)
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag, Presence
+
+GUID = row().process_guid
+
+
+def having(*listed: ActualLRP | DesiredLRP) -> Session:
+    """A session that is live, with these, and a desired LRP without which instances would be in doubt."""
+    return synced(desired("d", 1), *listed)
+
+
+def told(session: Session, *events: Event, at: float = 7.0) -> Decision:
+    """Tell a session events, and return what it says of the last one."""
+    session.events(events, at)
+    return session.explain(GUID)[-1]
+
+
+def test_an_applied_event_is_explained_by_the_version_that_it_overtakes() -> None:
+    decision = told(having(unclaimed("a", 0)), changed(unclaimed("a", 0), claimed("a", 1)))
+    assert decision == Decision(
+        7.0,
+        "actual_lrp_instance_changed",
+        Verdict.APPLIED,
+        index=0,
+        tag=ModificationTag("a", 1),
+        stored=ModificationTag("a", 0),
+    )
+    assert decision.why == "a:1 is newer than a:0"
+
+
+def test_a_new_record_is_explained_by_its_absence() -> None:
+    assert told(having(), created(unclaimed("a", 0))).why == "a:0 is of a record that was not there"
+
+
+def test_a_change_of_presence_is_explained_as_what_makes_no_version() -> None:
+    suspect = replace(running("a", 2), presence=Presence.SUSPECT)
+    decision = told(having(running("a", 2)), changed(running("a", 2), suspect))
+    assert decision.why == "a:2 is the version at hand, with something that makes no version"
+
+
+def test_a_stale_event_is_explained_by_the_version_at_hand() -> None:
+    decision = told(having(running("a", 5)), changed(unclaimed("a", 0), claimed("a", 1)))
+    assert (decision.verdict, decision.why) == (Verdict.STALE, "a:1 is older than a:5, or of a record before it")
+
+
+def test_a_repeated_event_is_explained_as_known() -> None:
+    decision = told(having(), created(unclaimed("a", 0)), created(unclaimed("a", 0)))
+    assert (decision.verdict, decision.why) == (Verdict.SAME, "a:0 is known: a:0 is at hand")
+
+
+def test_an_event_of_a_record_that_is_gone_names_its_last_version() -> None:
+    decision = told(having(running("a", 2)), removed(running("a", 2)), changed(unclaimed("a", 0), claimed("a", 1)))
+    assert decision.verdict is Verdict.BURIED
+    assert decision.why == "a:1 is of a record that is gone (its last known version: 2)"
+    assert str(decision.verdict) == "tombstoned"
+
+
+def test_a_removal_is_explained_by_what_was_at_hand() -> None:
+    assert told(having(running("a", 2)), removed(running("a", 2))).why == "a:2 is gone; a:2 was at hand"
+
+
+def test_an_instance_that_left_its_record_is_told_from_a_removal() -> None:
+    freed = unclaimed("a", 3)
+    decision = told(having(running("a", 2)), created(freed), removed(running("a", 2)))
+    assert decision.why == "the instance of a:2 left; the record lives on, unclaimed, as a:3"
+
+
+def test_a_doubted_event_says_that_the_process_is_read_again_and_why() -> None:
+    session = having(running("a", 2))
+    decision = told(session, created(unclaimed("a", 5)), removed(crashed("a", 3)))
+    assert (decision.verdict, decision.doubts) == (Verdict.DOUBTED, (Doubt.AMBIGUOUS,))
+    assert decision.why == "a:3 cannot be decided: a:5 is at hand; to be read again: ambiguous"
+
+
+def test_a_crash_event_is_noted_for_its_index() -> None:
+    decision = told(having(), ActualLRPCrashed(process_guid=GUID, index=3))
+    assert (decision.verdict, decision.index, decision.tag) == (Verdict.NOTED, 3, None)
+    assert decision.why == "it tells of no change of state"
+
+
+def test_events_of_desired_lrps_are_explained_by_theirs() -> None:
+    session = having()
+    newer, other = desired("d", 2), desired("e", 0)
+    assert told(session, DesiredLRPChanged(desired("d", 1), newer)).why == "d:2 is newer than d:1"
+    assert told(session, DesiredLRPCreated(other)).why == "e:0 takes the place of d:2; to be read again: desired"
+    gone = told(session, DesiredLRPRemoved(other))
+    assert gone.why == "e:0 is gone; e:0 was at hand; to be read again: desired"
+    assert gone.index is None
+
+
+def test_group_events_are_explained_by_the_row_in_the_slot_that_they_speak_of() -> None:
+    before, after = ActualLRPGroup(instance=unclaimed("a", 0)), ActualLRPGroup(instance=claimed("a", 1))
+    assert told(having(unclaimed("a", 0)), ActualLRPChanged(before, after)).why == "a:1 is newer than a:0"
+    assert sight(ActualLRPChanged(before, ActualLRPGroup()), Store(), Graveyard(limit=1, age=1)) is None
+
+
+def test_a_record_without_epoch_is_named_so() -> None:
+    decision = told(having(), created(unclaimed("", 0)))
+    assert decision.why == "a record without epoch:0 is of a record that was not there"
+
+
+def test_an_unknown_event_is_of_no_process() -> None:
+    session = having(running("a", 2))
+    session.events([UnknownEvent("later")], 1.0)
+    assert session.explain(GUID) == ()
+
+
+def test_before_the_first_list_there_is_nothing_to_explain() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    session.events([created(unclaimed("a", 0))], 1.0)
+    take_list(session, [unclaimed("a", 0)])
+    assert session.explain(GUID) == ()
+
+
+def test_a_repair_is_told_with_both_versions() -> None:
+    session = having(running("a", 2))
+    take_list(session, [running("a", 4)], scope=Scope(frozenset({GUID}), frozenset()), now=9)
+    (decision,) = session.explain(GUID)
+    assert (decision.at, decision.type, decision.verdict, decision.index) == (9, REPAIR, Outcome.REPAIRED, 0)
+    assert decision.why == "a read of the process had a:4; a:2 was at hand"
+
+
+def test_a_repair_of_the_same_version_is_told_as_one_of_contents() -> None:
+    session = having(running("a", 2))
+    tagged = replace(running("a", 2), metric_tags={"k": "v"})
+    take_list(session, [tagged], scope=Scope(frozenset({GUID}), frozenset()))
+    assert session.explain(GUID)[-1].why.startswith("a read of the process had a:2 with other contents")
+
+
+def test_a_repair_that_found_nothing_is_told_too() -> None:
+    session = having(running("a", 2))
+    scope = Scope(frozenset({GUID}), frozenset({GUID}))
+    take_list(session, [running("a", 2)], [desired("d", 1)], scope=scope)
+    (decision,) = session.explain(GUID)
+    assert (decision.verdict, decision.why) == (Outcome.CONFIRMED, "it was read again, and is as it was")
+
+
+def test_what_a_later_list_of_everything_found_is_told() -> None:
+    session = having(running("a", 2))
+    take_list(session, [], [])
+    rows, lrp = session.explain(GUID)
+    assert (rows.type, rows.tag, rows.stored) == (LIST, None, ModificationTag("a", 2))
+    assert (lrp.index, lrp.why) == (None, "a list had nothing; d:1 was at hand")
+
+
+def test_a_list_that_differs_in_everything_is_not_broken_down() -> None:
+    session = having()
+    take_list(session, [row(f"e{number}", index=number) for number in range(MOST_LISTED + 1)])
+    assert session.explain(GUID) == ()
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_only_the_latest_decisions_of_a_process_are_kept(each: int) -> None:
+    decisions, store, graves = Decisions(each=each), Store(), Graveyard(limit=1, age=1)
+    for number in range(5):
+        seen = sight(created(unclaimed("a", number)), store, graves)
+        assert seen is not None
+        decisions.judged(seen, Verdict.APPLIED, float(number), Repairs(limit=1))
+    assert [decision.at for decision in decisions.of(GUID)] == [float(number) for number in range(5 - each, 5)]
+
+
+def test_the_process_that_was_heard_of_longest_ago_is_forgotten_first() -> None:
+    decisions, store, graves = Decisions(processes=2), Store(), Graveyard(limit=1, age=1)
+    for guid in ("p", "q", "p", "r"):
+        seen = sight(created(unclaimed("a", 0, process_guid=guid)), store, graves)
+        assert seen is not None
+        decisions.judged(seen, Verdict.APPLIED, 0.0, Repairs(limit=1))
+    assert len(decisions) == 2
+    assert [len(decisions.of(guid)) for guid in ("p", "q", "r")] == [2, 0, 1]

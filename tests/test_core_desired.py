@@ -1,0 +1,124 @@
+"""What each event of a desired LRP does: one record per process, the newest version of the newest record."""
+
+import pytest
+from core_support import Bench, desired
+
+from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
+from lrpmirror.model import DesiredLRP
+
+APPLIED, SAME, STALE, BURIED, DOUBTED = (
+    Verdict.APPLIED,
+    Verdict.SAME,
+    Verdict.STALE,
+    Verdict.BURIED,
+    Verdict.DOUBTED,
+)
+
+
+def created(lrp: DesiredLRP) -> Event:
+    return DesiredLRPCreated(lrp)
+
+
+def changed(lrp: DesiredLRP) -> Event:
+    return DesiredLRPChanged(lrp, lrp)
+
+
+def removed(lrp: DesiredLRP) -> Event:
+    return DesiredLRPRemoved(lrp)
+
+
+def test_a_desired_lrp_is_created_changed_and_removed() -> None:
+    bench = Bench()
+
+    assert bench.tell(created(desired()), changed(desired("d", 1, instances=3))) == [APPLIED, APPLIED]
+    assert bench.store.desired("p") == desired("d", 1, instances=3)
+    assert bench.tell(removed(desired("d", 1))) == [APPLIED]
+    assert bench.store.desired("p") is None
+    assert bench.doubts == []
+
+
+def test_an_older_version_is_stale_and_the_one_at_hand_is_known() -> None:
+    bench = Bench(desired("d", 2))
+
+    assert bench.tell(changed(desired("d", 1)), changed(desired("d", 2)), created(desired("d", 0))) == [
+        STALE,
+        SAME,
+        STALE,
+    ]
+    assert bench.store.desired("p") == desired("d", 2)
+
+
+def test_the_same_version_from_an_event_completes_the_one_from_a_list() -> None:
+    bench = Bench(desired("d", 2))
+
+    assert bench.tell(changed(desired("d", 2, annotation="whole"))) == [APPLIED]
+    assert bench.store.desired("p") == desired("d", 2, annotation="whole")
+
+
+def test_a_diff_of_a_record_never_seen_is_the_whole_record() -> None:
+    bench = Bench()
+
+    assert bench.tell(changed(desired("d", 4))) == [APPLIED]
+    assert bench.store.desired("p") == desired("d", 4)
+    assert bench.doubts == []
+
+
+@pytest.mark.parametrize("late", [created(desired("d", 0)), changed(desired("d", 7))])
+def test_a_removed_record_never_comes_back(late: Event) -> None:
+    bench = Bench(desired("d", 1))
+
+    assert bench.tell(removed(desired("d", 1)), late) == [APPLIED, BURIED]
+    assert bench.store.desired("p") is None
+
+
+def test_a_removal_that_overtakes_the_whole_life_of_its_record_wins() -> None:
+    bench = Bench()
+
+    assert bench.tell(removed(desired("d", 2)), created(desired("d", 0)), changed(desired("d", 2))) == [
+        SAME,
+        BURIED,
+        BURIED,
+    ]
+    assert bench.store.desired("p") is None
+
+
+def test_a_removal_behind_the_next_record_of_the_process_leaves_that_alone() -> None:
+    bench = Bench(desired("old", 1))
+
+    assert bench.tell(created(desired("new")), removed(desired("old", 1))) == [APPLIED, STALE]
+    assert bench.store.desired("p") == desired("new")
+
+
+@pytest.mark.parametrize("event", [created(desired("other")), changed(desired("other", 3))])
+def test_a_record_in_the_place_of_another_that_was_not_removed_is_read_again(event: Event) -> None:
+    bench = Bench(desired("d", 1))
+
+    assert bench.tell(event) == [APPLIED]
+    assert bench.doubts == [("p", Doubt.DESIRED)]
+
+
+def test_a_record_that_a_list_did_not_have_but_that_was_written_since_is_read_again() -> None:
+    bench = Bench()
+    bench.graves.desired.bury("d", Tombstone(3))
+
+    assert bench.tell(changed(desired("d", 3)), changed(desired("d", 4))) == [BURIED, DOUBTED]
+    assert bench.store.desired("p") is None
+    assert bench.doubts == [("p", Doubt.DESIRED)]
+
+
+def test_records_without_an_epoch_are_always_believed() -> None:
+    bench = Bench(desired("", 5))
+
+    assert bench.tell(changed(desired("", 1))) == [APPLIED]
+    assert bench.store.desired("p") == desired("", 1)
+    assert bench.tell(removed(desired("", 0)), created(desired("", 0))) == [APPLIED, APPLIED]
+
+
+def test_a_record_with_an_epoch_replaces_one_without() -> None:
+    bench = Bench(desired("", 5))
+
+    assert bench.tell(created(desired("d", 0))) == [APPLIED]
+    assert bench.store.desired("p") == desired("d", 0)
+    assert bench.doubts == []

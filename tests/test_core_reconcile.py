@@ -1,0 +1,513 @@
+"""What each event of the instance stream does to the rows: the protocol's table, row by row."""
+
+from typing import Any
+
+import pytest
+from core_support import (
+    CLAIMED,
+    EVACUATING,
+    ORDINARY,
+    RUNNING,
+    SUSPECT,
+    Bench,
+    bare,
+    changed,
+    claimed,
+    crashed,
+    created,
+    removed,
+    running,
+    unclaimed,
+)
+from msgspec.structs import replace
+
+from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.events import ActualLRPCrashed, Event, UnknownEvent
+from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+
+APPLIED, SAME, STALE, BURIED, LEFT, DOUBTED, NOTED = (
+    Verdict.APPLIED,
+    Verdict.SAME,
+    Verdict.STALE,
+    Verdict.BURIED,
+    Verdict.LEFT,
+    Verdict.DOUBTED,
+    Verdict.NOTED,
+)
+
+KEPT = {"internal_routes": ("old.internal",), "metric_tags": {"source": "before"}}
+
+
+# Ordinary lives
+
+
+def test_a_row_is_created_claimed_started_and_removed() -> None:
+    bench = Bench()
+    told: list[Event] = [
+        created(unclaimed()),
+        changed(unclaimed(), claimed()),
+        changed(claimed(), running()),
+        removed(running()),
+    ]
+
+    assert bench.tell(*told[:3]) == [APPLIED] * 3
+    assert bench.rows == [bare(running())]
+    assert bench.tell(told[3]) == [APPLIED]
+    assert bench.rows == []
+    assert bench.reasons == {Doubt.INCOMPLETE}
+
+
+@pytest.mark.parametrize("after", [claimed("a", 5), running("a", 5)], ids=["claim", "start"])
+def test_a_diff_keeps_the_internal_routes_and_metric_tags_that_the_row_had(after: ActualLRP) -> None:
+    bench = Bench(unclaimed("a", 4, **KEPT))
+
+    bench.tell(changed(unclaimed("a", 4), after))
+
+    assert bench.rows == [replace(after, **KEPT)]
+
+
+def test_a_start_is_read_again_since_its_diff_carries_no_internal_routes() -> None:
+    bench = Bench(claimed("a", 1))
+
+    bench.tell(changed(claimed("a", 1), running("a", 2)))
+
+    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+
+
+def test_a_diff_that_shows_no_difference_hides_one_and_is_read_again() -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(changed(running("a", 2), running("a", 3, since=7)))
+
+    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+
+
+@pytest.mark.parametrize("news", [{"routable": False}, {"address": "10.0.0.2"}])
+def test_new_net_info_and_routable_need_no_read(news: dict[str, Any]) -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(changed(running("a", 2), running("a", 3, **news)))
+
+    assert bench.rows == [running("a", 3, **news)]
+    assert bench.doubts == []
+
+
+def test_a_diff_that_passes_over_a_version_is_read_again() -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(changed(running("a", 3), running("a", 4, routable=False)))
+
+    assert bench.rows == [running("a", 4, routable=False)]
+    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+
+
+def test_a_placement_failure_names_no_instance_and_keeps_the_rest() -> None:
+    bench = Bench(unclaimed("a", 0, **KEPT))
+    failed = unclaimed("a", 1, placement_error="insufficient resources")
+
+    bench.tell(changed(unclaimed("a", 0), failed))
+
+    assert bench.rows == [replace(failed, **KEPT)]
+    assert bench.doubts == []
+
+
+def test_a_crash_for_the_record_changes_no_row() -> None:
+    bench = Bench(running())
+
+    assert bench.tell(ActualLRPCrashed(process_guid="p"), UnknownEvent("actual_lrp_dreamt")) == [NOTED, NOTED]
+    assert bench.rows == [running()]
+
+
+# Unclaim: the instance leaves, the row lives on
+
+
+def test_the_removed_of_an_unclaim_does_not_remove_the_row_that_its_created_has_made() -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(created(unclaimed("a", 3)), removed(running("a", 2))) == [APPLIED, LEFT]
+    assert bench.rows == [unclaimed("a", 3)]
+    assert bench.doubts == []
+
+
+def test_an_unclaim_in_the_other_order_ends_in_the_same_row_and_is_read_again() -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
+    assert bench.rows == [unclaimed("a", 3)]
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+def test_an_unclaim_whose_row_has_been_claimed_since_is_ambiguous_and_changes_nothing() -> None:
+    bench = Bench(claimed("a", 4, "j"))
+
+    assert bench.tell(removed(running("a", 2))) == [DOUBTED]
+    assert bench.rows == [claimed("a", 4, "j")]
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+def test_a_later_version_of_a_removed_record_that_is_not_unclaimed_is_not_believed_but_read() -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(removed(running("a", 2)), created(running("a", 4, "j"))) == [APPLIED, DOUBTED]
+    assert bench.tell(changed(claimed("a", 3, "j"), running("a", 4, "j"))) == [DOUBTED]
+    assert bench.rows == []
+
+
+# Crashes
+
+
+def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_carries() -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(changed(running("a", 2), crashed("a", 3)))
+
+    assert bench.rows == [replace(crashed("a", 3), internal_routes=("app.internal",), metric_tags={"source": "i"})]
+    assert bench.store.instance("i") is None
+
+
+def test_the_restart_of_a_crashed_row_names_no_instance_and_is_read_again() -> None:
+    bench = Bench(crashed("a", 3))
+
+    assert bench.tell(created(unclaimed("a", 4)), removed(crashed("a", 3))) == [APPLIED, LEFT]
+    assert bench.rows == [unclaimed("a", 4)]
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+@pytest.mark.parametrize("now", [unclaimed("a", 6), crashed("a", 6)])
+def test_the_late_removed_of_a_restart_does_not_remove_what_the_row_became(now: ActualLRP) -> None:
+    bench = Bench(now)
+
+    assert bench.tell(removed(crashed("a", 3))) == [DOUBTED]
+    assert bench.rows == [now]
+
+
+def test_a_crashed_row_that_is_retired_is_removed() -> None:
+    bench = Bench(crashed("a", 3))
+
+    assert bench.tell(removed(crashed("a", 3))) == [APPLIED]
+    assert bench.rows == []
+    assert bench.doubts == []
+
+
+# Stop
+
+
+def test_a_removal_read_before_the_last_write_removes_the_row_of_the_same_instance() -> None:
+    bench = Bench(running("a", 5))
+
+    assert bench.tell(removed(running("a", 3))) == [APPLIED]
+    assert bench.rows == []
+    assert bench.doubts == []
+
+
+def test_a_removal_of_an_unclaimed_version_removes_the_unclaimed_row() -> None:
+    bench = Bench(unclaimed("a", 3, placement_error="full"))
+
+    assert bench.tell(removed(unclaimed("a", 2))) == [APPLIED]
+    assert bench.rows == []
+
+
+def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() -> None:
+    bench = Bench(claimed("a", 1))
+
+    verdicts = bench.tell(
+        removed(running("a", 4)),
+        changed(claimed("a", 1), running("a", 2)),
+        changed(running("a", 2), running("a", 4)),
+        created(unclaimed("a", 0)),
+        removed(running("a", 2)),
+    )
+
+    assert verdicts == [APPLIED, BURIED, BURIED, BURIED, SAME]
+    assert bench.rows == []
+    assert bench.doubts == []
+
+
+def test_a_removal_of_a_record_never_seen_is_remembered() -> None:
+    bench = Bench()
+
+    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 0))) == [BURIED, BURIED]
+    assert bench.rows == []
+
+
+# Evacuation: one instance, two records
+
+
+def test_an_evacuation_moves_the_instance_to_the_other_record_and_frees_the_first() -> None:
+    bench = Bench(running("a", 2))
+    leaving = running("b", 0, presence=EVACUATING)
+
+    assert bench.tell(changed(running("a", 2), leaving), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
+    assert bench.rows == [unclaimed("a", 3), leaving]
+    assert bench.doubts == []
+    assert bench.store.instance("i") == leaving
+
+
+def test_an_evacuation_in_the_other_order_ends_in_the_same_rows() -> None:
+    bench = Bench(running("a", 2))
+    leaving = running("b", 0, presence=EVACUATING)
+
+    bench.tell(created(unclaimed("a", 3)), changed(running("a", 2), leaving))
+
+    assert bench.rows == [unclaimed("a", 3), bare(leaving)]
+    assert bench.reasons == {Doubt.INCOMPLETE}
+
+
+def test_the_record_that_an_instance_left_does_not_come_back_by_an_older_event() -> None:
+    bench = Bench(claimed("a", 1))
+    leaving = running("b", 0, presence=EVACUATING)
+
+    verdicts = bench.tell(changed(running("a", 2), leaving), changed(claimed("a", 1), running("a", 2)))
+
+    assert verdicts == [APPLIED, BURIED]
+    assert bench.rows == [bare(leaving)]
+    assert bench.reasons == {Doubt.INCOMPLETE}, "a version was passed over, and with it perhaps its routes"
+
+
+def test_an_evacuation_from_a_record_never_seen_remembers_that_its_instance_left() -> None:
+    bench = Bench()
+    leaving = running("b", 0, presence=EVACUATING)
+
+    bench.tell(changed(running("a", 2), leaving), created(unclaimed("a", 0)), created(unclaimed("a", 3)))
+
+    assert bench.rows == [unclaimed("a", 3), bare(leaving)]
+
+
+def test_an_evacuation_that_was_seen_before_changes_nothing() -> None:
+    bench = Bench(unclaimed("a", 3), running("b", 0, presence=EVACUATING))
+
+    assert bench.tell(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [SAME]
+    assert bench.doubts == []
+
+
+def test_an_evacuation_older_than_the_record_that_it_made_is_stale() -> None:
+    bench = Bench(running("b", 1, presence=EVACUATING, routable=False))
+
+    assert bench.tell(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [STALE]
+    assert bench.rows == [running("b", 1, presence=EVACUATING, routable=False)]
+
+
+def test_an_evacuation_whose_record_is_gone_already_only_frees_the_first() -> None:
+    bench = Bench(running("a", 2))
+    leaving = running("b", 0, presence=EVACUATING)
+
+    assert bench.tell(removed(leaving), changed(running("a", 2), leaving)) == [BURIED, APPLIED]
+    assert bench.rows == []
+
+
+def test_an_evacuation_into_the_record_of_another_leaving_instance_takes_its_place() -> None:
+    bench = Bench(running("b", 0, "i", presence=EVACUATING), running("a", 5, "j"))
+    leaving = running("b", 1, "j", presence=EVACUATING)
+
+    bench.tell(changed(running("a", 5, "j"), leaving), created(unclaimed("a", 6)))
+
+    assert bench.rows == [unclaimed("a", 6), leaving]
+    assert bench.doubts == []
+
+
+def test_the_removal_of_a_record_that_was_known_to_live_on_makes_its_return_doubtful() -> None:
+    bench = Bench(running("a", 3))
+    bench.tell(changed(running("a", 3), running("b", 0, presence=EVACUATING)), removed(unclaimed("a", 2)))
+
+    bench.tell(created(unclaimed("a", 4)))
+
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+# Cell lost and back: presence without a version
+
+
+def lost() -> list[Event]:
+    return [changed(running("a", 2), running("a", 2, presence=SUSPECT)), created(unclaimed("b", 0))]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_lost_cell_makes_its_row_suspect_and_brings_a_replacement_in_either_order(order: int) -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(*lost()[::order])
+
+    assert bench.rows == [unclaimed("b", 0), running("a", 2, presence=SUSPECT)]
+    assert not bench.store.has_rivals("p")
+    assert bench.reasons <= {Doubt.RIVALS}
+
+
+def test_a_replacement_before_its_change_of_presence_is_a_rival_for_a_moment() -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(lost()[1])
+
+    assert bench.store.has_rivals("p")
+    assert bench.doubts == [("p", Doubt.RIVALS)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_cell_that_comes_back_takes_its_slot_again_in_either_order(order: int) -> None:
+    bench = Bench(running("a", 2, presence=SUSPECT), unclaimed("b", 0))
+    back: list[Event] = [changed(running("a", 2, presence=SUSPECT), running("a", 2)), removed(unclaimed("b", 0))]
+
+    bench.tell(*back[::order])
+
+    assert bench.rows == [running("a", 2)]
+    assert not bench.store.has_rivals("p")
+    assert bench.reasons <= {Doubt.RIVALS}
+
+
+def test_a_replacement_that_starts_takes_over_from_the_suspect() -> None:
+    bench = Bench(running("a", 2, presence=SUSPECT), unclaimed("b", 0))
+
+    bench.tell(changed(unclaimed("b", 0), running("b", 1, "j")), removed(running("a", 2, presence=SUSPECT)))
+
+    assert bench.rows == [bare(running("b", 1, "j"))]
+
+
+def test_an_evacuated_suspect_leaves_nothing_behind() -> None:
+    bench = Bench(running("a", 2, presence=SUSPECT))
+
+    bench.tell(changed(running("a", 2, presence=SUSPECT), running("b", 0, presence=EVACUATING)))
+
+    assert bench.rows == [running("b", 0, presence=EVACUATING)]
+
+
+def test_two_changes_of_presence_out_of_order_are_read_again() -> None:
+    bench = Bench(running("a", 2))
+    to, back = changed(running(), running(presence=SUSPECT)), changed(running(presence=SUSPECT), running())
+
+    assert bench.tell(back, to) == [SAME, APPLIED]
+    assert bench.reasons == {Doubt.AMBIGUOUS}
+
+
+def test_a_change_between_two_presences_that_the_row_has_not_is_not_applied_but_read() -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(changed(running("a", 2, presence=SUSPECT), running("a", 2, presence=EVACUATING))) == [DOUBTED]
+    assert bench.rows == [running("a", 2)]
+    assert bench.reasons == {Doubt.AMBIGUOUS}
+
+
+def test_a_change_of_presence_older_than_the_row_is_not_applied() -> None:
+    bench = Bench(running("a", 3))
+
+    bench.tell(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
+
+    assert bench.rows == [running("a", 3)]
+
+
+def test_a_change_of_presence_seen_twice_changes_nothing_more() -> None:
+    bench = Bench(running("a", 2))
+    to = changed(running("a", 2), running("a", 2, presence=SUSPECT))
+
+    assert bench.tell(to, to) == [APPLIED, SAME]
+    assert bench.rows == [running("a", 2, presence=SUSPECT)]
+
+
+def test_a_whole_row_of_the_same_version_brings_what_diffs_left_out_and_keeps_the_presence() -> None:
+    bench = Bench(bare(running("a", 2, presence=SUSPECT)))
+
+    assert bench.tell(created(running("a", 2))) == [APPLIED]
+    assert bench.rows == [running("a", 2, presence=SUSPECT)]
+
+
+# Late, double, never seen
+
+
+@pytest.mark.parametrize(
+    "event",
+    [created(running("a", 2)), changed(claimed("a", 1), running("a", 2))],
+    ids=["created", "changed"],
+)
+def test_an_event_twice_is_known_already(event: Event) -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(event, event) == [SAME, SAME]
+    assert bench.doubts == []
+
+
+@pytest.mark.parametrize("event", [created(unclaimed("a", 0)), changed(unclaimed("a", 0), claimed("a", 1))])
+def test_an_event_behind_a_newer_one_is_stale(event: Event) -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(event) == [STALE]
+    assert bench.rows == [running("a", 2)]
+
+
+def test_a_diff_of_a_row_never_seen_is_shown_and_read() -> None:
+    bench = Bench()
+
+    assert bench.tell(changed(claimed("a", 1), running("a", 2))) == [APPLIED]
+    assert bench.rows == [bare(running("a", 2))]
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+def test_a_later_version_of_a_record_never_seen_is_shown_and_read_but_a_new_record_is_not() -> None:
+    bench = Bench()
+
+    bench.tell(created(unclaimed("a", 0)), created(running("b", 0, process_guid="q")))
+    assert bench.doubts == []
+    bench.tell(created(unclaimed("c", 1, index=1)))
+    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+# Old records, and what newer servers make up
+
+
+def test_rows_without_an_epoch_are_known_by_their_slot_and_always_believed() -> None:
+    bench = Bench()
+
+    assert bench.tell(created(running("", 9)), created(running("", 3, routable=False))) == [APPLIED, APPLIED]
+    assert bench.rows == [running("", 3, routable=False)]
+    assert bench.tell(removed(running("", 1))) == [APPLIED]
+    assert bench.rows == []
+    assert bench.tell(created(running("", 1))) == [APPLIED], "there is no version that a tombstone could compare"
+
+
+def test_a_diff_without_an_epoch_moves_the_row_to_its_new_slot_with_what_it_had() -> None:
+    bench = Bench(running("", 0))
+
+    bench.tell(changed(running("", 0), running("", 0, presence=SUSPECT)))
+    assert bench.rows == [running("", 0, presence=SUSPECT)]
+
+    bench.tell(changed(running("", 0, presence=SUSPECT), running("", 0, presence=SUSPECT, routable=False)))
+    assert bench.rows == [running("", 0, presence=SUSPECT, routable=False)]
+
+
+def test_a_diff_without_an_epoch_of_a_row_never_seen_makes_it() -> None:
+    bench = Bench()
+
+    bench.tell(changed(claimed("", 0), running("", 0)))
+
+    assert bench.rows == [bare(running("", 0))]
+
+
+def test_a_diff_that_gives_an_old_record_its_epoch_is_a_record_never_seen() -> None:
+    bench = Bench()
+
+    assert bench.tell(changed(claimed("", 0), running("a", 1))) == [APPLIED]
+    assert bench.rows == [bare(running("a", 1))]
+
+
+def test_unknown_states_and_presences_are_kept_as_they_are() -> None:
+    bench = Bench(running("a", 2))
+    paused = running("a", 3, state=ActualLRPState("PAUSED"), presence=Presence(7))
+
+    assert bench.tell(changed(running("a", 2), paused)) == [APPLIED]
+    assert bench.rows == [paused]
+    assert bench.store.select(cell_id=None, state="PAUSED", domain=None) == (paused,)
+
+
+def test_an_event_of_one_process_raises_no_doubt_about_another() -> None:
+    bench = Bench(running("a", 5, process_guid="q"))
+
+    bench.tell(removed(running("a", 2, "j", process_guid="q")))
+
+    assert bench.doubts == [("q", Doubt.AMBIGUOUS)]
+
+
+def test_a_claim_from_running_keeps_the_row() -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(changed(running("a", 2), replace(running("a", 3), state=CLAIMED, address="")))
+
+    assert [one.state for one in bench.rows] == [CLAIMED]
+    assert bench.rows[0].presence is ORDINARY
+    assert bench.rows[0].state is not RUNNING

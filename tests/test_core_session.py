@@ -1,0 +1,618 @@
+"""The session: its phases, its freshness, its commits, and what it asks for."""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from core_support import (
+    Fold,
+    changed,
+    claimed,
+    crashed,
+    created,
+    desired,
+    removed,
+    running,
+    synced,
+    take_list,
+    unclaimed,
+)
+
+from lrpmirror.core.changes import Cause, Commit, Delta, touched_by
+from lrpmirror.core.ledger import Ledger
+from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import Scope
+from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
+from lrpmirror.core.store import Store
+from lrpmirror.errors import ConnectionFailed, ServiceUnavailable
+from lrpmirror.events import (
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+    UnknownEvent,
+)
+from lrpmirror.model import ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+
+LOST = ConnectionFailed("the event stream ended")
+
+
+def fresh(tuning: Tuning | None = None) -> Session:
+    return Session(tuning or Tuning(), Random(0))
+
+
+# Phases
+
+Call = Callable[[Session], object]
+
+CALLS: dict[str, Call] = {
+    "open": lambda session: session.stream_opened(0),
+    "lose": lambda session: session.stream_lost(LOST),
+    "list": take_list,
+    "repair": lambda session: take_list(session, scope=Scope(frozenset({"p"}), frozenset())),
+    "fail a list": lambda session: session.list_failed(session.begin_list(0), LOST),
+    "tell": lambda session: session.events([created(unclaimed())], 0),
+    "close": Session.close,
+}
+
+
+def calls_of_a_shell(*, connected: bool, was_synced: bool, closed: bool) -> list[str]:
+    """What a shell can do: lists and events need a stream, a repair needs a state to doubt, and it closes once."""
+    if closed:
+        return []
+    if not connected:
+        return ["open", "lose", "close"]
+    return ["lose", "list", "fail a list", "tell", "close", *(["repair"] if was_synced else [])]
+
+
+def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made() -> None:
+    taken: set[tuple[Phase, Step]] = set()
+    steps = {"open": Step.OPENED, "lose": Step.LOST, "list": Step.SYNCED, "close": Step.CLOSED}
+    seen: set[tuple[Phase, bool, bool]] = set()
+    ways: deque[tuple[str, ...]] = deque([()])
+    while ways:
+        way = ways.popleft()
+        session = fresh()
+        connected = False
+        for call in way:
+            CALLS[call](session)
+            connected = call not in ("lose", "close") and (connected or call == "open")
+        was_synced = session.synced_at is not None
+        state = session.phase, connected, was_synced
+        if state in seen:
+            continue
+        seen.add(state)
+        closed = session.phase is Phase.CLOSED
+        for call in calls_of_a_shell(connected=connected, was_synced=was_synced, closed=closed):
+            if call in steps:
+                taken.add((session.phase, steps[call]))
+            ways.append((*way, call))
+
+    assert {phase for phase, _, _ in seen} == set(Phase)
+    assert taken == TRANSITIONS.keys() - {(Phase.CLOSED, Step.CLOSED)}, "closing twice is allowed"
+
+
+@pytest.mark.parametrize(
+    ("way", "phase"),
+    [
+        ([], Phase.CONNECTING),
+        (["lose", "lose"], Phase.CONNECTING),
+        (["open"], Phase.SYNCING),
+        (["open", "fail a list"], Phase.SYNCING),
+        (["open", "lose"], Phase.CONNECTING),
+        (["open", "list"], Phase.LIVE),
+        (["open", "list", "list", "repair"], Phase.LIVE),
+        (["open", "list", "lose"], Phase.STALE),
+        (["open", "list", "lose", "lose"], Phase.STALE),
+        (["open", "list", "lose", "open"], Phase.RESYNCING),
+        (["open", "list", "lose", "open", "repair"], Phase.RESYNCING),
+        (["open", "list", "lose", "open", "lose"], Phase.STALE),
+        (["open", "list", "lose", "open", "list"], Phase.LIVE),
+        (["open", "list", "close", "close"], Phase.CLOSED),
+    ],
+)
+def test_the_phase_says_what_the_state_is_worth(way: list[str], phase: Phase) -> None:
+    session = fresh()
+    for call in way:
+        CALLS[call](session)
+
+    assert session.phase is phase
+    assert session.status(0).phase is phase
+    assert session.status(0).live == (phase is Phase.LIVE)
+
+
+# Freshness
+
+
+def test_before_any_sign_of_life_there_is_no_age() -> None:
+    assert fresh().status(5).age is None
+    assert fresh().status(5).synced_at is None
+
+
+def test_the_age_is_that_of_the_last_sign_of_life() -> None:
+    session = fresh()
+    session.stream_opened(10)
+    assert session.status(13).age == 3
+
+    take_list(session, [unclaimed()], [desired()], now=20)
+    session.events([UnknownEvent("something_new")], 24)
+
+    assert session.status(25) == Status(
+        phase=Phase.LIVE,
+        revision=1,
+        at=25,
+        synced_at=20,
+        alive_at=24,
+        last_error=None,
+        actual_lrps=1,
+        desired_lrps=1,
+    )
+    assert session.status(25).age == 1
+
+
+def test_a_repair_is_a_sign_of_life_but_no_synchronisation() -> None:
+    session = synced()
+
+    take_list(session, scope=Scope(frozenset({"p"}), frozenset()), now=7)
+
+    assert session.synced_at == 0
+    assert session.alive_at == 7
+
+
+def test_the_last_error_stays_readable_after_it_was_overcome() -> None:
+    session = synced()
+    session.stream_lost(LOST)
+    assert session.status(0).last_error is LOST
+
+    session.stream_opened(1)
+    take_list(session, now=1)
+
+    assert session.status(1).last_error is LOST
+
+
+# Commits
+
+
+def test_each_event_that_changes_something_is_one_commit_and_revisions_grow_by_one() -> None:
+    session = synced()
+    fold = Fold()
+
+    fold.take(
+        session.events(
+            [
+                created(unclaimed()),
+                created(unclaimed()),
+                ActualLRPCrashed(process_guid="p"),
+                UnknownEvent("something_new"),
+                changed(unclaimed(), claimed()),
+                DesiredLRPCreated(desired()),
+                removed(claimed()),
+            ],
+            0,
+        )
+    )
+
+    assert fold.revision == 4
+    fold.agrees_with(session)
+
+
+def test_what_changes_nothing_is_no_commit() -> None:
+    session = synced(running(), desired())
+
+    assert session.events([created(running()), DesiredLRPCreated(desired()), removed(claimed("x", 1))], 0) == []
+    assert take_list(session, [running()], [desired()]) is None
+    assert session.revision == 1
+
+
+def test_an_empty_server_is_synchronised_without_a_commit() -> None:
+    session = fresh()
+    session.stream_opened(0)
+
+    assert take_list(session) is None
+    assert session.phase is Phase.LIVE
+
+
+def test_a_move_between_two_records_is_one_commit() -> None:
+    session = synced(running())
+
+    (commit,) = session.events([changed(running(), running("b", 0))], 0)
+
+    assert commit.cause is Cause.EVENT
+    assert [(delta.key, delta.before is None, delta.after is None) for delta in commit.actual_lrps] == [
+        ("b", True, False),
+        ("a", False, True),
+    ]
+
+
+def test_an_event_that_writes_a_row_twice_and_ends_where_it_began_is_no_commit() -> None:
+    session = synced(running("", 2))
+    other_and_back = ActualLRPGroup(running("", 3), running("", 2))
+
+    assert session.events([ActualLRPCreated(other_and_back)], 0) == []
+    assert session.store.process("p") == (running("", 2),)
+
+
+def test_what_is_written_twice_is_one_difference() -> None:
+    ledger = Ledger(Store())
+    ledger.put_desired(desired("d", 0))
+    ledger.put_desired(desired("d", 1))
+    ledger.put("a", unclaimed("a", 0))
+    ledger.put("a", unclaimed("a", 1))
+
+    assert ledger.close() == ((Delta("a", None, unclaimed("a", 1)),), (Delta("p", None, desired("d", 1)),))
+    assert ledger.close() == ((), ())
+
+
+def test_the_processes_that_commits_touched() -> None:
+    session = synced(unclaimed(), desired("e", process_guid="q"))
+    list_with_domains(session)
+
+    commits = session.events([created(unclaimed("b", process_guid="r")), DesiredLRPRemoved(desired("e"))], 0)
+    commits += session.events([DesiredLRPRemoved(desired("e", process_guid="q"))], 0)
+
+    assert list(touched_by(commits)) == ["r", "q"]
+
+
+class Log:
+    """A witness that notes what it sees."""
+
+    def __init__(self, session: Session) -> None:
+        self.seen: list[tuple[object, ...]] = []
+        self._session = session
+
+    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
+        self.seen.append((event.type, verdict, commit and commit.revision, self._session.revision))
+
+    def listed(self, commit: Commit) -> None:
+        self.seen.append((commit.cause, commit.revision))
+
+
+def test_a_witness_sees_every_event_and_commit_while_the_state_is_just_that_after_it() -> None:
+    session = synced(unclaimed())
+    log = Log(session)
+    session.witnesses = (log,)
+
+    session.events([changed(unclaimed(), claimed()), changed(unclaimed(), claimed())], 0)
+    take_list(session, [claimed("a", 2)])
+    take_list(session, [claimed("a", 2)])
+
+    assert log.seen == [
+        ("actual_lrp_instance_changed", Verdict.APPLIED, 2, 2),
+        ("actual_lrp_instance_changed", Verdict.SAME, None, 2),
+        (Cause.SNAPSHOT, 3),
+    ]
+
+
+def test_what_was_counted() -> None:
+    session = synced(unclaimed())
+    session.events([changed(unclaimed(), claimed()), removed(unclaimed("x", process_guid="q"))], 0)
+    take_list(session, [claimed("a", 2), unclaimed("b", index=1)])
+    take_list(session, scope=Scope(frozenset({"q"}), frozenset()))
+    session.list_failed(session.begin_list(0), ServiceUnavailable("503"))
+    session.stream_lost(LOST)
+    session.stream_opened(0)
+    take_list(session, [claimed("a", 2)])
+
+    counts = session.counts()
+
+    assert counts.streams == 2
+    assert counts.events == {"actual_lrp_instance_changed applied": 1, "actual_lrp_instance_removed tombstoned": 1}
+    assert counts.lists == {"first": 1, "audit": 1, "repair": 1, "reconnect": 1}
+    assert counts.drift == 2
+    assert counts.commits == {"event": 1, "snapshot": 3}
+    assert counts.errors == {"ServiceUnavailable": 1, "ConnectionFailed": 1}
+    assert counts.tombstones == 2
+    assert (counts.repairs_pending, counts.repairs_dropped) == (0, 0)
+
+
+# Versions
+
+
+def test_a_version_has_been_seen_when_it_or_a_later_one_was_here() -> None:
+    session = synced(claimed("a", 1), desired("d", 4))
+
+    assert session.tags("p") == [ModificationTag("d", 4), ModificationTag("a", 1)]
+    assert session.tags("nobody") == []
+    assert session.has_seen("p", ModificationTag("a", 1))
+    assert session.has_seen("p", ModificationTag("d", 3))
+    assert not session.has_seen("p", ModificationTag("a", 2))
+    assert not session.has_seen("p", ModificationTag("b", 0))
+
+
+def test_a_version_of_a_record_that_is_gone_has_been_seen() -> None:
+    session = synced(claimed("a", 1), desired("d", 4))
+    session.events([removed(claimed("a", 1)), DesiredLRPRemoved(desired("d", 4))], 0)
+
+    assert session.has_seen("p", ModificationTag("a", 1))
+    assert session.has_seen("p", ModificationTag("d", 5))
+
+
+def test_a_process_can_be_explained() -> None:
+    session = synced(unclaimed())
+
+    session.events([changed(unclaimed(), claimed())], 3)
+
+    (decision,) = session.explain("p")
+    assert (decision.at, decision.verdict, decision.tag) == (3, Verdict.APPLIED, ModificationTag("a", 1))
+    assert session.explain("nobody") == ()
+
+
+def test_events_before_the_first_list_wait_for_it() -> None:
+    session = fresh()
+    session.stream_opened(0)
+    assert session.events([created(unclaimed("early"))], 0) == []
+
+    commit = take_list(session, [], meanwhile=[created(unclaimed())])
+
+    assert commit is not None
+    assert session.store.process("p") == (unclaimed(),)
+
+
+def test_after_a_gap_events_go_to_the_old_state_until_the_lists_are_in() -> None:
+    session = synced(unclaimed())
+    session.stream_lost(LOST)
+    session.stream_opened(1)
+
+    assert session.events([changed(unclaimed(), claimed())], 1)
+    assert session.store.process("p") == (claimed(),)
+    assert session.phase is Phase.RESYNCING
+
+
+def test_fresh_domains_and_cells_are_committed_when_they_change() -> None:
+    session = synced()
+    cells = (CellPresence(cell_id="cell-a"),)
+
+    def listed() -> Commit | None:
+        shadow = session.begin_list(0)
+        shadow.domains, shadow.cells = frozenset({"apps"}), cells
+        for _ in shadow.settle():
+            pass
+        return session.end_list(shadow, 0)
+
+    commit = listed()
+
+    assert commit is not None
+    assert commit.domains == frozenset({"apps"})
+    assert commit.cells == cells
+    assert session.store.domains == {"apps"}
+    assert session.cells == cells
+    assert listed() is None
+    take_list(session)
+    assert session.cells == cells, "cells that could not be had stay as they were"
+
+
+def test_verdicts_are_counted_by_type_of_event() -> None:
+    session = synced(unclaimed())
+
+    session.events([created(unclaimed()), created(unclaimed()), UnknownEvent("new")], 0)
+
+    assert session.verdicts == {"actual_lrp_instance_created same": 2, "new noted": 1}
+
+
+# Lists that fail, streams that end
+
+
+def test_a_list_that_was_overtaken_by_a_lost_stream_takes_no_more_events() -> None:
+    session = synced(unclaimed())
+    shadow = session.begin_list(0)
+    session.stream_lost(LOST)
+    session.stream_opened(1)
+
+    session.events([changed(unclaimed(), claimed())], 1)
+
+    assert not shadow._in_flight
+
+
+def test_what_a_failed_repair_wanted_is_read_later() -> None:
+    session = synced()
+    scope = Scope(frozenset({"p"}), frozenset({"q"}))
+    shadow = session.begin_list(0, scope)
+
+    error = ServiceUnavailable("503")
+    delay = session.list_failed(shadow, error)
+
+    assert 0 <= delay <= session.tuning.first_delay
+    assert session.last_error is error
+    assert session.take_doubts() == scope
+
+
+def test_a_failed_list_of_everything_leaves_the_doubts_as_they_were() -> None:
+    session = synced(running("a", 2))
+    session.events([changed(running("a", 2), crashed("a", 3)), changed(crashed("a", 3), running("a", 4, "j"))], 0)
+    before = dict(session.repairs._doubts)
+
+    session.list_failed(session.begin_list(0), ServiceUnavailable("503"))
+
+    assert session.repairs._doubts == before == {"p": {Doubt.INCOMPLETE, Doubt.DESIRED}}
+
+
+def test_a_list_of_everything_settles_all_doubts() -> None:
+    session = synced(desired())
+    session.events([created(unclaimed("a", 3))], 0)
+    assert len(session.repairs) == 1
+
+    take_list(session, [unclaimed("a", 3)], [desired()])
+
+    assert session.take_doubts() is None
+
+
+def test_repairs_are_read_in_batches() -> None:
+    session = synced(tuning=Tuning(repair_batch=2))
+    session.events([created(unclaimed(f"e{n}", 1, process_guid=f"p{n}")) for n in range(3)], 0)
+
+    sizes = [len(scope.rows or ()) for scope in iter(session.take_doubts, None)]
+
+    assert sizes == [2, 1]
+
+
+# Delays
+
+
+class Most(Random):
+    """Draws the upper bound, which so can be seen."""
+
+    def uniform(self, _a: float, b: float) -> float:
+        return b
+
+
+def test_the_stream_is_tried_again_ever_later_until_a_list_succeeds() -> None:
+    session = Session(Tuning(first_delay=1, most_delay=4), Most())
+
+    assert [session.stream_lost(LOST) for _ in range(4)] == [1, 2, 4, 4]
+    session.stream_opened(0)
+    assert session.stream_lost(LOST) == 4, "a stream that opens but is of no use is no success"
+    session.stream_opened(0)
+    take_list(session)
+    assert session.stream_lost(LOST) == 1
+
+
+def test_lists_are_tried_again_ever_later_until_one_of_everything_succeeds() -> None:
+    session = Session(Tuning(first_delay=1, most_delay=4), Most())
+    session.stream_opened(0)
+
+    assert [session.list_failed(session.begin_list(0), LOST) for _ in range(3)] == [1, 2, 4]
+    take_list(session)
+    assert session.list_failed(session.begin_list(0), LOST) == 1
+
+
+def test_the_next_list_is_due_at_an_interval_with_jitter() -> None:
+    session = fresh(Tuning(resync_interval=100))
+
+    due = [session.next_interval() for _ in range(200)]
+
+    assert 75 <= min(due) < 80
+    assert 120 < max(due) <= 125
+
+
+# Tombstones, by the clock of the caller
+
+
+def test_a_removed_record_is_remembered_for_a_bounded_time() -> None:
+    session = synced(tuning=Tuning(tombstone_age=60))
+    session.events([created(unclaimed()), removed(unclaimed())], 0)
+
+    assert session.events([created(unclaimed())], 60) == []
+    assert session.events([created(unclaimed())], 61) != []
+
+
+def test_a_removed_record_is_remembered_among_a_bounded_number() -> None:
+    session = synced(tuning=Tuning(tombstone_limit=1))
+    session.events([removed(unclaimed("a")), removed(unclaimed("b"))], 0)
+
+    assert session.events([created(unclaimed("b"))], 0) == []
+    assert session.events([created(unclaimed("a"))], 0) != []
+
+
+# The desired LRP of what runs
+
+
+def test_an_instance_that_runs_without_a_known_desired_lrp_has_it_read_once() -> None:
+    session = synced()
+    session.events([created(running("a", 0))], 0)
+    assert session.take_doubts() == Scope(frozenset(), frozenset({"p"}))
+
+    session.events([changed(running("a", 0), running("a", 1, routable=False))], 0)
+    assert session.take_doubts() is None
+
+    take_list(session, [running("a", 1, routable=False)])
+    session.events([changed(running("a", 1), running("a", 2, address="10.0.0.9"))], 0)
+    assert session.take_doubts() == Scope(frozenset(), frozenset({"p"})), "the next list begins anew"
+
+
+def test_an_instance_that_runs_with_its_desired_lrp_has_nothing_read() -> None:
+    session = synced(desired())
+
+    session.events([created(running("a", 0)), ActualLRPCreated(ActualLRPGroup(running("b", 0, index=1)))], 0)
+
+    assert session.take_doubts() is None
+
+
+# Desired LRPs that nobody vouched for
+
+
+def list_with_domains(session: Session, *domains: str, lrps: tuple[DesiredLRP, ...] = ()) -> Commit | None:
+    shadow = session.begin_list(0)
+    shadow.domains = frozenset(domains)
+    shadow.list_desired(lrps)
+    for _ in shadow.settle():
+        pass
+    return session.end_list(shadow, 0)
+
+
+def test_a_desired_lrp_missing_from_a_list_is_retained_while_its_domain_is_not_fresh() -> None:
+    session = synced(desired())
+
+    list_with_domains(session)
+
+    assert session.store.desired("p") is None
+    assert session.process("p").desired is None
+    assert session.process("p").routed == desired()
+    assert "p" in session.process_guids()
+
+
+def test_a_retained_desired_lrp_is_released_by_a_list_whose_domains_are_fresh() -> None:
+    session = synced(desired())
+    list_with_domains(session)
+
+    commit = list_with_domains(session, "apps")
+
+    assert commit is not None
+    assert commit.released == ("p",)
+    assert session.process("p").routed is None
+
+
+def test_a_desired_lrp_missing_from_a_list_of_a_fresh_domain_is_not_retained() -> None:
+    session = synced(desired())
+
+    list_with_domains(session, "apps")
+
+    assert session.process("p").routed is None
+    assert session.process_guids() == []
+
+
+def test_an_event_decides_about_a_retained_desired_lrp() -> None:
+    session = synced(desired())
+    list_with_domains(session)
+
+    (commit,) = session.events([DesiredLRPRemoved(desired())], 0)
+
+    assert commit.released == ("p",)
+    assert session.process("p").routed is None
+
+
+def test_a_desired_lrp_that_is_back_is_retained_no_longer() -> None:
+    session = synced(desired())
+    list_with_domains(session)
+
+    list_with_domains(session, lrps=(desired(),))
+
+    assert session.process("p").routed == desired()
+    assert session.events([DesiredLRPRemoved(desired())], 0)
+    assert session.process("p").routed is None
+
+
+def test_a_retained_desired_lrp_is_not_touched_by_events_of_others() -> None:
+    session = synced(desired())
+    list_with_domains(session)
+
+    session.events([created(unclaimed()), DesiredLRPCreated(desired("e", process_guid="q"))], 0)
+
+    assert session.process("p").routed == desired()
+
+
+def test_a_process_knows_whether_its_domain_is_fresh() -> None:
+    session = synced(unclaimed())
+    assert not session.process("p").domain_fresh
+
+    shadow = session.begin_list(0)
+    shadow.domains = frozenset({"apps"})
+    shadow.list_rows([unclaimed()])
+    for _ in shadow.settle():
+        pass
+    session.end_list(shadow, 0)
+
+    assert session.process("p").domain_fresh
+    assert not session.process("nobody").domain_fresh
