@@ -32,6 +32,7 @@ from lrpmirror.model import (
     Presence,
     Provider,
 )
+from lrpmirror.thread import MirrorThread, ThreadChanges, ThreadSubscription, ThreadView
 
 __all__ = [
     "TLS",
@@ -51,6 +52,7 @@ __all__ = [
     "Lag",
     "MetricTagValue",
     "Mirror",
+    "MirrorThread",
     "MirrorView",
     "ModificationTag",
     "Phase",
@@ -60,6 +62,9 @@ __all__ = [
     "Provider",
     "Status",
     "Subscription",
+    "ThreadChanges",
+    "ThreadSubscription",
+    "ThreadView",
     "Timeouts",
     "Tuning",
     "open_mirror",

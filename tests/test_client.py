@@ -368,20 +368,3 @@ def test_an_unknown_list_or_stream_is_a_configuration_error() -> None:
                 await client.events(name).__aenter__()
 
     run(main)
-
-
-def test_connections_of_lists_are_used_again() -> None:
-    connections = set()
-
-    async def script(_heard: object, stream: trio.abc.Stream) -> bool:
-        connections.add(id(stream))
-        await stream.send_all(reply(b"\x08\x01"))
-        return True
-
-    async def main() -> None:
-        async with serving(script) as bbs, BBSClient(bbs.url) as client:
-            for _ in range(3):
-                assert await client.ping()
-        assert len(connections) == 1
-
-    run(main)

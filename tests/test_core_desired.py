@@ -5,8 +5,9 @@ from core_support import Bench, desired
 
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
-from lrpmirror.model import DesiredLRP
+from lrpmirror.model import DesiredLRP, MetricTagValue
 
 APPLIED, SAME, STALE, BURIED, DOUBTED = (
     Verdict.APPLIED,
@@ -106,6 +107,17 @@ def test_a_record_that_a_list_did_not_have_but_that_was_written_since_is_read_ag
     assert bench.tell(changed(desired("d", 3)), changed(desired("d", 4))) == [BURIED, DOUBTED]
     assert bench.store.desired("p") is None
     assert bench.doubts == [("p", Doubt.DESIRED)]
+
+
+def test_a_whole_record_from_an_event_is_made_as_a_list_has_it() -> None:
+    """In lists the server fills in the deprecated metrics guid from the tag `source_id`, in events it does not."""
+    tags = {"source_id": MetricTagValue("app")}
+    bench = Bench(desired("d", 1, metric_tags=tags, detail=DesiredLRPDetail(metrics_guid="app")))
+
+    told = changed(desired("d", 1, metric_tags=tags, detail=DesiredLRPDetail()))
+
+    assert bench.tell(told) == [SAME]
+    assert bench.tell(created(desired("e", 0, process_guid="q", detail=DesiredLRPDetail()))) == [APPLIED]
 
 
 def test_records_without_an_epoch_are_always_believed() -> None:

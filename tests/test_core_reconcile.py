@@ -295,6 +295,15 @@ def test_an_evacuation_whose_record_is_gone_already_only_frees_the_first() -> No
     assert bench.rows == []
 
 
+def test_an_evacuation_from_a_record_that_is_known_to_be_gone_does_not_let_it_back() -> None:
+    bench = Bench()
+    leaving = running("b", 0, presence=EVACUATING)
+
+    bench.tell(removed(unclaimed("a", 3)), changed(running("a", 2), leaving), created(unclaimed("a", 3)))
+
+    assert bench.rows == [bare(leaving)]
+
+
 def test_an_evacuation_into_the_record_of_another_leaving_instance_takes_its_place() -> None:
     bench = Bench(running("b", 0, "i", presence=EVACUATING), running("a", 5, "j"))
     leaving = running("b", 1, "j", presence=EVACUATING)

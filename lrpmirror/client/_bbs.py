@@ -1,6 +1,5 @@
 """The client of one BBS."""
 
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,10 +15,9 @@ from lrpmirror.client._endpoints import ListName, Question, StreamName
 from lrpmirror.client._errors import Asked, errors_of
 from lrpmirror.client._exchange import EVENT_STREAM, PROTOBUF, Body, Hooks, Tap, exchange
 from lrpmirror.client._options import Timeouts, checked_timeouts, checked_url
-from lrpmirror.client._pipe import KEEP_ALIVE
 from lrpmirror.client._replies import Batches, EventStream
-from lrpmirror.client._stream_transport import StreamTransport
 from lrpmirror.client._tls import TLS, client_context
+from lrpmirror.client._transport import Transport
 from lrpmirror.errors import (
     ConfigurationError,
     LimitExceeded,
@@ -33,7 +31,6 @@ from lrpmirror.wire.proto import requests_pb2
 T = TypeVar("T")
 
 _MEBIBYTE: Final = 1024 * 1024
-_POOL: Final = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=60)
 _HEADERS: Final = {"User-Agent": "lrpmirror", "Accept-Encoding": "identity"}
 
 
@@ -78,8 +75,8 @@ class BBSClient:
                 raise ConfigurationError(f"{name}={limit!r} must be a positive number of bytes")
         timeouts = checked_timeouts(timeout)
         context = client_context(tls or TLS()) if self.url.startswith("https:") else None
-        self._lists = _http(transport or _pooled(context), timeouts)
-        self._streams = _http(transport or StreamTransport(context), timeouts)
+        self._lists = _http(transport or Transport(context, endless=False), timeouts)
+        self._streams = _http(transport or Transport(context, endless=True), timeouts)
         self._max_frame = max_frame
         self._max_record = max_record
         self._tap = tap
@@ -269,15 +266,9 @@ class BBSClient:
             yield body
 
 
-def _pooled(context: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
-    # A context of its own spares a plain-text client the reading of the system's authorities.
-    verify = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncHTTPTransport(verify=verify, limits=_POOL, trust_env=False, socket_options=KEEP_ALIVE)
-
-
 def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.AsyncClient:
     """Return an httpx client that does what it is told: no proxies, redirects or credentials from the environment."""
-    limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=timeouts.pool)
+    limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=None)
     return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)
 
 

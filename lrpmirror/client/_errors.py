@@ -137,5 +137,5 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         if isinstance(exc, BaseExceptionGroup):
             for inner in exc.exceptions:
                 yield from _causes(inner)
-        # httpcore's pool raises "from None", which takes the cause away; the context still has it.
+        # Some are raised "from None", which takes the cause away; the context still has it.
         exc = exc.__cause__ or exc.__context__

@@ -13,22 +13,21 @@ _HOST = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9
 
 
 class Timeouts(Struct, frozen=True):
-    """How long to wait, in seconds, for each step of a request. A plain number in its place stands for all four.
+    """How long to wait, in seconds, for each step of a request. A plain number in its place stands for all three.
 
     `connect`: name resolution with TCP, and then TLS; for a stream all three together. `write`: sending a piece of the
     request. `read`: the head of a reply, and each pause in the body of a list; a stream's body may pause for ever,
-    since a BBS sends no heartbeats. `pool`: a free connection for a list.
+    since a BBS sends no heartbeats.
     """
 
     connect: float = 10.0
     write: float = 10.0
     read: float = 30.0
-    pool: float = 30.0
 
 
 def checked_timeouts(timeout: Timeouts | float) -> Timeouts:
     """Return the timeouts; raise ConfigurationError unless each is a positive number of seconds."""
-    given = timeout if isinstance(timeout, Timeouts) else Timeouts(timeout, timeout, timeout, timeout)
+    given = timeout if isinstance(timeout, Timeouts) else Timeouts(timeout, timeout, timeout)
     for name in given.__struct_fields__:
         seconds = getattr(given, name)
         if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds <= 0:

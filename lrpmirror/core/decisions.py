@@ -4,8 +4,10 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
@@ -30,7 +32,7 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
 )
-from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag
 
 __all__ = ["LIST", "REPAIR", "Decision", "Decisions", "Outcome", "Sighting", "sight"]
 
@@ -53,27 +55,12 @@ class Outcome(StrEnum):
     """A process that was in doubt was read again, and nothing about it differed."""
 
 
-class Sighting(Struct, frozen=True, gc=False):
-    """An event about a process, and what was at hand when it came."""
-
-    process_guid: str
-    type: str
-    index: int | None = None
-    """The instance's, where it is about an instance."""
-    tag: ModificationTag | None = None
-    """The version that it tells of."""
-    stored: ModificationTag | None = None
-    """The version at hand."""
-    buried: int | None = None
-    """The last version known of a record that is gone."""
-
-
 class Decision(Struct, frozen=True, gc=False):
     """What became of one event, or what one list found, and why.
 
     `at` is in seconds of the mirror's clock. `type` is the event's, or LIST or REPAIR. `tag` is the version that was
-    told of, `stored` the one that was at hand before; None where there was none. `doubts` are those about the process
-    just after it, because of which it is read again.
+    told of, `stored` the one that was at hand before; None where there was none. `doubts` are those there are about the
+    process after an event that raised one: because of them it is read again.
     """
 
     at: float
@@ -131,26 +118,45 @@ class Decision(Struct, frozen=True, gc=False):
         return f"{how} had {tag}; {stored} was at hand"
 
 
+_Version = tuple[str, int]
+"""A modification tag's epoch and index; tuples are made in less time."""
+
+Sighting = tuple[str, int | None, _Version | None, _Version | None, int | None]
+"""What an event is about, and what was at hand when it came.
+
+Process guid, index, the version told of, the version at hand, and the last version of a record that is gone.
+"""
+
+_Entry = tuple[
+    float, str, Verdict | Outcome, int | None, _Version | None, _Version | None, int | None, tuple[Doubt, ...]
+]
+
+
 class Decisions:
     """The latest decisions by process: at most `each` of a process, of at most `processes` processes."""
 
     def __init__(self, *, each: int = 16, processes: int = 4096) -> None:
         self._each = each
         self._processes = processes
-        self._rings: OrderedDict[str, deque[Decision]] = OrderedDict()
+        # Plain tuples in plain lists: most of what is noted is never asked for.
+        self._rings: OrderedDict[str, list[_Entry]] = OrderedDict()
+        self._raised = 0
 
     def __len__(self) -> int:
         return len(self._rings)
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(decisions)."""
-        return tuple(self._rings.get(process_guid, ()))
+        return tuple(map(_decision, self._rings.get(process_guid, ())))
 
-    def judged(self, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
+    def judged(self, event: Event, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
         """Note what became of an event. O(1)."""
-        doubts = repairs.doubts_of(seen.process_guid) if repairs else ()
-        decision = Decision(at, seen.type, verdict, seen.index, seen.tag, seen.stored, seen.buried, doubts)
-        self._note(seen.process_guid, decision)
+        guid, index, tag, stored, buried = seen
+        doubts: tuple[Doubt, ...] = ()
+        if repairs.raised != self._raised:
+            self._raised = repairs.raised
+            doubts = repairs.doubts_of(guid)
+        self._note(guid, (at, event.type, verdict, index, tag, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -162,20 +168,23 @@ class Decisions:
         for delta in deltas:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
-            tags = _tag(delta.after), _tag(delta.before)
-            self._note(one.process_guid, Decision(at, kind, Outcome.REPAIRED, _index(one), *tags))
+            index = one.index if isinstance(one, ActualLRP) else None
+            tags = _version(delta.after), _version(delta.before)
+            self._note(one.process_guid, (at, kind, Outcome.REPAIRED, index, *tags, None, ()))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(guid, Decision(at, kind, Outcome.CONFIRMED))
+            self._note(guid, (at, kind, Outcome.CONFIRMED, None, None, None, None, ()))
 
-    def _note(self, process_guid: str, decision: Decision) -> None:
+    def _note(self, process_guid: str, entry: _Entry) -> None:
         ring = self._rings.get(process_guid)
         if ring is None:
-            ring = self._rings[process_guid] = deque(maxlen=self._each)
+            self._rings[process_guid] = [entry]
             if len(self._rings) > self._processes:
                 self._rings.popitem(last=False)
-        else:
-            self._rings.move_to_end(process_guid)
-        ring.append(decision)
+            return
+        self._rings.move_to_end(process_guid)
+        ring.append(entry)
+        if len(ring) > self._each:
+            del ring[0]
 
 
 def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
@@ -183,41 +192,57 @@ def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
 
     To be called before the event is applied.
     """
-    if isinstance(event, ActualLRPCrashed):
-        return Sighting(event.process_guid, event.type, event.index)
-    one = _subject(event)
-    if one is None:
-        return None
+    subject = _SUBJECTS.get(type(event))
+    if subject is None:
+        # It is no event of a record.
+        return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
+    one = subject(event)
     if isinstance(one, ActualLRP):
-        key = row_key(one)
-        row = store.get(key)
+        tag = (one.epoch, one.tag_index)
+        row = store.get(one.epoch or row_key(one))
         if row is not None:
-            return Sighting(one.process_guid, event.type, one.index, one.modification_tag, row.modification_tag)
-        grave = graves.rows.get(key)
-        buried = None if grave is None else grave.index
-        return Sighting(one.process_guid, event.type, one.index, one.modification_tag, None, buried)
-    return Sighting(one.process_guid, event.type, None, one.modification_tag, _tag(store.desired(one.process_guid)))
+            return one.process_guid, one.index, tag, (row.epoch, row.tag_index), None
+        grave = graves.rows.get(one.epoch or row_key(one))
+        return one.process_guid, one.index, tag, None, None if grave is None else grave.index
+    if isinstance(one, DesiredLRP):
+        return one.process_guid, None, _version(one), _version(store.desired(one.process_guid)), None
+    return None
 
 
-def _subject(event: Event) -> ActualLRP | DesiredLRP | None:
-    # The most frequent first: a pattern costs an isinstance check.
-    match event:
-        case ActualLRPInstanceChanged(after=row) | ActualLRPInstanceCreated(row) | ActualLRPInstanceRemoved(row):
-            return row
-        case ActualLRPChanged(after=group) | ActualLRPCreated(group) | ActualLRPRemoved(group):
-            return group.instance or group.evacuating
-        case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
-            return lrp
-        case _:
-            return None
+def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
+    """Return how to get the row that is in a slot of an event's group."""
+
+    def subject(event: Any) -> ActualLRP | None:
+        slots: ActualLRPGroup = getattr(event, group)
+        return slots.instance or slots.evacuating
+
+    return subject
 
 
-def _tag(one: ActualLRP | DesiredLRP | None) -> ModificationTag | None:
-    return None if one is None else one.modification_tag
+_SUBJECTS: Final[Mapping[type[Event], Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
+    ActualLRPInstanceChanged: attrgetter("after"),
+    ActualLRPInstanceCreated: attrgetter("actual_lrp"),
+    ActualLRPInstanceRemoved: attrgetter("actual_lrp"),
+    ActualLRPChanged: _of_groups("after"),
+    ActualLRPCreated: _of_groups("actual_lrp_group"),
+    ActualLRPRemoved: _of_groups("actual_lrp_group"),
+    DesiredLRPChanged: attrgetter("after"),
+    DesiredLRPCreated: attrgetter("desired_lrp"),
+    DesiredLRPRemoved: attrgetter("desired_lrp"),
+}
 
 
-def _index(one: ActualLRP | DesiredLRP) -> int | None:
-    return one.index if isinstance(one, ActualLRP) else None
+def _version(one: ActualLRP | DesiredLRP | None) -> _Version | None:
+    return None if one is None else (one.epoch, one.tag_index)
+
+
+def _decision(entry: _Entry) -> Decision:
+    at, kind, verdict, index, tag, stored, buried, doubts = entry
+    return Decision(at, kind, verdict, index, _tag(tag), _tag(stored), buried, doubts)
+
+
+def _tag(version: _Version | None) -> ModificationTag | None:
+    return None if version is None else ModificationTag(*version)
 
 
 def _words(tag: ModificationTag | None) -> str:

@@ -68,6 +68,9 @@ class DesiredReconciler:
                 # not to be seen. A list can have had the newer one already.
                 self._tombstones.bury(stored.epoch, Tombstone(FOREVER))
                 self._doubt(lrp.process_guid, Doubt.DESIRED)
+        elif lrp.tag_index > 0:
+            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            self._doubt(lrp.process_guid, Doubt.DESIRED)
         self._lrps.put_desired(lrp)
         return Verdict.APPLIED
 

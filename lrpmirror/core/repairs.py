@@ -18,12 +18,15 @@ class Repairs:
         self._limit = limit
         self._doubts: dict[str, set[Doubt]] = {}
         self.dropped = 0
+        self.raised = 0
+        """How often a doubt was raised."""
 
     def __len__(self) -> int:
         return len(self._doubts)
 
     def add(self, process_guid: str, doubt: Doubt) -> None:
         """Put a process on the list. O(1)."""
+        self.raised += 1
         self._doubts.setdefault(process_guid, set()).add(doubt)
         if len(self._doubts) > self._limit:
             del self._doubts[next(iter(self._doubts))]
@@ -31,7 +34,8 @@ class Repairs:
 
     def doubts_of(self, process_guid: str) -> tuple[Doubt, ...]:
         """Return why a process is to be read again; nothing where it is not. O(doubts)."""
-        return tuple(sorted(self._doubts.get(process_guid, ())))
+        doubts = self._doubts.get(process_guid)
+        return () if doubts is None else tuple(sorted(doubts))
 
     def clear(self) -> None:
         """Forget all doubts: a list of everything is about to settle them."""

@@ -125,7 +125,7 @@ class Session:
             seen = sight(event, self.store, self._graves)
             verdict = self._reconciler.apply(event)
             if seen is not None:
-                self._decisions.judged(seen, verdict, now, self.repairs)
+                self._decisions.judged(event, seen, verdict, now, self.repairs)
             self.verdicts[f"{event.type} {verdict}"] += 1
             released = self._release(event) if self._retained else ()
             commit = self._commit(released)
@@ -155,45 +155,20 @@ class Session:
         if self.synced_at is not None:
             self._decisions.listed(shadow.scope, rows, desired, now)
         self._shadow = None
-        if everything:
-            # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
-            # were about.
-            self.repairs.clear()
-        for guid, doubt in shadow.doubts:
-            self.repairs.add(guid, doubt)
+        self._take_doubts_of(shadow)
         if shadow.aside is not None:
             self._adopt(shadow.aside)
         else:
             self._write(rows, desired)
         self._bury(shadow, desired)
-        domains, cells = self._take_domains(shadow), self._take_cells(shadow)
-        released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
         self.alive_at = now
         why = _LIST_CAUSES.get(self.phase, "audit") if everything else "repair"
         self._tally.lists[why] += 1
         self._tally.drift += len(rows) + len(desired) if why == "audit" else 0
+        commit = self._commit_list(shadow, rows, desired)
+        # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
-            self.synced_at = now
-            self._backoff.succeeded()
-            self._list_backoff.succeeded()
-            self._step(Step.SYNCED)
-            self._asked.clear()
-        self._ask_for_desired(shadow.undesired)
-        if not rows and not desired and domains is None and cells is None and not released:
-            return None
-        self.revision += 1
-        commit = Commit(
-            revision=self.revision,
-            cause=Cause.SNAPSHOT if everything else Cause.REPAIR,
-            actual_lrps=rows,
-            desired_lrps=desired,
-            domains=domains,
-            cells=cells,
-            released=released,
-        )
-        self._tally.commits[commit.cause.value] += 1
-        for witness in self.witnesses:
-            witness.listed(commit)
+            self._synced(now)
         return commit
 
     def list_failed(self, shadow: Shadow, error: LRPMirrorError) -> float:
@@ -309,6 +284,42 @@ class Session:
             if self.store.desired(guid) is None:
                 self._asked.add(guid)
                 self.repairs.add(guid, Doubt.DESIRED)
+
+    def _take_doubts_of(self, shadow: Shadow) -> None:
+        if shadow.scope == EVERYTHING:
+            # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
+            # were about.
+            self.repairs.clear()
+            self._asked.clear()
+        for guid, doubt in shadow.doubts:
+            self.repairs.add(guid, doubt)
+
+    def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
+        domains, cells = self._take_domains(shadow), self._take_cells(shadow)
+        released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
+        self._ask_for_desired(shadow.undesired)
+        if not rows and not desired and domains is None and cells is None and not released:
+            return None
+        self.revision += 1
+        commit = Commit(
+            revision=self.revision,
+            cause=Cause.SNAPSHOT if shadow.scope == EVERYTHING else Cause.REPAIR,
+            actual_lrps=rows,
+            desired_lrps=desired,
+            domains=domains,
+            cells=cells,
+            released=released,
+        )
+        self._tally.commits[commit.cause.value] += 1
+        for witness in self.witnesses:
+            witness.listed(commit)
+        return commit
+
+    def _synced(self, now: float) -> None:
+        self.synced_at = now
+        self._backoff.succeeded()
+        self._list_backoff.succeeded()
+        self._step(Step.SYNCED)
 
     def _release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""

@@ -39,7 +39,7 @@ class Mailbox(Generic[K, V]):
     """The keys that one subscriber has to be told of.
 
     `where` restricts it to values that satisfy a predicate: for this subscriber, a value that does not is not there.
-    `wake` is called whenever the mailbox stops being empty.
+    `wake` is called whenever the mailbox stops being empty, or has failed.
     """
 
     def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
@@ -47,6 +47,7 @@ class Mailbox(Generic[K, V]):
         self._where = where
         # In the order in which the keys began to wait.
         self._pending: dict[K, _Pending[V]] = {}
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -66,6 +67,14 @@ class Mailbox(Generic[K, V]):
         else:
             waiting.now, waiting.revision, waiting.cause = after, revision, cause
 
+    def take_failure(self) -> Exception | None:
+        """Return what `where` has raised since the last call; a value that it failed on is not there. O(1).
+
+        It is the subscriber's own code, so it must not stop whoever brings the change.
+        """
+        failure, self._failure = self._failure, None
+        return failure
+
     def take(self) -> list[Change[K, V]]:
         """Take what has changed since the last call, by the time at which each key began to wait. O(pending)."""
         pending, self._pending = self._pending, {}
@@ -83,7 +92,14 @@ class Mailbox(Generic[K, V]):
             return Lag(len(pending), 0.0 if oldest is None else now - oldest.since)
 
     def _visible(self, value: V | None) -> V | None:
-        return None if value is None or (self._where is not None and not self._where(value)) else value
+        if value is None or self._where is None:
+            return value
+        try:
+            return value if self._where(value) else None
+        except Exception as error:  # noqa: BLE001 - foreign code; see take_failure
+            self._failure = error
+            self._wake()
+            return None
 
 
 class Hub(Generic[K, V]):

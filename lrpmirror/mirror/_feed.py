@@ -1,7 +1,7 @@
 """Changes of one kind, brought to those who want them: by callback, or to be iterated."""
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable, Iterable
+from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import trio
@@ -18,13 +18,21 @@ V = TypeVar("V")
 
 
 class Changes(Generic[K, V]):
-    """Batches of changes, to be iterated with `async for`.
+    """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
 
     A batch is what has changed since the one before, one change a key. The iteration ends when the mirror is closed.
     """
 
-    def __init__(self, clock: Callable[[], float], where: Callable[[V], bool] | None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        where: Callable[[V], bool] | None,
+        join: "Callable[[Changes[K, V]], None]",
+        forget: "Callable[[Changes[K, V]], None]",
+    ) -> None:
         self._clock = clock
+        self._join = join
+        self._forget = forget
         self._ready = trio.Event()
         self._closed = False
         self.mailbox: Mailbox[K, V] = Mailbox(self._wake, where)
@@ -34,18 +42,40 @@ class Changes(Generic[K, V]):
         """How far behind the iteration is: pending keys, and the age of the oldest in seconds. O(1)."""
         return self.mailbox.lag(self._clock())
 
+    def begin(self) -> None:
+        """Gather changes from now on; what entering the block does. Raises MirrorClosed when the mirror is closed."""
+        self._join(self)
+
+    def leave(self) -> None:
+        """Gather no more, and end the iteration; what leaving the block does."""
+        self._forget(self)
+        self.end()
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Change[K, V]]:
-        while not self.mailbox:
+        await trio.lowlevel.checkpoint()
+        # Asked without a pause before taking: what has changed can change back while this task waits for its turn.
+        while True:
+            failure = self.mailbox.take_failure()
+            if failure is not None:
+                raise failure
+            if self.mailbox:
+                return self.mailbox.take()
             if self._closed:
-                await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
             self._ready = trio.Event()
             await self._ready.wait()
-        await trio.lowlevel.checkpoint()
-        return self.mailbox.take()
 
     def end(self) -> None:
         """End the iteration once what has changed so far is taken."""
@@ -104,25 +134,27 @@ class Feed(Generic[K, V]):
         self._nursery.start_soon(subscription.run)
         return subscription
 
-    @asynccontextmanager
-    async def changes(
+    def changes(
         self, topics: Iterable[Hashable] | None, where: Callable[[V], bool] | None, *, replay: bool
-    ) -> AsyncIterator[Changes[K, V]]:
-        """Iterate over changes, for as long as the block lasts."""
-        self._check_open()
+    ) -> Changes[K, V]:
+        """Return an iteration over changes, which begins when it is entered."""
         wanted = None if topics is None else frozenset(topics)
-        iteration: Changes[K, V] = Changes(self._clock, where)
-        self._iterations[iteration] = None
-        self._begin(iteration.mailbox, wanted, replay=replay)
-        try:
-            yield iteration
-        finally:
+
+        def join(iteration: Changes[K, V]) -> None:
+            self._check_open()
+            self._iterations[iteration] = None
+            self._begin(iteration.mailbox, wanted, replay=replay)
+
+        def forget(iteration: Changes[K, V]) -> None:
             self._hub.remove(iteration.mailbox, wanted)
             self._iterations.pop(iteration, None)
 
+        return Changes(self._clock, where, join, forget)
+
     def lags(self) -> list[Lag]:
-        """Return how far behind each subscriber is. O(subscribers)."""
-        return [one.lag for one in self._subscriptions] + [one.lag for one in self._iterations]
+        """Return how far behind each subscriber is. O(subscribers); may be called from any thread."""
+        subscriptions, iterations = list(self._subscriptions), list(self._iterations)
+        return [one.lag for one in subscriptions] + [one.lag for one in iterations]
 
     def close(self) -> None:
         """Publish no more: iterations end, callbacks are not called again."""

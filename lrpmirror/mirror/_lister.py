@@ -1,6 +1,7 @@
 """Reading lists into a shadow, whatever paths the server has."""
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import trio
@@ -29,7 +30,8 @@ class Lister:
         await self._rows(shadow)
         await self._desired(shadow)
         try:
-            shadow.cells = await self._bbs.cells()
+            # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
+            shadow.cells = tuple(sorted(await self._bbs.cells(), key=attrgetter("cell_id")))
         except (RequestRefused, UnknownPath):
             # The cells are kept by another service, which can be down while the BBS is well; then those known before
             # stay.
@@ -41,9 +43,18 @@ class Lister:
         if shadow.scope.rows:
             shadow.list_rows(await self._bbs.actual_lrps_by_process_guids(sorted(shadow.scope.rows)))
         if shadow.scope.desired:
-            guids = sorted(shadow.scope.desired)
-            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full))
+            await self._some_desired(shadow, sorted(shadow.scope.desired))
         await self._settle(shadow)
+
+    async def _some_desired(self, shadow: Shadow, guids: list[str]) -> None:
+        try:
+            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full))
+        except RequestRefused:
+            # A replica of a BBS can have their parts only.
+            if not self._has_parts:
+                raise
+            await self._read("scheduling_infos", shadow, shadow.list_desired, process_guids=guids)
+            await self._read("routing_infos", shadow, shadow.list_metric_tags, process_guids=guids)
 
     async def _settle(self, shadow: Shadow) -> None:
         shadow.check_limit()

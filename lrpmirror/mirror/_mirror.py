@@ -1,20 +1,26 @@
 """The mirror as its users see it: reads, status, subscriptions."""
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from itertools import chain
 from math import inf
 from random import Random
 from typing import Any, Literal, Self, TypeVar
 
 import trio
+from msgspec.structs import replace
 
+from lrpmirror.background import background
 from lrpmirror.client import TLS, BBSClient, Timeouts
 from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key, touched_by
+from lrpmirror.core.decisions import Decision
 from lrpmirror.core.derive import Process, View
 from lrpmirror.core.groups import groups_of
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Phase, Status
 from lrpmirror.core.store import matches
+from lrpmirror.core.tally import Counts
+from lrpmirror.core.witness import Witness
 from lrpmirror.errors import ConfigurationError, MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
@@ -54,7 +60,7 @@ class Mirror:
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
         self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock)
         self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock)
-        self._views: dict[MirrorView[Any, Any], None] = {}
+        self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
 
     # Freshness
@@ -81,10 +87,18 @@ class Mirror:
                     raise MirrorClosed("the mirror was closed before it was synchronised")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
+        # The checkpoint of a timeout of 0 is too late, the state is not.
+        if self._session.synced_at is not None:
             return
         error = self._session.last_error
         why = f"the last error: {error}" if error is not None else "no error so far, the lists are still being read"
         raise NotSynced(f"not synchronised within {timeout} s; {why}") from error
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
+        lags = self._rows.lags() + self._desired.lags() + [lag for view in self._views for lag in view.lags]
+        return replace(self._session.counts(), subscribers=tuple(lags))
 
     def resync(self) -> None:
         """Ask for a list of everything now, instead of at the next interval. Returns at once."""
@@ -138,6 +152,13 @@ class Mirror:
         """
         return self._session.store.select_desired(app_guid=app_guid, domain=domain)
 
+    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
+        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
+
+        O(rows of the process). See `wait_for_tag`.
+        """
+        return self._session.has_seen(process_guid, tag)
+
     @property
     def domains(self) -> frozenset[str]:
         """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
@@ -148,8 +169,18 @@ class Mirror:
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
-        """The cells that were there at the last list that could be had; the BBS sends no events about them. O(1)."""
+        """The cells that were there at the last list that could be had, by id.
+
+        The BBS sends no events about them. O(1).
+        """
         return self._session.cells
+
+    def explain(self, process_guid: str) -> tuple[Decision, ...]:
+        """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
+
+        A few for each of the processes that were heard of lately; since the first synchronisation. O(decisions).
+        """
+        return self._session.explain(process_guid)
 
     # Changes
 
@@ -178,7 +209,7 @@ class Mirror:
         process_guids: Iterable[str] | None = None,
         where: Callable[[ActualLRP], bool] | None = None,
         replay: bool = True,
-    ) -> AbstractAsyncContextManager[Changes[RowKey, ActualLRP]]:
+    ) -> Changes[RowKey, ActualLRP]:
         """Iterate over changes of rows: `async with mirror.changes() as changes: async for batch in changes: …`.
 
         A batch is a list of changes, one a key: what has changed since the batch before. The rest as in `subscribe`.
@@ -197,6 +228,16 @@ class Mirror:
         """Call back on changes of desired LRPs, keyed by process guid; the rest as in `subscribe`."""
         return self._desired.subscribe(callback, process_guids, where, replay=replay, errors=errors)
 
+    def changes_desired(
+        self,
+        *,
+        process_guids: Iterable[str] | None = None,
+        where: Callable[[DesiredLRP], bool] | None = None,
+        replay: bool = True,
+    ) -> Changes[str, DesiredLRP]:
+        """Iterate over changes of desired LRPs, keyed by process guid; the rest as in `changes`."""
+        return self._desired.changes(process_guids, where, replay=replay)
+
     def view(self, view: View[K, C, V]) -> MirrorView[K, V]:
         """Keep a view of this mirror: a read-only mapping, always that of the rows at the same revision.
 
@@ -207,8 +248,21 @@ class Mirror:
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
         kept: MirrorView[K, V] = MirrorView(view, self._nursery, self._clock, forget=lambda: self._forget(kept))
         kept.update(self._all_processes(), self._session.cells, self.revision, Cause.REPLAY)
-        self._views[kept] = None
+        self._views.append(kept)
         return kept
+
+    @contextmanager
+    def witnessed(self, witness: Witness) -> Iterator[None]:
+        """Let somebody see every event and commit as it happens, while the block lasts.
+
+        For what a subscription cannot give, which coalesces: a replica's event streams. The stream waits for a witness.
+        """
+        session = self._session
+        session.witnesses = (*session.witnesses, witness)
+        try:
+            yield
+        finally:
+            session.witnesses = tuple(one for one in session.witnesses if one is not witness)
 
     async def wait_for(
         self, predicate: Callable[[Self], bool], timeout: float | None = None, *, what: str = ""
@@ -218,12 +272,15 @@ class Mirror:
         Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was waited for and how the
         mirror is. Raises MirrorClosed when the mirror is closed first.
         """
+        holds = False
         with trio.move_on_after(inf if timeout is None else timeout):
-            while not predicate(self):
+            while not (holds := predicate(self)):
                 if self._session.phase is Phase.CLOSED:
                     raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
+        # The checkpoint of a timeout of 0 is too late, the answer is not.
+        if holds:
             return
         status = self.status
         raise NotSeen(
@@ -240,7 +297,7 @@ class Mirror:
         """
         present = f"a record of {process_guid} with tag {tag.epoch}:{tag.index}"
         try:
-            await self.wait_for(lambda _: self._session.has_seen(process_guid, tag), timeout, what=present)
+            await self.wait_for(lambda _: self.has_seen(process_guid, tag), timeout, what=present)
         except NotSeen as error:
             has = self._session.tags(process_guid)
             tags = ", ".join(f"{one.epoch}:{one.index}" for one in has) or "none at all"
@@ -262,7 +319,8 @@ class Mirror:
         return (Delta(guid, None, store.desired(guid)) for guid in guids)
 
     def _forget(self, view: MirrorView[Any, Any]) -> None:
-        self._views.pop(view, None)
+        # By identity: two views of the same are equal, being mappings.
+        self._views = [kept for kept in self._views if kept is not view]
 
     def _all_processes(self) -> Iterator[Process]:
         return map(self._session.process, self._session.process_guids())
@@ -282,9 +340,10 @@ class Mirror:
         processes = [self._session.process(guid) for guid in touched]
         domains_changed = any(commit.domains is not None for commit in commits)
         cells = self._session.cells if any(commit.cells is not None for commit in commits) else None
-        for view in tuple(self._views):
+        for view in self._views:
             everything = domains_changed and view.follows_domains
-            derived = self._all_processes() if everything else processes
+            # A process that is gone is among those touched only.
+            derived = chain(processes, self._all_processes()) if everything else processes
             view.update(derived, cells, commits[-1].revision, commits[-1].cause)
 
     async def _run(self) -> None:
@@ -294,7 +353,7 @@ class Mirror:
         self._session.close()
         self._rows.close()
         self._desired.close()
-        for view in tuple(self._views):
+        for view in self._views:
             view.drop()
         self._waiting.unpark_all()
 
@@ -343,11 +402,10 @@ async def open_mirror(
             raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
         else:
             client = bbs
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
-        nursery.start_soon(mirror._run)  # noqa: SLF001 - its own module
-        try:
-            yield mirror
-        finally:
-            nursery.cancel_scope.cancel()
-            mirror._close()  # noqa: SLF001
+        # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
+        with ExitStack() as at_last:
+            async with background() as nursery:
+                mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
+                at_last.callback(mirror._close)  # noqa: SLF001 - its own module
+                nursery.start_soon(mirror._run)  # noqa: SLF001
+                yield mirror

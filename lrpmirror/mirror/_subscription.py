@@ -64,6 +64,9 @@ class Subscription(Generic[K, V]):
         while not self.cancelled:
             await self._ready.wait()
             self._ready = trio.Event()
+            failure = self.mailbox.take_failure()
+            if failure is not None:
+                self._failed(failure, "the filter `where` of a subscriber failed")
             for change in self.mailbox.take():
                 if self.cancelled:
                     return
@@ -74,10 +77,16 @@ class Subscription(Generic[K, V]):
             result: Any = self._callback(change)
             if isawaitable(result):
                 await result
-        except Exception:
-            if self._errors == "raise":
-                raise
+            else:
+                # The reader of the stream gets its turn between any two calls.
+                await trio.lowlevel.checkpoint()
+        except Exception as error:  # noqa: BLE001 - foreign code
             # The key is logged and not the values, which can hold what is not for logs.
-            logger.exception("a subscriber failed on the change of %s at revision %s", change.key, change.revision)
-            if self._errors == "cancel":
-                self.cancel()
+            self._failed(error, f"a subscriber failed on the change of {change.key} at revision {change.revision}")
+
+    def _failed(self, error: Exception, what: str) -> None:
+        if self._errors == "raise":
+            raise error
+        logger.error(what, exc_info=error)
+        if self._errors == "cancel":
+            self.cancel()

@@ -1,8 +1,7 @@
 """A view of a mirror: a mapping that is kept up to date, and its changes."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, TypeVar
 
 import trio
@@ -24,9 +23,11 @@ V = TypeVar("V")
 
 
 class MirrorView(Mapping[K, V]):
-    """Derived state as a read-only mapping, made by `Mirror.view`; each read is O(1) and may come from any thread.
+    """Derived state as a read-only mapping, made by `Mirror.view`; reading a key is O(1).
 
-    Iterating goes over the keys as they are at its beginning.
+    All reads may come from any thread. Iterating goes over the keys, items or values as they are at its beginning, in
+    O(keys). `dict(view)` asks for each key by itself, so in another thread than the mirror's it can find one gone: take
+    `copy()` there.
     """
 
     def __init__(
@@ -47,13 +48,25 @@ class MirrorView(Mapping[K, V]):
         return self._derivation.values[key]
 
     def __iter__(self) -> Iterator[K]:
-        return iter(tuple(self._derivation.values))
+        return iter(list(self._derivation.values))
 
     def __len__(self) -> int:
         return len(self._derivation.values)
 
     def __contains__(self, key: object) -> bool:
         return key in self._derivation.values
+
+    def copy(self) -> dict[K, V]:
+        """Return everything there is now, in one uninterruptible step. O(keys)."""
+        return self._derivation.values.copy()
+
+    def items(self) -> ItemsView[K, V]:
+        """Return the keys with their values, as they are now. O(keys)."""
+        return self.copy().items()
+
+    def values(self) -> ValuesView[V]:
+        """Return the values, as they are now. O(keys)."""
+        return self.copy().values()
 
     def __repr__(self) -> str:
         return f"<view {self._name}: {len(self)} keys at revision {self.revision}>"
@@ -92,7 +105,7 @@ class MirrorView(Mapping[K, V]):
         keys: Iterable[K] | None = None,
         where: Callable[[V], bool] | None = None,
         replay: bool = True,
-    ) -> AbstractAsyncContextManager[Changes[K, V]]:
+    ) -> Changes[K, V]:
         """Iterate over changes: `async with view.changes() as changes: async for batch in changes: …`."""
         return self._feed.changes(keys, where, replay=replay)
 
@@ -116,7 +129,8 @@ class MirrorView(Mapping[K, V]):
     def _present(self, keys: frozenset[Hashable] | None) -> Iterable[Delta[K, V]]:
         values = self._derivation.values
         wanted = tuple(values) if keys is None else [key for key in keys if key in values]
-        return [Delta(key, None, values[key]) for key in wanted]
+        # What the others were told, so that the next change begins there for the late one too.
+        return [Delta(key, None, self._derivation.published(key)) for key in wanted]
 
 
 def _key_of(delta: Delta[K, V]) -> K:

@@ -1,7 +1,9 @@
-"""An httpx transport for replies that never end: each request has a connection of its own, outside of every pool.
+"""An httpx transport that gives each request a connection of its own.
 
-httpx's own transport hands over a chunked body chunk by chunk, which for a BBS means event by event. This one hands
-over all that one read of the network brought, in one piece.
+httpx's own transport hands over a chunked body chunk by chunk, which for a BBS means event by event; this one hands
+over all that one read of the network brought, in one piece. And httpx's pool leaves the socket of a request that is
+cancelled in its TLS handshake open until the garbage collector finds it. A mirror makes a few requests a minute, so a
+pool would save it little.
 """
 
 import math
@@ -16,11 +18,16 @@ from lrpmirror.client._pipe import Pipe, connect
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class StreamTransport(httpx.AsyncBaseTransport):
-    """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close."""
+class Transport(httpx.AsyncBaseTransport):
+    """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close.
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
+    `endless` is for event streams: then the body may pause for ever, since a BBS sends no heartbeats. Else each pause
+    in it is limited by the read timeout, as the wait for the head is in either case.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, *, endless: bool) -> None:
         self._context = context
+        self._endless = endless
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its reply as soon as the head is there."""
@@ -37,9 +44,9 @@ class StreamTransport(httpx.AsyncBaseTransport):
         except BaseException:
             await pipe.close()
             raise
-        return httpx.Response(
-            response.status_code, headers=response.headers.raw_items(), stream=_Body(pipe, exchange), request=request
-        )
+        stream = _Body(pipe, exchange, math.inf if self._endless else timeouts["read"])
+        headers = response.headers.raw_items()
+        return httpx.Response(response.status_code, headers=headers, stream=stream, request=request)
 
 
 async def _head(pipe: Pipe, exchange: h11.Connection, timeout: float) -> h11.Response:
@@ -58,11 +65,15 @@ async def _head(pipe: Pipe, exchange: h11.Connection, timeout: float) -> h11.Res
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a reply; one piece for each read of the network. Its silence is not timed."""
+    """The body of a reply.
 
-    def __init__(self, pipe: Pipe, exchange: h11.Connection) -> None:
+    One piece for each read of the network, none of which may take longer than `pause` seconds.
+    """
+
+    def __init__(self, pipe: Pipe, exchange: h11.Connection, pause: float) -> None:
         self._pipe = pipe
         self._exchange = exchange
+        self._pause = pause
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         ended = False
@@ -84,7 +95,7 @@ class _Body(httpx.AsyncByteStream):
                 raise httpx.RemoteProtocolError(str(failure)) from failure
             if ended:
                 return
-            self._exchange.receive_data(await self._pipe.receive(math.inf))
+            self._exchange.receive_data(await self._pipe.receive(self._pause))
 
     async def aclose(self) -> None:
         """Close the connection."""

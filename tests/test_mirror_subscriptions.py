@@ -1,0 +1,402 @@
+"""What subscribers of a mirror are told, and what their failures do."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import trio
+from mirror_support import FakeBBS, Fold, lively, mirroring, settled, simulated, small
+from sim_support import OTHER_NET, A, B, wanted
+
+from lrpmirror import ActualLRP, ActualLRPState, Cause, Change, DesiredLRP, Mirror
+from lrpmirror.core.changes import RowKey, row_key
+from lrpmirror.sim import Diego
+
+RUNNING = ActualLRPState.RUNNING
+RowChange = Change[RowKey, ActualLRP]
+
+
+def two() -> Diego:
+    """Process "p" with an instance that runs, and process "q" with one that waits."""
+    diego = small()
+    diego.desire(wanted("q"))
+    return diego
+
+
+def steps(told: list[RowChange]) -> list[tuple[str | None, str | None]]:
+    return [(_state(change.before), _state(change.after)) for change in told]
+
+
+def _state(row: ActualLRP | None) -> str | None:
+    return None if row is None else row.state
+
+
+@simulated
+async def test_who_joins_late_is_first_told_of_what_is_there() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        rows: Fold[RowKey, ActualLRP] = Fold()
+        desired: Fold[str, DesiredLRP] = Fold()
+        mirror.subscribe(rows)
+        mirror.subscribe_desired(desired)
+        await settled()
+        assert {change.cause for change in rows.told} == {change.cause for change in desired.told} == {Cause.REPLAY}
+        assert rows.known == {row_key(row): row for row in mirror.actual_lrps()}
+        assert desired.known.keys() == {"p", "q"}
+        assert {change.revision for change in rows.told} <= {mirror.revision, 0}
+
+
+@simulated
+async def test_without_replay_only_changes_are_told() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        mirror.subscribe(told.append, replay=False)
+        await settled()
+        assert told == []
+        diego.claim("q", 0, B)
+        await settled()
+        assert steps(told) == [("UNCLAIMED", "CLAIMED")]
+        assert (told[0].cause, told[0].revision) == (Cause.EVENT, mirror.revision)
+
+
+@simulated
+async def test_who_joins_before_the_first_list_is_told_of_it_as_a_snapshot() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        told: list[RowChange] = []
+        mirror.subscribe(told.append)
+        await mirror.wait_synced()
+        await settled()
+        assert steps(told) == [(None, row.state) for row in mirror.actual_lrps()]
+        assert {change.cause for change in told} == {Cause.SNAPSHOT}
+
+
+@simulated
+async def test_a_repair_is_named_as_the_cause() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        mirror.subscribe(told.append, replay=False)
+        diego.start("q", 0, B, internal_routes=("q.internal",))
+        await trio.sleep(5)
+        assert [change.cause for change in told] == [Cause.EVENT, Cause.REPAIR]
+        assert [change.after and change.after.internal_routes for change in told] == [(), ("q.internal",)]
+
+
+@simulated
+async def test_a_subscriber_of_some_processes_is_told_of_those_alone() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        rows: list[RowChange] = []
+        lrps: list[Change[str, DesiredLRP]] = []
+        mirror.subscribe(rows.append, process_guids=["q", "never"])
+        mirror.subscribe_desired(lrps.append, process_guids=["p", "never"])
+        diego.start("p", 0, A, OTHER_NET)
+        diego.claim("q", 0, B)
+        diego.update_desired("p", annotation="1")
+        diego.update_desired("q", annotation="1")
+        await settled()
+        assert {change.after and change.after.process_guid for change in rows} == {"q"}
+        assert {change.key for change in lrps} == {"p"}
+
+
+@simulated
+async def test_to_a_subscriber_with_a_condition_other_rows_are_not_there() -> None:
+    diego = small()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        mirror.subscribe(told.append, where=lambda row: row.state is RUNNING)
+        await settled()
+        diego.crash("p", 0, A)
+        await settled()
+        diego.claim("p", 0, B)
+        await settled()
+        diego.start("p", 0, B)
+        await settled()
+        assert steps(told) == [(None, RUNNING), (RUNNING, None), (None, RUNNING)]
+
+
+@simulated
+async def test_a_slow_subscriber_is_told_of_fewer_larger_steps_and_ends_on_the_last_value() -> None:
+    diego = small()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+
+        async def slow(change: RowChange) -> None:
+            told.append(change)
+            await trio.sleep(10)
+
+        subscription = mirror.subscribe(slow)
+        await settled()
+        for number in range(100):
+            diego.start("p", 0, A, routable=bool(number % 2))
+            await settled()
+        assert (subscription.lag.pending, len(told)) == (1, 1)
+        await trio.sleep(4)
+        assert subscription.lag.age == pytest.approx(4)
+        await trio.sleep(30)
+        assert len(told) == 2
+        assert (told[1].before, told[1].after) == (told[0].after, mirror.actual_lrps("p")[0])
+        assert subscription.lag.pending == 0
+
+
+@simulated
+async def test_a_value_that_returned_to_what_a_slow_subscriber_saw_is_not_told() -> None:
+    diego = small()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+
+        async def slow(change: RowChange) -> None:
+            told.append(change)
+            await trio.sleep(10)
+
+        mirror.subscribe(slow, where=lambda row: row.process_guid == "q")
+        diego.desire(wanted("q"))
+        await settled()
+        diego.desire(wanted("r"))
+        diego.update_desired("q", instances=2)
+        await settled()
+        diego.update_desired("q", instances=1)
+        await trio.sleep(30)
+        assert [change.after and change.after.index for change in told] == [0]
+
+
+@simulated
+async def test_a_callback_is_never_called_twice_at_once() -> None:
+    diego, autopilot = lively()
+    running = 0
+
+    async def callback(_: RowChange) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await trio.sleep(0.01)
+        running -= 1
+
+    async with mirroring(FakeBBS(diego)) as mirror:
+        mirror.subscribe(callback)
+        for _ in range(20):
+            autopilot.step()
+            await trio.sleep(0.1)
+
+
+def fail(_: object) -> None:
+    raise ValueError("broken on purpose")
+
+
+async def fail_later(_: object) -> None:
+    await trio.sleep(0.1)
+    raise ValueError("broken on purpose")
+
+
+@pytest.mark.parametrize("callback", [fail, fail_later])
+@simulated
+async def test_by_default_a_callbacks_error_ends_the_block(callback: Callable[[object], object]) -> None:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the whole block is what ends
+        async with mirroring(FakeBBS(small())) as mirror:
+            mirror.subscribe(callback)
+            await trio.sleep_forever()
+    assert _leaves(caught.value) == ["broken on purpose"]
+
+
+@simulated
+async def test_a_callbacks_error_ends_the_block_also_where_it_works_in_a_nursery_of_its_own() -> None:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the whole block is what ends
+        async with mirroring(FakeBBS(small())) as mirror, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            mirror.subscribe(fail)
+            await trio.sleep_forever()
+    assert _leaves(caught.value) == ["broken on purpose"]
+
+
+def _leaves(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [str(error)]
+
+
+@pytest.mark.parametrize("callback", [fail, fail_later])
+@simulated
+async def test_errors_that_are_logged_stop_nobody(
+    callback: Callable[[object], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        mirror.subscribe(callback, errors="log")
+        mirror.subscribe(told.append)
+        await trio.sleep(1)
+        assert mirror.status.live
+    assert len(told) == 2
+    assert len(caplog.records) == 2
+    assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
+
+
+@pytest.mark.parametrize("callback", [fail, fail_later])
+@simulated
+async def test_an_error_can_end_its_subscription_alone(
+    callback: Callable[[object], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        subscription = mirror.subscribe(callback, errors="cancel")
+        mirror.subscribe(told.append)
+        await trio.sleep(1)
+        assert subscription.cancelled
+        diego.claim("q", 0, B)
+        await trio.sleep(1)
+        assert mirror.status.live
+    assert len(told) == 3
+    assert len(caplog.records) == 1
+
+
+@simulated
+async def test_the_log_names_the_key_and_not_the_values(caplog: pytest.LogCaptureFixture) -> None:
+    diego = small()
+    diego.update_desired("p", annotation="a secret")
+    async with mirroring(FakeBBS(diego)) as mirror:
+        mirror.subscribe_desired(fail, errors="log")
+        await trio.sleep(1)
+    assert "change of p at revision" in caplog.text
+    assert "a secret" not in caplog.text
+
+
+@simulated
+async def test_a_subscription_can_be_cancelled_from_inside_and_from_outside() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        inside: list[RowChange] = []
+        outside: list[RowChange] = []
+
+        def once(change: RowChange) -> None:
+            inside.append(change)
+            first.cancel()
+            first.cancel()
+
+        first = mirror.subscribe(once)
+        second = mirror.subscribe(outside.append, replay=False)
+        await settled()
+        second.cancel()
+        diego.claim("q", 0, B)
+        await settled()
+        assert (len(inside), len(outside)) == (1, 0)
+        assert first.cancelled
+        assert second.cancelled
+
+
+@simulated
+async def test_changes_come_in_batches_of_one_change_a_key() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        async with mirror.changes() as changes:
+            first = await anext(changes)
+            assert steps(first) == [(None, row.state) for row in mirror.actual_lrps()]
+            diego.claim("q", 0, B)
+            diego.start("q", 0, B)
+            diego.start("p", 0, A, OTHER_NET)
+            await settled()
+            assert changes.lag.pending == 2
+            batch = await anext(changes)
+            assert steps(batch) == [("UNCLAIMED", "RUNNING"), ("RUNNING", "RUNNING")]
+            assert changes.lag.pending == 0
+
+
+@simulated
+async def test_a_batch_is_never_empty_also_where_all_returned_to_what_it_was() -> None:
+    diego = small()
+    batches: list[list[RowChange]] = []
+
+    async def iterate(mirror: Mirror) -> None:
+        async with mirror.changes(replay=False) as changes:
+            async for batch in changes:
+                batches.append(batch)  # noqa: PERF401 - they are wanted as they come
+
+    async with trio.open_nursery() as nursery, mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        nursery.start_soon(iterate, mirror)
+        await settled()
+        for turns in range(8):
+            diego.update_desired("p", instances=2)
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            diego.update_desired("p", instances=1)
+            await settled()
+    assert all(batches)
+    assert sum(map(len, batches)) % 2 == 0
+
+
+@simulated
+async def test_an_iteration_ends_with_the_mirror_after_what_changed_before() -> None:
+    diego = two()
+    seen: list[RowChange] = []
+
+    async def iterate(mirror: Mirror) -> None:
+        async with mirror.changes() as changes:
+            async for batch in changes:
+                seen.extend(batch)
+                await trio.sleep(5)
+
+    async with trio.open_nursery() as nursery, mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        nursery.start_soon(iterate, mirror)
+        await settled()
+        diego.claim("q", 0, B)
+        await settled()
+    assert steps(seen)[-1] == ("UNCLAIMED", "CLAIMED")
+
+
+@simulated
+async def test_who_left_costs_nothing_and_is_told_nothing() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        async with mirror.changes(process_guids=["q"]) as changes:
+            await anext(changes)
+        mirror.subscribe(lambda _: None).cancel()
+        diego.claim("q", 0, B)
+        await settled()
+        assert changes.lag.pending == 0
+        assert mirror._rows.lags() == []
+
+
+@simulated
+async def test_between_two_calls_of_a_callback_others_get_their_turn() -> None:
+    diego, _ = lively()
+    told: list[int] = []
+    turn = 0
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        mirror.subscribe(lambda _: told.append(turn))
+        while len(told) < len(diego.actual_lrps()):
+            turn += 1
+            await trio.lowlevel.checkpoint()
+    # Two, where it was the last task of one turn and the first of the next.
+    assert max(Counter(told).values()) <= 2
+
+
+@simulated
+async def test_after_closing_no_callback_is_called_again() -> None:
+    diego, _ = lively()
+    told: list[RowChange] = []
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+        mirror.subscribe(told.append)
+        while not told:
+            await trio.lowlevel.checkpoint()
+        seen = len(told)
+    await settled()
+    assert len(told) <= seen + 1 < len(mirror.actual_lrps())

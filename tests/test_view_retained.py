@@ -1,0 +1,295 @@
+"""What is believed of a desired LRP that a list does not have."""
+
+from collections.abc import Iterable
+
+import pytest
+from msgspec.structs import replace
+from views_support import EVACUATING, Beside, cell, desired, every_view, row, running
+
+from lrpmirror.core.changes import Delta
+from lrpmirror.core.retained import Retained
+from lrpmirror.core.shadow import Scope
+from lrpmirror.events import (
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+)
+from lrpmirror.model import ActualLRP, DesiredLRP
+
+LRP = desired("p", 1, http=["app.example.com"], epoch="e", tag_index=5)
+
+
+def following(*lrps: DesiredLRP, domains: Iterable[str] = ()) -> Beside:
+    """A session that has these desired LRPs, an instance of each, and views beside it."""
+    beside = Beside(every_view())
+    beside.relist([running(lrp.process_guid) for lrp in lrps], lrps, domains=domains)
+    return beside
+
+
+def lost(domains: Iterable[str] = ()) -> Beside:
+    """The same, after a list that does not have the desired LRP, of a domain that is not fresh."""
+    beside = following(LRP)
+    beside.relist([running()], [], domains=domains)
+    beside.check()
+    return beside
+
+
+def routed(beside: Beside) -> bool:
+    beside.check()
+    return "app.example.com" in beside["HTTPRoutes"]
+
+
+# Lists
+
+
+def test_in_a_domain_that_is_not_fresh_a_desired_lrp_that_a_list_lacks_keeps_its_routes() -> None:
+    beside = following(LRP)
+
+    published = beside.relist([running()], [], domains=["another domain"])
+
+    assert beside.session.store.desired("p") is None
+    assert published["HTTPRoutes"] == []
+    assert routed(beside)
+
+
+def test_in_a_fresh_domain_it_does_not() -> None:
+    beside = following(LRP)
+
+    beside.relist([running()], [], domains=["apps"])
+
+    assert not routed(beside)
+
+
+def test_a_domain_that_turns_fresh_vouches_for_the_absence() -> None:
+    beside = lost()
+
+    published = beside.relist([running()], [], domains=["apps"])
+
+    assert [(delta.key, delta.after) for delta in published["HTTPRoutes"]] == [("app.example.com", None)]
+    assert not routed(beside)
+
+
+def test_another_list_of_the_stale_domain_changes_nothing() -> None:
+    beside = lost()
+    for _ in range(2):
+        assert beside.relist([running()], [], domains=[])["HTTPRoutes"] == []
+
+    assert routed(beside)
+
+
+def test_a_desired_lrp_that_is_back_in_a_list_counts_as_it_is_there() -> None:
+    beside = lost()
+    beside.relist([running()], [replace(LRP, instances=0, tag_index=6)], domains=[])
+
+    assert not routed(beside)
+
+    beside.relist([running()], [], domains=["apps"])
+    assert beside.session.process("p").routed is None
+
+
+def test_instances_come_and_go_below_the_routes_that_are_kept() -> None:
+    beside = lost()
+
+    beside.tell(ActualLRPInstanceCreated(running(instance_guid="second", presence=EVACUATING)))
+
+    assert [one.instance_guid for one in beside["HTTPRoutes"]["app.example.com"]] == ["p-0", "second"]
+    beside.relist([row(tag_index=1)], [], domains=[])
+    assert not routed(beside)
+
+
+def test_a_process_that_has_nothing_but_a_desired_lrp_that_is_kept_is_still_a_process() -> None:
+    beside = following(LRP)
+    beside.relist([], [], domains=[])
+
+    assert beside.session.process_guids() == ["p"]
+    assert beside.session.process("p").routed == LRP
+
+    beside.relist([], [], domains=["apps"])
+    assert beside.session.process_guids() == []
+    assert beside.session.revision == 3, "letting go of it is a commit"
+
+
+def test_each_domain_vouches_for_its_own() -> None:
+    other = desired("q", http=["other.example.com"], domain="tasks", epoch="f")
+    beside = following(LRP, other)
+    beside.relist([running("p"), running("q")], [], domains=[])
+
+    beside.relist([running("p"), running("q")], [], domains=["tasks"])
+
+    beside.check()
+    assert beside["HTTPRoutes"].keys() == {"app.example.com"}
+
+
+# Events
+
+
+def gone(lrp: DesiredLRP) -> DesiredLRPRemoved:
+    return DesiredLRPRemoved(lrp)
+
+
+def test_an_event_that_removes_it_withdraws_its_routes_whatever_the_domain() -> None:
+    beside = following(LRP)
+    beside.tell(gone(LRP))
+
+    assert not routed(beside)
+
+
+@pytest.mark.parametrize("removed", [LRP, replace(LRP, tag_index=9), replace(LRP, epoch="")])
+def test_an_event_that_removes_it_after_a_list_lacked_it_withdraws_its_routes(removed: DesiredLRP) -> None:
+    beside = lost()
+
+    published = beside.tell(gone(removed))
+
+    assert [delta.after for delta in published["HTTPRoutes"]] == [None]
+    assert not routed(beside)
+
+
+def test_the_removal_of_a_record_that_was_there_before_it_does_not() -> None:
+    beside = lost()
+    beside.tell(gone(replace(LRP, epoch="older")))
+
+    assert routed(beside)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        DesiredLRPChanged(replace(LRP, tag_index=3), replace(LRP, tag_index=4)),
+        DesiredLRPChanged(replace(LRP, tag_index=4), LRP),
+        DesiredLRPCreated(replace(LRP, tag_index=0)),
+    ],
+)
+def test_a_late_event_of_a_version_that_was_seen_changes_nothing(late: Event) -> None:
+    beside = lost()
+    beside.tell(late)
+
+    assert routed(beside)
+
+
+def test_an_event_that_a_list_seems_to_have_missed_has_it_read_and_keeps_its_routes_until_then() -> None:
+    beside = lost()
+    beside.tell(DesiredLRPChanged(LRP, replace(LRP, tag_index=6)))
+
+    assert routed(beside)
+    assert asked_for(beside) == {"p"}
+
+
+def test_an_event_that_creates_it_anew_replaces_it() -> None:
+    beside = lost()
+    beside.tell(DesiredLRPCreated(desired("p", 1, http=["new.example.com"], epoch="new")))
+
+    beside.check()
+    assert beside["HTTPRoutes"].keys() == {"new.example.com"}
+    beside.tell(gone(desired("p", epoch="new")))
+    assert beside["HTTPRoutes"] == {}
+
+
+def test_events_of_other_processes_change_nothing() -> None:
+    beside = lost()
+    beside.tell(
+        gone(desired("q", epoch="f")),
+        DesiredLRPCreated(desired("r", epoch="g")),
+        ActualLRPInstanceChanged(running(), running(tag_index=1)),
+    )
+
+    assert routed(beside)
+
+
+# Targeted reads
+
+
+def asked_for(beside: Beside) -> frozenset[str]:
+    """The processes whose desired LRPs are to be read."""
+    scope = beside.session.take_doubts()
+    return frozenset() if scope is None or scope.desired is None else scope.desired
+
+
+def test_an_instance_that_runs_without_a_known_desired_lrp_has_it_read_once() -> None:
+    beside = following()
+
+    beside.tell(
+        ActualLRPInstanceCreated(running("q")), ActualLRPInstanceChanged(running("q"), running("q", tag_index=1))
+    )
+
+    assert asked_for(beside) == {"q"}
+    beside.relist([], [], scope=Scope(frozenset(), frozenset({"q"})))
+    beside.tell(ActualLRPInstanceChanged(running("q", tag_index=1), running("q", tag_index=2)))
+    assert asked_for(beside) == set(), "it was asked for already"
+
+
+def test_the_read_brings_the_routes() -> None:
+    beside = following()
+    beside.tell(ActualLRPInstanceCreated(running()))
+
+    beside.relist([], [LRP], scope=Scope(frozenset(), asked_for(beside)))
+
+    assert routed(beside)
+
+
+@pytest.mark.parametrize("other", [row("q"), running("p", index=1)])
+def test_what_does_not_run_or_has_its_desired_lrp_is_not_read(other: ActualLRP) -> None:
+    beside = following(LRP)
+    beside.tell(ActualLRPInstanceCreated(other))
+
+    assert asked_for(beside) == set()
+
+
+def test_a_targeted_read_that_does_not_find_it_keeps_the_routes_of_a_stale_domain() -> None:
+    beside = following(LRP)
+
+    beside.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
+
+    assert beside.session.store.desired("p") is None
+    assert routed(beside)
+
+
+def test_a_targeted_read_that_does_not_find_it_withdraws_the_routes_of_a_fresh_domain() -> None:
+    beside = following(LRP, domains=["apps"])
+
+    beside.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
+
+    assert not routed(beside)
+
+
+def test_a_read_of_rows_alone_vouches_for_no_desired_lrp() -> None:
+    beside = lost()
+
+    beside.relist([running()], [], scope=Scope(frozenset({"p"}), frozenset()))
+
+    assert routed(beside)
+
+
+# The table itself
+
+
+def test_it_holds_what_lists_lacked_and_no_more() -> None:
+    retained = Retained()
+    other = desired("q", domain="tasks")
+
+    assert retained.listed([Delta("p", LRP, None), Delta("q", other, None)], frozenset({"tasks"})) == ()
+    assert (len(retained), retained.guids(), retained.get("p"), retained.get("q")) == (1, ["p"], LRP, None)
+    assert retained.listed([Delta("p", None, LRP)], frozenset()) == ()
+    assert len(retained) == 0
+
+
+def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
+    retained = Retained()
+    retained.listed([Delta("p", LRP, None)], frozenset())
+
+    assert retained.told(ActualLRPInstanceCreated(running()), there=False) == ()
+    assert retained.told(DesiredLRPChanged(LRP, LRP), there=False) == ()
+    assert retained.told(DesiredLRPChanged(LRP, LRP), there=True) == ("p",)
+    assert retained.told(DesiredLRPRemoved(LRP), there=False) == ()
+
+
+def test_cells_that_a_list_cannot_tell_of_stay() -> None:
+    beside = following(LRP)
+    beside.relist([running()], [LRP], cells=[cell("one")])
+
+    beside.relist([], [], scope=Scope(frozenset({"p"}), frozenset()))
+
+    beside.check()
+    assert beside["Cells"]["one"].present
