@@ -1,0 +1,8 @@
+"""The mirror for programs that do not run trio: in a thread of its own, read from any other."""
+
+from lrpmirror.thread._changes import ThreadChanges
+from lrpmirror.thread._delivery import ThreadSubscription
+from lrpmirror.thread._thread import MirrorThread
+from lrpmirror.thread._view import ThreadView
+
+__all__ = ["MirrorThread", "ThreadChanges", "ThreadSubscription", "ThreadView"]

@@ -1,0 +1,191 @@
+"""The way from other threads into the one that runs the mirror."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from threading import TIMEOUT_MAX, Event, get_ident
+from typing import Any, Final, TypeVar
+
+import trio
+
+from lrpmirror.errors import MirrorClosed, MirrorError
+
+__all__ = ["Portal"]
+
+T = TypeVar("T")
+
+PATIENCE: Final = 1.0
+"""For how many seconds more than its timeout a wait trusts the mirror's thread to give up by itself."""
+
+
+class Portal:
+    """Calls functions in the mirror's thread, which runs trio, on behalf of other threads; and knows why it ended.
+
+    `open`, `close`, `closed`, `shut` and `ended` are called in that thread, in this order; everything else anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._nursery: trio.Nursery | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread = 0
+        self._unanswered: set[Future[Any]] = set()
+        self._closed = trio.Event()
+        self.closing = False
+        """Whether the mirror is being closed, or has been."""
+        self.failure: BaseException | None = None
+        """What ended the mirror, unless it was closed."""
+        self._told = False
+        self._ended = Event()
+
+    # The thread's side
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Admit calls. Waits live in `nursery`, which must last longer than what is waited for, to see its end."""
+        self._nursery, self._thread = nursery, get_ident()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def close(self) -> None:
+        """Take note that the mirror is about to be closed."""
+        self.closing = True
+
+    def closed(self, failure: BaseException | None) -> None:
+        """Tell those who wait that the mirror has ended, by that failure or because it was to."""
+        self.failure = failure
+        self._closed.set()
+
+    def shut(self) -> None:
+        """Admit no more waits."""
+        self._nursery = None
+
+    def ended(self, failure: BaseException | None) -> None:
+        """Take note that the thread ends, and answer whoever still waits: nobody else will."""
+        self.failure = self.failure or failure
+        self._ended.set()
+        for future in list(self._unanswered):
+            with suppress(InvalidStateError):
+                future.set_exception(self.failure or MirrorClosed("the mirror is closed"))
+
+    # The other side
+
+    @property
+    def inside(self) -> bool:
+        """Whether the caller is in the mirror's thread, as a callback is by default."""
+        return get_ident() == self._thread
+
+    def raise_failure(self, *, again: bool) -> None:
+        """Raise what ended the mirror, if anything did; if it has been raised before only where `again` says so."""
+        if self.failure is not None and (again or not self._told):
+            self._told = True
+            raise self.failure
+
+    def run_soon(self, function: Callable[[], object]) -> None:
+        """Have a function called soon, without waiting for it; not at all where the thread has ended."""
+        if self._token is not None:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(function)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function between two steps of the mirror, and return or raise what it does.
+
+        In the caller's own thread where that is the mirror's, or where the mirror's has ended.
+        """
+        if self.inside or self._token is None:
+            return function()
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 - it is the caller's, and raised there
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._expecting(future):
+            try:
+                self._token.run_sync_soon(run)
+            except trio.RunFinishedError:
+                return function()
+            try:
+                return future.result()
+            except BaseException:
+                future.cancel()
+                raise
+
+    def wait(
+        self,
+        function: Callable[[], Awaitable[T]],
+        timeout: float | None,
+        *,
+        late: type[MirrorError],
+        after: Callable[[], T],
+    ) -> T:
+        """Wait for an asynchronous function, which keeps to `timeout` itself, and return or raise what it does.
+
+        Raises what ends the mirror meanwhile, or has ended it. An interrupt (Ctrl-C) ends the wait. `late` is raised
+        for a thread that does not answer in time; `after` gives the answer where the thread has ended already.
+        """
+        if self.inside:
+            raise MirrorError("a callback in the mirror's thread cannot wait for the mirror: it would wait for itself")
+        self.raise_failure(again=True)
+        future: Future[T] = Future()
+        scope = trio.CancelScope()
+        with self._expecting(future):
+            try:
+                self._enter(lambda: self._start(future, scope, function))
+            except trio.RunFinishedError:
+                # The run has ended, and its thread is about to say why.
+                self._ended.wait()
+                self.raise_failure(again=True)
+                return after()
+            try:
+                return future.result(None if timeout is None else min(timeout + PATIENCE, TIMEOUT_MAX))
+            except BaseException as error:
+                self.run_soon(scope.cancel)
+                if error is self.failure:
+                    self._told = True
+                if isinstance(error, TimeoutError) and not future.done():
+                    raise late(
+                        f"no answer within {timeout} s from the mirror's thread: "
+                        "a callback, predicate or view is busy in it"
+                    ) from None
+                raise
+
+    # Inside
+
+    def _enter(self, function: Callable[[], object]) -> None:
+        if self._token is None:
+            raise MirrorError("the mirror has not been started: enter the MirrorThread with `with`")
+        self._token.run_sync_soon(function)
+
+    @contextmanager
+    def _expecting(self, future: "Future[Any]") -> Iterator[None]:
+        # Before it is asked for, so that no future is missed that the end of the thread leaves unanswered.
+        self._unanswered.add(future)
+        try:
+            yield
+        finally:
+            self._unanswered.discard(future)
+
+    def _start(self, future: "Future[T]", scope: trio.CancelScope, function: Callable[[], Awaitable[T]]) -> None:
+        # Else `ended` will answer it.
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run, future, scope, function)
+
+    async def _run(self, future: "Future[T]", scope: trio.CancelScope, function: Callable[[], Awaitable[T]]) -> None:
+        with scope:
+            try:
+                result = await function()
+            except trio.Cancelled:
+                raise
+            except MirrorClosed as error:
+                if self.closing:
+                    # That it is closed is known before why.
+                    await self._closed.wait()
+                future.set_exception(self.failure or error)
+            except BaseException as error:  # noqa: BLE001 - it is the caller's, and raised there
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -1,0 +1,164 @@
+"""The life of a mirror's thread: begun, stopped, failed."""
+
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import trio
+
+from lrpmirror.errors import LRPMirrorError, MirrorClosed, MirrorError
+from lrpmirror.mirror import BBS, Changes, Mirror
+from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription
+from lrpmirror.thread._portal import Portal
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger("lrpmirror")
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Runner:
+    """Runs a mirror in a thread of its own, and the deliveries to its subscribers.
+
+    `open_mirror` makes the mirror of a client, in that thread.
+    """
+
+    def __init__(
+        self, bbs: str | BBS, open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]], name: str
+    ) -> None:
+        self._bbs = bbs
+        self._open_mirror = open_mirror
+        self.portal = Portal()
+        self._stop = trio.CancelScope()
+        self._deliveries: trio.Nursery | None = None
+        self._subscriptions: dict[ThreadSubscription[Any, Any], None] = {}
+        self._mirror: Mirror | None = None
+        self._begun = Event()
+        self.closed = False
+        """Whether it has been told to stop."""
+        self._left_running = False
+        # No daemon: that would be cut off in the middle of what callbacks do.
+        self._thread = Thread(target=self._run, name=name)
+
+    @property
+    def mirror(self) -> Mirror:
+        """The mirror. Raises MirrorError before there is one."""
+        if self._mirror is None:
+            raise MirrorError("the mirror has not been started: enter the MirrorThread with `with`")
+        return self._mirror
+
+    @property
+    def failure(self) -> LRPMirrorError | None:
+        """What ended the mirror, unless it was closed."""
+        failure = self.portal.failure
+        if failure is None or isinstance(failure, LRPMirrorError):
+            return failure
+        error = MirrorError(f"the mirror's thread ended by an error: {failure!r}")
+        error.__cause__ = failure
+        return error
+
+    def start(self) -> None:
+        """Start the thread, and return once the mirror is open. Raises what keeps it from being so."""
+        if self._thread.ident is not None:
+            raise MirrorError("a MirrorThread is entered once: make another")
+        self._thread.start()
+        try:
+            self._begun.wait()
+            if self._mirror is None:
+                self._thread.join()
+                self.portal.raise_failure(again=True)
+        except BaseException:
+            self._request_stop()
+            raise
+
+    def stop(self, timeout: float) -> None:
+        """Have the thread end, and wait for that as long as `timeout`. Raises its failure where nobody has seen it."""
+        self._request_stop()
+        if self.portal.inside or self._thread.ident is None:
+            return
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._left_running = True
+            logger.warning("the mirror is closed, but its thread lives until the callback that runs in it returns")
+            return
+        self.portal.raise_failure(again=False)
+
+    def deliver(
+        self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy
+    ) -> ThreadSubscription[K, V]:
+        """Begin to deliver changes to a callback. Raises MirrorClosed."""
+        subscription = ThreadSubscription(callback, changes, courier, errors, self.portal)
+
+        def begin() -> None:
+            if self._deliveries is None:
+                raise MirrorClosed("there will be no more changes: the mirror is closed")
+            changes.begin()
+            self._subscriptions[subscription] = None
+            self._deliveries.start_soon(self._attend, subscription)
+
+        self.portal.call(begin)
+        return subscription
+
+    async def _attend(self, subscription: ThreadSubscription[K, V]) -> None:
+        try:
+            await subscription.run()
+        finally:
+            del self._subscriptions[subscription]
+
+    def _request_stop(self) -> None:
+        self.closed = True
+        for subscription in list(self._subscriptions):
+            subscription.cancel()
+        self.portal.run_soon(self._stop.cancel)
+
+    def _run(self) -> None:
+        failure = None
+        try:
+            trio.run(self._main)
+        except BaseException as error:  # noqa: BLE001 - it is raised to the owner
+            failure = _alone(error)
+        self.portal.ended(failure)
+        self._begun.set()
+        if self._left_running and self.portal.failure is not None:
+            logger.error("the mirror's thread ended by an error after it was closed", exc_info=self.portal.failure)
+
+    async def _main(self) -> None:
+        async with trio.open_nursery() as waits:
+            self.portal.open(waits)
+            failure = None
+            try:
+                await self._mirror_until_stopped()
+            except Exception as error:  # noqa: BLE001 - it is raised to the owner
+                failure = _alone(error)
+            finally:
+                self.portal.shut()
+            self.portal.closed(failure)
+
+    async def _mirror_until_stopped(self) -> None:
+        async with AsyncExitStack() as stack:
+            bbs = self._bbs
+            if isinstance(bbs, AbstractAsyncContextManager):
+                bbs = await stack.enter_async_context(bbs)
+            mirror = await stack.enter_async_context(self._open_mirror(bbs))
+            async with trio.open_nursery() as deliveries:
+                self._deliveries, self._mirror = deliveries, mirror
+                self._begun.set()
+                try:
+                    with self._stop:
+                        if not self.closed:
+                            await trio.sleep_forever()
+                finally:
+                    self._deliveries = None
+                    self.portal.close()
+                deliveries.cancel_scope.cancel()
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Take an error out of the groups that nurseries put it in, where it is the only one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,328 @@
+"""The mirror as programs see it that do not run trio."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Executor
+from functools import partial
+from random import Random
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+from msgspec.structs import replace
+
+from lrpmirror.client import TLS, Timeouts
+from lrpmirror.core.changes import RowKey
+from lrpmirror.core.derive import View
+from lrpmirror.core.session import Tuning
+from lrpmirror.core.status import Phase, Status
+from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
+from lrpmirror.mirror import BBS, Mirror, open_mirror
+from lrpmirror.mirror._bbs import StreamName
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.thread._changes import ThreadChanges
+from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, courier_to
+from lrpmirror.thread._runner import Runner
+from lrpmirror.thread._view import ThreadView
+
+__all__ = ["MirrorThread"]
+
+logger = logging.getLogger("lrpmirror")
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class MirrorThread:
+    """A mirror of a BBS in a thread of its own, for programs that do not run trio.
+
+        with lrpmirror.MirrorThread("https://bbs.service.cf.internal:8889", tls=lrpmirror.TLS(…)) as mirror:
+            mirror.wait_synced(timeout=30)
+            mirror.actual_lrps(process_guid)
+
+    The arguments are those of `open_mirror`; a client that is given is entered in the mirror's thread, and is for that
+    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. It
+    raises ConfigurationError for options or files that cannot be used. Leaving it closes the mirror: see `close`. A
+    MirrorThread is entered once; there may be several in a program.
+
+    Reads are those of `Mirror`. They are called from any thread, take no lock and wait for nothing. Each gives whole
+    values, which never change. Other than on the mirror's own thread, one read and the next can be of different
+    revisions, and a read of many rows can fall between two rows of one commit: `consistently` reads at one revision.
+
+    Waiting, subscribing, making views and closing can take a moment, until the mirror's thread has one. An asyncio
+    program does these, where it must not be held up, by `await asyncio.to_thread(mirror.wait_synced)`.
+
+    What ends the mirror's thread before it is closed, such as a callback that raised, is raised by each wait from then
+    on, and by closing where no wait has raised it. Reads go on, and the status is CLOSED with that error.
+    """
+
+    def __init__(
+        self,
+        bbs: str | BBS,
+        *,
+        tls: TLS | None = None,
+        stream: StreamName = "instances",
+        detail: Literal["routing", "full"] = "routing",
+        timeout: Timeouts | float | None = None,
+        tuning: Tuning | None = None,
+        rng: Random | None = None,
+        name: str = "lrpmirror",
+    ) -> None:
+        """Keep the arguments; `name` is the thread's."""
+        options = partial(open_mirror, tls=tls, stream=stream, detail=detail, timeout=timeout, tuning=tuning, rng=rng)
+        self._runner = Runner(bbs, options, name)
+        self._portal = self._runner.portal
+
+    def __enter__(self) -> Self:
+        self._runner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if value is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except BaseException as error:
+            # What leaves the block is the caller's first concern.
+            logger.exception("the mirror's thread had ended by an error")
+            value.add_note(f"Meanwhile the mirror's thread had ended by an error, which is logged: {error!r}")
+
+    def close(self, timeout: float = 1.0) -> None:
+        """End the mirror and its thread; reads stay, with the last state. Leaving the block does it too.
+
+        No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish
+        there, and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it
+        awaits, and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and
+        the thread ends when it returns, which the end of the program waits for. What else the mirror is doing (reading
+        a list, connecting, waiting) is broken off. Waits in other threads raise MirrorClosed. In the mirror's own
+        thread, by a callback, it returns at once and the thread ends after that callback.
+
+        Closing again does nothing. Raises what has ended the mirror's thread, if anything has and no wait raised it.
+        """
+        self._runner.stop(timeout)
+
+    # Freshness
+
+    @property
+    def status(self) -> Status:
+        """How fresh the state is: phase, age, last error. O(1)."""
+        status = self._mirror.status
+        failure = self._runner.failure
+        if failure is not None:
+            return replace(status, phase=Phase.CLOSED, last_error=failure)
+        return replace(status, phase=Phase.CLOSED) if self._runner.closed else status
+
+    @property
+    def revision(self) -> int:
+        """The number of the last commit; 0 before the first. What is read after it is as new or newer. O(1)."""
+        return self._mirror.revision
+
+    def wait_synced(self, timeout: float | None = None) -> None:
+        """Wait until the mirror has had the whole state once. Returns at once where it has, even if it is stale by now.
+
+        Raises NotSynced when that takes more than `timeout` seconds, with the last error as its cause; MirrorClosed
+        when the mirror is closed first.
+        """
+        mirror = self._mirror
+
+        def after() -> None:
+            if mirror.status.synced_at is None:
+                raise MirrorClosed("the mirror was closed before it was synchronised")
+
+        self._portal.wait(partial(mirror.wait_synced, timeout), timeout, late=NotSynced, after=after)
+
+    def wait_for(self, predicate: Callable[[Self], bool], timeout: float | None = None, *, what: str = "") -> None:
+        """Wait until `predicate(mirror)` holds; it is tried now and after each commit and change of phase.
+
+        It is called in the mirror's thread, so all that it reads is of one revision; and it should be quick. What it
+        raises is raised here. Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was
+        waited for and how the mirror is. Raises MirrorClosed when the mirror is closed first.
+        """
+        wait = partial(self._mirror.wait_for, lambda _: predicate(self), timeout, what=what)
+
+        def after() -> None:
+            if not predicate(self):
+                raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
+
+        self._portal.wait(wait, timeout, late=NotSeen, after=after)
+
+    def wait_for_tag(self, process_guid: str, tag: ModificationTag, timeout: float | None = None) -> None:
+        """Wait until the mirror has seen a write: the record of that epoch, of that process, at that index or later.
+
+        So a program reads its own write: the tag is in the BBS's answer or in a read after it. A record that has been
+        removed since counts as seen. Raises NotSeen as `wait_for` does, saying what the mirror has of the process
+        instead.
+        """
+        mirror = self._mirror
+
+        def after() -> None:
+            if not mirror.has_seen(process_guid, tag):
+                raise MirrorClosed(f"the mirror was closed before it had tag {tag.epoch}:{tag.index} of {process_guid}")
+
+        self._portal.wait(partial(mirror.wait_for_tag, process_guid, tag, timeout), timeout, late=NotSeen, after=after)
+
+    def resync(self) -> None:
+        """Ask for a list of everything now, instead of at the next interval. Returns at once."""
+        self._portal.run_soon(self._mirror.resync)
+
+    def consistently(self, read: Callable[[], T]) -> T:
+        """Return what `read()` returns, having called it between two commits: all that it reads is of one revision.
+
+        It runs in the mirror's thread, so it should be quick. What it raises is raised here. Once the mirror is closed,
+        nothing changes any more and it runs in the caller's.
+        """
+        return self._portal.call(read)
+
+    # Reads
+
+    def actual_lrps(
+        self,
+        process_guid: str | None = None,
+        *,
+        cell_id: str | None = None,
+        state: str | None = None,
+        domain: str | None = None,
+    ) -> tuple[ActualLRP, ...]:
+        """Return the rows that match every filter given; all of them where none is.
+
+        Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
+        O(rows under the most selective filter), in no promised order. `cell_id=""` finds the rows that are on no cell.
+        """
+        return self._mirror.actual_lrps(process_guid, cell_id=cell_id, state=state, domain=domain)
+
+    def actual_lrp_groups(self, process_guid: str) -> tuple[ActualLRPGroup, ...]:
+        """Return the groups of a process by index, by the server's rule. O(rows of the process)."""
+        return self._mirror.actual_lrp_groups(process_guid)
+
+    def instance(self, instance_guid: str) -> ActualLRP | None:
+        """Return the row of an instance, or None. O(1).
+
+        While an instance moves from one row to another, both can have it for a moment: then the one written last.
+        """
+        return self._mirror.instance(instance_guid)
+
+    def desired_lrp(self, process_guid: str) -> DesiredLRP | None:
+        """Return what should run of a process, or None. O(1)."""
+        return self._mirror.desired_lrp(process_guid)
+
+    def desired_lrps(self, *, app_guid: str | None = None, domain: str | None = None) -> tuple[DesiredLRP, ...]:
+        """Return the desired LRPs that match every filter given; all of them where none is.
+
+        `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
+        in O(log desired LRPs + found); else in no promised order.
+        """
+        return self._mirror.desired_lrps(app_guid=app_guid, domain=domain)
+
+    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
+        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
+
+        O(rows of the process).
+        """
+        return self._mirror.has_seen(process_guid, tag)
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
+
+        O(1).
+        """
+        return self._mirror.domains
+
+    @property
+    def cells(self) -> tuple[CellPresence, ...]:
+        """The cells that were there at the last list that could be had; the BBS sends no events about them. O(1)."""
+        return self._mirror.cells
+
+    # Changes
+
+    def subscribe(
+        self,
+        callback: Callback[RowKey, ActualLRP],
+        *,
+        process_guids: Iterable[str] | None = None,
+        where: Callable[[ActualLRP], bool] | None = None,
+        replay: bool = True,
+        errors: ErrorPolicy = "raise",
+        executor: Executor | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> ThreadSubscription[RowKey, ActualLRP]:
+        """Call back on changes of rows, keyed by their identity, from now on.
+
+        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` is not there;
+        `where` is called in the mirror's thread. With `replay` it is first told of the rows that are there, with the
+        cause REPLAY.
+
+        The callback is called with one change at a time, in order and never twice at once: in the mirror's thread, to
+        which it should soon return, and where it may be a function for trio; or on an `executor` of threads; or on an
+        asyncio `loop`, where it may be a coroutine function. While it is busy, what changes again waits as one change a
+        key: a slow one is told of fewer, larger steps. An executor or loop that has been closed ends the subscription,
+        which is logged as a warning.
+
+        `errors` says what its failure does: `raise` ends the mirror, and its next wait or closing raises it; `log` logs
+        it; `cancel` logs it and ends the subscription. Raises MirrorClosed when the mirror is closed,
+        ConfigurationError for arguments that contradict each other.
+        """
+        courier = courier_to(callback, executor, loop, errors)
+        changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
+        return self._runner.deliver(callback, changes, courier, errors)
+
+    def changes(
+        self,
+        *,
+        process_guids: Iterable[str] | None = None,
+        where: Callable[[ActualLRP], bool] | None = None,
+        replay: bool = True,
+    ) -> ThreadChanges[RowKey, ActualLRP]:
+        """Iterate over changes of rows, blocking: `with mirror.changes() as changes: for batch in changes: …`.
+
+        A batch is a list of changes, one a key: what has changed since the batch before. The rest as in `subscribe`.
+        """
+        changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
+        return ThreadChanges(changes, self._portal)
+
+    def subscribe_desired(
+        self,
+        callback: Callback[str, DesiredLRP],
+        *,
+        process_guids: Iterable[str] | None = None,
+        where: Callable[[DesiredLRP], bool] | None = None,
+        replay: bool = True,
+        errors: ErrorPolicy = "raise",
+        executor: Executor | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> ThreadSubscription[str, DesiredLRP]:
+        """Call back on changes of desired LRPs, keyed by process guid; the rest as in `subscribe`."""
+        courier = courier_to(callback, executor, loop, errors)
+        changes = self._mirror.changes_desired(process_guids=process_guids, where=where, replay=replay)
+        return self._runner.deliver(callback, changes, courier, errors)
+
+    def changes_desired(
+        self,
+        *,
+        process_guids: Iterable[str] | None = None,
+        where: Callable[[DesiredLRP], bool] | None = None,
+        replay: bool = True,
+    ) -> ThreadChanges[str, DesiredLRP]:
+        """Iterate over changes of desired LRPs, keyed by process guid; the rest as in `changes`."""
+        changes = self._mirror.changes_desired(process_guids=process_guids, where=where, replay=replay)
+        return ThreadChanges(changes, self._portal)
+
+    def view(self, view: View[K, C, V]) -> ThreadView[K, V]:
+        """Keep a view of this mirror: a read-only mapping, which each commit brings up to date.
+
+        The view is derived in the mirror's thread: now, in O(all processes), and from then on process by process. See
+        `lrpmirror.views` for those that come with the library. Raises MirrorClosed when the mirror is closed.
+        """
+        kept = self._portal.call(lambda: self._mirror.view(view))
+        return ThreadView(kept, self._portal, self._runner.deliver)
+
+    # Inside
+
+    @property
+    def _mirror(self) -> Mirror:
+        return self._runner.mirror

@@ -1,0 +1,110 @@
+"""A view of a mirror that runs in a thread of its own."""
+
+import asyncio
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeVar
+
+from lrpmirror.core.subscriptions import Lag
+from lrpmirror.mirror import Changes, MirrorView
+from lrpmirror.thread._changes import ThreadChanges
+from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription, courier_to
+from lrpmirror.thread._portal import Portal
+
+__all__ = ["Deliver", "ThreadView"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Deliver(Protocol):
+    """Begins to deliver changes to a callback."""
+
+    def __call__(
+        self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy
+    ) -> ThreadSubscription[K, V]:
+        """Return the subscription, which has begun. Raises MirrorClosed."""
+        ...
+
+
+class ThreadView(Mapping[K, V]):
+    """Derived state as a read-only mapping, made by `MirrorThread.view`; for any thread.
+
+    Reading a key is O(1). Iterating goes over the keys, items or values as they are at its beginning, in O(keys).
+    `dict(view)` asks for each key by itself and can find one gone meanwhile: take `copy()`.
+    """
+
+    def __init__(self, view: MirrorView[K, V], portal: Portal, deliver: Deliver) -> None:
+        self._view = view
+        self._portal = portal
+        self._deliver = deliver
+
+    def __getitem__(self, key: K) -> V:
+        return self._view[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._view)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._view
+
+    def __repr__(self) -> str:
+        return repr(self._view)
+
+    def copy(self) -> dict[K, V]:
+        """Return everything there is now, in one uninterruptible step. O(keys)."""
+        return self._view.copy()
+
+    def items(self) -> ItemsView[K, V]:
+        """Return the keys with their values, as they are now. O(keys)."""
+        return self._view.items()
+
+    def values(self) -> ValuesView[V]:
+        """Return the values, as they are now. O(keys)."""
+        return self._view.values()
+
+    @property
+    def revision(self) -> int:
+        """The last commit that this view has taken in; what is read after it is as new or newer. O(1)."""
+        return self._view.revision
+
+    @property
+    def failures(self) -> Mapping[Any, Exception]:
+        """What the view raises at present, by process guid or by key; those keep the values that they had.
+
+        O(failures).
+        """
+        return self._view.failures
+
+    @property
+    def lags(self) -> list[Lag]:
+        """How far behind each subscriber is. O(subscribers)."""
+        return self._view.lags
+
+    def subscribe(
+        self,
+        callback: Callback[K, V],
+        *,
+        keys: Iterable[K] | None = None,
+        where: Callable[[V], bool] | None = None,
+        replay: bool = True,
+        errors: ErrorPolicy = "raise",
+        executor: Executor | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> ThreadSubscription[K, V]:
+        """Call back with each change from now on; as `MirrorThread.subscribe`, with keys of the view."""
+        courier = courier_to(callback, executor, loop, errors)
+        return self._deliver(callback, self._view.changes(keys=keys, where=where, replay=replay), courier, errors)
+
+    def changes(
+        self, *, keys: Iterable[K] | None = None, where: Callable[[V], bool] | None = None, replay: bool = True
+    ) -> ThreadChanges[K, V]:
+        """Iterate over changes, blocking: `with view.changes() as changes: for batch in changes: …`."""
+        return ThreadChanges(self._view.changes(keys=keys, where=where, replay=replay), self._portal)
+
+    def drop(self) -> None:
+        """Keep the view no longer: it stays as it is, and its subscriptions end once they are told of what it is."""
+        self._portal.call(self._view.drop)

@@ -1,0 +1,216 @@
+"""What the tests of `lrpmirror.thread` share: a BBS in memory, its rows, and a Diego served by a thread."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Self, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from lrpmirror import MirrorThread, Tuning
+from lrpmirror.errors import ConnectionFailed
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, Event
+from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
+from lrpmirror.sim import Autopilot, Diego, Rates, serve_diego
+from lrpmirror.views import Process, View
+
+__all__ = [
+    "PATIENCE",
+    "DiegoThread",
+    "FakeBBS",
+    "InThread",
+    "Versions",
+    "changed",
+    "created",
+    "desired",
+    "entered",
+    "row",
+    "synced",
+]
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""How long a test waits for what must come, in seconds, before it fails."""
+
+
+def row(process_guid: str = "p", index: int = 0, version: int = 0, **fields: Any) -> ActualLRP:
+    """A RUNNING row, unless said otherwise; its instance and epoch follow from the process and index."""
+    given = {
+        "domain": "apps",
+        "state": ActualLRPState.RUNNING,
+        "instance_guid": f"{process_guid}-{index}",
+        "cell_id": "cell-a",
+        "epoch": f"epoch-{process_guid}-{index}",
+    }
+    return ActualLRP(process_guid=process_guid, index=index, tag_index=version, **{**given, **fields})
+
+
+def desired(process_guid: str = "p", **fields: Any) -> DesiredLRP:
+    return DesiredLRP(process_guid=process_guid, **{"domain": "apps", "epoch": f"desired-{process_guid}", **fields})
+
+
+def changed(before: ActualLRP, **fields: Any) -> ActualLRPInstanceChanged:
+    """The next version of a row."""
+    return ActualLRPInstanceChanged(before, replace(before, tag_index=before.tag_index + 1, **fields))
+
+
+def created(one: ActualLRP) -> ActualLRPInstanceCreated:
+    return ActualLRPInstanceCreated(one)
+
+
+class Versions(View[str, int, int]):
+    """Process guid → the version of its newest row."""
+
+    def derive(self, process: Process) -> dict[str, int]:
+        return {process.guid: max(one.tag_index for one in process.rows)} if process.rows else {}
+
+    def combine(self, key: str, contributions: Any) -> int:
+        return int(contributions[key])
+
+
+class FakeBBS:
+    """A BBS in memory, as a mirror asks it; driven from the test's thread by `push`.
+
+    What it lists is what is in `rows` and `desired_lrps` at that time. `script`, where given, makes the events: it is
+    run in the mirror's thread, as fast as they are taken. `hang` keeps lists from ending; `refused` keeps the stream
+    from opening.
+    """
+
+    def __init__(
+        self,
+        rows: Collection[ActualLRP] = (),
+        desired_lrps: Collection[DesiredLRP] = (),
+        cells: Iterable[CellPresence] = (),
+        *,
+        script: Callable[[], Iterator[list[Event]]] | None = None,
+        hang: bool = False,
+        refused: bool = False,
+    ) -> None:
+        self.rows = rows
+        self.desired = desired_lrps
+        self.present = tuple(cells)
+        self.fresh = ("apps",)
+        self.hang = hang
+        self.refused = refused
+        self.listing = threading.Event()
+        self._script = script
+        self._opened: Future[tuple[trio.lowlevel.TrioToken, trio.MemorySendChannel[list[Event]]]] = Future()
+
+    def push(self, *events: Event) -> None:
+        """Send events; returns at once."""
+        token, sender = self._opened.result(PATIENCE)
+        token.run_sync_soon(sender.send_nowait, list(events))
+
+    @asynccontextmanager
+    async def events(self, name: str, **_: Any) -> AsyncIterator[AsyncIterator[list[Event]]]:
+        if self.refused:
+            raise ConnectionFailed(f"{name}: refused, as the test wants it")
+        sender, receiver = trio.open_memory_channel[list[Event]](10**6)
+        if not self._opened.done():
+            self._opened.set_result((trio.lowlevel.current_trio_token(), sender))
+        yield receiver if self._script is None else _paced(self._script())
+
+    @asynccontextmanager
+    async def stream_list(self, name: str, **_: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:
+        self.listing.set()
+        if self.hang:
+            await trio.sleep_forever()
+        found: dict[str, Collection[Any]] = {"actual_lrps": self.rows, "scheduling_infos": self.desired}
+        yield _batches(list(found.get(name, ())))
+
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+        wanted = set(process_guids)
+        return tuple(one for one in self.rows if one.process_guid in wanted)
+
+    async def desired_lrps(self, *, process_guids: Iterable[str] = (), **_: Any) -> tuple[DesiredLRP, ...]:
+        wanted = set(process_guids)
+        return tuple(one for one in self.desired if one.process_guid in wanted)
+
+    async def domains(self) -> tuple[str, ...]:
+        return self.fresh
+
+    async def cells(self) -> tuple[CellPresence, ...]:
+        return self.present
+
+
+async def _batches(found: list[Any]) -> AsyncIterator[list[Any]]:
+    yield found
+
+
+async def _paced(script: Iterator[list[Event]]) -> AsyncIterator[list[Event]]:
+    for events in script:
+        await trio.lowlevel.checkpoint()
+        yield events
+    await trio.sleep_forever()
+
+
+@contextmanager
+def entered(bbs: FakeBBS, **options: Any) -> Iterator[MirrorThread]:
+    """A mirror of a BBS in memory, which tries again at once."""
+    options = {"tuning": Tuning(first_delay=0.001, repair_delay=0.001), **options}
+    with MirrorThread(bbs, **options) as mirror:
+        yield mirror
+
+
+@contextmanager
+def synced(bbs: FakeBBS, **options: Any) -> Iterator[MirrorThread]:
+    with entered(bbs, **options) as mirror:
+        mirror.wait_synced(PATIENCE)
+        yield mirror
+
+
+class InThread:
+    """A function that runs in a thread of its own; `result` waits for it and raises what it raised."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._future: Future[Any] = Future()
+        self._thread = threading.Thread(target=self._run, args=(function,))
+        self._thread.start()
+
+    def _run(self, function: Callable[[], Any]) -> None:
+        try:
+            self._future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            self._future.set_exception(error)
+
+    def result(self) -> Any:
+        self._thread.join(PATIENCE)
+        return self._future.result(0)
+
+
+class DiegoThread:
+    """A Diego that lives by its autopilot and answers at `url`, from a thread of its own; a block."""
+
+    def __init__(self, *, pace: float = 20.0) -> None:
+        self.diego = Diego(seed=7)
+        # What cells hold stays, so that a test can say what it will be.
+        rates = Rates(deploys=0, scalings=0, crashes=0, evacuations=0, cell_losses=0)
+        self.autopilot = Autopilot(self.diego, seed=7, apps=5, cells=3, rates=rates)
+        self.autopilot.run(20)
+        self.url = ""
+        self._pace = pace
+        self._stop = trio.CancelScope()
+        self._served: Future[tuple[trio.lowlevel.TrioToken, str]] = Future()
+        self._thread = InThread(lambda: trio.run(self._serve))
+
+    async def _serve(self) -> None:
+        async with serve_diego(self.diego, autopilot=self.autopilot, pace=self._pace) as served:
+            self._served.set_result((trio.lowlevel.current_trio_token(), served.url))
+            with self._stop:
+                await trio.sleep_forever()
+
+    def __enter__(self) -> Self:
+        self._token, self.url = self._served.result(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._stop.cancel)
+        self._thread.result()
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Call a function between two steps of the Diego's life."""
+        return trio.from_thread.run_sync(function, trio_token=self._token)
