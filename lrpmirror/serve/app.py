@@ -1,0 +1,52 @@
+"""The paths of a BBS as a read replica answers them."""
+
+from typing import Final
+
+from lrpmirror.errors import RequestRefused
+from lrpmirror.serve.replica import Replica
+from lrpmirror.serve.routes import send_whole
+from lrpmirror.server import BBSApp
+from lrpmirror.server.asgi import Receive, Scope, Send
+from lrpmirror.wire import encode
+
+__all__ = ["ReplicaApp"]
+
+WHOLE: Final = frozenset({"/v1/desired_lrps/list.r3", "/v1/desired_lrps/get_by_process_guid.r3"})
+"""Where whole desired LRPs are asked for."""
+
+
+class ReplicaApp:
+    """An ASGI application: the reads of a BBS, answered by a replica.
+
+    Everything is answered with 503 until the replica has a state. Writes are refused with an error of the protocol,
+    which says whose replica this is (`origin`); so are tasks, which a mirror does not follow. Unless `full`, requests
+    for whole desired LRPs are refused too, since the mirror has not got all of them; their scheduling and routing parts
+    are served. In events they are sent nevertheless, because followers need them: without what is not mirrored.
+    """
+
+    def __init__(self, replica: Replica, *, origin: str, full: bool) -> None:
+        self._replica = replica
+        self._origin = origin
+        self._full = full
+        no_writes = RequestRefused("InvalidRequest", f"this is a read replica of {origin}: send writes there")
+        self._bbs = BBSApp(replica, writes=no_writes, available=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's lifespan messages."""
+        self._bbs.available = self._replica.synced
+        refusal = self._refusal(scope["path"]) if scope["type"] == "http" and self._bbs.available else ""
+        if refusal:
+            await send_whole(send, 200, b"application/x-protobuf", encode.error_reply("InvalidRequest", refusal))
+        else:
+            await self._bbs(scope, receive, send)
+
+    def _refusal(self, path: str) -> str:
+        """Say why a read cannot be answered; empty for those that can, and for all else."""
+        if path.startswith("/v1/tasks/"):
+            return f"this is a read replica of {self._origin}, without its tasks: ask there"
+        if path in WHOLE and not self._full:
+            return (
+                f"this replica of {self._origin} keeps the scheduling and routing parts of desired LRPs only: "
+                "start it with --detail full to have whole ones, or ask the BBS"
+            )
+        return ""

@@ -1,0 +1,204 @@
+"""A mirror as a source for the server side of the protocol: whoever reads from it cannot tell it from a BBS."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from lrpmirror.core.changes import Commit, Delta
+from lrpmirror.core.groups import groups_of
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.errors import BBSError, WireError
+from lrpmirror.events import ActualLRPCrashed, Event, UnknownEvent
+from lrpmirror.mirror import BBS, Mirror
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.serve.announced import Announced
+from lrpmirror.serve.grouping import group_events
+from lrpmirror.serve.pulse import Pulse
+from lrpmirror.serve.readers import Readers, hand_out
+from lrpmirror.serve.telling import desired_events, row_events
+from lrpmirror.server import StreamKind, Subscription
+
+__all__ = ["Replica", "open_replica"]
+
+REFRESH: Final = 10.0
+"""Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+
+
+class Replica:
+    """A `lrpmirror.server.Source` over a mirror, made by `open_replica`.
+
+    Every read is answered from the mirror's state as it is, also while that is stale: `mirror.status` says so. What a
+    commit changes goes to the subscribers as events, with before and after; what the mirror finds different when it
+    synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over.
+
+    A mirror that follows a replica ends in the same rows and desired LRPs. Two things it is not told of by events, as
+    it would not be by a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
+    not fresh. Its own next list has them.
+
+    A record that comes back in a version which subscribers were told is gone cannot be told as an event: a reader that
+    goes by the protocol would not believe it. All streams are closed then, as a BBS's are when it restarts.
+    """
+
+    def __init__(self, mirror: Mirror, clock: Callable[[], float]) -> None:
+        self._mirror = mirror
+        self._clock = clock
+        self._announced = Announced()
+        self._withheld: dict[str, DesiredLRP] = {}
+        self._domains: tuple[str, ...] | None = None
+        self._cells: tuple[CellPresence, ...] | None = None
+        self.readers = Readers()
+        self.pulse = Pulse(clock)
+        """How much happens, for those who look at the replica."""
+        self.closures = 0
+        """How often all streams were closed because a change could not be told as events."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether there is a state to answer from."""
+        return self._mirror.status.synced_at is not None
+
+    # As a source
+
+    def domains(self) -> tuple[str, ...]:
+        """Return the fresh domains, as of a few seconds ago."""
+        return tuple(sorted(self._mirror.domains)) if self._domains is None else self._domains
+
+    def cells(self) -> tuple[CellPresence, ...]:
+        """Return the cells that are there, as of a few seconds ago."""
+        return self._mirror.cells if self._cells is None else self._cells
+
+    def actual_lrps(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> Sequence[ActualLRP]:
+        """Return the rows that pass the filters. O(rows under the most selective one)."""
+        rows = self._mirror.actual_lrps(process_guid or None, cell_id=cell_id or None, domain=domain or None)
+        return rows if index is None else [row for row in rows if row.index == index]
+
+    def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
+        """Return the rows of these processes. O(found)."""
+        return [row for guid in dict.fromkeys(process_guids) for row in self._mirror.actual_lrps(guid)]
+
+    def actual_lrp_groups(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> list[ActualLRPGroup]:
+        """Return the groups of the rows that pass the filters; a filter by cell can show a part of a group."""
+        by_process: dict[str, list[ActualLRP]] = {}
+        for row in self.actual_lrps(domain, cell_id, process_guid, index):
+            by_process.setdefault(row.process_guid, []).append(row)
+        return [group for rows in by_process.values() for group in groups_of(rows)]
+
+    def desired_lrps(
+        self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
+    ) -> list[DesiredLRP]:
+        """Return the desired LRPs that pass the filters. O(found), or O(desired LRPs of the domain)."""
+        mirror = self._mirror
+        if process_guids:
+            known = map(mirror.desired_lrp, dict.fromkeys(process_guids))
+            found = [lrp for lrp in known if lrp is not None]
+        elif app_guids:
+            by_guid = {lrp.process_guid: lrp for app in app_guids for lrp in mirror.desired_lrps(app_guid=app)}
+            found = list(by_guid.values())
+        else:
+            return list(mirror.desired_lrps(domain=domain or None))
+        prefixes = tuple(app_guids)
+        return [
+            lrp
+            for lrp in found
+            if (not domain or lrp.domain == domain) and (not prefixes or lrp.process_guid.startswith(prefixes))
+        ]
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
+        """Return a subscription to what happens from now on."""
+        return self.readers.add(kind, cell_id)
+
+    # As a witness of the mirror
+
+    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
+        """Tell what an event came to. Information that changes nothing is passed on as it is."""
+        if commit is not None:
+            self._tell(commit, getattr(event, "trace_id", ""))
+        elif isinstance(event, ActualLRPCrashed):
+            self.readers.tell("instances", [event])
+            self.readers.tell("groups", [event])
+        elif isinstance(event, UnknownEvent):
+            self.readers.tell("instances", [event])
+
+    def listed(self, commit: Commit) -> None:
+        """Tell what a list found different."""
+        if commit.domains is not None:
+            self._domains = None
+        if commit.cells is not None:
+            self._cells = None
+        for delta in commit.desired_lrps:
+            if delta.before is not None and delta.after is None and delta.before.domain not in self._mirror.domains:
+                self._withheld[delta.key] = delta.before
+        self._tell(commit, "")
+
+    def _tell(self, commit: Commit, trace_id: str) -> None:
+        desired_deltas = self._told_desired(commit)
+        if not self.readers:
+            self._announced.clear()
+            return
+        self._announced.advance(self._clock())
+        if self._announced.contradicts(commit.actual_lrps, desired_deltas):
+            self.closures += 1
+            self.readers.close()
+            self._announced.clear()
+            return
+        desired = [event for delta in desired_deltas for event in desired_events(delta, trace_id)]
+        if self.readers.want("instances"):
+            self.readers.tell("instances", row_events(commit.actual_lrps, trace_id) + desired)
+        if self.readers.want("groups"):
+            self.readers.tell("groups", group_events(commit.actual_lrps, self._mirror.actual_lrps) + desired)
+
+    def _told_desired(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
+        """Return what is told of desired LRPs; a removal that nobody vouches for is withheld until somebody does."""
+        told: list[Delta[str, DesiredLRP]] = []
+        for delta in commit.desired_lrps:
+            if delta.after is None and delta.key in self._withheld:
+                continue
+            known = self._withheld.pop(delta.key, None)
+            told.append(delta if known in (None, delta.after) else Delta(delta.key, known, delta.after))
+        for guid in commit.released:
+            gone = self._withheld.pop(guid, None)
+            if gone is not None:
+                told.append(Delta(guid, gone, None))
+        return told
+
+    # What runs beside it
+
+    async def refresh(self, bbs: BBS, interval: float) -> None:
+        """Look at domains and cells again and again: the mirror itself does so only when it lists everything.
+
+        Only while the mirror is live: a domain's freshness vouches for the desired LRPs of that moment.
+        """
+        while True:
+            await trio.sleep(interval)
+            if not self._mirror.status.live:
+                continue
+            try:
+                domains, cells = await bbs.domains(), await bbs.cells()
+            except (BBSError, WireError):
+                continue
+            if self._mirror.status.live:
+                self._domains, self._cells = tuple(sorted(domains)), cells
+
+
+@asynccontextmanager
+async def open_replica(mirror: Mirror, bbs: BBS, *, refresh: float = REFRESH) -> AsyncIterator[Replica]:
+    """Answer from a mirror for as long as the block lasts.
+
+    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds.
+    """
+    replica = Replica(mirror, trio.current_time)
+    with mirror.witnessed(replica), mirror.witnessed(replica.pulse):
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hand_out, replica.readers)
+                nursery.start_soon(replica.refresh, bbs, refresh)
+                yield replica
+                nursery.cancel_scope.cancel()
+        finally:
+            replica.readers.close()

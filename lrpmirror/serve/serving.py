@@ -1,0 +1,65 @@
+"""A read replica on a port: client, mirror, replica and server as one."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Literal
+
+from lrpmirror.client import TLS, BBSClient
+from lrpmirror.core.session import Tuning
+from lrpmirror.mirror import Mirror, open_mirror
+from lrpmirror.serve.app import ReplicaApp
+from lrpmirror.serve.replica import REFRESH, Replica, open_replica
+from lrpmirror.serve.routes import Routes, routed
+from lrpmirror.server import Host, serve_app
+
+__all__ = ["ServedReplica", "serve_replica"]
+
+
+class ServedReplica:
+    """A replica that answers at a URL, with the mirror that it answers from and the server that it answers by."""
+
+    def __init__(self, mirror: Mirror, replica: Replica, host: Host) -> None:
+        self.mirror = mirror
+        self.replica = replica
+        self.host = host
+
+    @property
+    def url(self) -> str:
+        """Where it answers; stays the same while it is served."""
+        return self.host.url
+
+
+@asynccontextmanager
+async def serve_replica(
+    bbs_url: str,
+    *,
+    tls: TLS | None = None,
+    detail: Literal["routing", "full"] = "routing",
+    address: str = "127.0.0.1",
+    port: int = 0,
+    server_tls: ssl.SSLContext | None = None,
+    refresh: float = REFRESH,
+    tuning: Tuning | None = None,
+    rng: Random | None = None,
+    routes: Routes = lambda _mirror, _replica: {},
+) -> AsyncIterator[ServedReplica]:
+    """Mirror the BBS at `bbs_url` and serve it at `address`, while the context is open; port 0 takes a free one.
+
+    `tls` are this side's files for the BBS, `server_tls` is a server's context for its own clients, as
+    `lrpmirror.server.mutual_tls` makes it. `detail="full"` keeps whole desired LRPs, and so can answer with them.
+    `refresh` are the seconds between two looks at domains and cells. `routes` gives paths beside those of a BBS, and
+    who answers them. Raises ConfigurationError for options and files that cannot be used, and a port that cannot be
+    had; a BBS that cannot be reached is none: everything is answered with 503 until it was.
+    """
+    async with (
+        BBSClient(bbs_url, tls=tls) as client,
+        open_mirror(client, detail=detail, tuning=tuning, rng=rng) as mirror,
+        open_replica(mirror, client, refresh=refresh) as replica,
+    ):
+        app = ReplicaApp(replica, origin=client.url, full=detail == "full")
+        async with serve_app(
+            routed(routes(mirror, replica), fallback=app), address=address, port=port, tls=server_tls
+        ) as host:
+            yield ServedReplica(mirror, replica, host)

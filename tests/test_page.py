@@ -1,0 +1,222 @@
+"""The page for people: what it counts and shows, and that a real browser shows it."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+import lrpmirror
+from lrpmirror.core.changes import Cause, Commit
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.events import ActualLRPCrashed, UnknownEvent
+from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.serve.page import page_routes
+from lrpmirror.serve.picture import Picture, letter, take_picture
+from lrpmirror.serve.pulse import MINUTES, Pulse, Second
+from lrpmirror.serve.routes import not_found, routed
+from lrpmirror.server import serve_app
+from lrpmirror.sim import Autopilot, Diego, InstanceKey, Rates
+from lrpmirror.sim.serving import ServedDiego, serve_diego
+from lrpmirror.views import Cells, Processes
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+COMMIT = Commit(revision=1, cause=Cause.EVENT)
+CRASH = ActualLRPCrashed(process_guid="p")
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_pulse_counts_events_changes_and_crashes_by_the_second() -> None:
+    clock = Hands()
+    pulse = Pulse(clock)
+    pulse.event(CRASH, Verdict.NOTED, None)
+    pulse.event(UnknownEvent("new"), Verdict.NOTED, COMMIT)
+    assert pulse.history() == ()
+    clock.now += 1
+    pulse.listed(COMMIT)
+    clock.now += 2.5
+    assert pulse.history() == (Second(2, 1, 1), Second(0, 1, 0), Second())
+
+
+def test_the_pulse_forgets_what_is_older_than_its_minutes_however_long_nobody_looked() -> None:
+    clock = Hands()
+    pulse = Pulse(clock)
+    pulse.event(CRASH, Verdict.NOTED, None)
+    clock.now += 1e6
+    assert pulse.history() == (Second(),) * (MINUTES * 60 - 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "presence", "expected"),
+    [
+        ("RUNNING", Presence.ORDINARY, "r"),
+        ("CLAIMED", Presence.ORDINARY, "c"),
+        ("UNCLAIMED", Presence.ORDINARY, "u"),
+        ("CRASHED", Presence.ORDINARY, "x"),
+        ("RUNNING", Presence.EVACUATING, "e"),
+        ("RUNNING", Presence.SUSPECT, "s"),
+        ("PAUSED", Presence.ORDINARY, "?"),
+        ("RUNNING", Presence(7), "r"),
+    ],
+)
+def test_an_instance_is_a_letter(state: str, presence: Presence, expected: str) -> None:
+    assert letter(ActualLRP(process_guid="p", state=ActualLRPState(state), presence=presence)) == expected
+
+
+def lively_diego() -> Diego:
+    diego = Diego(seed=5)
+    autopilot = Autopilot(diego, seed=5, cells=12, apps=10, rates=Rates(cell_losses=0.0))
+    for _ in range(40):
+        autopilot.step()
+    return diego
+
+
+@asynccontextmanager
+async def mirrored(diego: Diego) -> AsyncIterator[tuple[ServedDiego, lrpmirror.Mirror]]:
+    tuning = lrpmirror.Tuning(first_delay=0.05, most_delay=0.2)
+    async with serve_diego(diego) as served, lrpmirror.open_mirror(served.url, tuning=tuning) as mirror:
+        await mirror.wait_synced(30)
+        yield served, mirror
+
+
+def test_the_picture_has_every_instance_on_its_cell_and_trouble_first() -> None:
+    diego = lively_diego()
+    process = next(lrp.process_guid for lrp in diego.desired_lrps() if lrp.instances)
+    for row in diego.actual_lrps(process_guid=process):
+        if row.state == "RUNNING":
+            diego.crash(process, row.index, InstanceKey.of(row), "out of memory")
+
+    async def main() -> Picture:
+        async with mirrored(diego) as (_, mirror):
+            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+
+    with_all = trio.run(main)
+    rows = diego.actual_lrps()
+    assert sum(with_all.totals.values()) == len(rows)
+    for cell in with_all.cells:
+        assert cell.instances == "".join(sorted(letter(row) for row in rows if row.cell_id == cell.cell_id))
+        assert cell.present
+    assert [cell.cell_id for cell in with_all.cells][:3] == ["cell-0", "cell-1", "cell-2"]
+    assert with_all.cells[-1].cell_id == "cell-11"
+    assert with_all.waiting == "".join(sorted(letter(row) for row in rows if not row.cell_id))
+    assert with_all.processes[0].process_guid == process
+    assert with_all.processes[0].health == "down"
+    assert re.search(r"crashed (once|\d+ times): out of memory", with_all.processes[0].detail)
+    assert sum(with_all.health.values()) == len(with_all.processes)
+    assert with_all.ready
+
+
+def test_a_cell_that_is_gone_keeps_its_instances_in_the_picture() -> None:
+    diego = lively_diego()
+    row = next(row for row in diego.actual_lrps() if row.cell_id)
+    diego.lose_cell(row.cell_id)
+
+    async def main() -> Picture:
+        async with mirrored(diego) as (_, mirror):
+            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+
+    cell = next(cell for cell in trio.run(main).cells if cell.cell_id == row.cell_id)
+    assert cell.instances
+    assert not cell.present
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    html = files("lrpmirror.serve").joinpath("page.html").read_text()
+    assert not re.findall(r"(?:src|href)\s*=\s*\"(?!data:)", html)
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "@import" not in html
+
+
+def seen_by_chromium(profile: Path, prepare: Callable[[ServedDiego, lrpmirror.Mirror], object] | None = None) -> str:
+    """Return the page's document as a real browser has it a few seconds on."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium, as .ci/run does")
+    # No sandbox within a sandbox, and nothing that calls home.
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom",
+    ]  # fmt: skip
+
+    async def main() -> str:
+        with trio.fail_after(60):
+            async with mirrored(lively_diego()) as (served, mirror):
+                clock = trio.lowlevel.current_clock().current_time
+                pulse = Pulse(clock)
+                with mirror.witnessed(pulse):
+                    app = routed(page_routes(mirror, pulse, clock), fallback=not_found)
+                    async with serve_app(app) as host:
+                        if prepare is not None:
+                            await prepare(served, mirror)  # type: ignore[misc]
+                        done = await trio.run_process(
+                            [CHROMIUM, *flags, f"{host.url}/"], capture_stdout=True, capture_stderr=True
+                        )
+                        return done.stdout.decode()
+
+    return trio.run(main)
+
+
+def test_a_browser_shows_cells_instances_processes_and_freshness(tmp_path: Path) -> None:
+    document = seen_by_chromium(tmp_path)
+    rows = lively_diego().actual_lrps()
+    running = sum(letter(row) == "r" for row in rows)
+    assert re.search(r'<span id="phase"[^>]*class="live"[^>]*>LIVE</span>', document)
+    assert f'<b id="rows">{len(rows)}</b>' in document
+    assert f"{running} running" in document
+    assert len(re.findall(r'id="cell:cell-\d+"', document)) == 12
+    known = {row.process_guid for row in rows} | {lrp.process_guid for lrp in lively_diego().desired_lrps()}
+    assert len(re.findall(r"<tr><td", document)) == len(known)
+    assert document.count("a second<canvas") == 3
+
+
+def test_a_browser_shows_why_the_state_is_not_fresh(tmp_path: Path) -> None:
+    async def lose(served: ServedDiego, mirror: lrpmirror.Mirror) -> None:
+        await served.host.refuse()
+        served.host.cut()
+        await mirror.wait_for(lambda m: m.status.phase is lrpmirror.Phase.STALE, 20)
+
+    document = seen_by_chromium(tmp_path, lose)
+    assert re.search(r'<span id="phase"[^>]*class="stale"[^>]*>STALE</span>', document)
+    cause = re.search(r'<div id="cause">(.*?)</div>', document)
+    assert cause is not None
+    assert cause[1].startswith("stale: there is no event stream")
+
+
+def test_the_state_is_taken_once_for_all_who_look_within_a_second() -> None:
+    async def main() -> None:
+        async with mirrored(lively_diego()) as (_, mirror):
+            clock = Hands()
+            state = page_routes(mirror, Pulse(clock), clock)["/page/state"]
+            bodies: list[bytes] = []
+
+            async def receive() -> dict[str, object]:
+                raise AssertionError("nothing is received")
+
+            async def send(message: object) -> None:
+                assert isinstance(message, dict)
+                if "body" in message:
+                    bodies.append(message["body"])
+
+            for step in (0.0, 0.5, 1.0):
+                clock.now += step
+                await state({"type": "http"}, receive, send)
+            assert bodies[0] is bodies[1]
+            assert bodies[2] is not bodies[1]
+            assert msgspec.json.decode(bodies[2])["phase"] == "live"
+
+    trio.run(main)
