@@ -300,12 +300,39 @@ def test_requests_follow_one_another_on_a_connection() -> None:
 def test_an_autopilot_lives_while_it_is_served() -> None:
     async def main() -> None:
         bbs = Diego()
-        pilot = Autopilot(bbs, apps=2, cells=2)
+        pilot = Autopilot(bbs, apps=20, cells=2)
         before = bbs.now
         async with served(bbs, autopilot=pilot, pace=100) as (_, client):
             while bbs.now < before + 3_000_000_000:  # noqa: ASYNC110 - virtual time has no event
                 await trio.sleep(0.01)
             assert (await client.post("/v1/actual_lrps/list")).content
+
+    trio.run(main)
+
+
+def test_a_server_that_is_left_to_itself_lets_time_pass_and_converges() -> None:
+    async def main() -> None:
+        bbs = diego("cell-a")
+        bbs.desire(wanted())
+        bbs.upsert_domain("short", 10)
+        run(bbs, A, 0)
+        bbs.lose_cell("cell-a")
+        async with served(bbs, ticking=True, pace=1000) as (_, client):
+            with trio.fail_after(5):
+                while len(bbs.actual_lrps()) == 1:  # noqa: ASYNC110 - virtual time has no event
+                    await trio.sleep(0.01)
+            assert pb.DomainsResponse.FromString((await client.post("/v1/domains/list")).content).domains == ["cf-apps"]
+
+    trio.run(main)
+
+
+def test_otherwise_its_time_stands_still() -> None:
+    async def main() -> None:
+        bbs = Diego()
+        before = bbs.now
+        async with served(bbs, pace=1000):
+            await trio.sleep(0.05)
+        assert bbs.now == before
 
     trio.run(main)
 
@@ -352,7 +379,7 @@ def test_files_that_cannot_be_used_for_tls_are_named(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     async def main() -> None:
         async with serve_app(BBSApp(Diego())) as host:
-            with pytest.RaisesGroup(ConfigurationError):
+            with pytest.raises(ConfigurationError, match=str(host.port)):
                 async with serve_app(BBSApp(Diego()), port=host.port):
                     raise AssertionError("unreachable")
 

@@ -4,7 +4,7 @@ import pytest
 from sim_support import A, B, diego, drain, row, run, types, wanted
 
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
-from lrpmirror.model import ActualLRPState, Presence
+from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, Presence
 from lrpmirror.sim import Diego, InstanceKey, StopRequest
 
 
@@ -169,3 +169,26 @@ def test_a_round_over_a_sound_state_tells_nothing(bbs: Diego) -> None:
     bbs.converge()
     assert drain(told) == []
     assert bbs.snapshot() == before
+
+
+def test_a_cell_is_registered_as_it_is_given() -> None:
+    bbs = Diego()
+    cell = CellPresence(cell_id="mine", zone="z9")
+    bbs.add_cell(cell)
+    assert bbs.cells() == (cell,)
+
+
+def test_a_state_that_was_there_before_is_taken_in_as_it_is() -> None:
+    bbs = Diego()
+    told = bbs.subscribe("instances")
+    row = ActualLRP(process_guid="p", domain="d", epoch="e", tag_index=7)
+    bbs.adopt([row], [wanted(epoch="f", tag_index=3)])
+    assert (bbs.actual_lrps(), bbs.desired_lrps()) == ([row], [wanted(epoch="f", tag_index=3)])
+    assert told.take() is None
+
+
+def test_a_state_that_cannot_be_is_noticed() -> None:
+    bbs = Diego()
+    bbs.adopt([ActualLRP(process_guid="p", domain="d", epoch="e", state=ActualLRPState.RUNNING)])
+    with pytest.raises(AssertionError, match="RUNNING"):
+        bbs._check()

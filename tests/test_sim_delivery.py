@@ -83,6 +83,17 @@ def test_a_chance_is_between_nothing_and_certainty(name: str) -> None:
         Faults(**{name: 1.5})  # type: ignore[arg-type]
 
 
+def test_when_the_faults_change_what_is_under_way_arrives_first() -> None:
+    bbs = diego(faults=Faults(delay=1.0))
+    told = bbs.subscribe("instances")
+    bbs.desire(wanted())
+    assert drain(told) == []
+    bbs.faults = None
+    assert sorted(types(drain(told))) == ["created", "desired_lrp_created"]
+    bbs.claim("p", 0, A)
+    assert types(drain(told)) == ["changed"]
+
+
 def test_in_a_convergence_each_single_event_races() -> None:
     def order(seed: int) -> tuple[str, ...]:
         bbs = diego(faults=Faults(seed=seed, delay=0))

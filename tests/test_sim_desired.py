@@ -6,7 +6,7 @@ from sim_support import A, B, diego, drain, row, run, types, wanted
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
-from lrpmirror.model import ActualLRPState, DesiredLRP
+from lrpmirror.model import ActualLRPState, DesiredLRP, DynamicValue, MetricTagValue
 from lrpmirror.sim import Diego, StopRequest
 
 
@@ -49,6 +49,8 @@ def test_rows_are_made_in_no_particular_order() -> None:
         ("disk_mb", -1),
         ("max_pids", -1),
         ("annotation", "a" * 10241),
+        ("routes", {"cf-router": b"x" * 100_000, "tcp-router": b"x" * 31_073}),
+        ("metric_tags", {"both": MetricTagValue(static="s", dynamic=DynamicValue.INDEX)}),
     ],
 )
 def test_an_invalid_record_is_refused_by_the_name_of_its_field(bbs: Diego, field: str, value: object) -> None:
@@ -56,6 +58,16 @@ def test_an_invalid_record_is_refused_by_the_name_of_its_field(bbs: Diego, field
         bbs.desire(wanted(**{field: value}))  # type: ignore[arg-type]
     assert refusal.value.type == "InvalidRequest"
     assert field.replace("root_fs", "rootfs") in refusal.value.message
+
+
+def test_a_share_of_the_cpu_is_a_percentage(bbs: Diego) -> None:
+    with pytest.raises(RequestRefused, match=r"^InvalidRequest: Invalid field: cpu_weight$"):
+        bbs.desire(wanted(detail=DesiredLRPDetail(cpu_weight=101)))
+
+
+def test_all_that_is_invalid_is_named_at_once(bbs: Diego) -> None:
+    with pytest.raises(RequestRefused, match=r"domain.*rootfs.*instances"):
+        bbs.desire(wanted(domain="", root_fs="", instances=-1))
 
 
 def test_a_process_guid_is_desired_once(bbs: Diego) -> None:

@@ -158,6 +158,15 @@ def test_recreating_never_leaves_a_row_that_is_not_ordinary() -> None:
     assert [each.presence for each in bbs.actual_lrps()] == [Presence.ORDINARY]
 
 
+@pytest.mark.parametrize("strategy", UpdateStrategy)
+def test_a_row_that_nobody_holds_is_not_evacuated_by_nobody(strategy: UpdateStrategy) -> None:
+    bbs = diego()
+    bbs.desire(wanted(detail=DesiredLRPDetail(update_strategy=strategy)))
+    before = bbs.snapshot()
+    assert bbs.evacuate_running("p", 0, InstanceKey()) is False
+    assert bbs.snapshot() == before
+
+
 def test_a_claimed_row_is_given_back(bbs: Diego) -> None:
     bbs.claim("p", 0, A)
     told = bbs.subscribe("instances")

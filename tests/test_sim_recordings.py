@@ -1,89 +1,43 @@
 """The simulated Diego does, step by step, what a real BBS was recorded doing."""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-from sim_support import drain, recording
+from sim_recordings_support import (
+    STREAMS,
+    WAYS,
+    Correspondence,
+    Way,
+    World,
+    by_subject,
+    events,
+    records,
+    slot_of,
+    without_trace,
+)
+from sim_support import recording
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.events import DesiredLRPCreated, Event
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
-from lrpmirror.sim import Diego, InstanceKey, NetInfo
+from lrpmirror.server import InstanceKey, NetInfo
 from lrpmirror.wire import decode
-from lrpmirror.wire.lists import ReplySplitter
-from lrpmirror.wire.sse import EventStreamDecoder
 
 Step = Callable[["Replay"], None]
 
 
-def records(reply: Path) -> list[bytes]:
-    splitter = ReplySplitter()
-    found = splitter.feed(reply.read_bytes())
-    splitter.finish()
-    return found
-
-
-def events(stream: Path) -> list[Event]:
-    return [
-        decode.event(frame.event, frame.data, full=True) for frame in EventStreamDecoder().feed(stream.read_bytes())
-    ]
-
-
-def plain(value: Any) -> Any:
-    """Return the value as dicts and lists, all the way down."""
-    if isinstance(value, msgspec.Struct):
-        return {"type": type(value).__name__} | {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, tuple):
-        return [plain(each) for each in value]
-    return value
-
-
-class Correspondence:
-    """Which of our epochs and times stands for which of the recording's: found as they appear, held to from then on."""
-
-    def __init__(self) -> None:
-        self._epochs: dict[str, str] = {}
-        self._times: dict[int, int] = {}
-
-    def check(self, ours: object, theirs: object, where: str) -> None:
-        """Assert that two values are the same but for epochs and times, which correspond."""
-        assert self._translate(plain(ours), plain(theirs), "") == plain(ours), where
-
-    def _translate(self, ours: Any, theirs: Any, name: str) -> Any:
-        """Return theirs in our terms."""
-        if isinstance(theirs, dict) and isinstance(ours, dict):
-            return {key: self._translate(ours.get(key), value, key) for key, value in theirs.items()}
-        if name == "epoch" and theirs:
-            if theirs not in self._epochs and ours not in self._epochs.values():
-                self._epochs[theirs] = ours
-            return self._epochs.get(theirs)
-        if name == "metrics_guid":
-            return ours  # deprecated: a server fills it in from a metric tag when it reads the record, not in `created`
-        if name == "since":
-            return self._times.setdefault(theirs, ours)
-        return theirs
-
-
 class Replay:
-    """A recorded scenario, done again on a simulated Diego, with the values that were recorded."""
+    """A recorded scenario, done again on a simulated Diego with the values that were recorded: by `bbs`, its writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: World) -> None:
         self.folder = folder
-        self.diego = Diego(seed=7)
+        self.world = world
+        self.bbs = world.bbs
         self.same = Correspondence()
-        rows = [decode.actual_lrp(each) for each in records(folder / "snapshot" / "actual_lrps.pb")]
-        desired = [decode.desired_lrp(each, full=True) for each in records(folder / "snapshot" / "desired_lrps.pb")]
-        self.diego.adopt(rows, desired)
-        self.streams = {kind: self.diego.subscribe(kind, limit=None) for kind in ("instances", "groups")}
-        self.recorded = {kind: events(folder / f"events.{kind}.sse") for kind in self.streams}
+        self.recorded = {kind: events(folder / f"events.{kind}.sse") for kind in STREAMS}
         self.process_guid = next(
             each.desired_lrp.process_guid for each in self.recorded["instances"] if isinstance(each, DesiredLRPCreated)
         )
@@ -94,15 +48,15 @@ class Replay:
         self.desired: list[DesiredLRP] = []
 
     def go(self, step: Step) -> None:
-        self.diego.advance(1)
+        self.world.diego.advance(1)
         self.number += 1
         folder = self.folder / "steps" / f"{self.number:02}"
         self.before = self.after
         self.after = [decode.actual_lrp(each) for each in records(folder / "actual_lrps.pb")]
         self.desired = [decode.desired_lrp(each, full=True) for each in records(folder / "desired_lrps.pb")]
         step(self)
-        for kind, stream in self.streams.items():
-            told = drain(stream)
+        for kind in STREAMS:
+            told = self.world.told(kind)
             theirs, self.recorded[kind] = self.recorded[kind][: len(told)], self.recorded[kind][len(told) :]
             self._check_events(kind, told, theirs)
         self._check_lists(folder)
@@ -128,62 +82,37 @@ class Replay:
                 self.same.check(our_event, without_trace(their_event), where)
 
     def _check_lists(self, folder: Path) -> None:
-        ours = {(each.process_guid, each.index, each.presence): each for each in self.diego.actual_lrps()}
+        ours = {(each.process_guid, each.index, each.presence): each for each in self.bbs.actual_lrps()}
         theirs = {(each.process_guid, each.index, each.presence): each for each in self.after}
         assert ours.keys() == theirs.keys(), f"step {self.number}"
         for key, our_row in ours.items():
             self.same.check(our_row, theirs[key], f"step {self.number}, row {key}")
-        our_groups = {slot_of(each): each for each in self.diego.actual_lrp_groups()}
+        our_groups = {slot_of(each): each for each in self.bbs.actual_lrp_groups()}
         for record in records(folder / "actual_lrp_groups.pb"):
             group = decode.actual_lrp_group(record)
             self.same.check(our_groups.pop(slot_of(group)), group, f"step {self.number}, group")
         assert not our_groups
-        our_desired = {each.process_guid: each for each in self.diego.desired_lrps()}
+        our_desired = {each.process_guid: each for each in self.bbs.desired_lrps()}
         for each in self.desired:
             self.same.check(our_desired.pop(each.process_guid), each, f"step {self.number}, desired")
         assert not our_desired
-
-
-def slot_of(group: Any) -> tuple[str, int]:
-    resolved = group.resolve()
-    return resolved.process_guid, resolved.index
-
-
-def without_trace(event: Event) -> Event:
-    return msgspec.structs.replace(event, trace_id="") if hasattr(event, "trace_id") else event
-
-
-def by_subject(told: Sequence[Event]) -> dict[object, list[Event]]:
-    found: dict[object, list[Event]] = defaultdict(list)
-    for event in told:
-        found[subject_of(event)].append(event)
-    return dict(found)
-
-
-def subject_of(event: Any) -> object:
-    if event.type.startswith("desired"):
-        return "desired"
-    if hasattr(event, "index"):
-        return event.index
-    value = event.after if hasattr(event, "after") else getattr(event, "actual_lrp", None) or event.actual_lrp_group
-    return value.resolve().index if hasattr(value, "resolve") else value.index
 
 
 # ------------------------------------------------------------------ what the steps did
 
 
 def desire(replay: Replay) -> None:
-    replay.diego.desire(next(each for each in replay.desired if each.process_guid == replay.process_guid))
+    replay.bbs.desire(next(each for each in replay.desired if each.process_guid == replay.process_guid))
 
 
 def claim(index: int, replay: Replay) -> None:
-    replay.diego.claim(replay.process_guid, index, replay.key(replay.after, index))
+    replay.bbs.claim(replay.process_guid, index, replay.key(replay.after, index))
 
 
 def start(index: int, replay: Replay) -> None:
     row = replay.row(replay.after, index)
     assert row.routable is not None
-    replay.diego.start(
+    replay.bbs.start(
         replay.process_guid,
         index,
         InstanceKey.of(row),
@@ -197,43 +126,44 @@ def start(index: int, replay: Replay) -> None:
 
 def crash(index: int, replay: Replay) -> None:
     reason = replay.row(replay.after, index).crash_reason
-    replay.diego.crash(replay.process_guid, index, replay.key(replay.before, index), reason)
+    replay.bbs.crash(replay.process_guid, index, replay.key(replay.before, index), reason)
 
 
 def refused(what: str, index: int, replay: Replay) -> None:
     """Try it with another instance, on a row that has crashed too often."""
+    net = [NetInfo("10.0.0.1")] if what == "start" else []
     with pytest.raises(RequestRefused, match="ActualLRPCannotBe"):
-        getattr(replay.diego, what)(replay.process_guid, index, InstanceKey("another", "cell-a"))
+        getattr(replay.bbs, what)(replay.process_guid, index, InstanceKey("another", "cell-a"), *net)
 
 
 def fail(index: int, replay: Replay) -> None:
-    replay.diego.fail(replay.process_guid, index, replay.row(replay.after, index).placement_error)
+    replay.bbs.fail(replay.process_guid, index, replay.row(replay.after, index).placement_error)
 
 
 def scale(instances: int, replay: Replay) -> None:
-    replay.diego.update_desired(replay.process_guid, instances=instances)
+    replay.bbs.update_desired(replay.process_guid, instances=instances)
 
 
 def reroute(replay: Replay) -> None:
     after = next(each for each in replay.desired if each.process_guid == replay.process_guid)
-    replay.diego.update_desired(replay.process_guid, routes=after.routes)
+    replay.bbs.update_desired(replay.process_guid, routes=after.routes)
 
 
 def annotate(replay: Replay) -> None:
     after = next(each for each in replay.desired if each.process_guid == replay.process_guid)
-    replay.diego.update_desired(replay.process_guid, annotation=after.annotation)
+    replay.bbs.update_desired(replay.process_guid, annotation=after.annotation)
 
 
 def remove_desired(replay: Replay) -> None:
-    replay.diego.remove_desired(replay.process_guid)
+    replay.bbs.remove_desired(replay.process_guid)
 
 
 def remove(index: int, replay: Replay) -> None:
-    replay.diego.remove(replay.process_guid, index, replay.key(replay.before, index))
+    replay.bbs.remove(replay.process_guid, index, replay.key(replay.before, index))
 
 
 def retire(index: int, replay: Replay) -> None:
-    replay.diego.retire(replay.process_guid, index)
+    replay.bbs.retire(replay.process_guid, index)
 
 
 def all_up(replay: Replay) -> None:
@@ -251,7 +181,7 @@ def evacuate_running(index: int, replay: Replay) -> None:
 
 def evacuate_again(index: int, replay: Replay) -> None:
     row = replay.evacuating[index]
-    replay.diego.evacuate_running(
+    replay.bbs.evacuate_running(
         replay.process_guid,
         index,
         InstanceKey.of(row),
@@ -262,21 +192,21 @@ def evacuate_again(index: int, replay: Replay) -> None:
 
 
 def evacuate_claimed(index: int, replay: Replay) -> None:
-    replay.diego.evacuate_claimed(replay.process_guid, index, replay.key(replay.before, index))
+    replay.bbs.evacuate_claimed(replay.process_guid, index, replay.key(replay.before, index))
 
 
 def evacuate_stopped(index: int, replay: Replay) -> None:
-    replay.diego.evacuate_stopped(replay.process_guid, index, replay.key(replay.before, index))
+    replay.bbs.evacuate_stopped(replay.process_guid, index, replay.key(replay.before, index))
 
 
 def evacuate_crashed(index: int, replay: Replay) -> None:
     reason = replay.row(replay.after, index).crash_reason
-    replay.diego.evacuate_crashed(replay.process_guid, index, replay.key(replay.before, index), reason)
+    replay.bbs.evacuate_crashed(replay.process_guid, index, replay.key(replay.before, index), reason)
 
 
 def remove_evacuating(index: int, replay: Replay) -> None:
     key = replay.key(replay.before, index, Presence.EVACUATING)
-    replay.diego.remove_evacuating(replay.process_guid, index, key)
+    replay.bbs.remove_evacuating(replay.process_guid, index, key)
 
 
 SCENARIOS: dict[str, list[tuple[str, Step]]] = {
@@ -335,12 +265,17 @@ SCENARIOS: dict[str, list[tuple[str, Step]]] = {
 }
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_simulation_tells_and_lists_what_the_real_server_did(name: str) -> None:
+def test_the_simulation_tells_and_lists_what_the_real_server_did(name: str, way: Way) -> None:
     folder = recording(name)
     labels = json.loads((folder / "about.json").read_text())["steps"]
-    replay = Replay(folder)
     assert [label for label, _ in SCENARIOS[name]] == labels
-    for _, step in SCENARIOS[name]:
-        replay.go(step)
-    replay.finish()
+
+    def replay(world: World) -> None:
+        again = Replay(folder, world)
+        for _, step in SCENARIOS[name]:
+            again.go(step)
+        again.finish()
+
+    way(folder, replay)

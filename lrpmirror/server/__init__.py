@@ -1,4 +1,4 @@
-"""The server side of the BBS protocol, over anything that can list rows and hand out changes."""
+"""The server side of the BBS protocol, over anything that lists rows and hands out changes, and may take writes."""
 
 from lrpmirror.server.app import BBSApp, Lag
 from lrpmirror.server.hosting import Host, mutual_tls, serve_app
@@ -6,18 +6,25 @@ from lrpmirror.server.lists import LISTS, PING
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.server.values import InstanceKey, NetInfo
+from lrpmirror.server.writer import Writer
+from lrpmirror.server.writes import WRITES
 
 __all__ = [
     "LIMIT",
     "LISTS",
     "PING",
     "STREAMS",
+    "WRITES",
     "BBSApp",
     "Host",
+    "InstanceKey",
     "Lag",
+    "NetInfo",
     "Source",
     "StreamKind",
     "Subscription",
+    "Writer",
     "mutual_tls",
     "serve_app",
 ]

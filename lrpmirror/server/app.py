@@ -1,4 +1,4 @@
-"""The read side of a BBS as an ASGI application, for servers that run on trio."""
+"""A BBS as an ASGI application, for servers that run on trio."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -7,11 +7,13 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from lrpmirror.errors import BBSError, RequestRefused
+from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
 from lrpmirror.server.asgi import CHUNKS, Message, Receive, Scope, Send
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS, cell_of, stream_events
+from lrpmirror.server.writer import Writer
+from lrpmirror.server.writes import WRITES, Write
 from lrpmirror.wire import encode
 
 __all__ = ["BBSApp", "Lag"]
@@ -22,6 +24,11 @@ PIECE: Final = 256
 MAX_REQUEST: Final = 16 * 1024 * 1024
 """The longest request body that is read, in bytes."""
 
+TRACE_HEADER: Final = b"x-vcap-request-id"
+"""The header, in lower case, whose value the events that a write causes carry as their trace id."""
+
+_NO_WRITES: Final = UnknownPath("this server has no writes")
+_NO_SUCH_PATH: Final = UnknownPath("this server has no such path")
 _AVAILABLE: Final = b"\x08\x01"
 _PROTOBUF: Final = b"application/x-protobuf"
 _TEXT: Final = b"text/plain; charset=utf-8"
@@ -38,7 +45,14 @@ class Lag(Struct, frozen=True):
 
 
 class BBSApp:
-    """Answers the read paths of the BBS protocol from a source: lists, ping, and both event streams.
+    """Answers the BBS protocol: lists, ping and both event streams from a source, writes by a writer.
+
+    `writes` says who takes the writes: a Writer, or an error that refuses each of them, whatever it says. So a replica
+    is `BBSApp(source, writes=RequestRefused("InvalidRequest", "a replica takes no writes: ask the BBS"))`; a cell that
+    evacuates is told to keep its container, too. Errors, of
+    the source and of the writer too, are answered by their kind: RequestRefused and ResourceNotFound in the reply's
+    error field, with their type and message; UnknownPath as a 404, as by a server that does not have the request;
+    any other BBSError as a 503.
 
     `available` False answers everything with 503, as a BBS does while it migrates. `hidden` are paths that are
     answered with 404, as by a server that is older or newer. `lag` slows lists down. All three may be changed at any
@@ -46,9 +60,16 @@ class BBSApp:
     """
 
     def __init__(
-        self, source: Source, *, available: bool = True, hidden: Iterable[str] = (), lag: Lag | None = None
+        self,
+        source: Source,
+        *,
+        writes: Writer | BBSError = _NO_WRITES,
+        available: bool = True,
+        hidden: Iterable[str] = (),
+        lag: Lag | None = None,
     ) -> None:
         self.source = source
+        self.writes = writes
         self.available = available
         self.hidden = frozenset(hidden)
         self.lag = lag or Lag()
@@ -64,8 +85,8 @@ class BBSApp:
         method, path = scope["method"], scope["path"]
         if not self.available:
             await _send_whole(send, 503, _TEXT, b"")
-        elif path in self.hidden or not (path in LISTS or path in STREAMS or path == PING):
-            await _send_whole(send, 404, _TEXT, b"404 page not found\n")
+        elif path in self.hidden or not (path in LISTS or path in STREAMS or path in WRITES or path == PING):
+            await _send_error(send, _NO_SUCH_PATH)
         elif method != "POST" and not (method == "GET" and path in STREAMS):
             await _send_whole(send, 405, _TEXT, b"Method Not Allowed\n")
         elif path == PING:
@@ -76,8 +97,25 @@ class BBSApp:
                 await _send_whole(send, 413, _TEXT, b"the request is too large\n")
             elif path in STREAMS:
                 await self._stream(scope, body, receive, send)
+            elif path in WRITES:
+                await self._write(WRITES[path], scope, body, send)
             else:
                 await self._list(LISTS[path], body, send)
+
+    async def _write(self, write: Write, scope: Scope, body: bytes, send: Send) -> None:
+        match self.writes:
+            case RequestRefused() as refusal:
+                reply = write.refuse(refusal)
+            case BBSError() as error:
+                await _send_error(send, error)
+                return
+            case writer:
+                try:
+                    reply = write.answer(writer, body, _trace_id(scope))
+                except BBSError as exc:
+                    await _send_error(send, exc)
+                    return
+        await _send_whole(send, 200, _PROTOBUF, reply)
 
     async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         cell_id = cell_of(body)
@@ -93,11 +131,8 @@ class BBSApp:
         records = answer(self.source, body)
         try:
             first = [*islice(records, PIECE)]
-        except RequestRefused as refusal:
-            await _send_whole(send, 200, _PROTOBUF, encode.error_reply(refusal.type, refusal.message))
-            return
         except BBSError as exc:
-            await _send_whole(send, 503, _TEXT, f"{exc}\n".encode())
+            await _send_error(send, exc)
             return
         if self.lag.after_read:
             await trio.sleep(self.lag.after_read)
@@ -105,6 +140,23 @@ class BBSApp:
             await _send_whole(send, 200, _PROTOBUF, encode.reply(first))
         else:
             await _send_pieces(send, first, records)
+
+
+def _trace_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == TRACE_HEADER:
+            return str(value, "utf-8", "replace")
+    return ""
+
+
+async def _send_error(send: Send, error: BBSError) -> None:
+    match error:
+        case RequestRefused(type=kind, message=message):
+            await _send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
+        case UnknownPath():
+            await _send_whole(send, 404, _TEXT, b"404 page not found\n")
+        case _:
+            await _send_whole(send, 503, _TEXT, f"{error}\n".encode())
 
 
 async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes) -> None:

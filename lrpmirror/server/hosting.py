@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from lrpmirror.background import background
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
@@ -46,6 +47,7 @@ class Host:
         self._connections: set[Connection] = set()
         self._accepting: trio.CancelScope | None = None
         self._closed = trio.Event()
+        self._closed.set()
 
     @property
     def port(self) -> int:
@@ -97,6 +99,8 @@ class Host:
         """Listen, also again after `refuse`, on the same port. Raises ConfigurationError if the port cannot be had."""
         if self._accepting is not None:
             return
+        # Who has not waited for `refuse` to end finds the port still in use.
+        await self._closed.wait()
         try:
             listeners = await trio.open_tcp_listeners(self._port, host=self._address)
         except OSError as exc:
@@ -133,13 +137,11 @@ async def serve_app(
 ) -> AsyncIterator[Host]:
     """Serve the application while the context is open; port 0 takes a free one.
 
-    Leaving closes every connection at once, also those with an open stream or a stuck write. An exception of the
-    application ends the context with it. Raises ConfigurationError if the port cannot be had.
+    Leaving closes every connection at once, also those with an open stream or a stuck write. What the block raises
+    leaves it as it was raised; an exception of the application ends it in an ExceptionGroup. Raises ConfigurationError
+    if the port cannot be had.
     """
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         host = Host(app, nursery, address, port, tls)
         await host.accept()
-        try:
-            yield host
-        finally:
-            nursery.cancel_scope.cancel()
+        yield host

@@ -1,12 +1,11 @@
 """The requests of the protocol that are answered with records: what each path asks of the source, record by record."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
-from google.protobuf.message import DecodeError, Message
-
-from lrpmirror.errors import RequestRefused, ResourceNotFound
+from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import DesiredLRP
+from lrpmirror.server.parsing import parse
 from lrpmirror.server.source import Source
 from lrpmirror.wire import encode
 from lrpmirror.wire.proto import requests_pb2 as pb
@@ -23,15 +22,6 @@ The state is read before the first record. Raises RequestRefused or ResourceNotF
 the source raises.
 """
 
-_M = TypeVar("_M", bound=Message)
-
-
-def _parse(kind: type[_M], body: bytes) -> _M:
-    try:
-        return kind.FromString(body)
-    except DecodeError as exc:
-        raise RequestRefused("InvalidRequest", f"the body is not a {kind.DESCRIPTOR.name}") from exc
-
 
 def _domains(source: Source, _body: bytes) -> Iterator[bytes]:
     yield from [encode.domain(name) for name in source.domains()]
@@ -42,28 +32,28 @@ def _cells(source: Source, _body: bytes) -> Iterator[bytes]:
 
 
 def _actual_lrps(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = _parse(pb.ActualLRPsRequest, body)
+    asked = parse(pb.ActualLRPsRequest, body)
     index = asked.index if asked.HasField("index") else None
     yield from map(encode.actual_lrp, source.actual_lrps(asked.domain, asked.cell_id, asked.process_guid, index))
 
 
 def _actual_lrps_by_process_guids(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = _parse(pb.ActualLRPsByProcessGuidsRequest, body)
+    asked = parse(pb.ActualLRPsByProcessGuidsRequest, body)
     yield from map(encode.actual_lrp, source.actual_lrps_by_process_guids(tuple(asked.process_guids)))
 
 
 def _groups(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = _parse(pb.ActualLRPGroupsRequest, body)
+    asked = parse(pb.ActualLRPGroupsRequest, body)
     yield from map(encode.actual_lrp_group, source.actual_lrp_groups(asked.domain, asked.cell_id))
 
 
 def _groups_of_process(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = _parse(pb.ActualLRPGroupsByProcessGuidRequest, body)
+    asked = parse(pb.ActualLRPGroupsByProcessGuidRequest, body)
     yield from map(encode.actual_lrp_group, source.actual_lrp_groups(process_guid=asked.process_guid))
 
 
 def _group(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = _parse(pb.ActualLRPGroupByProcessGuidAndIndexRequest, body)
+    asked = parse(pb.ActualLRPGroupByProcessGuidAndIndexRequest, body)
     groups = source.actual_lrp_groups(process_guid=asked.process_guid, index=asked.index)
     if not asked.process_guid or not groups:
         raise ResourceNotFound("ResourceNotFound", f"no actual LRP {asked.process_guid}/{asked.index}")
@@ -72,7 +62,7 @@ def _group(source: Source, body: bytes) -> Iterator[bytes]:
 
 def _desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
     def answer(source: Source, body: bytes) -> Iterator[bytes]:
-        asked = _parse(pb.DesiredLRPsRequest, body)
+        asked = parse(pb.DesiredLRPsRequest, body)
         found = source.desired_lrps(asked.domain, tuple(asked.process_guids), tuple(asked.app_guids))
         yield from map(record, found)
 
@@ -81,7 +71,7 @@ def _desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
 
 def _one_desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
     def answer(source: Source, body: bytes) -> Iterator[bytes]:
-        guid = _parse(pb.DesiredLRPByProcessGuidRequest, body).process_guid
+        guid = parse(pb.DesiredLRPByProcessGuidRequest, body).process_guid
         found = source.desired_lrps(process_guids=(guid,)) if guid else ()
         if not found:
             raise ResourceNotFound("ResourceNotFound", f"no desired LRP {guid}")

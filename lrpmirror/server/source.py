@@ -14,7 +14,7 @@ class Source(Protocol):
 
     Every method is synchronous and answers from memory, from one moment; filters that are empty let everything pass,
     several are met together. A method may raise an error of the BBSError tree: RequestRefused and ResourceNotFound
-    are answered in the reply's error field, any other as a 503.
+    are answered in the reply's error field, UnknownPath as a 404, any other as a 503.
     """
 
     def domains(self) -> Sequence[str]:

@@ -6,20 +6,22 @@ run and obey.
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.errors import ConfigurationError
+from lrpmirror.errors import ConfigurationError, ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.server.subscription import Subscription
+from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.crew import Crew
 from lrpmirror.sim.diego import Diego
-from lrpmirror.sim.values import InstanceKey
 from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
 
-__all__ = ["Autopilot", "Rates"]
+__all__ = ["CONVERGENCE", "Autopilot", "Rates"]
 
 CONVERGENCE: Final = 30
 """Seconds between two convergences, and between two times that the platform vouches for its domain."""
@@ -31,11 +33,18 @@ PATIENCE: Final = 60
 """After how many seconds the version before is removed, whether or not the new one runs."""
 
 LARGEST: Final = 8
-"""The most instances that an application is scaled to."""
+"""The most instances that an application is scaled to, where their number in all is not chosen."""
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How often something happens, per virtual second and over the whole deployment."""
+    """How often something happens, per virtual second and over the whole deployment; 0 for never.
+
+    `deploys`: an application gets a new version, which replaces the old one when it runs. `scalings`: one gets another
+    number of instances. `crashes`: an instance crashes. `placement_failures`: no cell takes a free row.
+    `routable_changes`: an instance becomes routable or ceases to be. `route_changes`: an application gets other host
+    names. `evacuations`: a cell hands over its instances and leaves, to come back empty. `cell_losses`: a cell
+    vanishes, and comes back or is replaced.
+    """
 
     deploys: float = 0.1
     scalings: float = 0.2
@@ -50,15 +59,34 @@ class Rates(Struct, frozen=True, kw_only=True):
 class Autopilot:
     """Lives on a Diego, one virtual second a step; reproducible by its seed and the Diego's.
 
-    `apps` applications and `cells` cells are there at the start, the applications still to be placed. `counts` says
-    what has happened so far, by kind.
+    Its size: `apps` applications and `cells` cells are there at the start, the applications still to be placed.
+    `instances` is about how many instances there are in all; None gives each application a few. `rates` says what
+    happens how often. `events_per_second` fills every second up to that many events of the instance stream, with
+    changes of routable, once there is something that runs; more come where the rates make more.
+
+    Others may write to the same Diego: what is not the autopilot's own it leaves alone, and what others have removed
+    it does not miss. `counts` says what has happened so far, by kind.
+
+    Raises ConfigurationError for a size that is none.
     """
 
     def __init__(
-        self, diego: Diego, *, seed: int = 0, apps: int = 20, cells: int = 5, rates: Rates | None = None
+        self,
+        diego: Diego,
+        *,
+        seed: int = 0,
+        apps: int = 20,
+        cells: int = 5,
+        instances: int | None = None,
+        events_per_second: float = 0.0,
+        rates: Rates | None = None,
     ) -> None:
         if apps < 1 or cells < 1:
             raise ConfigurationError(f"Autopilot(apps={apps}, cells={cells}): give at least one of each")
+        if (instances is not None and instances < 0) or events_per_second < 0:
+            raise ConfigurationError(
+                f"Autopilot(instances={instances}, events_per_second={events_per_second}): give 0 or more"
+            )
         self._diego = diego
         self._dice = random.Random(seed)
         self._second = 0
@@ -66,6 +94,8 @@ class Autopilot:
         self._processes: dict[str, App] = {}
         self._outgoing: list[tuple[int, App, App]] = []
         self._crew = Crew(diego, self._dice, cells, self._processes)
+        self._largest = LARGEST if instances is None else 2 * ceil(instances / apps)
+        self._events_per_second = events_per_second
         given = rates or Rates()
         self._happenings: list[tuple[float, str, Callable[[], bool]]] = [
             (given.deploys, "deploy", self._deploy),
@@ -79,10 +109,10 @@ class Autopilot:
         ]
         diego.upsert_domain(DOMAIN, DOMAIN_TTL)
         for number in range(apps):
-            self._apps.append(
-                App(guid=diego.guid(), number=number, version=diego.guid(), instances=self._dice.randint(1, 4))
-            )
+            count = self._dice.randint(1, 4) if instances is None else instances // apps + (number < instances % apps)
+            self._apps.append(App(guid=diego.guid(), number=number, version=diego.guid(), instances=count))
             self._desire(self._apps[-1])
+        self._told = diego.subscribe("instances", limit=None) if events_per_second else None
 
     @property
     def counts(self) -> Counter[str]:
@@ -91,22 +121,53 @@ class Autopilot:
 
     def step(self) -> None:
         """Let one virtual second pass. Linear in rows."""
+        for _ in self.moves():
+            pass
+
+    def moves(self) -> Iterator[None]:
+        """Let one virtual second pass, stopping after each thing that happens: for those who serve it meanwhile."""
         self._diego.advance(1)
         self._second += 1
-        self._crew.step()
+        yield from self._crew.moves()
         for rate, name, happen in self._happenings:
             for _ in range(int(rate) + (self._dice.random() < rate % 1)):
                 if happen() and name:
                     self.counts[name] += 1
+                yield
         self._finish_deploys()
         if self._second % CONVERGENCE == 0:
             self._diego.upsert_domain(DOMAIN, DOMAIN_TTL)
             self._diego.converge()
+        if self._told is not None:
+            yield from self._fill_up(self._told)
 
     def run(self, seconds: int) -> None:
         """Take that many steps."""
         for _ in range(seconds):
             self.step()
+
+    def _fill_up(self, told: Subscription) -> Iterator[None]:
+        rows = [
+            row
+            for row in self._diego.actual_lrps()
+            if row.presence is Presence.ORDINARY and row.state is ActualLRPState.RUNNING and self._crew.runs(row)
+        ]
+        missing = max(0, round(self._events_per_second) - len(told))
+        for seen in self._dice.choices(rows, k=missing) if rows else ():
+            row = self._diego.row(seen.process_guid, seen.index)
+            if row is not None and InstanceKey.of(row) == InstanceKey.of(seen):
+                self._crew.start_again(row, routable=not row.routable)
+                self.counts["routable change"] += 1
+                yield
+        told.take_some(len(told))
+
+    def _write(self, write: Callable[..., None], process_guid: str, **more: object) -> bool:
+        """Write to a desired LRP, unless somebody else has removed it; return whether it was there."""
+        try:
+            write(process_guid, **more)
+        except ResourceNotFound:
+            return False
+        return True
 
     def _desire(self, app: App) -> None:
         self._processes[app.process_guid] = app
@@ -144,24 +205,22 @@ class Autopilot:
             ]
             if len(running) < new.instances and self._second - begun < PATIENCE:
                 waiting.append((begun, old, new))
-            else:
-                self._diego.remove_desired(old.process_guid)
+            elif self._write(self._diego.remove_desired, old.process_guid):
                 self.counts["version removed"] += 1
         self._outgoing = waiting
 
     def _scale(self) -> bool:
         place = self._dice.randrange(len(self._apps))
-        app = replace(self._apps[place], instances=self._dice.randint(0, LARGEST))
+        app = replace(self._apps[place], instances=self._dice.randint(0, self._largest))
         self._become(place, app)
-        self._diego.update_desired(app.process_guid, instances=app.instances)
-        return True
+        return self._write(self._diego.update_desired, app.process_guid, instances=app.instances)
 
     def _change_routes(self) -> bool:
         place = self._dice.randrange(len(self._apps))
         app = replace(self._apps[place], hosts=self._dice.randint(1, 3))
         self._become(place, app)
-        self._diego.update_desired(app.process_guid, routes=routes(app), annotation=str(self._second))
-        return True
+        update = self._diego.update_desired
+        return self._write(update, app.process_guid, routes=routes(app), annotation=str(self._second))
 
     def _crash(self) -> bool:
         presence = Presence.SUSPECT if self._dice.random() < 0.1 else Presence.ORDINARY  # noqa: PLR2004 - now and then
@@ -180,7 +239,7 @@ class Autopilot:
 
     def _toggle_routable(self) -> bool:
         row = self._pick_row(presence=Presence.ORDINARY, state=ActualLRPState.RUNNING)
-        if row is None:
+        if row is None or not self._crew.runs(row):
             return False
         self._crew.start_again(row, routable=not row.routable)
         return True

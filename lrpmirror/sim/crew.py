@@ -2,14 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.state import StopRequest
-from lrpmirror.sim.values import InstanceKey
 from lrpmirror.sim.workload import App, instance_tags, internal_routes, net_info
 
 __all__ = ["Crew"]
@@ -39,21 +39,33 @@ class Crew:
         self._containers: Counter[str] = Counter()
         self._leaving: dict[str, int] = {}
         self._away: dict[str, int] = {}
+        self._staying: list[str] = []
         for _ in range(cells):
             self._hire()
 
-    def step(self) -> None:
-        """Let the cells do what they do in one second. Linear in rows."""
+    def moves(self) -> Iterator[None]:
+        """Let the cells do what they do in one second, and stop after each write. Linear in rows.
+
+        Others may write in between: what has become of a row is looked up when its turn comes.
+        """
         self._second += 1
+        self._staying = self._who_stays()
         for request in self._diego.take_stop_requests():
             self._obey(request)
+            yield
+        here = {cell.cell_id for cell in self._diego.cells() if cell.cell_id in self._numbers}
         for row in self._diego.actual_lrps():
-            self._attend(row)
+            if self._attend(row, here):
+                yield
         self._see_off()
         for cell_id in [cell_id for cell_id, second in self._away.items() if second <= self._second]:
             del self._away[cell_id]
             self._diego.return_cell(cell_id)
             self.counts["cell returned"] += 1
+
+    def runs(self, row: ActualLRP) -> bool:
+        """Return whether one of these cells runs the row, which others may have filled instead."""
+        return row.cell_id in self._numbers and row.process_guid in self._apps
 
     def start_again(self, row: ActualLRP, *, routable: bool) -> None:
         """Let the cell of a running instance report it again, routable or not."""
@@ -72,14 +84,14 @@ class Crew:
 
     def evacuate_one(self) -> None:
         """Let one cell begin to leave, unless it would be the last."""
-        staying = self._staying()
+        staying = self._who_stays()
         if len(staying) > 1:
             self._leaving[self._dice.choice(staying)] = self._second
             self.counts["evacuation"] += 1
 
     def lose_one(self) -> None:
         """Lose one cell, unless it would be the last: it comes back, or is replaced by a new one."""
-        staying = self._staying()
+        staying = self._who_stays()
         if len(staying) < 2:  # noqa: PLR2004 - one has to stay
             return
         cell_id = self._dice.choice(staying)
@@ -96,14 +108,12 @@ class Crew:
         self._numbers[cell_id] = number
         self._diego.add_cell(cell_id, zone=f"z{number % ZONES + 1}")
 
-    def _staying(self) -> list[str]:
-        return [cell.cell_id for cell in self._diego.cells() if cell.cell_id not in self._leaving]
-
-    def _is_here(self, cell_id: str) -> bool:
-        return any(cell.cell_id == cell_id for cell in self._diego.cells())
+    def _who_stays(self) -> list[str]:
+        ours = [cell.cell_id for cell in self._diego.cells() if cell.cell_id in self._numbers]
+        return [cell_id for cell_id in ours if cell_id not in self._leaving]
 
     def _obey(self, request: StopRequest) -> None:
-        if not self._is_here(request.instance.cell_id):
+        if request.instance.cell_id not in {cell.cell_id for cell in self._diego.cells()}:
             return
         try:
             self._diego.remove(request.process_guid, request.index, request.instance)
@@ -111,21 +121,27 @@ class Crew:
         except RequestRefused:
             self.counts["stopped in vain"] += 1
 
-    def _attend(self, row: ActualLRP) -> None:
-        if row.process_guid not in self._apps:
-            return
+    def _attend(self, seen: ActualLRP, here: Collection[str]) -> bool:
+        """Do what a cell does about a row as it is now; return whether anything was done."""
+        row = self._diego.row(seen.process_guid, seen.index, seen.presence)
+        if row is None or row.process_guid not in self._apps:
+            return False
         if row.presence is Presence.ORDINARY and row.state is ActualLRPState.UNCLAIMED:
-            if self._dice.random() < PLACED:
-                self._place(row)
-        elif not self._is_here(row.cell_id) or row.presence is Presence.SUSPECT:
-            return
+            if not self._staying or self._dice.random() >= PLACED:
+                return False
+            self._place(row)
+        elif row.cell_id not in here or row.presence is Presence.SUSPECT:
+            return False
         elif row.cell_id in self._leaving:
             self._hand_over(row)
         elif row.state is ActualLRPState.CLAIMED and self._dice.random() < STARTED:
             self._start(row)
+        else:
+            return False
+        return True
 
     def _place(self, row: ActualLRP) -> None:
-        cell_id = self._dice.choice(self._staying())
+        cell_id = self._dice.choice(self._staying)
         self._diego.claim(row.process_guid, row.index, InstanceKey(self._diego.guid(), cell_id))
         self.counts["claimed"] += 1
 

@@ -45,9 +45,15 @@ class Courier:
 
     def __init__(self, deliver: Callable[[Event], None], faults: Faults | None) -> None:
         self._deliver = deliver
-        self._faults = faults
-        self._random = random.Random(faults.seed if faults is not None else 0)
         self._under_way: list[deque[Event]] = []
+        self._faults: Faults | None = None
+        self.change(faults)
+
+    def change(self, faults: Faults | None) -> None:
+        """Let other faults hold from now on; what is under way is delivered first, as those before have it."""
+        self.settle()
+        self._faults = faults
+        self._random = random.Random(0 if faults is None else faults.seed)
 
     @property
     def under_way(self) -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -10,27 +10,37 @@ from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
 from lrpmirror.model import ActualLRP, DesiredLRP, MetricTagValue, Presence
+from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.lifecycle import HELD
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, desired_emission, emission
-from lrpmirror.sim.values import InstanceKey
 
 __all__ = ["create_missing", "desire", "remove_desired", "update_desired"]
 
 MAX_ANNOTATION: Final = 10 * 1024
 """The longest annotation, in bytes."""
 
+MAX_ROUTES: Final = 128 * 1024
+"""The longest routes, in bytes and in all."""
+
+MAX_CPU_WEIGHT: Final = 100
+
 _GUID = re.compile(r"[a-zA-Z0-9_-]+")
 
-_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "process_guid": lambda guid: _GUID.fullmatch(guid) is not None,
-    "domain": bool,
-    "rootfs": bool,
-    "instances": lambda count: count >= 0,
-    "memory_mb": lambda size: size >= 0,
-    "disk_mb": lambda size: size >= 0,
-    "max_pids": lambda count: count >= 0,
-    "annotation": lambda text: len(text.encode()) <= MAX_ANNOTATION,
+_CHECKS: Final[Mapping[str, Callable[[DesiredLRP], bool]]] = {
+    "process_guid": lambda wanted: _GUID.fullmatch(wanted.process_guid) is not None,
+    "domain": lambda wanted: bool(wanted.domain),
+    "rootfs": lambda wanted: bool(wanted.root_fs),
+    "memory_mb": lambda wanted: wanted.memory_mb >= 0,
+    "disk_mb": lambda wanted: wanted.disk_mb >= 0,
+    "max_pids": lambda wanted: wanted.max_pids >= 0,
+    "cpu_weight": lambda wanted: wanted.detail is None or wanted.detail.cpu_weight <= MAX_CPU_WEIGHT,
+}
+_CHECKS_OF_UPDATES: Final[Mapping[str, Callable[[DesiredLRP], bool]]] = {
+    "instances": lambda wanted: wanted.instances >= 0,
+    "annotation": lambda wanted: len(wanted.annotation.encode()) <= MAX_ANNOTATION,
+    "routes": lambda wanted: sum(map(len, wanted.routes.values())) <= MAX_ROUTES,
+    "metric_tags": lambda wanted: not any(tag.static and tag.dynamic for tag in wanted.metric_tags.values()),
 }
 
 
@@ -39,7 +49,7 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
 
     Raises RequestRefused of type InvalidRequest, which names the field, or ResourceExists.
     """
-    _check(wanted)
+    _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
     kept = replace(wanted, epoch=state.guid(), tag_index=0)
@@ -69,7 +79,7 @@ def update_desired(
     credentials = {name: value for name, value in credentials.items() if value is not None}
     if credentials:
         after = replace(after, detail=replace(after.detail or DesiredLRPDetail(), **credentials))
-    _check(after)
+    _check(after, _CHECKS_OF_UPDATES)
     after = replace(after, tag_index=before.tag_index + 1)
     state.desired[process_guid] = after
     rows = create_missing(state, after, range(before.instances, after.instances))
@@ -122,8 +132,8 @@ def _existing(state: State, process_guid: str) -> DesiredLRP:
     return found
 
 
-def _check(wanted: DesiredLRP) -> None:
-    for name, is_valid in _CHECKS.items():
-        value = getattr(wanted, "root_fs" if name == "rootfs" else name)
-        if not is_valid(value):
-            raise RequestRefused("InvalidRequest", f"Invalid field: {name}")
+def _check(wanted: DesiredLRP, checks: Mapping[str, Callable[[DesiredLRP], bool]]) -> None:
+    """Raise RequestRefused, naming all fields that are invalid."""
+    invalid = [f"Invalid field: {name}" for name, is_valid in checks.items() if not is_valid(wanted)]
+    if invalid:
+        raise RequestRefused("InvalidRequest", ", ".join(invalid))

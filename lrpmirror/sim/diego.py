@@ -16,13 +16,13 @@ from lrpmirror.model import (
     Presence,
 )
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import Courier, Faults
 from lrpmirror.sim.groups import groups_of_rows
 from lrpmirror.sim.lifecycle import Report
 from lrpmirror.sim.state import START, State, StopRequest
 from lrpmirror.sim.transitions import Emission
-from lrpmirror.sim.values import NO_NET, InstanceKey, NetInfo
 
 __all__ = ["Diego", "Snapshot"]
 
@@ -45,19 +45,16 @@ class Diego:
     `faults`. The clock stands still until `advance` moves it; `now` is nanoseconds since 1970. A cell that is asked
     to stop an instance finds the request in `take_stop_requests`; the row stays until the cell removes it.
 
-    It answers as a `lrpmirror.server.Source`.
+    It answers as a `lrpmirror.server.Source`, and takes writes as a `lrpmirror.server.Writer`.
     """
 
     def __init__(self, *, seed: int = 0, now: int = START, faults: Faults | None = None) -> None:
         self._state = State(seed, now)
-        self._faults = faults
         self._lost_cells: dict[str, CellPresence] = {}
         self._subscriptions: dict[StreamKind, list[Subscription]] = {"instances": [], "groups": []}
-        self._instances = Courier(lambda event: self._publish("instances", event), faults)
-        self._groups = Courier(
-            lambda event: self._publish("groups", event),
-            None if faults is None else replace(faults, seed=faults.seed + 1),
-        )
+        self._instances = Courier(lambda event: self._publish("instances", event), None)
+        self._groups = Courier(lambda event: self._publish("groups", event), None)
+        self.faults = faults
         self._dice = self._state.random
         self.trace_id = ""
         """What the events of the next writes carry as their trace id, where they have one."""
@@ -76,6 +73,19 @@ class Diego:
     def guid(self) -> str:
         """Return a new guid, by the seed: for processes and instances that are as reproducible as the rest."""
         return self._state.guid()
+
+    # ------------------------------------------------------------------ faults
+
+    @property
+    def faults(self) -> Faults | None:
+        """What may go wrong between a write and its readers; when it is changed, what is under way arrives first."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None:
+        self._faults = faults
+        self._instances.change(faults)
+        self._groups.change(None if faults is None else replace(faults, seed=faults.seed + 1))
 
     # ---------------------------------------------------- desired LRPs, domains
 
@@ -336,12 +346,14 @@ class Diego:
         return self._state.earlier(process_guid, index)
 
     def _tell(self, told: Sequence[Emission]) -> None:
-        self._instances.send([each.instances for each in told])
-        self._groups.send([each.groups for each in told])
+        self._instances.send([[*map(self._traced, each.instances)] for each in told])
+        self._groups.send([[*map(self._traced, each.groups)] for each in told])
+
+    def _traced(self, event: Event) -> Event:
+        # Now, and not when it is delivered: with faults that can be under another write.
+        return replace(event, trace_id=self.trace_id) if self.trace_id and hasattr(event, "trace_id") else event
 
     def _publish(self, kind: StreamKind, event: Event) -> None:
-        if self.trace_id and hasattr(event, "trace_id"):
-            event = replace(event, trace_id=self.trace_id)
         readers = self._subscriptions[kind]
         for reader in readers:
             reader.put(event)
@@ -354,20 +366,14 @@ class Diego:
 
 
 def _with_removed(told: Sequence[Emission], seen: ActualLRP | None) -> Sequence[Emission]:
-    """Let the `removed` events show the row as it was read, where that was an older version of it."""
+    """Let the `removed` events, which are all of a removal, show the row as it was read: perhaps an older version."""
     if seen is None:
         return told
-
-    def as_read(event: Event) -> Event:
-        match event:
-            case ActualLRPInstanceRemoved():
-                return ActualLRPInstanceRemoved(seen)
-            case ActualLRPRemoved():
-                return ActualLRPRemoved(ActualLRPGroup(seen, None))
-            case _:
-                return event
-
+    group = ActualLRPGroup(seen, None)
     return [
-        Emission(tuple(as_read(event) for event in each.instances), tuple(as_read(event) for event in each.groups))
+        Emission(
+            tuple(ActualLRPInstanceRemoved(seen) for _ in each.instances),
+            tuple(ActualLRPRemoved(group) for _ in each.groups),
+        )
         for each in told
     ]

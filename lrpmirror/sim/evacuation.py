@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
+from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.lifecycle import HELD, Report, crash_row, fields_of, unclaim_row
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, Pair, emission
-from lrpmirror.sim.values import InstanceKey
 
 __all__ = [
     "Evacuation",

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, Presence
+from lrpmirror.server.values import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, Pair, emission
-from lrpmirror.sim.values import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
 
 __all__ = [
     "CRASHES_RESTARTED_AT_ONCE",

@@ -1,35 +1,70 @@
 """The simulated Diego over HTTP on loopback."""
 
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
 from lrpmirror.server.app import BBSApp, Lag
 from lrpmirror.server.hosting import Host, serve_app
-from lrpmirror.sim.autopilot import Autopilot
+from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
+from lrpmirror.sim.flaky import Flaky
+from lrpmirror.sim.mischief import Mischief
+from lrpmirror.sim.plan import FaultPlan
 
 __all__ = ["ServedDiego", "serve_diego"]
+
+AT_ONCE: Final = 16
+"""How many moves the autopilot makes before readers get their turn: few enough that none falls behind by it."""
+
+
+class Clock:
+    """What happens at a server that is left to itself: time passes, and it converges."""
+
+    def __init__(self, diego: Diego) -> None:
+        self._diego = diego
+        self._second = 0
+
+    def moves(self) -> Iterator[None]:
+        """Let one virtual second pass."""
+        self._diego.advance(1)
+        self._second += 1
+        if self._second % CONVERGENCE == 0:
+            self._diego.converge()
+        yield
 
 
 class ServedDiego:
     """A simulated Diego that answers at a URL.
 
-    `diego` is what is served: write to it from the tasks of the same trio run. `app` has the switches of the protocol
-    (503, paths to hide, slow lists), `host` those of the network (cut, refuse, fall silent).
+    `diego` is what is served: write to it from the tasks of the same trio run, or over HTTP from anywhere. `app` has
+    the switches of the protocol (503, paths to hide, slow lists), `host` those of the network (cut, refuse, fall
+    silent). `mishaps` counts what a fault plan has done so far, by the plan's names.
     """
 
-    def __init__(self, diego: Diego, app: BBSApp, host: Host) -> None:
+    def __init__(self, diego: Diego, app: BBSApp, host: Host, mischief: Mischief) -> None:
         self.diego = diego
         self.app = app
         self.host = host
+        self._mischief = mischief
 
     @property
     def url(self) -> str:
         """Where it answers; stays the same while it is served."""
         return self.host.url
+
+    @property
+    def mishaps(self) -> Counter[str]:
+        """How often each kind of fault has happened."""
+        return self._mischief.mishaps
+
+    async def calm(self) -> None:
+        """End the fault plan now, and return when everything has been put right."""
+        await self._mischief.calm()
 
 
 @asynccontextmanager
@@ -39,27 +74,43 @@ async def serve_diego(
     tls: ssl.SSLContext | None = None,
     autopilot: Autopilot | None = None,
     pace: float = 1.0,
+    ticking: bool = False,
+    plan: FaultPlan | None = None,
+    address: str = "127.0.0.1",
     port: int = 0,
     available: bool = True,
     hidden: Iterable[str] = (),
     lag: Lag | None = None,
 ) -> AsyncIterator[ServedDiego]:
-    """Serve the simulation on 127.0.0.1 while the context is open.
+    """Serve the simulation while the context is open: every read and every write of the protocol, and both streams.
 
     With an `autopilot` its life goes on meanwhile: one step, which is one virtual second, every 1 / `pace` seconds.
-    `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it. Raises ConfigurationError if the port
-    cannot be had.
+    Without one the simulation's time stands still and nothing happens but what is written to it; `ticking` lets time
+    pass at that pace, with a convergence every 30 virtual seconds, as in a server that is left to itself.
+
+    With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it.
+    `available`, `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
+
+    What the block raises leaves it as it was raised. Raises ConfigurationError if the port cannot be had.
     """
-    app = BBSApp(diego, available=available, hidden=hidden, lag=lag)
-    async with serve_app(app, port=port, tls=tls) as host:
+    app = BBSApp(diego, writes=diego, available=available, hidden=hidden, lag=lag)
+    mishaps: Counter[str] = Counter()
+    requests = Flaky(app, plan or FaultPlan(), mishaps)
+    async with serve_app(requests, address=address, port=port, tls=tls) as host:
+        mischief = Mischief(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
+        host.start_soon(mischief.run)
         if autopilot is not None:
-            host.start_soon(_fly, autopilot, 1.0 / pace)
-        yield ServedDiego(diego, app, host)
+            host.start_soon(_live, autopilot.moves, 1.0 / pace)
+        elif ticking:
+            host.start_soon(_live, Clock(diego).moves, 1.0 / pace)
+        yield ServedDiego(diego, app, host, mischief)
 
 
-async def _fly(autopilot: Autopilot, interval: float) -> None:
+async def _live(moves: Callable[[], Iterator[None]], interval: float) -> None:
     next_step = trio.current_time()
     while True:
         next_step += interval
         await trio.sleep_until(next_step)
-        autopilot.step()
+        for number, _ in enumerate(moves()):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()

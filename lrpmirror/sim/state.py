@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
-from lrpmirror.sim.values import InstanceKey
+from lrpmirror.server.values import InstanceKey
 
 __all__ = ["START", "State", "StopRequest"]
 
@@ -76,9 +76,8 @@ class State:
         return row
 
     def write(self, row: ActualLRP, **changes: Any) -> ActualLRP:
-        """Write the row as the BBS does: the changes, since now, and a tag index that is one higher."""
-        if row.presence is Presence.ORDINARY:
-            self._earlier[row.process_guid, row.index] = row
+        """Write an ORDINARY row as the BBS does: the changes, since now, and a tag index that is one higher."""
+        self._earlier[row.process_guid, row.index] = row
         return self.put(replace(row, **changes, since=self.now, tag_index=row.tag_index + 1))
 
     def earlier(self, process_guid: str, index: int) -> ActualLRP | None:

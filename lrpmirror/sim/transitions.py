@@ -23,8 +23,8 @@ from lrpmirror.events import (
     Event,
 )
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
+from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.groups import group_of_rows
-from lrpmirror.sim.values import InstanceKey
 
 __all__ = [
     "Emission",
@@ -119,8 +119,6 @@ def _crashed(before: ActualLRP, after: ActualLRP) -> ActualLRPCrashed:
 
 
 def _instance_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bool) -> list[Event]:
-    if before == after:
-        return []
     if before is None:
         return [] if after is None else [ActualLRPInstanceCreated(after)]
     if after is None:

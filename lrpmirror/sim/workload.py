@@ -14,7 +14,7 @@ from lrpmirror.detail import (
     SecurityGroupRule,
 )
 from lrpmirror.model import DesiredLRP, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
-from lrpmirror.sim.values import NetInfo
+from lrpmirror.server.values import NetInfo
 
 __all__ = ["DOMAIN", "App", "desired_lrp", "instance_tags", "internal_routes", "net_info", "routes"]
 

@@ -1,4 +1,4 @@
-"""The values that a simulated cell hands to the BBS, and how it names an instance."""
+"""The values that a cell hands to the BBS with its writes, and how it names an instance."""
 
 from msgspec import Struct
 

@@ -1,0 +1,19 @@
+"""Request bodies to protobuf messages."""
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from lrpmirror.errors import RequestRefused
+
+__all__ = ["parse"]
+
+_M = TypeVar("_M", bound=Message)
+
+
+def parse(kind: type[_M], body: bytes) -> _M:
+    """Return the request; raise RequestRefused of type InvalidRequest for bytes that are none of the kind."""
+    try:
+        return kind.FromString(body)
+    except DecodeError as exc:
+        raise RequestRefused("InvalidRequest", f"the body is not a {kind.DESCRIPTOR.name}") from exc

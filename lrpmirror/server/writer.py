@@ -1,0 +1,120 @@
+"""What the server side of the protocol needs from whoever takes the writes. A replica has none and refuses them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from lrpmirror.model import EMPTY, DesiredLRP, MetricTagValue
+from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
+
+__all__ = ["Writer"]
+
+
+class Writer(Protocol):
+    """Takes the writes of the protocol, one method for each call of a BBS.
+
+    It is given to `BBSApp` beside the Source; whoever has no writes gives an error there instead, which answers them
+    all. Every method is synchronous and has done its work when it returns. Requests arrive checked for what the
+    protocol itself demands (the fields that may not be missing); everything that depends on the state, or on the
+    content of a desired LRP, is for the writer to judge. A method may raise an error of the BBSError tree:
+    RequestRefused and ResourceNotFound are answered in the reply's error field, any other as a 503. The calls of an
+    evacuation return whether the cell is to keep the container.
+
+    `trace_id` is set around each call to the request's `X-Vcap-Request-Id`, and to "" where it has none: the events
+    that the call causes are to carry it.
+    """
+
+    trace_id: str
+
+    def desire(self, wanted: DesiredLRP) -> None:
+        """Create a desired LRP; its modification tag, if any, means nothing."""
+        ...
+
+    def update_desired(
+        self,
+        process_guid: str,
+        *,
+        instances: int | None = None,
+        routes: Mapping[str, bytes] | None = None,
+        annotation: str | None = None,
+        metric_tags: Mapping[str, MetricTagValue] | None = None,
+        image_username: str | None = None,
+        image_password: str | None = None,
+    ) -> None:
+        """Write the fields of a desired LRP that are not None."""
+        ...
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove a desired LRP."""
+        ...
+
+    def upsert_domain(self, domain: str, ttl: int = 0) -> None:
+        """Make the domain fresh for `ttl` seconds, 0 for ever."""
+        ...
+
+    def claim(self, process_guid: str, index: int, instance: InstanceKey) -> None:
+        """Let an instance claim its row."""
+        ...
+
+    def start(
+        self,
+        process_guid: str,
+        index: int,
+        instance: InstanceKey,
+        net: NetInfo = NO_NET,
+        *,
+        domain: str | None = None,
+        internal_routes: Sequence[str] = (),
+        metric_tags: Mapping[str, str] = EMPTY,
+        routable: bool = True,
+        availability_zone: str = "",
+    ) -> None:
+        """Note that an instance runs."""
+        ...
+
+    def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
+        """Note that an instance crashed."""
+        ...
+
+    def fail(self, process_guid: str, index: int, reason: str) -> None:
+        """Note that no cell takes a row."""
+        ...
+
+    def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
+        """Remove a row, if it is that instance's where one is given."""
+        ...
+
+    def retire(self, process_guid: str, index: int) -> None:
+        """Stop a row's instance, or remove the row."""
+        ...
+
+    def evacuate_claimed(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
+        """Give a claimed row back."""
+        ...
+
+    def evacuate_running(
+        self,
+        process_guid: str,
+        index: int,
+        instance: InstanceKey,
+        net: NetInfo = NO_NET,
+        *,
+        domain: str | None = None,
+        internal_routes: Sequence[str] = (),
+        metric_tags: Mapping[str, str] = EMPTY,
+        routable: bool = True,
+        availability_zone: str = "",
+    ) -> bool:
+        """Evacuate a running instance, or find it replaced."""
+        ...
+
+    def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
+        """Remove the row of an instance that stopped on a cell that is going away."""
+        ...
+
+    def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
+        """Note a crash on a cell that is going away."""
+        ...
+
+    def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
+        """Remove an EVACUATING row."""
+        ...
