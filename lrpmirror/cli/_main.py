@@ -1,0 +1,192 @@
+"""The command's arguments, and its errors as exit statuses.
+
+A command is a module with HELP, DESCRIPTION, `configure(parser)` and `run(args) -> int`; to add one is to add a line to
+COMMANDS.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Final, NoReturn
+
+from lrpmirror.cli import completion, demo, events, explain, query, record, replay, routes, serve, sim, top, verify
+from lrpmirror.cli._command import Command
+from lrpmirror.client import InsecureTLSWarning
+from lrpmirror.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    LRPMirrorError,
+    RecordingError,
+    RequestRefused,
+    TimedOut,
+    TLSFailed,
+    UnexpectedReply,
+)
+
+__all__ = ["build_parser", "main"]
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    **query.COMMANDS,
+    "lrp-events": events,
+    "routes": routes,
+    "explain": explain,
+    "top": top,
+    "verify": verify,
+    "record": record,
+    "replay": replay,
+    "demo": demo,
+    "sim": sim,
+    "serve": serve,
+    "completion": completion,
+}
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+BAD_RECORDING: Final = 3
+INTERRUPTED: Final = 130
+OUTPUT_CLOSED: Final = 141
+
+DESCRIPTION: Final = """\
+An in-memory mirror of a Cloud Foundry Diego BBS: ask the BBS, watch it, explain
+what the mirror makes of it, record its traffic, replay recordings, see it work.
+"""
+
+EPILOG: Final = """\
+exit status:
+  0    done; what goes on until it is interrupted (`record`, `demo`, `sim`,
+       `serve`, `lrp-events`, and --watch) is done then
+  1    the BBS refused, failed or could not be reached, or there is nothing of
+       what was asked for; or the demo's mirror did not agree with its simulator
+  2    an argument, environment variable or certificate file cannot be used
+  3    a recording cannot be read or written
+  4    `verify` found differences
+  130  interrupted (Ctrl-C) before it was done
+  141  the output was closed before everything was printed
+
+Errors are one line on stderr; stdout has results only.
+"""
+
+_REMEDIES: Final[Mapping[type[LRPMirrorError], str]] = {
+    TLSFailed: "see --ca-cert-file, --client-cert-file and --client-key-file",
+    ConnectionFailed: "is the BBS running, and --bbs-url right?",
+    TimedOut: "is --bbs-url right, and the BBS reachable from here?",
+    RequestRefused: "the BBS's own log says why",
+    UnexpectedReply: "is --bbs-url that of a BBS?",
+}
+"""What to do, for errors that only say what happened; a subclass stands before its base."""
+
+
+class _UsageError(Exception):
+    """The arguments are not those of the command; carries the command that was meant."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, by whoever catches them."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self.prog, message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (default: the process's), and return its exit status.
+
+    Results go to stdout, everything else to stderr.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except _UsageError as exc:
+        prog, message = exc.args
+        _say(f"{prog}: {message}; see '{prog} --help'")
+        return USAGE
+    except SystemExit as exc:
+        # --help and --version have printed what was asked for.
+        return _flushed(OK if not exc.code else USAGE)
+    name = f"lrpmirror {args.command}"
+    try:
+        with warnings.catch_warnings():
+            # The commands say it in their own way, without a line of source code.
+            warnings.simplefilter("ignore", InsecureTLSWarning)
+            status: int = COMMANDS[args.command].run(args)
+    except BaseException as exc:
+        status_of_error = _explain(name, exc)
+        if status_of_error is None:
+            raise
+        return _flushed(status_of_error)
+    return _flushed(status)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command, with all commands in it."""
+    parser = _Parser(
+        prog="lrpmirror",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lrpmirror {version('lrpmirror')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog="The exit statuses are in 'lrpmirror --help'.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.configure(command)
+    return parser
+
+
+def _explain(name: str, error: BaseException) -> int | None:
+    """Say in one line what went wrong, and return the exit status; None for a mistake of the program's own."""
+    found = list(_leaves(error))
+    if any(isinstance(one, BrokenPipeError) for one in found):
+        return OUTPUT_CLOSED
+    if any(isinstance(one, KeyboardInterrupt) for one in found):
+        return INTERRUPTED
+    ours = [one for one in found if isinstance(one, LRPMirrorError)]
+    if len(ours) < len(found):
+        return None
+    first = ours[0]
+    remedy = next((f"; {text}" for kind, text in _REMEDIES.items() if isinstance(first, kind)), "")
+    # What a server sent may be in it, and a line is to stay a line.
+    text = " ".join(f"{first}{remedy}".split())
+    _say(f"{name}: {text}")
+    if isinstance(first, ConfigurationError):
+        return USAGE
+    return BAD_RECORDING if isinstance(first, RecordingError) else FAILED
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody listens there either; the exit status still says it.
+        return
+
+
+def _flushed(status: int) -> int:
+    """Flush stdout; where its reader is gone, keep the interpreter from complaining about that at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = OUTPUT_CLOSED
+    if status == OUTPUT_CLOSED:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return status

@@ -1,0 +1,170 @@
+"""`lrpmirror serve`: a read replica of a BBS."""
+
+import argparse
+import ssl
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.cli import _bbs
+from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._signals import interruptible
+from lrpmirror.core.status import Status
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.mirror import Mirror
+from lrpmirror.serve.listening import Address, checked_tls, parse_address
+from lrpmirror.serve.routes import Routes, not_found, routed
+from lrpmirror.serve.serving import ServedReplica, serve_replica
+from lrpmirror.server import serve_app
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "answer the reads of a BBS from a mirror of it: a read replica"
+
+DESCRIPTION: Final = """\
+Mirror a BBS and answer the read part of its protocol, so that Diego's own
+tools and clients read from here instead of from the BBS: lists with their
+filters, and both event streams. Writes are refused. Until the first
+synchronisation everything is answered with 503; when the BBS fails over,
+those who read the streams here are told what has changed, and notice nothing
+else. Replicas of replicas are fine.
+
+Without --detail full no environments, actions and credentials are kept:
+whole desired LRPs are refused, and events about desired LRPs come without
+them; their scheduling and routing parts are served.
+
+Listens with mutual TLS if the three --server-* files are given. Without them
+it listens on loopback only, unless --insecure-listen says otherwise. Prints its
+URL on stdout once it listens, which is of use with port 0: any free port; and
+on stderr how the mirror fares. Ends at Ctrl-C or SIGTERM.
+"""
+
+
+class Plan(Struct, frozen=True):
+    """What is to be served, and where."""
+
+    listen: Address
+    ops: Address | None
+    tls: ssl.SSLContext | None
+    full: bool
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--listen", required=True, metavar="ADDRESS", help="HOST:PORT to answer at; port 0: a free one")
+    parser.add_argument(
+        "--ops-listen",
+        metavar="ADDRESS",
+        help="HOST:PORT of a page for people, /metrics, /healthz and /readyz, without TLS; where it is that of "
+        "--listen, they are there, and with its TLS",
+    )
+    parser.add_argument(
+        "--detail",
+        choices=("routing", "full"),
+        default="routing",
+        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
+    )
+    group = parser.add_argument_group("mutual TLS for those who read from here")
+    group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
+    group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
+    group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
+    group.add_argument(
+        "--insecure-listen",
+        action="store_true",
+        help="listen without TLS also where others than this machine can reach it",
+    )
+    _bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    plan = _plan(args)
+    where = _bbs.target(args)
+    trio.run(_serve, where, plan)
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    listen = parse_address(args.listen)
+    insecure = args.insecure_listen
+    tls = checked_tls(
+        listen, ca=args.server_ca_file, cert=args.server_cert_file, key=args.server_key_file, insecure=insecure
+    )
+    ops = None if args.ops_listen is None else parse_address(args.ops_listen)
+    if ops is not None and (ops != listen or ops.port == 0):
+        checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
+    return Plan(listen, ops, tls, full=args.detail == "full")
+
+
+async def _serve(where: _bbs.Target, plan: Plan) -> None:
+    ops_routes = None if plan.ops is None else _ops_routes()
+    beside = ops_routes is not None and plan.ops == plan.listen and plan.listen.port != 0
+    async with interruptible() as asked, AsyncExitStack() as stack:
+        served = await stack.enter_async_context(
+            serve_replica(
+                where.url,
+                tls=where.tls,
+                detail="full" if plan.full else "routing",
+                address=plan.listen.host,
+                port=plan.listen.port,
+                server_tls=plan.tls,
+                routes=ops_routes if ops_routes is not None and beside else (lambda _mirror, _replica: {}),
+            )
+        )
+        _say(f"a read replica of {where.url}; Ctrl-C ends it")
+        await LineWriter().write([_url(plan.listen.host, served.host.port, plan.tls).encode()])
+        if plan.ops is not None and ops_routes is not None and not beside:
+            app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)
+            ops = await stack.enter_async_context(serve_app(app, address=plan.ops.host, port=plan.ops.port))
+            _say(f"a page for people, /metrics, /healthz and /readyz at {_url(plan.ops.host, ops.port, None)}")
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(_tell_phases, served)
+        await asked.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _ops_routes() -> Routes:
+    try:
+        from lrpmirror.serve.ops import ops_routes  # noqa: PLC0415 - only this option needs the extra
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(
+            "--ops-listen needs the extra `serve`: pip install 'lrpmirror[serve]', or leave the option out"
+        ) from exc
+    return ops_routes
+
+
+async def _tell_phases(served: ServedReplica) -> None:
+    """Say on stderr how the mirror is, whenever that changes."""
+    mirror = served.mirror
+    told = ""
+    while True:
+        await mirror.wait_for(partial(_differs, told))
+        told = _state(mirror.status)
+        _say(_line(mirror.status))
+
+
+def _differs(told: str, mirror: Mirror) -> bool:
+    return _state(mirror.status) != told
+
+
+def _state(status: Status) -> str:
+    """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
+    return status.phase if status.live else f"{status.phase} {status.last_error}"
+
+
+def _line(status: Status) -> str:
+    state = f"{status.actual_lrps} actual and {status.desired_lrps} desired LRPs at revision {status.revision}"
+    why = "" if status.live or status.last_error is None else f"; {status.last_error}"
+    return f"{status.phase}: {state}{why}"
+
+
+def _url(host: str, port: int, tls: ssl.SSLContext | None) -> str:
+    return f"{'http' if tls is None else 'https'}://{Address(host, port)}"
+
+
+def _say(line: str) -> None:
+    print(f"lrpmirror serve: {' '.join(line.split())}", file=sys.stderr, flush=True)
