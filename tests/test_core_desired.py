@@ -58,12 +58,12 @@ def test_the_same_version_from_an_event_completes_the_one_from_a_list() -> None:
     assert bench.store.desired("p") == desired("d", 2, annotation="whole")
 
 
-def test_a_diff_of_a_record_never_seen_is_the_whole_record() -> None:
+def test_a_diff_of_a_record_never_seen_is_the_whole_record_and_is_read_again_as_it_may_be_gone() -> None:
     bench = Bench()
 
     assert bench.tell(changed(desired("d", 4))) == [APPLIED]
     assert bench.store.desired("p") == desired("d", 4)
-    assert bench.doubts == []
+    assert bench.doubts == [("p", Doubt.DESIRED)]
 
 
 @pytest.mark.parametrize("late", [created(desired("d", 0)), changed(desired("d", 7))])

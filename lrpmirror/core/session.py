@@ -199,7 +199,9 @@ class Session:
 
         O(rows of the process).
         """
-        if tag.epoch in self._graves.rows or tag.epoch in self._graves.desired:
+        grave = self._graves.rows.get(tag.epoch) or self._graves.desired.get(tag.epoch)
+        # A record of which only the instance left lives on, and can be written again.
+        if grave is not None and (grave.index >= tag.index or not grave.left):
             return True
         return any(one.epoch == tag.epoch and one.index >= tag.index for one in self.tags(process_guid))
 
