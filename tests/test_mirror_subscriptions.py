@@ -400,3 +400,52 @@ async def test_after_closing_no_callback_is_called_again() -> None:
         seen = len(told)
     await settled()
     assert len(told) <= seen + 1 < len(mirror.actual_lrps())
+
+
+def picky(row: ActualLRP) -> bool:
+    if row.process_guid == "q":
+        raise ValueError("the filter does not like q")
+    return True
+
+
+@simulated
+async def test_a_filter_that_fails_ends_the_block_by_default() -> None:
+    async def subscribed() -> None:
+        async with mirroring(FakeBBS(two())) as mirror:
+            await mirror.wait_synced()
+            mirror.subscribe(print, where=picky)
+            await trio.sleep(1)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await subscribed()
+    assert caught.group_contains(ValueError, match="does not like q")
+
+
+@simulated
+async def test_a_filter_that_fails_is_logged_and_hides_only_what_it_failed_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with mirroring(FakeBBS(two())) as mirror:
+        await mirror.wait_synced()
+        told: list[RowChange] = []
+        subscription = mirror.subscribe(told.append, where=picky, errors="log")
+        await settled()
+        assert {change.after.process_guid for change in told if change.after is not None} == {"p"}
+        assert "the filter `where` of a subscriber failed" in caplog.text
+        assert not subscription.cancelled
+
+
+@simulated
+async def test_a_filter_that_fails_ends_its_subscription_where_that_is_the_policy() -> None:
+    async with mirroring(FakeBBS(two())) as mirror:
+        await mirror.wait_synced()
+        subscription = mirror.subscribe(print, where=picky, errors="cancel")
+        await settled()
+        assert subscription.cancelled
+
+
+@simulated
+async def test_an_iteration_raises_what_its_filter_raised() -> None:
+    async with mirroring(FakeBBS(two())) as mirror:
+        await mirror.wait_synced()
+        async with mirror.changes(where=picky) as changes:
+            with pytest.raises(ValueError, match="does not like q"):
+                await anext(changes)

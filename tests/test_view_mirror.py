@@ -757,3 +757,27 @@ def test_who_waits_when_the_mirror_is_closed_is_told_so() -> None:
     trio.run(main)
 
     assert [str(error) for error in caught] == ["the mirror was closed before it had anything"]
+
+
+def test_what_waits_behind_a_slow_call_is_pending_and_goes_on_being_coalesced() -> None:
+    bbs = MemoryBBS(*hosts(3))
+
+    async def body(mirror: Mirror) -> None:
+        routes = mirror.view(HTTPRoutes())
+        told: list[Change[Any, Any]] = []
+
+        async def slow(change: Change[Any, Any]) -> None:
+            told.append(change)
+            await trio.sleep(60)
+
+        subscription = routes.subscribe(slow)
+        await settled()
+        assert subscription.lag.pending == 2
+        await bbs.remove(running("p1"))
+        await bbs.write(running("p2", tag_index=1, address="10.0.0.2"))
+        await trio.sleep(600)
+
+        assert [change.key for change in told] == ["0.example.com", "2.example.com"]
+        assert [one.host for one in told[1].after or ()] == ["10.0.0.2"]
+
+    in_mirror(bbs, body)

@@ -5,6 +5,7 @@ So the memory is bounded by the number of keys, a slow subscriber sees fewer and
 value, and a value that returns to what the subscriber saw last is not delivered at all.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
@@ -46,7 +47,7 @@ class Mailbox(Generic[K, V]):
         self._wake = wake
         self._where = where
         # In the order in which the keys began to wait.
-        self._pending: dict[K, _Pending[V]] = {}
+        self._pending: OrderedDict[K, _Pending[V]] = OrderedDict()
         self._failure: Exception | None = None
 
     def __len__(self) -> int:
@@ -77,8 +78,16 @@ class Mailbox(Generic[K, V]):
 
     def take(self) -> list[Change[K, V]]:
         """Take what has changed since the last call, by the time at which each key began to wait. O(pending)."""
-        pending, self._pending = self._pending, {}
+        pending, self._pending = self._pending, OrderedDict()
         return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
+
+    def take_oldest(self) -> Change[K, V]:
+        """Take the change that has waited longest; there has to be one. O(1).
+
+        For who takes long over each: the others go on gathering what comes.
+        """
+        key, one = self._pending.popitem(last=False)
+        return Change(key, one.seen, one.now, one.revision, one.cause)
 
     def lag(self, now: float) -> Lag:
         """Tell how far behind the subscriber is. O(1); may be called from any thread."""

@@ -64,13 +64,15 @@ class Subscription(Generic[K, V]):
         while not self.cancelled:
             await self._ready.wait()
             self._ready = trio.Event()
-            failure = self.mailbox.take_failure()
-            if failure is not None:
-                self._failed(failure, "the filter `where` of a subscriber failed")
-            for change in self.mailbox.take():
-                if self.cancelled:
-                    return
-                await self._deliver(change)
+            while not self.cancelled:
+                failure = self.mailbox.take_failure()
+                if failure is not None:
+                    self._failed(failure, "the filter `where` of a subscriber failed")
+                elif self.mailbox:
+                    # One at a time, so that what waits behind a slow call goes on gathering what comes.
+                    await self._deliver(self.mailbox.take_oldest())
+                else:
+                    break
 
     async def _deliver(self, change: Change[K, V]) -> None:
         try:
