@@ -128,7 +128,7 @@ def test_a_screen_has_freshness_amounts_rates_the_list_and_the_keys() -> None:
         "99 cells and 1 gone, 4 full; 2 processes: 1 crashing, 1 healthy",
         "1,201 instances  # 1,200 running  x 1 crashed",
     ]
-    assert lines[4] == "events 14.5/s ▁▃▅▇█ 0:20  changes 7.0/s ▁▃▅▇█ 0:20  crashes 0.0/s ..... 0:20  "
+    assert lines[4] == "events 14.5/s ▁▂▃▅▆▇█   changes 7.0/s .▂▃▅▆▇█   crashes 0.0/s .......   0:20"
     assert lines[5:8] == [
         " CELLS  1-10 of 100, by trouble",
         "> cell-0 z0      GONE                 41 ###################################+",
@@ -445,6 +445,28 @@ def test_a_ranking_is_the_values_sorted_and_filtered_whatever_changes(
     assert ranked.keys(0, 100) == wanted
     assert [ranked.place(key) for key in wanted] == list(range(len(wanted)))
     assert ranked.totals["sum"] == sum(values.values())
+
+
+def test_what_changes_while_a_ranking_is_arranged_is_listed_once() -> None:
+    ranked = ranking()
+    values = {f"{n:04}": n for n in range(1200)}
+    for key, value in values.items():
+        ranked.take(Change(key, None, value, 1, Cause.EVENT))
+
+    async def change() -> None:
+        while len(ranked) == len(values):
+            await trio.lowlevel.checkpoint()
+        for key, value in (("0003", 5000), ("1199", 6000), ("0700", None)):
+            ranked.take(Change(key, values[key], value, 1, Cause.EVENT))
+
+    async def both() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ranked.arrange, "down", "")
+            nursery.start_soon(change)
+
+    trio.run(both)
+    assert ranked.keys(0, 3) == ["1199", "0003", "1198"]
+    assert len(ranked) == len(set(ranked.keys(0, 2000))) == 1199
 
 
 def test_a_cell_s_instances_are_counted_once() -> None:

@@ -161,22 +161,16 @@ def _rate_line(rates: Sequence[Second], style: Style) -> list[Span]:
         ("changes", [one.changes for one in rates], "32"),
         ("crashes", [one.crashes for one in rates], "31"),
     )
-    share = style.width // len(named)
+    share = (style.width - _SPAN) // len(named)
     for name, counts, sgr in named:
         latest = counts[-_RATED:]
         rate = sum(latest) / len(latest) if latest else 0.0
         # A rate that is low is told with a digit more.
         text = f"{name} {rate:,.0f}/s " if rate >= 100 else f"{name} {rate:.1f}/s "  # noqa: PLR2004
-        each = _seconds_each(len(counts), share - len(text) - _SPAN - 1)
+        each = _seconds_each(len(counts), share - len(text) - 1)
         line = sparkline(_gathered(counts, each), style) if each else ""
-        told = clock(len(counts)) if line else ""
-        spans += [
-            (text, BOLD),
-            (line, sgr),
-            (f" {told}", DIM),
-            (" " * (share - len(text) - len(line) - len(told) - 1), ""),
-        ]
-    return spans
+        spans += [(text, BOLD), (line, sgr), (" " * (share - len(text) - len(line)), "")]
+    return [*spans, (clock(len(rates)), DIM)]
 
 
 def _seconds_each(seconds: int, width: int) -> int:

@@ -124,7 +124,7 @@ def settled(page: Page, *, count: int, room: int, place: int | None) -> Page:
     if page.kind is PageKind.PROCESS:
         return replace(page, count=count, room=room, cursor=0, top=max(0, min(page.top, deepest)))
     cursor = min(page.cursor if page.key is None or place is None else place, last)
-    top = max(0, min(max(min(page.top, cursor), cursor - room), deepest))
+    top = max(0, min(max(min(page.top, cursor), cursor - room + 1), deepest))
     return replace(page, count=count, room=room, cursor=cursor, top=top)
 
 
