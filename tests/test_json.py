@@ -26,8 +26,10 @@ from lrpmirror.detail import (
     EnvironmentVariable,
     ResourceLimits,
     RunAction,
+    SharedDevice,
     TryAction,
     UpdateStrategy,
+    VolumeMount,
 )
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.frozen import frozen
@@ -157,6 +159,15 @@ def test_a_desired_lrp_with_detail_prints_whole() -> None:
     assert shown["action"]["run"]["resource_limits"] == {"nofile": 0}
     assert shown["metric_tags"] == {"i": {"dynamic": "INDEX"}}
     assert (shown["update_strategy"], shown["volume_mounted_files"]) == ("RECREATE", None)
+    assert json.from_json(DesiredLRP, shown) == desired
+
+
+def test_a_volume_mount_prints_null_for_the_kind_of_device_that_it_is_not() -> None:
+    mount = VolumeMount(driver="nfs", shared=SharedDevice(volume_id="v1"))
+    desired = DesiredLRP(process_guid="p", detail=DesiredLRPDetail(volume_mounts=(mount,)), volume_drivers=("nfs",))
+    shown = json.to_json(desired)
+    assert shown["volume_mounts"][0]["shared"] == {"volume_id": "v1", "mount_config": ""}
+    assert shown["volume_mounts"][0]["dedicated"] is None
     assert json.from_json(DesiredLRP, shown) == desired
 
 

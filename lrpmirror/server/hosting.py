@@ -45,6 +45,8 @@ class Host:
         self._tls = tls
         self._gate = Gate()
         self._connections: set[Connection] = set()
+        self.failures: list[Exception] = []
+        """What the application has raised."""
         self._accepting: trio.CancelScope | None = None
         self._closed = trio.Event()
         self._closed.set()
@@ -123,7 +125,7 @@ class Host:
         stream: Stream = socket
         if self._tls is not None:
             stream = trio.SSLStream(socket, self._tls, server_side=True, https_compatible=True)
-        connection = Connection(self._app, stream, self._gate)
+        connection = Connection(self._app, stream, self._gate, self.failures)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -145,3 +147,5 @@ async def serve_app(
         host = Host(app, nursery, address, port, tls)
         await host.accept()
         yield host
+    if host.failures:
+        raise ExceptionGroup("the application failed", host.failures)

@@ -51,8 +51,9 @@ class Gate:
 class Connection:
     """One connection of a client, from its handshake to its end. Cancelling `scope` cuts it, whatever it is doing."""
 
-    def __init__(self, app: ASGIApp, stream: Stream, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, stream: Stream, gate: Gate, failures: list[Exception]) -> None:
         self.scope = trio.CancelScope()
+        self._failures = failures
         self._app = app
         self._stream = stream
         self._gate = gate
@@ -94,6 +95,13 @@ class Connection:
         self._exchange = _Exchange(self, request)
         try:
             await self._app(self._exchange.scope, self._exchange.receive, self._exchange.send)
+        except (trio.BrokenResourceError, h11.RemoteProtocolError):
+            raise
+        except Exception as error:
+            # Noted before the client can see the connection close: what it does then can end the server, and with it
+            # the way that this takes.
+            self._failures.append(error)
+            raise
         finally:
             self._exchange = None
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
