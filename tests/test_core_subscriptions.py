@@ -1,5 +1,6 @@
 """Mailboxes and hubs: what a subscriber is told, however slow it is."""
 
+from collections import OrderedDict
 from typing import Any
 
 from core_support import law
@@ -122,7 +123,7 @@ def test_the_lag_is_the_number_of_keys_and_the_age_of_the_oldest() -> None:
     assert mailbox.lag(16) == Lag(0, 0.0)
 
 
-class Restless(dict[str, Any]):
+class Restless(OrderedDict[str, Any]):
     """A dict into which another thread puts a key while it is first looked at."""
 
     looks = 0

@@ -339,7 +339,7 @@ class Reader:
 
 def copy_of(mailbox: Mailbox[Any, Any]) -> Mailbox[Any, Any]:
     twin: Mailbox[Any, Any] = Mailbox(lambda: None)
-    twin._pending = dict(mailbox._pending)
+    twin._pending = mailbox._pending.copy()
     return twin
 
 

@@ -48,6 +48,10 @@ class Gate:
         await self._opened.wait()
 
 
+_OF_THE_CLIENT: Final = (h11.RemoteProtocolError, trio.BrokenResourceError, trio.TooSlowError)
+"""What goes wrong on a connection by the client's doing."""
+
+
 class Connection:
     """One connection of a client, from its handshake to its end. Cancelling `scope` cuts it, whatever it is doing."""
 
@@ -72,8 +76,8 @@ class Connection:
                 await self._handshake()
                 while await self._serve_one():
                     self._http.start_next_cycle()
-            except* (h11.RemoteProtocolError, trio.BrokenResourceError, trio.TooSlowError):
-                # The client's doing: it is gone, or will be when it finds the connection closed.
+            except* _OF_THE_CLIENT:
+                # It is gone, or will be when it finds the connection closed.
                 pass
             finally:
                 await trio.aclose_forcefully(self._stream)
@@ -95,12 +99,10 @@ class Connection:
         self._exchange = _Exchange(self, request)
         try:
             await self._app(self._exchange.scope, self._exchange.receive, self._exchange.send)
-        except (trio.BrokenResourceError, h11.RemoteProtocolError):
-            raise
         except Exception as error:
             # Noted before the client can see the connection close: what it does then can end the server, and with it
             # the way that this takes.
-            self._failures.append(error)
+            self._failures.extend(_not_of_the_client(error))
             raise
         finally:
             self._exchange = None
@@ -206,3 +208,10 @@ class _Exchange:
         """Read what the application did not want of the request, so that the next one can follow."""
         while not self._asked_all:
             await self.receive()
+
+
+def _not_of_the_client(error: Exception) -> list[Exception]:
+    """Return what is left of an error, which can be a group, without what the client has done."""
+    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
+    _, rest = group.split(_OF_THE_CLIENT)
+    return [] if rest is None else [rest] if group is error else [error]
