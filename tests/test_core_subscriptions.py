@@ -261,3 +261,25 @@ def test_without_any_mailbox_nothing_is_even_looked_at() -> None:
     hub.add(Mailbox(Bell()))
 
     publish(hub, "a2")
+
+
+def test_a_filter_that_fails_hides_the_value_and_is_told_once() -> None:
+    error = ZeroDivisionError("no 2")
+
+    def where(value: int) -> bool:
+        if value == 2:
+            raise error
+        return True
+
+    bell = Bell()
+    mailbox: Mailbox[str, int] = Mailbox(bell, where)
+    offer(mailbox, "k", None, 2)
+
+    assert len(mailbox) == 0
+    assert bell.rung == 1
+    assert mailbox.take_failure() is error
+    assert mailbox.take_failure() is None
+
+    offer(mailbox, "k", 2, 3)
+
+    assert [(change.before, change.after) for change in mailbox.take()] == [(None, 3)]
