@@ -128,7 +128,7 @@ def test_mutual_tls_carries_lists_and_streams(mine: Files, way: str, version: ss
     run(main)
 
 
-def test_a_burst_of_events_that_are_tls_records_of_their_own_is_one_batch_for_each_read(mine: Files) -> None:
+def test_a_burst_of_events_that_are_tls_records_of_their_own_is_a_batch_for_each_read(mine: Files) -> None:
     events = [ActualLRPInstanceCreated(ActualLRP(process_guid=f"p{number}")) for number in range(200)]
     sent = trio.Event()
 
@@ -146,7 +146,12 @@ def test_a_burst_of_events_that_are_tls_records_of_their_own_is_one_batch_for_ea
             client.events("instances") as stream,
         ):
             await sent.wait()
-            assert await anext(stream) + await anext(stream) == events
+            batches = [await anext(stream)]
+            while sum(map(len, batches)) < len(events):
+                batches.append(await anext(stream))
+            assert [event for batch in batches for event in batch] == events
+            # A read takes what the kernel has, which is all but what came between its first record and its last.
+            assert len(batches) <= 5
 
     run(main)
 
