@@ -1,12 +1,13 @@
 """Whether a mirror has what its simulator has."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
-import trio
 from msgspec.structs import replace
 
 from lrpmirror.core.changes import row_key
+from lrpmirror.errors import NotSeen
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP
 from lrpmirror.sim import Diego
@@ -15,8 +16,6 @@ __all__ = ["disagreements", "settled_disagreements"]
 
 _PATIENCE: Final = 5.0
 """Seconds that the mirror has to come up with what it has been told, and to list once more."""
-
-_GLANCE: Final = 0.02
 
 
 def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
@@ -41,17 +40,15 @@ def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
 
 async def settled_disagreements(mirror: Mirror, diego: Diego) -> list[str]:
     """Compare once the mirror has caught up with a simulator that stands still: by the stream, then by a new list."""
-    with trio.move_on_after(_PATIENCE):
-        while not mirror.status.live or disagreements(mirror, diego, listed=False):  # noqa: ASYNC110 - a comparison
-            await trio.sleep(_GLANCE)
+    with suppress(NotSeen):
+        await mirror.wait_for(lambda one: one.status.live and not disagreements(one, diego, listed=False), _PATIENCE)
     followed = disagreements(mirror, diego, listed=False)
     if followed or not mirror.status.live:
         return followed or [f"the mirror is {mirror.status.phase.name}: {mirror.status.last_error}"]
     before = mirror.status.synced_at
     mirror.resync()
-    with trio.move_on_after(_PATIENCE):
-        while mirror.status.synced_at == before:  # noqa: ASYNC110 - a mirror has no event for it
-            await trio.sleep(_GLANCE)
+    with suppress(NotSeen):
+        await mirror.wait_for(lambda one: one.status.synced_at != before, _PATIENCE)
     return disagreements(mirror, diego, listed=True)
 
 

@@ -1,10 +1,12 @@
 """The machine in the middle of the mirror: it takes inputs and returns effects and changes.
 
-    reconcile      what an event does to the rows and desired LRPs: identity, versions, tombstones
-    store          the rows, the desired LRPs and their indexes
+    reconcile      what an event does to the rows, and `desired` to the desired LRPs: identity, versions, tombstones
+    store          the rows, the desired LRPs and their indexes; `ledger` writes to it and remembers what changed
     shadow         a list in progress: what the server listed, with the events since then on top
     session        the phases, and which input leads to which effect
     repairs        the processes that are to be read again
+    decisions      what became of the latest events about each process, and why
+    derive         views: state that follows from the processes; `views` are those that come with the library
     subscriptions  what each subscriber has not seen yet
 
 Nothing here awaits, does I/O, reads a clock or logs: time comes in with each input, and everything is an ordinary call
