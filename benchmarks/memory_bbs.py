@@ -1,0 +1,106 @@
+"""A BBS in memory, behind the client's `transport`: the whole mirror, without sockets and a second process."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import trio
+
+from lrpmirror import BBSClient, Mirror, Tuning, open_mirror
+from lrpmirror.wire.proto import requests_pb2
+
+__all__ = ["MemoryBBS", "client_of", "committed", "mirror_of", "resynced"]
+
+PIECE = 65_536
+"""How much one read brings at most."""
+
+PATIENCE = 600.0
+"""After how many seconds something is wrong, on any machine."""
+
+
+class MemoryBBS(httpx.AsyncBaseTransport):
+    """Answers lists from `bodies`, by path: bytes, or a file that holds them. `say` puts bytes on the event stream."""
+
+    def __init__(self, bodies: Mapping[str, bytes | Path]) -> None:
+        self.bodies = dict(bodies)
+        self._said: deque[bytes] = deque()
+        self._more = trio.Event()
+
+    def say(self, pieces: Iterable[bytes]) -> None:
+        """Put pieces on the event stream; each is what one read brings."""
+        self._said.extend(pieces)
+        self._more.set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        path = request.url.path
+        if path.startswith("/v1/events"):
+            return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(self._events()))
+        if path == "/v1/ping":
+            body: bytes | Path = requests_pb2.PingResponse(available=True).SerializeToString()
+        elif path in self.bodies:
+            body = self.bodies[path]
+        else:
+            return httpx.Response(404, headers={"Content-Type": "text/plain"}, stream=_Pieces(_pieces_of(b"")))
+        return httpx.Response(200, headers={"Content-Type": "application/x-protobuf"}, stream=_Pieces(_pieces_of(body)))
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._said:
+                await trio.lowlevel.checkpoint()
+                yield self._said.popleft()
+            self._more = trio.Event()
+            await self._more.wait()
+
+
+class _Pieces(httpx.AsyncByteStream):
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    async def aclose(self) -> None:
+        """Finish the generator, which would be left to the garbage collector."""
+        await self._pieces.aclose()  # type: ignore[attr-defined]  # it is one of the two generators here
+
+
+async def _pieces_of(body: bytes | Path) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        for at in range(0, len(body), PIECE):
+            await trio.lowlevel.checkpoint()
+            yield body[at : at + PIECE]
+        return
+    with body.open("rb") as file:
+        while piece := file.read(PIECE):
+            await trio.lowlevel.checkpoint()
+            yield piece
+
+
+def client_of(bbs: MemoryBBS) -> BBSClient:
+    """Return a client of a BBS in memory."""
+    return BBSClient("http://bbs.invalid", transport=bbs)
+
+
+@asynccontextmanager
+async def mirror_of(bbs: MemoryBBS) -> AsyncIterator[Mirror]:
+    """Open a synchronised mirror of a BBS in memory, which lists by itself only once."""
+    async with client_of(bbs) as client, open_mirror(client, tuning=Tuning(resync_interval=1e6)) as mirror:
+        await mirror.wait_synced(timeout=PATIENCE)
+        yield mirror
+
+
+async def committed(mirror: Mirror, bbs: MemoryBBS, pieces: Sequence[bytes]) -> None:
+    """Send pieces of the event stream, each of which changes something, and wait until the mirror has them."""
+    last = mirror.revision + len(pieces)
+    bbs.say(pieces)
+    await mirror.wait_for(lambda mirror: mirror.revision >= last, timeout=PATIENCE)
+
+
+async def resynced(mirror: Mirror) -> None:
+    """Have everything listed again, and wait until the mirror has it."""
+    before = mirror.status.synced_at
+    mirror.resync()
+    await mirror.wait_for(lambda mirror: mirror.status.synced_at != before, timeout=PATIENCE)
