@@ -70,10 +70,12 @@ def machine_line() -> str:
     """Say on what was measured."""
     names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
     cpu = names[0] if names else platform.machine()
-    collector = f"gc {'on' if gc.isenabled() else 'off'}, thresholds {gc.get_threshold()}, {gc.get_freeze_count()} frozen"
+    collector = (
+        f"gc {'on' if gc.isenabled() else 'off'}, thresholds {gc.get_threshold()}, {gc.get_freeze_count()} frozen"
+    )
     return (
-        f"{time.strftime('%Y-%m-%d')}: CPython {platform.python_version()}, {platform.system()} on {os.cpu_count()} × {cpu}, "
-        f"load {os.getloadavg()[0]:.1f}; {collector}"
+        f"{time.strftime('%Y-%m-%d')}: CPython {platform.python_version()}, {platform.system()}, "
+        f"{os.cpu_count()} cores ({cpu}), load {os.getloadavg()[0]:.1f}; {collector}"
     )
 
 
@@ -86,24 +88,30 @@ def show(report: Report) -> None:
     """Print one benchmark's figures, the baseline first."""
     for at, figure in enumerate(report.figures):
         title, size, result = (report.title, f"{report.size:,}", report.digest) if at == 0 else ("", "", "")
-        value = f"{figure.value:,.2f} {figure.unit}"
+        value = f"{number(figure.value)} {figure.unit}"
         print(f"{title:36} {size:>9}  {figure.name:32} {value:>12} {figure.ratio:>8.2f}  {result}".rstrip())
     for note in report.notes:
         print(f"{'':36} {'':>9}  ({note})")
     sys.stdout.flush()
 
 
+def number(value: float) -> str:
+    """Return three digits of a number, and all of those before its point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
 def show_checks(checks: list[Check], *, smoke: bool) -> None:
     """Print what was to be reached, and what was."""
     if not checks:
         return
-    print(f"\n{'to reach':76} {'target':>24} {'reached':>10}")
+    print(
+        f"\n{'to reach' + (', which at smoke sizes says nothing' if smoke else ''):76} {'target':>24} {'reached':>10}"
+    )
     for check in checks:
         target = check.target
-        limit = f"{'at least' if target.least else 'at most'} {target.limit:,.2f} {target.unit}"
-        print(f"{target.what:76} {limit:>24} {check.reached:>10,.2f}  {'met' if check.met else 'missed'}")
-    if smoke:
-        print("(at the smoke sizes this says nothing)")
+        limit = f"{'at least' if target.least else 'at most'} {number(target.limit)} {target.unit}"
+        verdict = "" if smoke else "met" if check.met else "missed"
+        print(f"{target.what:76} {limit:>24} {number(check.reached):>10}  {verdict}".rstrip())
 
 
 if __name__ == "__main__":

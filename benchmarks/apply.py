@@ -17,7 +17,13 @@ from benchmarks.harness import Report, Run, Target, agree, check, compare, diges
 from benchmarks.machine import loaded
 from benchmarks.workload import KINDS, Story, encoded, heavy
 from lrpmirror.core.session import Session
-from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, ActualLRPInstanceRemoved, DesiredLRPChanged, Event
+from lrpmirror.events import (
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    DesiredLRPChanged,
+    Event,
+)
 from lrpmirror.model import ActualLRP
 from lrpmirror.wire import decode, encode
 

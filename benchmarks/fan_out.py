@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from benchmarks.data import INSTANCES, desired, lists, records, rows
+from benchmarks.data import desired, lists, records, rows
 from benchmarks.harness import Report, Run, Target, agree, check, compare_async
 from benchmarks.memory_bbs import MemoryBBS, committed, mirror_of
 from benchmarks.workload import encoded, flips, frames

@@ -72,7 +72,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """One timed run of one way; the time is that of its `with` blocks together, per operation.
+    """One timed run of one way; the time is that of its `with` block, per operation.
 
     `answer` is what the run ended in, and is made outside the blocks; None where a way has nothing to answer for.
     """
@@ -95,7 +95,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._spent += time.perf_counter_ns() - self._began
+        self._spent = time.perf_counter_ns() - self._began
 
 
 def compare(title: str, size: int, ways: Mapping[str, Callable[[], Run]], *, rounds: int) -> Report:

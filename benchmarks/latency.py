@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from benchmarks.data import desired, lists, records, rows
-from benchmarks.harness import Check, Figure, Report, Target, agree, check, figure_of
+from benchmarks.harness import Check, Figure, Report, Target, agree, check, digest, figure_of
 from benchmarks.memory_bbs import PATIENCE
 from benchmarks.served import Served, serve
 from benchmarks.server import STAMP, Script
@@ -41,6 +41,8 @@ class _Seen(Struct):
 
     took: list[float]
     rate: float
+    answer: str
+    """A digest of what came through."""
 
 
 def run(size: int, rounds: int) -> Iterator[Report]:
@@ -75,8 +77,15 @@ def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
         checks = check(TARGETS, TARGETS[0].what, figures[-1].value)
     reached = {name: median(seen.rate for seen in rounds) for name, rounds in ways.items()}
     behind = [f"{name}: only {most:,.0f} events/s came through" for name, most in reached.items() if most < 0.9 * rate]
+    answers = {seen.answer for rounds in ways.values() for seen in rounds}
+    agree("what came through, in all ways and rounds", len(answers), 1)
     return Report(
-        title=f"latency at {rate:,} events/s", size=size, figures=tuple(figures), checks=checks, notes=tuple(behind)
+        title=f"latency at {rate:,} events/s",
+        size=size,
+        figures=tuple(figures),
+        digest=answers.pop(),
+        checks=checks,
+        notes=tuple(behind),
     )
 
 
@@ -86,15 +95,19 @@ def _share(seen: _Seen, share: int) -> float:
 
 async def _decoded(served: Served, rate: int, number: int) -> _Seen:
     took: list[float] = []
+    came: list[tuple[str, int]] = []
     async with BBSClient(served.url, tls=served.tls) as client, client.events("instances") as stream:
         served.go(rate=rate, number=number)
         began = time.perf_counter()
         async for events in stream:
             now = time.monotonic_ns()
-            took += [(now - int(event.after.placement_error)) / 1e6 for event in events]
+            after = [event.after for event in events if isinstance(event, ActualLRPInstanceChanged)]
+            took += [(now - int(row.placement_error)) / 1e6 for row in after]
+            came += [(row.epoch, row.tag_index) for row in after]
             if len(took) == number:
                 break
-    return _Seen(took, number / (time.perf_counter() - began))
+        spent = time.perf_counter() - began
+    return _Seen(took, number / spent, digest(sorted(came)))
 
 
 async def _mirrored(served: Served, rate: int, number: int) -> _Seen:
@@ -121,5 +134,5 @@ async def _mirrored(served: Served, rate: int, number: int) -> _Seen:
         with trio.fail_after(PATIENCE):
             await done.wait()
         spent = time.perf_counter() - began
-        agree("every event came through", mirror.revision, number + 1)
-    return _Seen(took, number / spent)
+        came = [(row.epoch, row.tag_index) for row in mirror.actual_lrps() if row.placement_error]
+    return _Seen(took, number / spent, digest(sorted(came)))

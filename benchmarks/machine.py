@@ -11,9 +11,6 @@ from lrpmirror.wire.lists import ReplySplitter
 
 __all__ = ["begun", "filled", "finished", "loaded"]
 
-CHUNK = 65_536
-"""How much one read of the network brings at most."""
-
 
 def loaded(rows: Iterable[ActualLRP], desired: Iterable[DesiredLRP] = ()) -> Session:
     """Return a session that was synchronised with these rows and desired LRPs."""
@@ -32,11 +29,11 @@ def begun(desired: Iterable[DesiredLRP] = ()) -> tuple[Session, Shadow]:
     return session, shadow
 
 
-def filled(shadow: Shadow, body: bytes) -> None:
-    """Bring the bytes of a list of rows into a shadow, piece by piece."""
+def filled(shadow: Shadow, pieces: Iterable[bytes]) -> None:
+    """Bring the bytes of a list of rows into a shadow, as they come."""
     splitter = ReplySplitter(what="actual_lrps")
-    for at in range(0, len(body), CHUNK):
-        shadow.list_rows([decode.actual_lrp(record) for record in splitter.feed(body[at : at + CHUNK])])
+    for piece in pieces:
+        shadow.list_rows([decode.actual_lrp(record) for record in splitter.feed(piece)])
     splitter.finish()
 
 

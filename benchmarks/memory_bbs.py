@@ -1,9 +1,8 @@
 """A BBS in memory, behind the client's `transport`: the whole mirror, without sockets and a second process."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import trio
@@ -11,19 +10,22 @@ import trio
 from lrpmirror import BBSClient, Mirror, Tuning, open_mirror
 from lrpmirror.wire.proto import requests_pb2
 
-__all__ = ["MemoryBBS", "client_of", "committed", "mirror_of", "resynced"]
+__all__ = ["MemoryBBS", "client_of", "committed", "mirror_of", "pieces_of", "resynced"]
 
 PIECE = 65_536
 """How much one read brings at most."""
+
+Body = bytes | Callable[[], Iterable[bytes]]
+"""A reply's body, or what makes its pieces, anew for each reply."""
 
 PATIENCE = 600.0
 """After how many seconds something is wrong, on any machine."""
 
 
 class MemoryBBS(httpx.AsyncBaseTransport):
-    """Answers lists from `bodies`, by path: bytes, or a file that holds them. `say` puts bytes on the event stream."""
+    """Answers lists from `bodies`, by path. `say` puts bytes on the event stream."""
 
-    def __init__(self, bodies: Mapping[str, bytes | Path]) -> None:
+    def __init__(self, bodies: Mapping[str, Body]) -> None:
         self.bodies = dict(bodies)
         self._said: deque[bytes] = deque()
         self._more = trio.Event()
@@ -36,15 +38,14 @@ class MemoryBBS(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
         path = request.url.path
+        body: Body | None = self.bodies.get(path)
         if path.startswith("/v1/events"):
             return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(self._events()))
         if path == "/v1/ping":
-            body: bytes | Path = requests_pb2.PingResponse(available=True).SerializeToString()
-        elif path in self.bodies:
-            body = self.bodies[path]
-        else:
-            return httpx.Response(404, headers={"Content-Type": "text/plain"}, stream=_Pieces(_pieces_of(b"")))
-        return httpx.Response(200, headers={"Content-Type": "application/x-protobuf"}, stream=_Pieces(_pieces_of(body)))
+            body = requests_pb2.PingResponse(available=True).SerializeToString()
+        if body is None:
+            return httpx.Response(404, headers={"Content-Type": "text/plain"})
+        return httpx.Response(200, headers={"Content-Type": "application/x-protobuf"}, stream=_Pieces(_read(body)))
 
     async def _events(self) -> AsyncIterator[bytes]:
         while True:
@@ -67,16 +68,15 @@ class _Pieces(httpx.AsyncByteStream):
         await self._pieces.aclose()  # type: ignore[attr-defined]  # it is one of the two generators here
 
 
-async def _pieces_of(body: bytes | Path) -> AsyncIterator[bytes]:
-    if isinstance(body, bytes):
-        for at in range(0, len(body), PIECE):
-            await trio.lowlevel.checkpoint()
-            yield body[at : at + PIECE]
-        return
-    with body.open("rb") as file:
-        while piece := file.read(PIECE):
-            await trio.lowlevel.checkpoint()
-            yield piece
+async def _read(body: Body) -> AsyncIterator[bytes]:
+    for piece in pieces_of(body) if isinstance(body, bytes) else body():
+        await trio.lowlevel.checkpoint()
+        yield piece
+
+
+def pieces_of(body: bytes) -> Iterator[bytes]:
+    """Return a body in the pieces in which the network might bring it."""
+    return (body[at : at + PIECE] for at in range(0, len(body), PIECE))
 
 
 def client_of(bbs: MemoryBBS) -> BBSClient:
@@ -86,15 +86,16 @@ def client_of(bbs: MemoryBBS) -> BBSClient:
 
 @asynccontextmanager
 async def mirror_of(bbs: MemoryBBS) -> AsyncIterator[Mirror]:
-    """Open a synchronised mirror of a BBS in memory, which lists by itself only once."""
-    async with client_of(bbs) as client, open_mirror(client, tuning=Tuning(resync_interval=1e6)) as mirror:
+    """Open a synchronised mirror of a BBS in memory, which lists by itself only once and reads nothing again."""
+    tuning = Tuning(resync_interval=1e6, repair_delay=1e6)
+    async with client_of(bbs) as client, open_mirror(client, tuning=tuning) as mirror:
         await mirror.wait_synced(timeout=PATIENCE)
         yield mirror
 
 
-async def committed(mirror: Mirror, bbs: MemoryBBS, pieces: Sequence[bytes]) -> None:
-    """Send pieces of the event stream, each of which changes something, and wait until the mirror has them."""
-    last = mirror.revision + len(pieces)
+async def committed(mirror: Mirror, bbs: MemoryBBS, pieces: Sequence[bytes], commits: int = 0) -> None:
+    """Send pieces of the event stream, and wait until the mirror has made as many commits of them, or one of each."""
+    last = mirror.revision + (commits or len(pieces))
     bbs.say(pieces)
     await mirror.wait_for(lambda mirror: mirror.revision >= last, timeout=PATIENCE)
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
 
-__all__ = ["Port", "Row", "apply", "change", "row_of", "table_of"]
+__all__ = ["Desired", "Port", "Row", "apply", "change", "desired_of", "row_of", "table_of"]
 
 
 class Port(Struct, frozen=True):
@@ -47,6 +47,45 @@ class Row(Struct, frozen=True):
     metric_tags: dict[str, str]
     routable: bool | None
     availability_zone: str
+
+
+class Desired(Struct, frozen=True):
+    """The scheduling part of a desired LRP."""
+
+    process_guid: str
+    domain: str
+    log_guid: str
+    annotation: str
+    instances: int
+    memory_mb: int
+    disk_mb: int
+    root_fs: str
+    max_pids: int
+    routes: dict[str, bytes]
+    epoch: str
+    tag_index: int
+
+
+def desired_of(body: bytes) -> dict[str, Desired]:
+    """Return a list's desired LRPs by process guid, in the same way."""
+    reply = requests_pb2.DesiredLRPSchedulingInfosResponse.FromString(body)
+    return {
+        info.desired_lrp_key.process_guid: Desired(
+            process_guid=info.desired_lrp_key.process_guid,
+            domain=info.desired_lrp_key.domain,
+            log_guid=info.desired_lrp_key.log_guid,
+            annotation=info.annotation,
+            instances=info.instances,
+            memory_mb=info.desired_lrp_resource.memory_mb,
+            disk_mb=info.desired_lrp_resource.disk_mb,
+            root_fs=info.desired_lrp_resource.root_fs,
+            max_pids=info.desired_lrp_resource.max_pids,
+            routes=dict(info.routes.routes),
+            epoch=info.modification_tag.epoch,
+            tag_index=info.modification_tag.index,
+        )
+        for info in reply.desired_lrp_scheduling_infos
+    }
 
 
 def table_of(body: bytes) -> dict[str, Row]:

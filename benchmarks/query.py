@@ -1,16 +1,16 @@
 """Each read of a mirror, beside a bare `dict.get` on a dict of the same size."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from random import Random
 
 import trio
 from msgspec.structs import replace
 
-from benchmarks.data import CELLS, desired, lists, records, rows
-from benchmarks.harness import Report, Run, Target, agree, check, compare
+from benchmarks.data import CELLS, desired, fingerprint, lists, records, rows
+from benchmarks.harness import Report, Run, Target, agree, check, compare, digest
 from benchmarks.memory_bbs import MemoryBBS, mirror_of
-from lrpmirror import Mirror, ModificationTag
+from lrpmirror import ActualLRP, Mirror, ModificationTag
 
 SIZE, SMOKE = 250_000, 2_000
 """Rows that are there."""
@@ -31,8 +31,10 @@ def run(size: int, rounds: int) -> Iterator[Report]:
 
     async def measured() -> None:
         async with mirror_of(bbs) as mirror:
+            answer = _checked(mirror, present)
             found.extend(_by_key(mirror, size, rounds))
             found.append(_by_filter(mirror, size, rounds))
+            found[:] = [replace(report, digest=answer) for report in found]
 
     trio.run(measured)
     yield from found
@@ -67,11 +69,11 @@ def _by_key(mirror: Mirror, size: int, rounds: int) -> Iterator[Report]:
 
 
 def _by_filter(mirror: Mirror, size: int, rounds: int) -> Report:
-    """Read many rows at once; the time is that of one row of the result."""
+    """Read many rows at once; the time is that of one row of the result, beside a `dict.get` for each."""
     names = [f"cell-{at:04}" for at in range(0, CELLS, 20)]
-    table = list(rows(size))
+    table = {row.epoch: row for row in rows(size)}
     ways: dict[str, Callable[[], Run]] = {
-        "tuple(a list of the rows)": partial(_rows_of, lambda _: tuple(table), [""]),
+        "dict.get": partial(_each, table.get, list(table)),
         "actual_lrps()": partial(_rows_of, lambda _: mirror.actual_lrps(), [""]),
         "actual_lrps(cell_id=)": partial(_rows_of, lambda cell: mirror.actual_lrps(cell_id=cell), names),
         "actual_lrps(cell_id=, state=)": partial(
@@ -85,7 +87,27 @@ def _by_filter(mirror: Mirror, size: int, rounds: int) -> Report:
     return compare("read by filter, a row of the result", size, ways, rounds=rounds)
 
 
-def _each(read: Callable[..., object], arguments: Sequence[object], check_each: Callable[..., object] | None = None) -> Run:
+def _checked(mirror: Mirror, present: Sequence[ActualLRP]) -> str:
+    """Compare what reads find with a scan of the rows, and return a digest of it."""
+    row = present[len(present) // 2]
+    reads: dict[str, tuple[Iterable[ActualLRP | None], Callable[[ActualLRP], bool]]] = {
+        "all": (mirror.actual_lrps(), lambda _: True),
+        "of a process": (mirror.actual_lrps(row.process_guid), lambda one: one.process_guid == row.process_guid),
+        "of a cell": (mirror.actual_lrps(cell_id=row.cell_id), lambda one: one.cell_id == row.cell_id),
+        "of a state": (mirror.actual_lrps(state="RUNNING"), lambda one: one.state == "RUNNING"),
+        "of a domain": (mirror.actual_lrps(domain=row.domain), lambda one: one.domain == row.domain),
+        "of an instance": ([mirror.instance(row.instance_guid)], lambda one: one.instance_guid == row.instance_guid),
+    }
+    answers = {}
+    for what, (found, matches) in reads.items():
+        answers[what] = digest(sorted(fingerprint(one) for one in found if one is not None))
+        agree(f"the rows {what}, and a scan", answers[what], digest(sorted(map(fingerprint, filter(matches, present)))))
+    return digest(answers)
+
+
+def _each(
+    read: Callable[..., object], arguments: Sequence[object], check_each: Callable[..., object] | None = None
+) -> Run:
     with (run := Run(len(arguments))):
         for argument in arguments:
             read(argument)

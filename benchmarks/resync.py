@@ -6,6 +6,7 @@ One subscriber to all rows is there, to count what is published.
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from itertools import count
+from typing import Literal
 
 import trio
 from msgspec.structs import replace
@@ -20,7 +21,11 @@ SIZE, SMOKE = 100_000, 400
 """Rows in the list."""
 
 LISTED = "/v1/actual_lrps/list"
-READ = ("actual_lrps", "scheduling_infos", "routing_infos")
+READ: tuple[Literal["actual_lrps"], Literal["scheduling_infos"], Literal["routing_infos"]] = (
+    "actual_lrps",
+    "scheduling_infos",
+    "routing_infos",
+)
 
 TARGETS = (
     Target("a resync without differences, against decoding its lists", 1.3, "x"),

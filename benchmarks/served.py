@@ -43,8 +43,15 @@ class Served:
         All frames as fast as they are taken, then the end; or with `rate` so many paced events a second, `number` of
         them, and no end.
         """
+        self._say(f"/go?rate={rate}&number={number}")
+
+    def cut(self) -> None:
+        """Cut the streams that are open."""
+        self._say("/cut")
+
+    def _say(self, path: str) -> None:
         connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self.context)
-        connection.request("POST", f"/go?rate={rate}&number={number}")
+        connection.request("POST", path)
         connection.getresponse().read()
         connection.close()
 

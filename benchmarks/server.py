@@ -1,7 +1,8 @@
 """A BBS in a process of its own, which sends what was written for it beforehand: `python -m benchmarks.server FOLDER`.
 
 It answers lists with bodies and the event stream with frames, so that what it takes to make them is not measured, with
-one TLS record for each event, as a BBS does. A stream begins when `/go` is asked for. In a paced stream each event
+one TLS record for each event, as a BBS does. A stream begins when `/go` is asked for, and is cut by
+`/cut`. In a paced stream each event
 carries the monotonic time at which it was sent, which is the same clock in all processes of a machine.
 """
 
@@ -87,6 +88,7 @@ class _Server:
         self._script = script
         self._context = context
         self._going: list[Event] = []
+        self._streams: list[socket.socket] = []
         self._rate = 0.0
         self._number = 0
 
@@ -96,22 +98,16 @@ class _Server:
             below.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = _Connection(below, self._context)
             connection.handshake()
-            while self._answer(connection):
+            while self._answer(connection, below):
                 pass
 
-    def _answer(self, connection: _Connection) -> bool:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            if not (data := connection.read()):
-                return False
-            head += data
-        head, _, body = head.partition(b"\r\n\r\n")
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                while len(body) < int(line.partition(b":")[2]):
-                    body += connection.read()
-        url = urlsplit(head.split()[1].decode())
+    def _answer(self, connection: _Connection, below: socket.socket) -> bool:
+        target = _target(connection)
+        if not target:
+            return False
+        url = urlsplit(target)
         if url.path.startswith("/v1/events"):
+            self._streams.append(below)
             self._stream(connection)
             return False
         if url.path == "/go":
@@ -120,7 +116,12 @@ class _Server:
             for going in self._going:
                 going.set()
             self._going.clear()
-        found = url.path == "/go" or url.path in self._script.bodies
+        if url.path == "/cut":
+            for stream in self._streams:
+                with suppress(OSError):
+                    stream.shutdown(socket.SHUT_RDWR)
+            self._streams.clear()
+        found = url.path in {"/go", "/cut"} or url.path in self._script.bodies
         self._reply(connection, self._script.bodies.get(url.path, b""), found=found)
         return True
 
@@ -166,6 +167,21 @@ class _Server:
         for kind, payload in self._script.paced[:number]:
             before, _, after = payload.partition(STAMP.encode())
             yield kind.encode(), before, after
+
+
+def _target(connection: _Connection) -> str:
+    """Read a request, and return what it asks for; nothing where the client leaves."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        if not (data := connection.read()):
+            return ""
+        head += data
+    head, _, body = head.partition(b"\r\n\r\n")
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            while len(body) < int(line.partition(b":")[2]):
+                body += connection.read()
+    return head.split()[1].decode()
 
 
 def _chunk(frame: bytes) -> bytes:

@@ -4,7 +4,7 @@ The plain one is httpx, httpx-sse and a dict (see `plain`). Both end with the sa
 order of versions, and with the changes of each commit.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import httpx
@@ -16,6 +16,7 @@ from benchmarks import plain
 from benchmarks.data import desired, fingerprint, records, rows
 from benchmarks.harness import Report, Run, Target, agree, check, compare
 from benchmarks.machine import loaded
+from benchmarks.memory_bbs import PATIENCE
 from benchmarks.served import STREAM, Served, serve
 from benchmarks.server import Script
 from benchmarks.workload import churn, encoded, frames
@@ -63,7 +64,7 @@ def _plain(served: Served, size: int, body: bytes) -> Run:
 
     async def consume() -> None:
         async with (
-            httpx.AsyncClient(verify=served.context, timeout=None) as client,
+            httpx.AsyncClient(verify=served.context, timeout=PATIENCE) as client,
             client.stream("POST", served.url + STREAM) as response,
         ):
             with run:
@@ -101,5 +102,5 @@ def _ours(served: Served, size: int, present: Iterable[ActualLRP]) -> Run:
     return run
 
 
-def _answer(found: Iterable[ActualLRP | plain.Row]) -> list[object]:
+def _answer(found: Iterable[ActualLRP | plain.Row]) -> Sequence[object]:
     return sorted(map(fingerprint, found))

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable, RunAction
+from lrpmirror.detail import Action, DesiredLRPDetail, EnvironmentVariable, RunAction
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCrashed,
@@ -40,11 +40,11 @@ class Story(Struct, frozen=True):
     end: Mapping[str, ActualLRP | None]
 
 
-def flips(of: Iterable[ActualLRP], number: int, seed: int = 2) -> list[Event]:
+def flips(of: Iterable[ActualLRP], number: int, seed: int = 2) -> list[ActualLRPInstanceChanged]:
     """Return that many events, in order: instances that are marked not routable, and routable again."""
     rng = Random(seed)
     now = list(of)
-    events: list[Event] = []
+    events: list[ActualLRPInstanceChanged] = []
     for _ in range(number):
         at = rng.randrange(len(now))
         event = _flip(now[at])
@@ -150,8 +150,10 @@ def each_type(row: ActualLRP, desired: DesiredLRP) -> list[Event]:
 def heavy(desired: DesiredLRP) -> DesiredLRP:
     """Return a desired LRP with what makes it some 8 KB on the wire: environment and action, which are not kept."""
     variables = tuple(EnvironmentVariable(f"VARIABLE_{at}", "x" * 60) for at in range(80))
-    action = RunAction(path="/lifecycle/launcher", args=("app", "", "{}"), env=variables[:20], user="vcap")
-    return replace(desired, detail=DesiredLRPDetail(environment_variables=variables, action=action))
+    launched = RunAction(path="/lifecycle/launcher", args=("app", "", "{}"), env=variables[:20], user="vcap")
+    return replace(
+        desired, detail=DesiredLRPDetail(environment_variables=variables, action=Action(run_action=launched))
+    )
 
 
 def encoded(events: Iterable[Event]) -> list[Encoded]:
