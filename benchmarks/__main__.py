@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.harness import Check, Report
+from benchmarks.harness import PROCESSOR_TIME, Check, Report
 
 NAMES = (
     "decode",
@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, help="how many rows or events, instead of each benchmark's own number")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way is timed (5)")
     parser.add_argument("--smoke", action="store_true", help="small and quick: shows that they run, not how fast")
+    parser.add_argument(
+        "--processor", action="store_true", help="count processor time, for a machine on which much else runs"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
     options = parser.parse_args(argv)
     unknown = set(options.names) - set(NAMES)
@@ -45,9 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    machine = machine_line()
+    PROCESSOR_TIME.set(options.processor)
+    machine = machine_line() + ("; processor time" if options.processor else "")
     print(machine)
-    print(f"{'benchmark':36} {'size':>9}  {'way':32} {'median':>12} {'ratio':>8}  digest")
+    print(f"{'benchmark':36} {'size':>9}  {'way':32} {'median':>12} {'ratio':>8} {'busy':>5}  digest")
     reports: list[Report] = []
     for name in options.names or NAMES:
         for report in reports_of(name, options.size, 1 if options.smoke else options.rounds, smoke=options.smoke):
@@ -89,7 +93,8 @@ def show(report: Report) -> None:
     for at, figure in enumerate(report.figures):
         title, size, result = (report.title, f"{report.size:,}", report.digest) if at == 0 else ("", "", "")
         value = f"{number(figure.value)} {figure.unit}"
-        print(f"{title:36} {size:>9}  {figure.name:32} {value:>12} {figure.ratio:>8.2f}  {result}".rstrip())
+        busy = "" if figure.busy is None else f"{figure.busy:.0%}"
+        print(f"{title:36} {size:>9}  {figure.name:32} {value:>12} {figure.ratio:>8.2f} {busy:>5}  {result}".rstrip())
     for note in report.notes:
         print(f"{'':36} {'':>9}  ({note})")
     sys.stdout.flush()

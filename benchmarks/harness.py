@@ -4,13 +4,16 @@ import gc
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from statistics import median
 from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = [
+    "PROCESSOR_TIME",
     "Check",
     "Figure",
     "Report",
@@ -26,6 +29,13 @@ __all__ = [
 ]
 
 
+PROCESSOR_TIME: ContextVar[bool] = ContextVar("PROCESSOR_TIME", default=False)
+"""Whether the time that this process was on a processor is counted, instead of the time that went by.
+
+For a machine on which much else runs. What other processes did for this one, such as a server, is left out then.
+"""
+
+
 class WrongAnswer(Exception):  # noqa: N818 - what went wrong is the name
     """Two ways of doing the same, or two rounds of one, ended in different states: no time of theirs means anything."""
 
@@ -37,6 +47,8 @@ class Figure(Struct, frozen=True):
     value: float
     ratio: float
     unit: str = "µs"
+    busy: float | None = None
+    """For how much of that time this process was on a processor: less means that it waited, or that others ran."""
 
 
 class Target(Struct, frozen=True):
@@ -79,16 +91,22 @@ class Run:
 
     def __init__(self, operations: int) -> None:
         self._operations = operations
-        self._spent = 0
-        self._began = 0
+        self._spent = self._began = 0
+        self._worked = self._began_work = 0
         self.answer: object = None
 
     @property
     def microseconds(self) -> float:
         """How long one operation took."""
-        return self._spent / self._operations / 1_000
+        return (self._worked if PROCESSOR_TIME.get() else self._spent) / self._operations / 1_000
+
+    @property
+    def busy(self) -> float:
+        """For how much of the time this process was on a processor, its threads together."""
+        return self._worked / self._spent
 
     def __enter__(self) -> Self:
+        self._began_work = time.process_time_ns()
         self._began = time.perf_counter_ns()
         return self
 
@@ -96,6 +114,7 @@ class Run:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._spent = time.perf_counter_ns() - self._began
+        self._worked = time.process_time_ns() - self._began_work
 
 
 def compare(title: str, size: int, ways: Mapping[str, Callable[[], Run]], *, rounds: int) -> Report:
@@ -136,7 +155,10 @@ def _report(title: str, size: int, rounds: Sequence[Mapping[str, Run]]) -> Repor
         raise WrongAnswer(f"{title}: the ways ended in different states: {answers}")
     times = {name: [runs[name].microseconds for runs in rounds] for name in rounds[0]}
     baseline = next(iter(times.values()))
-    figures = tuple(figure_of(name, taken, baseline) for name, taken in times.items())
+    figures = tuple(
+        replace(figure_of(name, taken, baseline), busy=median(runs[name].busy for runs in rounds))
+        for name, taken in times.items()
+    )
     return Report(title=title, size=size, figures=figures, digest=next(iter(answers.values()), ""))
 
 

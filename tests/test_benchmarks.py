@@ -4,6 +4,7 @@ import json
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -62,6 +63,18 @@ def test_rounds_that_end_in_different_states_are_no_comparison() -> None:
 def test_the_ratio_is_the_median_of_those_of_each_round() -> None:
     figure = harness.figure_of("way", [10.0, 30.0, 200.0], [10.0, 10.0, 100.0])
     assert (figure.value, figure.ratio) == (30.0, 2.0)
+
+
+def test_time_is_that_which_went_by_unless_the_processors_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, processor = iter((0, 8_000)), iter((0, 2_000))
+    clocks = SimpleNamespace(perf_counter_ns=wall.__next__, process_time_ns=processor.__next__)
+    monkeypatch.setattr(harness, "time", clocks)
+    with (run := Run(2)):
+        pass
+    assert (run.microseconds, run.busy) == (4.0, 0.25)
+    chosen = harness.PROCESSOR_TIME.set(True)
+    assert run.microseconds == 1.0
+    harness.PROCESSOR_TIME.reset(chosen)
 
 
 def test_a_target_is_met_from_its_limit_on() -> None:
