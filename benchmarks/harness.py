@@ -127,7 +127,7 @@ def compare(title: str, size: int, ways: Mapping[str, Callable[[], Run]], *, rou
         runs.append({})
         for name, way in ways.items():
             gc.collect()
-            runs[-1][name] = way()
+            runs[-1][name] = _answered(way())
     return _report(title, size, runs)
 
 
@@ -140,13 +140,19 @@ async def compare_async(
         runs.append({})
         for name, way in ways.items():
             gc.collect()
-            runs[-1][name] = await way()
+            runs[-1][name] = _answered(await way())
     return _report(title, size, runs)
+
+
+def _answered(run: Run) -> Run:
+    # What was kept for the answer would be in the way of the garbage collector in the runs to come.
+    run.answer = None if run.answer is None else digest(run.answer)
+    return run
 
 
 def _report(title: str, size: int, rounds: Sequence[Mapping[str, Run]]) -> Report:
     answers = {
-        f"{name}, round {at}": digest(run.answer)
+        f"{name}, round {at}": str(run.answer)
         for at, runs in enumerate(rounds, 1)
         for name, run in runs.items()
         if run.answer is not None
