@@ -83,7 +83,7 @@ def serve(script: Script) -> Iterator[Served]:
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
         authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
         command = [sys.executable, "-m", "benchmarks.server", str(folder)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own module
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own module
             try:
                 line = process.stdout.readline() if process.stdout else b""
                 yield Served(folder, int(line))

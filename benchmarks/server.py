@@ -190,7 +190,10 @@ def _chunk(frame: bytes) -> bytes:
 
 
 def main(folder: Path) -> None:
-    """Serve what is in the folder on a port of the system's choice, which is printed, until killed."""
+    """Serve what is in the folder on a port of the system's choice, which is printed, until standard input ends.
+
+    That it does when the program that started this one is gone, however it went.
+    """
     script = msgspec.msgpack.decode((folder / "script").read_bytes(), type=Script)
     script.frames = [_chunk(frame) for frame in script.frames]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -200,9 +203,14 @@ def main(folder: Path) -> None:
     server = _Server(script, context)
     with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
         print(listener.getsockname()[1], flush=True)
-        while True:
-            below, _ = listener.accept()
-            Thread(target=server.serve, args=(below,), daemon=True).start()
+        Thread(target=_accept, args=(server, listener), daemon=True).start()
+        sys.stdin.read()
+
+
+def _accept(server: _Server, listener: socket.socket) -> None:
+    while True:
+        below, _ = listener.accept()
+        Thread(target=server.serve, args=(below,), daemon=True).start()
 
 
 if __name__ == "__main__":
