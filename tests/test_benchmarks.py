@@ -25,7 +25,8 @@ def test_a_benchmark_runs_and_compares_with_its_baseline(name: str) -> None:
     for report in smoke(name):
         assert len(report.figures) > 1
         assert report.figures[0].ratio == 1
-        assert all(figure.value > 0 for figure in report.figures)
+        # At such sizes the stream can be over before it is left unread for once.
+        assert all(figure.value > 0 for figure in report.figures if "unread" not in figure.name)
         assert report.digest, report.title
 
 
