@@ -145,6 +145,10 @@ class FakeBBS:
         """What a stream's opening waits for; what follows comes in the same turn of the scheduler."""
         self.answer: Callable[[str], Answer] = lambda _name: PROMPT
         self.loses: Callable[[Event], bool] = lambda _event: False
+        self.pong = PROMPT
+        """How a ping is answered."""
+        self.pings: list[float] = []
+        """When it was pinged."""
         self.asked: list[Asked] = []
         self.tries: list[float] = []
         """When the stream was asked for."""
@@ -203,6 +207,14 @@ class FakeBBS:
             partial(whole, full=full),
             process_guids=guids,
         )
+
+    async def ping(self) -> bool:
+        self.pings.append(trio.current_time())
+        await trio.sleep(self.pong.before)
+        self._check_known("ping")
+        if self.pong.error is not None:
+            raise self.pong.error.with_traceback(None)
+        return True
 
     async def domains(self) -> tuple[str, ...]:
         return await self._all("domains", self.diego.domains)
