@@ -70,6 +70,8 @@ class Stream:
         self._news = trio.Event()
         self.batches: list[int] = []
         """How many events each read brought."""
+        self.deaf = False
+        """Whether it brings nothing any more, and does not end either: a half-open connection."""
         subscription.on_change = self._wake
 
     def cut(self, error: BBSError | WireError) -> None:
@@ -105,7 +107,7 @@ class Stream:
     def _take(self) -> list[Event]:
         events: list[Event] = []
         while len(events) < READ and (event := self._subscription.take()) is not None:
-            if not self._loses(event):
+            if not self.deaf and not self._loses(event):
                 events.append(carried(event, full=self._full))
         return events
 
@@ -147,6 +149,10 @@ class FakeBBS:
         self.loses: Callable[[Event], bool] = lambda _event: False
         self.pong = PROMPT
         """How a ping is answered."""
+        self.available = True
+        """What a ping says of the server."""
+        self.closing = 0.0
+        """How long it takes to close a stream, in virtual seconds."""
         self.pings: list[float] = []
         """When it was pinged."""
         self.asked: list[Asked] = []
@@ -188,6 +194,9 @@ class FakeBBS:
             yield stream
         finally:
             stream.close()
+            if self.closing:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(self.closing)
 
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:
         guids = tuple(filters.pop("process_guids", ()))
@@ -214,7 +223,7 @@ class FakeBBS:
         self._check_known("ping")
         if self.pong.error is not None:
             raise self.pong.error.with_traceback(None)
-        return True
+        return self.available
 
     async def domains(self) -> tuple[str, ...]:
         return await self._all("domains", self.diego.domains)

@@ -135,12 +135,13 @@ def test_the_brake_holds_over_a_lost_stream_and_judges_the_list_after_it() -> No
     session.stream_opened(40)
 
     listed(session, [], [], now=41)
-    assert session.phase is Phase.STALE
+    phases = [session.phase]
     session.stream_lost(ConnectionFailed("again"))
     session.stream_opened(45)
-    assert session.phase is Phase.RESYNCING
+    phases.append(session.phase)
     listed(session, [], [], now=46)
-    assert session.phase is Phase.STALE
+    phases.append(session.phase)
+    assert phases == [Phase.STALE, Phase.RESYNCING, Phase.STALE]
     assert len(session.store) == 20
 
     assert listed(session, ROWS, LRPS, now=47) is None

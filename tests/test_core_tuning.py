@@ -5,11 +5,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from lrpmirror.core.session import Session
 from lrpmirror.core.tuning import Tuning, checked
 from lrpmirror.errors import ConfigurationError
+
+
+def tuned(name: str, value: Any) -> Tuning:
+    return Tuning(**{name: value})
 
 
 def test_the_defaults_can_be_used() -> None:
@@ -41,14 +45,14 @@ def test_an_interval_is_more_than_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resync_interval", "ping_interval", "idle_limit", "list_timeout", "repair_timeout"])
 def test_an_interval_can_be_for_ever(name: str) -> None:
-    checked(Tuning(**{name: inf}))
+    checked(tuned(name, inf))
 
 
 @pytest.mark.parametrize("name", ["first_delay", "most_delay", "repair_delay", "audit_grace", "brake_wait"])
 def test_a_delay_is_not_for_ever_and_can_be_none(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        checked(Tuning(**{name: inf}))
-    checked(Tuning(**{"first_delay": 0, name: 0}))
+        checked(tuned(name, inf))
+    checked(replace(tuned(name, 0), first_delay=0))
 
 
 @pytest.mark.parametrize("share", [0, 0.0, 1.01, 2])
