@@ -70,6 +70,8 @@ class Stream:
         self._news = trio.Event()
         self.batches: list[int] = []
         """How many events each read brought."""
+        self.lag: Callable[[], float] = lambda: 0.0
+        """For how long what one read brings is under way, in virtual seconds."""
         self.deaf = False
         """Whether it brings nothing any more, and does not end either: a half-open connection."""
         subscription.on_change = self._wake
@@ -100,6 +102,8 @@ class Stream:
             events = self._take()
             if events:
                 self.batches.append(len(events))
+                if self.lag():
+                    await trio.sleep(self.lag())
                 return events
             self._news = trio.Event()
             await self._news.wait()
@@ -151,6 +155,8 @@ class FakeBBS:
         """How a ping is answered."""
         self.available = True
         """What a ping says of the server."""
+        self.lag: Callable[[], float] = lambda: 0.0
+        """For how long what one read of a stream brings is under way, in virtual seconds."""
         self.closing = 0.0
         """How long it takes to close a stream, in virtual seconds."""
         self.pings: list[float] = []
@@ -189,6 +195,7 @@ class FakeBBS:
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
         stream = Stream(self.diego.subscribe(name), self._loses, full=full)
+        stream.lag = lambda: self.lag()
         self.streams.append(stream)
         try:
             yield stream

@@ -279,43 +279,54 @@ def test_a_list_after_a_gap_is_no_audit() -> None:
 # What comes of it
 
 
-def test_drift_makes_the_stream_suspect_until_an_audit_finds_none() -> None:
-    session = live(unclaimed("a", 0))
-    repeated = []
-    for number, version in enumerate((1, 2, 3, 3, 4)):
+def drifting(session: Session, *versions: int) -> list[str]:
+    """Audit again and again, with these versions of a row; say what each makes of the stream."""
+    found = []
+    for number, version in enumerate(versions):
         audit(session, unclaimed("a", version), now=100 * number)
         drift = judged(session, 100 * number)
-        repeated.append(drift and drift.repeated)
+        found.append("clean" if drift is None else "again" if drift.first else "replace" if drift.repeated else "known")
+    return found
 
-    assert repeated == [False, True, True, None, False]
+
+def test_drift_makes_the_stream_suspect_until_an_audit_finds_none() -> None:
+    assert drifting(live(unclaimed("a", 0)), 1, 2, 2, 3, 4) == ["again", "replace", "clean", "again", "replace"]
+
+
+def test_drift_that_goes_on_and_on_has_the_stream_replaced_ever_more_rarely() -> None:
+    found = drifting(live(unclaimed("a", 0)), *range(1, 18))
+
+    assert [number for number, what in enumerate(found, 1) if what == "replace"] == [2, 4, 8, 16]
+    assert found.count("again") == 1
 
 
 def test_differences_that_were_explained_clear_the_stream() -> None:
     session = live(unclaimed("a", 0))
-    audit(session, unclaimed("a", 1))
-    judged(session)
+    assert drifting(session, 1) == ["again"]
     audit(session, unclaimed("a", 2), now=200)
     session.events([created(unclaimed("a", 2))], 201)
     assert judged(session, 201) is None
 
-    audit(session, unclaimed("a", 3), now=300)
-
-    drift = judged(session, 300)
-    assert drift is not None
-    assert not drift.repeated
+    assert drifting(session, 3) == ["again"]
 
 
-def test_a_new_stream_is_not_suspect_but_what_was_found_is_still_judged() -> None:
+def test_a_stream_after_a_gap_is_not_suspect() -> None:
     session = live(unclaimed("a", 0))
-    audit(session, unclaimed("a", 1))
-    judged(session)
+    assert drifting(session, 1) == ["again"]
+    session.stream_lost(ConnectionFailed("cut"))
+    session.stream_opened(1000)
+    audit(session, unclaimed("a", 1), now=1000)
+
+    assert drifting(session, 2) == ["again"]
+
+
+def test_what_was_found_by_the_list_that_a_new_stream_took_over_with_is_still_judged() -> None:
+    session = live(unclaimed("a", 0))
     audit(session, unclaimed("a", 2), now=200)
 
     session.stream_replaced(201)
 
-    drift = judged(session, 201)
-    assert drift is not None
-    assert not drift.repeated
+    assert kinds(session, 201) == {"row behind": 1}
 
 
 def test_what_one_audit_found_is_judged_with_the_next_where_that_comes_before() -> None:

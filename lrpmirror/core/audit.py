@@ -70,8 +70,18 @@ class Drift(Struct, frozen=True):
 
     kinds: Mapping[str, int]
     findings: tuple[Finding, ...]
-    repeated: bool
-    """Whether the audit before, on the same stream, found drift too."""
+    row: int
+    """How many audits in a row have found drift, this one included."""
+
+    @property
+    def first(self) -> bool:
+        """Whether the stream is suspect only now: it is worth a second look soon."""
+        return self.row == 1
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the stream is to be replaced: it happened again; then ever more rarely, as that did not help."""
+        return self.row > 1 and self.row & (self.row - 1) == 0
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items()))
@@ -88,8 +98,7 @@ class Audit:
         self._findings: dict[_Key, Finding] = {}
         self._unexamined = 0
         self._due: float | None = None
-        self.suspect = False
-        """Whether the last audit on this stream found drift."""
+        self._drifted = 0
 
     def __bool__(self) -> bool:
         return bool(self._findings)
@@ -97,7 +106,7 @@ class Audit:
     def reset(self) -> None:
         """Forget everything: the stream is another one."""
         self._findings.clear()
-        self._unexamined, self._due, self.suspect = 0, None, False
+        self._unexamined, self._due, self._drifted = 0, None, 0
 
     def begin(
         self,
@@ -123,7 +132,7 @@ class Audit:
         if len(self._findings) > before or self._due is not None:
             self._due = now + self._grace
         else:
-            self.suspect = False
+            self._drifted = 0
 
     def see(self, events: Iterable[Event]) -> None:
         """Let events explain what was found. O(events)."""
@@ -145,13 +154,13 @@ class Audit:
         findings, unexamined = tuple(self._findings.values()), self._unexamined
         self._findings.clear()
         self._unexamined, self._due = 0, None
-        repeated, self.suspect = self.suspect and bool(findings), bool(findings)
+        self._drifted = self._drifted + 1 if findings else 0
         if not findings:
             return None
         kinds = Counter(one.kind for one in findings)
         if unexamined:
             kinds["unexamined"] = unexamined
-        return Drift(kinds, findings, repeated)
+        return Drift(kinds, findings, self._drifted)
 
     def _find(self, what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]) -> None:
         before, after = delta.before, delta.after

@@ -121,8 +121,6 @@ class Session:
         Called when a list that was begun after the other was opened has been committed.
         """
         self._tally.replacements += 1
-        # What that list differed in is still to be judged, but no fault of this stream's.
-        self._audit.suspect = False
         self._ping_trouble = None
         self._replace_backoff.succeeded()
         self.alive_at = self.heard_at = now
@@ -266,7 +264,7 @@ class Session:
     def end_audit(self, now: float) -> Drift | None:
         """Judge what the audits found; return what nothing has explained, which is to be logged.
 
-        The stream is suspect then: list again at once, and where that is `repeated` replace the stream.
+        The stream is suspect then: list again where it is the `first`, replace the stream where it is `repeated`.
         """
         drift = self._audit.end()
         if drift is not None:

@@ -232,10 +232,10 @@ class Follower:
                 if drift is None:
                     continue
                 logger.warning("%s", drift)
-                if drift.repeated:
-                    self.replace("two lists in a row differed from what it had told")
-                else:
+                if drift.first:
                     self._wanted.set()
+                elif drift.repeated:
+                    self.replace(f"{drift.row} lists in a row differed from what it had told")
             self._found = trio.Event()
 
     async def _fill(
