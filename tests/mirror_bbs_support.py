@@ -195,7 +195,7 @@ class FakeBBS:
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
         stream = Stream(self.diego.subscribe(name), self._loses, full=full)
-        stream.lag = lambda: self.lag()
+        stream.lag = self._lag
         self.streams.append(stream)
         try:
             yield stream
@@ -296,6 +296,9 @@ class FakeBBS:
     def _check_known(self, name: str) -> None:
         if name in self.hidden:
             raise UnknownPath(f"404: {name}")
+
+    def _lag(self) -> float:
+        return self.lag()
 
     def _loses(self, event: Event) -> bool:
         return self.loses(event)

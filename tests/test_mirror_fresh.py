@@ -55,7 +55,7 @@ async def test_a_read_may_insist_on_a_state_that_is_no_older(name: str) -> None:
         bbs.cut()
         await trio.sleep(3)
         assert read(mirror, 3.5) == found
-        with pytest.raises(NotFresh, match="stale and has a state that is 3.0 s old") as caught:
+        with pytest.raises(NotFresh, match=r"stale and has a state that is 3.0 s old") as caught:
             read(mirror, 2.5)
         assert (caught.value.phase, caught.value.__cause__) == ("stale", GONE)
         assert caught.value.age == pytest.approx(3)

@@ -1,4 +1,4 @@
-"""Replacing the stream in use: the new one is subscribed, and a list committed on it, before the old one is given up."""
+"""Replacing the stream in use: the new one is subscribed, and a list committed, before the old one is given up."""
 
 from math import inf
 from typing import Any

@@ -29,7 +29,7 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 
-__all__ = ["Audit", "Drift", "Finding", "ahead"]
+__all__ = ["KINDS", "Audit", "Drift", "Finding", "ahead"]
 
 NAMED: Final = 20
 """How many findings a report names."""
@@ -39,6 +39,12 @@ EXAMINED: Final = 2_000
 
 Where a list has more, and of those nothing explains some, the others are counted as `unexamined`.
 """
+
+KINDS: Final = (
+    *(f"{what} {how}" for what in ("row", "desired") for how in ("missing", "extra", "behind", "ahead", "contents")),
+    "unexamined",
+)
+"""What drift can be: see Finding, and EXAMINED."""
 
 _Record = ActualLRP | DesiredLRP
 _Key = tuple[str, RowKey]

@@ -232,6 +232,7 @@ class Follower:
                 if drift is None:
                     continue
                 logger.warning("%s", drift)
+                self._publish(())
                 if drift.first:
                     self._wanted.set()
                 elif drift.repeated:
