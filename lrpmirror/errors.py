@@ -17,6 +17,7 @@
     │   └── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
     │       └── ResourceNotFound    the same, for a record that does not exist
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
+    ├── StateFileError              a state file that cannot be used, or not be written
     └── MirrorError
         ├── NotSynced               the mirror has no state yet, or not within the time allowed
         ├── NotSeen                 what was waited for did not come within the time allowed
@@ -41,6 +42,7 @@ __all__ = [
     "RequestRefused",
     "ResourceNotFound",
     "ServiceUnavailable",
+    "StateFileError",
     "TLSFailed",
     "TimedOut",
     "TruncatedReply",
@@ -125,6 +127,13 @@ class ResourceNotFound(RequestRefused):
 
 class RecordingError(LRPMirrorError):
     """A folder of recorded traffic cannot be read or written."""
+
+
+class StateFileError(LRPMirrorError):
+    """A state file is damaged, foreign or of a later version, or could not be written; the message says what to do.
+
+    It is never raised out of a mirror, which goes on without the file: it is in the log and the status.
+    """
 
 
 class MirrorError(LRPMirrorError):

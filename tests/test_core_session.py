@@ -49,6 +49,7 @@ def fresh(tuning: Tuning | None = None) -> Session:
 Call = Callable[[Session], object]
 
 CALLS: dict[str, Call] = {
+    "restore": lambda session: session.restore(session.image(), session.image().indexed(), 0, 60),
     "open": lambda session: session.stream_opened(0),
     "lose": lambda session: session.stream_lost(LOST),
     "list": take_list,
@@ -69,10 +70,11 @@ def calls_of_a_shell(*, connected: bool, was_synced: bool, closed: bool) -> list
 
 
 def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made() -> None:
-    taken: set[tuple[Phase, Step]] = set()
+    # Only a shell that has just begun can restore.
+    taken: set[tuple[Phase, Step]] = {(Phase.CONNECTING, Step.RESTORED)}
     steps = {"open": Step.OPENED, "lose": Step.LOST, "list": Step.SYNCED, "close": Step.CLOSED}
     seen: set[tuple[Phase, bool, bool]] = set()
-    ways: deque[tuple[str, ...]] = deque([()])
+    ways: deque[tuple[str, ...]] = deque([(), ("restore",)])
     while ways:
         way = ways.popleft()
         session = fresh()
@@ -112,6 +114,13 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         (["open", "list", "lose", "open", "lose"], Phase.STALE),
         (["open", "list", "lose", "open", "list"], Phase.LIVE),
         (["open", "list", "close", "close"], Phase.CLOSED),
+        (["restore"], Phase.STALE),
+        (["restore", "lose"], Phase.STALE),
+        (["restore", "open"], Phase.RESYNCING),
+        (["restore", "open", "tell", "fail a list"], Phase.RESYNCING),
+        (["restore", "open", "lose"], Phase.STALE),
+        (["restore", "open", "list"], Phase.LIVE),
+        (["restore", "close"], Phase.CLOSED),
     ],
 )
 def test_the_phase_says_what_the_state_is_worth(way: list[str], phase: Phase) -> None:

@@ -20,6 +20,7 @@ from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.decisions import Decision, Decisions, sight
 from lrpmirror.core.derive import Process
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
+from lrpmirror.core.image import Image
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.repairs import Repairs
@@ -61,6 +62,10 @@ class Tuning(Struct, frozen=True, kw_only=True):
     """How many removed records are remembered."""
     in_flight_limit: int = 1_000_000
     """How many events may arrive while a list is read; beyond, the list is begun anew."""
+    state_interval: float = 60.0
+    """How often the state file is written anew, if there is one and anything has changed."""
+    state_patience: float = 10.0
+    """How long closing waits for the state file to be written."""
 
 
 class Session:
@@ -77,10 +82,13 @@ class Session:
         self.phase = Phase.CONNECTING
         self.revision = 0
         self.synced_at: float | None = None
+        self.restored_at: float | None = None
         self.alive_at: float | None = None
         self.last_error: LRPMirrorError | None = None
         self.cells: tuple[CellPresence, ...] = ()
         self._retained = Retained()
+        self._restored = False
+        self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
         self.verdicts: Counter[str] = Counter()
         """How many events of each type had which verdict, as `TYPE VERDICT`."""
@@ -110,6 +118,45 @@ class Session:
         """Take note that the mirror is closed."""
         self._shadow = None
         self._step(Step.CLOSED)
+
+    def restore(self, image: Image, store: Store, now: float, age: float) -> None:
+        """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
+
+        Called before anything else. The phase is STALE from here on. Until the first list is committed the state stays
+        as it is: events are only gathered, so that the first commit is the difference to the server, all of it.
+        Revisions go on from the image's. O(retained).
+        """
+        self._step(Step.RESTORED)
+        self._restored = True
+        self._adopt(store)
+        self._retained.restore(image.retained)
+        self.cells = image.cells
+        self.revision = image.revision
+        self.alive_at = self.restored_at = now - age
+
+    def image(self) -> Image:
+        """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
+        store = self.store
+        return Image(
+            revision=self.revision,
+            actual_lrps=store.select(cell_id=None, state=None, domain=None),
+            desired_lrps=store.select_desired(app_guid=None, domain=None),
+            retained=self._retained.lrps(),
+            domains=store.domains,
+            cells=self.cells,
+        )
+
+    @property
+    def current_at(self) -> float | None:
+        """When the state was the server's, as far as is known; None: never."""
+        if self.phase is Phase.LIVE:
+            return self.alive_at
+        return self.restored_at if self.synced_at is None else self.synced_at
+
+    def noted(self, error: LRPMirrorError) -> None:
+        """Take note of an error beside the stream and the lists."""
+        self.last_error = error
+        self._tally.errors[type(error).__name__] += 1
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
@@ -144,8 +191,10 @@ class Session:
         """
         self._graves.advance(now)
         limit = self.tuning.in_flight_limit
-        first = scope == EVERYTHING and self.synced_at is None
-        self._shadow = Shadow(self.store, self._graves, scope, in_flight_limit=limit, first=first)
+        first = scope == EVERYTHING and self.synced_at is None and not self._restored
+        self._shadow = Shadow(
+            self.store, self._graves, scope, in_flight_limit=limit, first=first, redacted=self._restored
+        )
         return self._shadow
 
     def end_list(self, shadow: Shadow, now: float) -> Commit | None:
@@ -160,6 +209,9 @@ class Session:
             self._adopt(shadow.aside)
         else:
             self._write(rows, desired)
+            for lrp in shadow.completed.values():
+                self.store.put_desired(lrp)
+        self._completed = tuple(shadow.completed)
         self._bury(shadow, desired)
         self.alive_at = now
         why = _LIST_CAUSES.get(self.phase, "audit") if everything else "repair"
@@ -170,6 +222,11 @@ class Session:
         if everything:
             self._synced(now)
         return commit
+
+    def take_completed(self) -> tuple[str, ...]:
+        """Return whose desired LRPs the last list has completed that a state file had in part only. O(1)."""
+        completed, self._completed = self._completed, ()
+        return completed
 
     def list_failed(self, shadow: Shadow, error: LRPMirrorError) -> float:
         """Take note that a list could not be had; return how long to wait before the next try."""
@@ -235,6 +292,7 @@ class Session:
             last_error=self.last_error,
             actual_lrps=len(self.store),
             desired_lrps=self.store.desired_count(),
+            restored_at=self.restored_at,
         )
 
     def counts(self) -> Counts:
@@ -319,6 +377,7 @@ class Session:
 
     def _synced(self, now: float) -> None:
         self.synced_at = now
+        self.restored_at = None
         self._backoff.succeeded()
         self._list_backoff.succeeded()
         self._step(Step.SYNCED)

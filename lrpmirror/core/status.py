@@ -34,6 +34,8 @@ class Step(StrEnum):
     """The server answered the subscription to the stream."""
     SYNCED = "synced"
     """The lists, with the events since the subscription on top, were committed."""
+    RESTORED = "restored"
+    """There is the state of an earlier life to begin with."""
     LOST = "lost"
     """The stream ended, or could not be opened."""
     CLOSED = "closed"
@@ -43,6 +45,7 @@ class Step(StrEnum):
 TRANSITIONS: Final[dict[tuple[Phase, Step], Phase]] = {
     (Phase.CONNECTING, Step.OPENED): Phase.SYNCING,
     (Phase.CONNECTING, Step.LOST): Phase.CONNECTING,
+    (Phase.CONNECTING, Step.RESTORED): Phase.STALE,
     (Phase.SYNCING, Step.SYNCED): Phase.LIVE,
     (Phase.SYNCING, Step.LOST): Phase.CONNECTING,
     (Phase.LIVE, Step.SYNCED): Phase.LIVE,
@@ -68,7 +71,7 @@ class Status(Struct, frozen=True, kw_only=True):
     at: float
     """When this was read."""
     synced_at: float | None
-    """When the last lists of everything were committed; None: never."""
+    """When the last lists of everything were committed; None: never in this life of the mirror."""
     alive_at: float | None
     """When the server last gave a sign of life: an answer or an event; None: never."""
     last_error: LRPMirrorError | None
@@ -77,6 +80,12 @@ class Status(Struct, frozen=True, kw_only=True):
     """How many rows there are."""
     desired_lrps: int
     """How many desired LRPs there are."""
+    restored_at: float | None = None
+    """When the state was the server's that a state file brought, until lists have been committed; None: there is none.
+
+    It lies before the mirror was opened, so it can be negative. The state's age is `at` less this, also while `age`,
+    which is that of the last sign of life, is short because the stream has just been opened.
+    """
 
     @property
     def live(self) -> bool:

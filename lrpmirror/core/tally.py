@@ -24,7 +24,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     commits: Mapping[str, int]
     """Commits by cause."""
     errors: Mapping[str, int]
-    """What ended a stream or a list, by the name of its class."""
+    """What ended a stream or a list, or befell the state file, by the name of its class."""
     repairs_pending: int
     """How many processes are to be read again."""
     repairs_dropped: int
