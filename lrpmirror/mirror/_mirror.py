@@ -61,8 +61,8 @@ class Mirror:
         self._nursery = nursery
         self._clock = clock
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
-        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock)
-        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock)
+        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
+        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
 

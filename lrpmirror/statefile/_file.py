@@ -84,7 +84,8 @@ class StateFile:
 
         Raises ConfigurationError for what an operator has to mend.
         """
-        self._check()
+        self._check_directory()
+        self._check_file()
         try:
             descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, MODE)
         except OSError as exc:
@@ -191,18 +192,22 @@ class StateFile:
             return f"it could not be set aside as {name} ({_reason(exc)})"
         return f"it is now {name}"
 
-    def _check(self) -> None:
+    def _check_directory(self) -> None:
         directory = self.path.parent
         try:
-            about = directory.stat()
+            mode = directory.stat().st_mode
         except OSError as exc:
             raise self._unusable(
                 f"cannot be there: its directory {directory} cannot be entered: {_reason(exc)}; create it first"
             ) from exc
-        if about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX:
+        if not stat.S_ISDIR(mode):
+            raise self._unusable(f"cannot be there: {directory} is no directory")
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise self._unusable(
                 f"is not safe: everybody can write in its directory {directory}; take that right away (chmod o-w)"
             )
+
+    def _check_file(self) -> None:
         try:
             about = self._disk.find(self.path)
         except FileNotFoundError:

@@ -144,7 +144,7 @@ def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, Image]:
     content = _Content(file, len(MAGIC) + len(str(number)) + 1, size - _DIGEST)
     try:
         header = _json.decode(content.record("header"))
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise _damaged(f"has a header that cannot be read: {exc}") from exc
     if header.bbs != bbs:
         theirs, ours = (url or "a client without a URL" for url in (header.bbs, bbs))
