@@ -19,6 +19,7 @@
     │   │   └── ResourceNotFound    the same, for a record that does not exist
     │   └── ListNotBelieved         a list that would remove so much that it is read a second time first
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
+    ├── StateFileError              a state file that cannot be used, or not be written
     └── MirrorError
         ├── NotSynced               the mirror has no state yet, or not within the time allowed
         ├── NotFresh                the mirror's state is older than allowed: `phase`, `age`, and why as the cause
@@ -46,6 +47,7 @@ __all__ = [
     "RequestRefused",
     "ResourceNotFound",
     "ServiceUnavailable",
+    "StateFileError",
     "StreamDead",
     "TLSFailed",
     "TimedOut",
@@ -142,6 +144,13 @@ class ListNotBelieved(BBSError):
 
 class RecordingError(LRPMirrorError):
     """A folder of recorded traffic cannot be read or written."""
+
+
+class StateFileError(LRPMirrorError):
+    """A state file is damaged, foreign or of a later version, or could not be written; the message says what to do.
+
+    It is never raised out of a mirror, which goes on without the file: it is in the log and the status.
+    """
 
 
 class MirrorError(LRPMirrorError):

@@ -33,6 +33,14 @@ class Retained:
         """Return the processes that are retained. O(retained)."""
         return list(self._lrps)
 
+    def lrps(self) -> tuple[DesiredLRP, ...]:
+        """Return what is retained. O(retained)."""
+        return tuple(self._lrps.values())
+
+    def restore(self, lrps: Iterable[DesiredLRP]) -> None:
+        """Retain what an earlier life of the mirror did. O(lrps)."""
+        self._lrps.update((lrp.process_guid, lrp) for lrp in lrps)
+
     def told(self, event: Event, *, there: bool) -> tuple[str, ...]:
         """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).
 

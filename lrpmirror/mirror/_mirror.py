@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterato
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from itertools import chain
 from math import inf
+from os import PathLike
 from random import Random
 from typing import Any, Literal, Self, TypeVar
 
@@ -26,9 +27,11 @@ from lrpmirror.errors import ConfigurationError, MirrorClosed, NotSeen, NotSynce
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
+from lrpmirror.mirror._keeper import keeping
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.statefile import StateFile
 
 __all__ = ["Mirror", "open_mirror"]
 
@@ -59,8 +62,8 @@ class Mirror:
         self._nursery = nursery
         self._clock = clock
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
-        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock)
-        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock)
+        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
+        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -375,21 +378,27 @@ class Mirror:
         for commit in commits:
             self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
-        if commits and self._views:
-            self._update_views(commits)
+        completed = self._session.take_completed()
+        if (commits or completed) and self._views:
+            self._update_views(commits, completed)
         self._waiting.unpark_all()
 
-    def _update_views(self, commits: Sequence[Commit]) -> None:
-        """Derive again what the commits touched, once for all of them: no reader can look in between."""
+    def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
+        """Derive again what the commits touched, once for all of them: no reader can look in between.
+
+        And the processes whose desired LRPs were completed, which no commit tells of.
+        """
         touched = touched_by(commits)
         processes = [self._session.process(guid) for guid in touched]
         domains_changed = any(commit.domains is not None for commit in commits)
+        revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
+        whole = [self._session.process(guid) for guid in completed if guid not in touched]
         cells = self._session.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # A process that is gone is among those touched only.
-            derived = chain(processes, self._all_processes()) if everything else processes
-            view.update(derived, cells, commits[-1].revision, commits[-1].cause)
+            others = self._all_processes() if everything else whole if view.reads_secrets else ()
+            view.update(chain(processes, others), cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()
@@ -420,6 +429,7 @@ async def open_mirror(
     stream: StreamName = "instances",
     detail: Literal["routing", "full"] = "routing",
     timeout: Timeouts | float | None = None,
+    state_file: str | PathLike[str] | StateFile | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
 ) -> AsyncIterator[Mirror]:
@@ -429,6 +439,16 @@ async def open_mirror(
     `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
     whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
     `rng` makes their jitter repeatable.
+
+    `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
+    what it has is there at once, STALE, and its `age` counts from when it was the server's, by the clock on the wall
+    (none, where that was set back since). `status.restored_at` says so until the first list is in, whose commit is the
+    true difference; revisions go on. What may hold secrets is not in the file: `detail`, and the routes of other
+    routers than `cf-router`, `tcp-router` and `internal-router`, whose value is `null`. The first list brings them,
+    without a change of which subscribers would be told. The file is written every `Tuning.state_interval` seconds where
+    anything has changed, and when the block ends, which waits for it up to `Tuning.state_patience` seconds. A file that
+    is damaged, of a later version or of another BBS is renamed, which is logged and in `status.last_error`, and the
+    mirror begins without; a failure to write it is logged once and in `status.last_error` too.
 
     Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
     but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
@@ -447,10 +467,17 @@ async def open_mirror(
             raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
         else:
             client = bbs
+        keeper = None
+        if state_file is not None:
+            file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
+            keeper = await stack.enter_async_context(keeping(file, session, clock, bbs=getattr(client, "url", "")))
         # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
         with ExitStack() as at_last:
             async with background() as nursery:
                 mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
                 at_last.callback(mirror._close)  # noqa: SLF001 - its own module
+                if keeper is not None:
+                    at_last.callback(keeper.take_last)
+                    nursery.start_soon(keeper.run, lambda: mirror._publish(()))  # noqa: SLF001
                 nursery.start_soon(mirror._run)  # noqa: SLF001
                 yield mirror
