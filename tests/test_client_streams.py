@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import httpx
 import pytest
 import trio
 from client_support import STREAM_HEAD, Heard, by_path, chunk, recorded, reply, run, says, serving
@@ -187,13 +186,16 @@ def test_a_burst_is_handed_over_in_bounded_batches_in_order() -> None:
     burst = b"".join(chunk(encode_frame(number, "e", event.data)) for number, event in enumerate(small))
 
     async def main() -> None:
-        async with serving(says(STREAM_HEAD + burst, hang=True)) as bbs, BBSClient(bbs.url) as client:
-            async with client.events("instances") as stream:
-                seen: list[Event] = []
-                sizes = []
-                while len(seen) < len(small):
-                    seen += (batch := await anext(stream))
-                    sizes.append(len(batch))
+        async with (
+            serving(says(STREAM_HEAD + burst, hang=True)) as bbs,
+            BBSClient(bbs.url) as client,
+            client.events("instances") as stream,
+        ):
+            seen: list[Event] = []
+            sizes = []
+            while len(seen) < len(small):
+                seen += (batch := await anext(stream))
+                sizes.append(len(batch))
         assert seen == small
         assert max(sizes) == 500
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final, Self
 
 import httpx
@@ -41,8 +42,9 @@ class Body:
         self.asked = asked
         self._response = response
         # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
-        self._directly: Read | None = response.extensions.get(READ)
-        self._pieces = None if self._directly else response.aiter_raw()
+        direct: Read | None = response.extensions.get(READ)
+        self._pieces = None if direct else response.aiter_raw()
+        self._read: Read = direct or partial(anext, self._pieces, b"")
         self._hooks = hooks
         self._endless = endless
         self._over = False
@@ -65,7 +67,7 @@ class Body:
     async def _next(self) -> bytes:
         lost = "the server closed the stream" if self._endless else "the connection broke"
         with errors_of(self.asked, "reading the reply", lost):
-            piece = await (self._directly() if self._directly else anext(self._pieces, b""))
+            piece = await self._read()
         if self._endless and not piece:
             raise ConnectionFailed(f"{self.asked}: {lost}; connect again, and list again")
         return piece

@@ -118,7 +118,9 @@ class ChunkedDecoder:
         start = data.find(b"\n", pos + before) + 1
         if (start or len(data)) - pos - before > self._max_line:
             where = self._offset + pos + before
-            raise LimitExceeded(f"a line between the chunks of the body is over {self._max_line} bytes, at byte {where}")
+            raise LimitExceeded(
+                f"a line between the chunks of the body is over {self._max_line} bytes, at byte {where}"
+            )
         if not start:
             self._line = data[pos:]
             return len(data)
