@@ -300,7 +300,7 @@ _TEXTS = st.lists(
 @given(st.lists(st.tuples(st.sampled_from(["task_created", "actual_lrp_crashed"]), _TEXTS.map(b"".join)), max_size=5))
 @settings(max_examples=500, deadline=None)
 @example(frames=[("task_created", b'YQ==","YQ=='), ("task_created", b"YWE=")])
-@example(frames=[("task_created", b"\\"), ("task_created", b"YWE=")])
+@example(frames=[("task_created", b"Y\\u0051=="), ("task_created", b"YWE=")])
 def test_a_burst_gives_what_its_events_give_one_by_one(frames: list[tuple[str, bytes]]) -> None:
     def outcome(give: Callable[[], list[events.Event]]) -> list[events.Event] | str:
         try:
