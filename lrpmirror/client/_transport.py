@@ -7,7 +7,6 @@ pool would save it little.
 """
 
 import math
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -15,6 +14,7 @@ import h11
 import httpx
 
 from lrpmirror.client._framing import Framing, framing_of
+from lrpmirror.client._identity import Identity
 from lrpmirror.client._pipe import Pipe, connect
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -29,17 +29,17 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close.
 
     `endless` is for event streams: then the body may pause for ever, since a BBS sends no heartbeats. Else each pause
-    in it is limited by the read timeout, as the wait for the head is in either case.
+    in it is limited by the read timeout, as the wait for the head is in either case. `identity` is for https.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, *, endless: bool) -> None:
-        self._context = context
+    def __init__(self, identity: Identity | None, *, endless: bool) -> None:
+        self._identity = identity
         self._endless = endless
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its reply as soon as the head is there."""
         url, timeouts = request.url, request.extensions["timeout"]
-        context = self._context if url.scheme == "https" else None
+        context = self._identity.context() if self._identity else None
         pipe = await connect(url.host, url.port or _DEFAULT_PORTS[url.scheme], context, timeouts["connect"])
         try:
             exchange = h11.Connection(h11.CLIENT)
