@@ -7,8 +7,9 @@ import pytest
 from core_support import created, desired, running, synced, take_list, unclaimed
 
 from lrpmirror.core.changes import Cause, Delta
+from lrpmirror.core.limits import MOST_VERDICTS
 from lrpmirror.core.retained import Retained
-from lrpmirror.core.session import MOST_VERDICTS, Tuning
+from lrpmirror.core.session import Tuning
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.subscriptions import Mailbox
 from lrpmirror.errors import LimitExceeded
@@ -74,7 +75,7 @@ def test_types_of_events_that_a_server_makes_up_are_counted_together_beyond_a_nu
         session.check_limits()
 
     assert len(session.verdicts) == MOST_VERDICTS
-    assert session.verdicts.total() == 3 * MOST_VERDICTS + 1
+    assert sum(session.verdicts.values()) == 3 * MOST_VERDICTS + 1
     assert session.verdicts["actual_lrp_instance_created applied"] == 1
 
 
