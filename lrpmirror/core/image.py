@@ -27,7 +27,9 @@ class Image(Struct, frozen=True, kw_only=True):
         """Return a store of it. O(rows), without a pause: for a thread of its own."""
         store = Store()
         for row in self.actual_lrps:
-            store.put(row_key(row), row)
+            key = row_key(row)
+            # A file can have a row twice.
+            store.put(key, store.get(key), row)
         for lrp in self.desired_lrps:
             store.put_desired(lrp)
         store.domains = self.domains
