@@ -311,6 +311,17 @@ def test_a_file_that_cannot_be_set_aside_is_ignored_all_the_same(path: Path) -> 
         StateFile(path).load(BBS)
 
 
+def test_a_file_that_was_released_while_it_was_read_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"lrpmirror state 1\n")
+    file = StateFile(path)
+    file.acquire()
+    file.release()
+    with pytest.raises(StateFileError, match="it stays where it is"):
+        file.load(BBS)
+
+    assert path.exists()
+
+
 def test_a_disk_that_fails_while_it_is_read_is_an_error_that_says_so(path: Path) -> None:
     class Failing(Disk):
         def reading(self, path: Path) -> Any:
