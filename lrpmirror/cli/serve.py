@@ -161,12 +161,12 @@ def _differs(told: str, mirror: Mirror) -> bool:
 
 def _state(status: Status) -> str:
     """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
-    return status.phase if status.live else f"{status.phase} {status.last_error}"
+    return status.phase if status.live else f"{status.phase} {status.trouble}"
 
 
 def _line(status: Status) -> str:
     state = f"{status.actual_lrps} actual and {status.desired_lrps} desired LRPs at revision {status.revision}"
-    why = "" if status.live or status.last_error is None else f"; {status.last_error}"
+    why = "" if status.live or status.trouble is None else f"; {status.trouble}"
     return f"{status.phase}: {state}{why}"
 
 

@@ -4,13 +4,14 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
 
+from lrpmirror.core.audit import Finding
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
@@ -52,6 +53,8 @@ class Outcome(StrEnum):
     """The server had it otherwise, and what it listed was taken."""
     CONFIRMED = "confirmed"
     """A process that was in doubt was read again, and nothing about it differed."""
+    DRIFTED = "drifted"
+    """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -82,6 +85,8 @@ class Decision(Struct, frozen=True, gc=False):
         match self.verdict:
             case Outcome.CONFIRMED:
                 return "it was read again, and is as it was"
+            case Outcome.DRIFTED:
+                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
             case Outcome.REPAIRED:
                 return self._why_repaired(tag, stored)
             case Verdict.APPLIED:
@@ -126,9 +131,8 @@ Sighting = tuple[str, int | None, _Version | None, _Version | None, int | None]
 Process guid, index, the version told of, the version at hand, and the last version of a record that is gone.
 """
 
-_Entry = tuple[
-    float, str, Verdict | Outcome, int | None, _Version | None, _Version | None, int | None, tuple[Doubt, ...]
-]
+_Entry = tuple[float, tuple[str, Verdict | Outcome], Sighting, tuple[Doubt, ...]]
+"""When it was, what came of which type of event, what it was about, and the doubts that it raised."""
 
 
 class Decisions:
@@ -154,14 +158,13 @@ class Decisions:
         ring = self._younger.get(process_guid) or self._older.get(process_guid)
         return tuple(map(_decision, ring or ()))
 
-    def judged(self, kind: str, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
-        """Note what became of an event of that type. O(1)."""
-        guid, index, tag, stored, buried = seen
+    def judged(self, outcome: tuple[str, Verdict], seen: Sighting, at: float, repairs: Repairs) -> None:
+        """Note what became of an event: its type and the verdict. O(1)."""
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
-            doubts = repairs.doubts_of(guid)
-        self._note(guid, (at, kind, verdict, index, tag, stored, buried, doubts))
+            doubts = repairs.doubts_of(seen[0])
+        self._note((at, outcome, seen, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -174,12 +177,19 @@ class Decisions:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
             index = one.index if isinstance(one, ActualLRP) else None
-            tags = _version(delta.after), _version(delta.before)
-            self._note(one.process_guid, (at, kind, Outcome.REPAIRED, index, *tags, None, ()))
+            seen = one.process_guid, index, _version(delta.after), _version(delta.before), None
+            self._note((at, (kind, Outcome.REPAIRED), seen, ()))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(guid, (at, kind, Outcome.CONFIRMED, None, None, None, None, ()))
+            self._note((at, (kind, Outcome.CONFIRMED), (guid, None, None, None, None), ()))
 
-    def _note(self, process_guid: str, entry: _Entry) -> None:
+    def drifted(self, findings: Sequence[Finding], at: float) -> None:
+        """Note what an audit found that nothing explains. O(findings)."""
+        for one in findings[:MOST_LISTED]:
+            tag = one.epoch, one.tag_index
+            self._note((at, (LIST, Outcome.DRIFTED), (one.process_guid, one.index, tag, None, None), ()))
+
+    def _note(self, entry: _Entry) -> None:
+        process_guid = entry[2][0]
         ring = self._younger.get(process_guid)
         if ring is None:
             ring = self._older.pop(process_guid, [])
@@ -242,7 +252,7 @@ def _version(one: ActualLRP | DesiredLRP | None) -> _Version | None:
 
 
 def _decision(entry: _Entry) -> Decision:
-    at, kind, verdict, index, tag, stored, buried, doubts = entry
+    at, (kind, verdict), (_, index, tag, stored, buried), doubts = entry
     return Decision(at, kind, verdict, index, _tag(tag), _tag(stored), buried, doubts)
 
 
