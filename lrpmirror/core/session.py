@@ -166,7 +166,7 @@ class Session:
         self._retained.restore(image.retained)
         self.cells = image.cells
         self.revision = image.revision
-        self.alive_at = self._current_at = self.restored_at = now - age
+        self.alive_at = self.restored_at = self._current_at = now - age
 
     def image(self) -> Image:
         """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
@@ -533,7 +533,8 @@ class Session:
 
     def _synced(self, now: float) -> None:
         self.synced_at = now
-        self.restored_at = self._trouble = None
+        self._trouble = None
+        self.restored_at = None
         self._backoff.succeeded()
         self._list_backoff.succeeded()
         self._step(Step.SYNCED)
