@@ -4,6 +4,7 @@
     ├── ConfigurationError          an option, URL or file that cannot be used; says which, and what to do
     ├── WireError                   bytes that are not what the protocol says
     │   ├── MalformedFrame          an event-stream frame that cannot be read
+    │   ├── MalformedChunk          a chunk of a reply's body that cannot be read
     │   ├── MalformedRecord         a protobuf record or event that cannot be decoded, or bad JSON
     │   ├── TruncatedReply          a reply that ends in the middle of a record
     │   └── LimitExceeded           a frame, record or count beyond its configured limit
@@ -36,6 +37,7 @@ __all__ = [
     "LRPMirrorError",
     "LimitExceeded",
     "ListNotBelieved",
+    "MalformedChunk",
     "MalformedFrame",
     "MalformedRecord",
     "MirrorClosed",
@@ -72,6 +74,10 @@ class WireError(LRPMirrorError):
 
 class MalformedFrame(WireError):
     """A frame of the event stream cannot be read."""
+
+
+class MalformedChunk(WireError):
+    """A chunk of a reply's body cannot be read."""
 
 
 class MalformedRecord(WireError):
