@@ -15,6 +15,8 @@ from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 
 __all__ = ["Conductor", "Stage"]
 
+ROUNDING: Final = 1e-6
+
 NONSENSE: Final[Mapping[str, bytes]] = {
     "frame": b"6;\r\nbytes\n\r\n",
     "base64": b"2f;\r\nid: 7\nevent: desired_lrp_created\ndata: no=base64\n\n\r\n",
@@ -46,6 +48,7 @@ class Conductor:
         self._troubles = troubles
         self._diego = diego
         self._seed = seed
+        self._jumped = 0.0
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         self._strikes: dict[str, Callable[[Fault], None]] = {
@@ -58,7 +61,7 @@ class Conductor:
             "restart": stage.restart,
             "slow subscriber": lambda fault: stage.subscribe_slowly(fault.amount),
             "raising subscriber": lambda fault: stage.subscribe_badly(int(fault.amount), fault.choice),
-            "clock jump": _jump,
+            "clock jump": self._jump,
             "suspend": self._suspend,
         }
 
@@ -66,8 +69,9 @@ class Conductor:
         """Let the faults begin and end at their times, until `calm` is called."""
         with self._scope:
             while timeline.next_at is not None:
-                await trio.sleep_until(timeline.next_at)
-                for fault, moment in timeline.due(trio.current_time()):
+                await trio.sleep_until(timeline.next_at + self._jumped)
+                # What is due is due, however the sum was rounded.
+                for fault, moment in timeline.due(trio.current_time() - self._jumped + ROUNDING):
                     self._turn(fault, moment)
             await trio.sleep_forever()
         self._troubles.calm()
@@ -141,15 +145,16 @@ class Conductor:
         for link in self._network.open_links():
             link.cut("end")
 
+    def _jump(self, fault: Fault) -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)  # noqa: S101 - trials have no other
+        clock.jump(fault.amount)
+        # What the plan has for later is not moved: it would all happen at once.
+        self._jumped += fault.amount
+
     def _suspend(self, _: Fault) -> None:
         for link in self._network.open_links():
             link.vanish(trio.current_time())
-
-
-def _jump(fault: Fault) -> None:
-    clock = trio.lowlevel.current_clock()
-    assert isinstance(clock, MockClock)  # noqa: S101 - trials have no other
-    clock.jump(fault.amount)
 
 
 def _cut_list(fault: Fault, link: Link) -> None:

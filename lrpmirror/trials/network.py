@@ -275,7 +275,8 @@ class _Socket(trio.socket.SocketType):
             tcp = socket.IPPROTO_TCP
             idle = self._options.get((tcp, socket.TCP_KEEPIDLE), 7200)
             probes = self._options.get((tcp, socket.TCP_KEEPCNT), 9) * self._options.get((tcp, socket.TCP_KEEPINTVL), 75)
-            await trio.sleep(idle + probes)
+            assert link.gone_at is not None  # noqa: S101 - that is why it is called
+            await trio.sleep_until(link.gone_at + idle + probes)
             link.to_client.fail(broken(errno.ETIMEDOUT))
 
 
