@@ -14,7 +14,7 @@ TLS_SHARE: Final = 0.04
 def drawn(seed: int, machine: Machine) -> Plan:
     """Return the plan of a seed."""
     dice = Random(f"{machine} {seed}")
-    seconds = dice.randint(8, 30)
+    seconds = dice.randint(5, 20)
     tls = machine == "shell" and dice.random() < TLS_SHARE
     possible = [name for name, kind in KINDS.items() if kind.core or machine == "shell"]
     if not tls:

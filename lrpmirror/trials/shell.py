@@ -70,6 +70,7 @@ class Shell:
         self._views: list[Any] = []
         self._folds: list[tuple[Fold, Any]] = []
         self._slow: list[tuple[Fold, Any, Any]] = []
+        self._told_at = -1
         self._end_mirror = trio.CancelScope()
         self._restart: Fault | None = None
 
@@ -114,7 +115,7 @@ class Shell:
                 break
             await trio.sleep(1)
         laws.the_end_is_the_servers_state(self.session, self.mirror.status.phase, self.diego.snapshot(), waited)
-        await trio.sleep(30)
+        await trio.sleep(5)
         revision = self.mirror.revision
         self.mirror.resync()
         await trio.sleep(3)
@@ -135,8 +136,10 @@ class Shell:
         phase = self.mirror.status.phase
         self.digest.add(trio.current_time(), phase.value, self.mirror.revision)
         self.watch.settled([(type(view).__name__, kept._derivation) for view, kept in self._views])  # noqa: SLF001 - it checks itself
-        for fold, now in self._folds:
-            laws.folded_changes_are_the_state(fold.name, fold.known, now())
+        if self._told_at != self.mirror.revision:
+            self._told_at = self.mirror.revision
+            for fold, now in self._folds:
+                laws.folded_changes_are_the_state(fold.name, fold.known, now())
         streams = self.network.streams()
         laws.live_means_that_there_is_a_stream(phase, streams)
         if streams and all(link.gone_at is not None for link in streams):

@@ -43,6 +43,7 @@ class Watch:
         self._rows: dict[RowKey, ActualLRP] = laws.rows_of(session)
         self._desired: dict[str, DesiredLRP] = laws.desired_of(session)
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
+        self._looked_at: tuple[int, float | None] | None = None
         self.commits = 0
 
     def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
@@ -63,6 +64,9 @@ class Watch:
         """Hold the state against the laws, when nobody has anything left to do."""
         session = self._session
         self.check()
+        if self._looked_at == (session.revision, session.synced_at):
+            return
+        self._looked_at = session.revision, session.synced_at
         laws.index_is_scan(session)
         laws.folded_changes_are_the_state("a witness, of rows", self._rows, laws.rows_of(session))
         laws.folded_changes_are_the_state("a witness, of desired LRPs", self._desired, laws.desired_of(session))
