@@ -5,6 +5,7 @@ from itertools import chain
 
 from msgspec.structs import replace
 
+from lrpmirror.core.changes import RowKey, row_key
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
 from lrpmirror.sim import Diego, Snapshot
 
@@ -51,9 +52,17 @@ class Chronicle:
         known = carried in self._carried.get(row.process_guid, ()) or not (row.internal_routes or row.metric_tags)
         return known and bare(row) in self._rows.get((row.epoch, row.tag_index), ())
 
+    def row_keys(self) -> set[RowKey]:
+        """Return the identities of the rows that the server has now."""
+        return {row_key(row) for row in self._diego.actual_lrps()}
+
     def had_desired(self, lrp: DesiredLRP) -> bool:
-        """Tell whether the server ever had this version of the desired LRP."""
-        return self._desired.get((lrp.epoch, lrp.tag_index)) == lrp
+        """Tell whether the server ever had this version of the desired LRP.
+
+        It may lack its metric tags: they come with a second list, which can be empty where the first one was not.
+        """
+        known = self._desired.get((lrp.epoch, lrp.tag_index))
+        return known == lrp or (known is not None and not lrp.metric_tags and replace(known, metric_tags=EMPTY) == lrp)
 
     def remember(self, now: float) -> None:
         """Keep the state of this moment."""

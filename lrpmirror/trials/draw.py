@@ -3,6 +3,8 @@
 from random import Random
 from typing import Final
 
+from msgspec.structs import replace
+
 from lrpmirror.trials.plan import KINDS, Fault, Kind, Machine, Plan
 
 __all__ = ["drawn"]
@@ -23,7 +25,7 @@ def drawn(seed: int, machine: Machine) -> Plan:
     share = dice.choice((0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.5, 0.8))
     chosen = [name for name in possible if dice.random() < share]
     faults = [_fault(dice, name, KINDS[name], seconds) for name in chosen for _ in range(dice.randint(1, KINDS[name].most))]
-    return Plan(
+    plan = Plan(
         machine=machine,
         seed=seed,
         seconds=seconds,
@@ -34,6 +36,7 @@ def drawn(seed: int, machine: Machine) -> Plan:
         tls=tls,
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
+    return replace(plan, audits=not plan.is_exact or dice.random() < 0.3)  # noqa: PLR2004 - the more telling is the other
 
 
 def _fault(dice: Random, name: str, kind: Kind, seconds: int) -> Fault:

@@ -80,6 +80,24 @@ KINDS: Final[dict[str, Kind]] = {
 """Everything that can go wrong in a plan."""
 
 
+LIES: Final = frozenset({"empty lists", "lagging lists"})
+"""With these a list is not what the server has."""
+
+INEXACT: Final = LIES | {"events lost", "stream stalled"}
+"""With these only the next list knows."""
+
+LATE: Final = frozenset({"events doubled", "events swapped", "fail-over"})
+"""With these an event can be long under way."""
+
+GAPS: Final = frozenset(
+    {
+        *("stream cut", "all cut", "peer gone", "refused", "unreachable", "nameless", "nonsense", "unavailable"),
+        *("fail-over", "restart", "suspend", "drips", "silence", "latency", "older server", "certificate expired"),
+    }
+)
+"""With these the mirror can be without a stream for a while."""
+
+
 class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that goes wrong: from `at` on, for `lasting` seconds. See `KINDS` for `amount` and `choice`."""
 
@@ -104,7 +122,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """One trial. The same plan is the same run.
 
     `seed` is of all dice but those that drew the plan: the workload's, trio's scheduler's, the mirror's. The deployment
-    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts.
+    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts. Without
+    `audits` nothing is listed at an interval: what the events told, and the reads of what was in doubt, have to do.
     """
 
     machine: Machine = "shell"
@@ -115,6 +134,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     busy: bool = True
     stream: Literal["instances", "groups"] = "instances"
     tls: bool = False
+    audits: bool = True
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -122,10 +142,26 @@ class Plan(Struct, frozen=True, kw_only=True):
         """The kinds of fault that are in it."""
         return frozenset(fault.kind for fault in self.faults)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the events tell everything, so that the mirror needs no list at an interval to be right.
+
+        An event that was under way for longer than the reader was away can tell of a record that no list had, and whose
+        removal nobody heard.
+        """
+        late = self.kinds & LATE and self.kinds & GAPS
+        return self.stream == "instances" and not (self.kinds & INEXACT or late)
+
+    @property
+    def has_honest_lists(self) -> bool:
+        """Whether what is listed is always what the server has."""
+        return not self.kinds & LIES
+
     def lines(self) -> Sequence[str]:
         """Say what it is, for people."""
         life = f"seed {self.seed}, {self.machine}: {self.seconds} s, {self.apps} apps on {self.cells} cells"
         life += f", {'busy' if self.busy else 'quiet'}, {self.stream}{', TLS' if self.tls else ''}"
+        life += "" if self.audits else ", no audits"
         return [life, *(f"  {fault}" for fault in self.faults)]
 
 

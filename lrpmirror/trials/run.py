@@ -12,6 +12,7 @@ from msgspec import Struct
 from trio._core import _run as scheduler
 
 from lrpmirror.trials.laws import LawBroken
+from lrpmirror.trials.machine import Alone
 from lrpmirror.trials.plan import Plan
 from lrpmirror.trials.shell import Shell
 
@@ -41,11 +42,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 def tried(plan: Plan) -> Outcome:
     """Play a plan and return what came of it."""
-    trial = Shell(plan)
+    trial = Shell(plan) if plan.machine == "shell" else Alone(plan)
     law = how = ""
     try:
         with _quiet():
-            _simulate(trial.run, plan.seed)
+            if isinstance(trial, Shell):
+                _simulate(trial.run, plan.seed)
+            else:
+                trial.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
         broken = _first(error)
         law = broken.law if isinstance(broken, LawBroken) else "nothing_else_is_raised"

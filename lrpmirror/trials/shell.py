@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from lrpmirror.client import TLS, BBSClient, Timeouts
-from lrpmirror.core.session import Tuning
+from lrpmirror.core.status import Phase
 from lrpmirror.mirror import open_mirror
 from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.server.app import BBSApp
@@ -20,21 +20,15 @@ from lrpmirror.trials import laws
 from lrpmirror.trials.answers import Answers
 from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.conductor import Conductor
+from lrpmirror.trials.life import BUSY, VIEWS, tuning_of
 from lrpmirror.trials.network import HOST, PORT, Network
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.troubles import Timeline, Troubles
 from lrpmirror.trials.watch import Digest, Fold, Watch
 from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes
 
-__all__ = ["BUSY", "Shell", "TUNING"]
+__all__ = ["Shell"]
 
-BUSY: Final = Rates(
-    deploys=0.2, scalings=0.3, crashes=0.8, placement_failures=0.3, routable_changes=0.5, evacuations=0.1, cell_losses=0.08
-)
-
-TUNING: Final = Tuning(
-    resync_interval=20.0, first_delay=0.2, most_delay=3.0, repair_delay=0.2, repair_batch=3, tombstone_age=300.0
-)
 TIMEOUTS: Final = Timeouts(connect=2.0, write=2.0, read=4.0)
 
 KEEP_ALIVE: Final = 61.0
@@ -45,8 +39,6 @@ BOUND: Final = 60.0
 
 PATIENCE: Final = 200.0
 """How long the slowest subscriber may take to be told everything, once nothing happens any more."""
-
-VIEWS: Final = (HTTPRoutes, InternalRoutes, Processes, Cells, AddressCollisions)
 
 
 class Shell:
@@ -106,26 +98,39 @@ class Shell:
     async def _converge(self) -> None:
         """Wait until the mirror has what the server has."""
         self.diego.settle()
+        await self._wait_for_the_end(told=True)
+        await trio.sleep(5)
+        # Now for what no event tells.
+        await self._list_once()
+        await self._wait_for_the_end(told=False)
+        assert self.mirror is not None  # noqa: S101 - it is there, and no fault is left that could end it
+        revision = self.mirror.revision
+        await self._list_once()
+        await self.step()
+        laws.nothing_is_published_where_nothing_changes(revision, self.mirror.revision)
+        await self._let_catch_up()
+
+    async def _wait_for_the_end(self, *, told: bool) -> None:
         began = trio.current_time()
         bound = BOUND + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
         while True:
             await self.step()
             waited = trio.current_time() - began
-            if self.mirror is not None and (waited > bound or self._is_there()):
-                break
+            if self.mirror is not None:
+                server, phase = self.diego.snapshot(), self.mirror.status.phase
+                there = phase is Phase.LIVE and not laws.differences(self.session, server, told=told)
+                if there or waited > bound:
+                    break
             await trio.sleep(1)
-        laws.the_end_is_the_servers_state(self.session, self.mirror.status.phase, self.diego.snapshot(), waited)
-        await trio.sleep(5)
-        revision = self.mirror.revision
-        self.mirror.resync()
-        await trio.sleep(3)
-        await self.step()
-        laws.nothing_is_published_where_nothing_changes(revision, self.mirror.revision)
-        await self._let_catch_up()
+        laws.the_end_is_the_servers_state(self.session, phase, server, waited, told=told)
 
-    def _is_there(self) -> bool:
-        assert self.mirror is not None  # noqa: S101 - the caller looked
-        return self.mirror.status.live and not laws.differences(self.session, self.diego.snapshot())
+    async def _list_once(self) -> None:
+        assert self.mirror is not None  # noqa: S101 - as above
+        # So that the time of the one list is not that of the other.
+        await trio.sleep(1)
+        before = self.mirror.status.synced_at
+        self.mirror.resync()
+        await self.mirror.wait_for(lambda mirror: mirror.status.synced_at != before, timeout=BOUND)
 
     async def step(self) -> None:
         """Let everybody finish what can be done now, then look at everything."""
@@ -176,9 +181,9 @@ class Shell:
         seed = self.plan.seed + number
         async with (
             BBSClient(f"http://{HOST}:{PORT}", timeout=TIMEOUTS) as client,
-            open_mirror(client, tuning=TUNING, rng=Random(seed), stream=self.plan.stream) as mirror,
+            open_mirror(client, tuning=tuning_of(self.plan), rng=Random(seed), stream=self.plan.stream) as mirror,
         ):
-            self.watch = Watch(mirror._session, self.chronicle, self.digest)  # noqa: SLF001 - as above
+            self.watch = Watch(mirror._session, self.chronicle, self.digest, honest=self.plan.has_honest_lists)  # noqa: SLF001 - as above
             with mirror.witnessed(self.watch):
                 self._subscribe(mirror)
                 self.mirror = mirror

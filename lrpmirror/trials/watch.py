@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
-from lrpmirror.core.changes import Change, Commit, RowKey
+from lrpmirror.core.changes import Cause, Change, Commit, RowKey
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.core.session import Session
@@ -32,9 +32,13 @@ class Digest:
 
 
 class Watch:
-    """A witness of one mirror, from its beginning. It never raises: `check` does, at the next step."""
+    """A witness of one mirror, from its beginning. It never raises: `check` does, at the next step.
 
-    def __init__(self, session: Session, chronicle: Chronicle, digest: Digest) -> None:
+    `honest` says that what is listed is always what the server has.
+    """
+
+    def __init__(self, session: Session, chronicle: Chronicle, digest: Digest, *, honest: bool) -> None:
+        self._honest = honest
         self._session = session
         self._chronicle = chronicle
         self._digest = digest
@@ -76,7 +80,7 @@ class Watch:
 
     def _see(self, commit: Commit) -> None:
         self.commits += 1
-        self._digest.add(commit.revision, commit.cause.value, commit.actual_lrps, commit.desired_lrps)
+        self._digest.add(commit.revision, commit.cause.value, *_outline(commit))
         try:
             laws.revisions_grow_by_one(self._revision, commit)
             laws.changes_begin_where_the_last_ended(self._rows, commit.actual_lrps)
@@ -86,6 +90,8 @@ class Watch:
             laws.versions_never_go_back(commit)
             laws.desired_versions_never_go_back(commit)
             laws.events_raise_nobody_from_the_grave(self._highest, commit)
+            if self._honest and commit.cause is not Cause.EVENT:
+                laws.lists_withdraw_nothing_that_is_there(self._chronicle.row_keys(), commit)
         except laws.LawBroken as broken:
             self._broken.append(broken)
         self._fold(commit)
@@ -103,6 +109,20 @@ class Watch:
                 self._desired.pop(lrp.key, None)
             else:
                 self._desired[lrp.key] = lrp.after
+
+
+def _outline(commit: Commit) -> list[tuple[str, ...]]:
+    """Return what a commit does, without what has no order of its own: keys of a map, and steps of a list."""
+    rows = [(str(one.key), _version(one.before), _version(one.after)) for one in commit.actual_lrps]
+    lrps = [(one.key, _version(one.before), _version(one.after)) for one in commit.desired_lrps]
+    return sorted(rows) + sorted(lrps)
+
+
+def _version(record: ActualLRP | DesiredLRP | None) -> str:
+    if record is None:
+        return ""
+    state = f" {record.state} {record.presence.name} {record.cell_id}" if isinstance(record, ActualLRP) else ""
+    return f"{record.tag_index}{state}"
 
 
 class Fold:
