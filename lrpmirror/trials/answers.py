@@ -39,6 +39,8 @@ class Answers:
         self._chronicle = chronicle
         self._dice = dice
         self._clock = clock
+        self.moment = 0.0
+        """How long each list takes at most, before its state is read and again after."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -54,6 +56,9 @@ class Answers:
 
     async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
         trouble = self._troubles.now
+        if self.moment:
+            await trio.sleep(self._dice.uniform(0, self.moment))
+            send = _Late(send, self._dice.uniform(0, self.moment))
         slow = trouble("slow lists")
         if slow and slow.choice == "before":
             await trio.sleep(slow.amount)

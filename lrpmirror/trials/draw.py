@@ -34,6 +34,7 @@ def drawn(seed: int, machine: Machine) -> Plan:
         busy=dice.random() < 0.6,  # noqa: PLR2004 - rather often
         stream="groups" if dice.random() < 0.15 else "instances",  # noqa: PLR2004 - seldom
         tls=tls,
+        hurried=dice.random() < 0.5,  # noqa: PLR2004 - a coin
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
     return replace(plan, audits=not plan.is_exact or dice.random() < 0.3)  # noqa: PLR2004 - the more telling is the other

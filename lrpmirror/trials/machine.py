@@ -19,10 +19,10 @@ from lrpmirror.errors import BBSError, ConnectionFailed, MalformedFrame, Request
 from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
 from lrpmirror.server import Subscription
-from lrpmirror.sim import Autopilot, Diego
+from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.chronicle import Chronicle
-from lrpmirror.trials.life import BUSY, VIEWS, tuning_of
+from lrpmirror.trials.life import VIEWS, Life, tuning_of
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 from lrpmirror.trials.watch import Digest, Watch
@@ -68,8 +68,7 @@ class Alone:
         self._jumped = 0.0
         self._diego = Diego(seed=plan.seed)
         self._chronicle = Chronicle(self._diego)
-        rates = BUSY if plan.busy else None
-        self._pilot = Autopilot(self._diego, seed=plan.seed, apps=plan.apps, cells=plan.cells, rates=rates)
+        self._life = Life(plan, self._diego)
         self._stream: _Stream | None = None
         self._listing: _Listing | None = None
         self._begin(0.0)
@@ -78,7 +77,7 @@ class Alone:
         """Play the plan; raise LawBroken where a law does not hold, and whatever else is raised."""
         for _ in range(self.plan.seconds):
             self._chronicle.remember(self._now)
-            for _ in self._pilot.moves():
+            for _ in self._life.moves():
                 self._take_turns(self._dice.randrange(3))
             for _ in range(4):
                 self._now += 0.25

@@ -122,7 +122,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """One trial. The same plan is the same run.
 
     `seed` is of all dice but those that drew the plan: the workload's, trio's scheduler's, the mirror's. The deployment
-    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts. Without
+    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts; a server that is not `hurried` takes a moment over each list,
+    in which events arrive. Without
     `audits` nothing is listed at an interval: what the events told, and the reads of what was in doubt, have to do.
     """
 
@@ -134,6 +135,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     busy: bool = True
     stream: Literal["instances", "groups"] = "instances"
     tls: bool = False
+    hurried: bool = True
     audits: bool = True
     faults: tuple[Fault, ...] = ()
 
@@ -161,6 +163,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         """Say what it is, for people."""
         life = f"seed {self.seed}, {self.machine}: {self.seconds} s, {self.apps} apps on {self.cells} cells"
         life += f", {'busy' if self.busy else 'quiet'}, {self.stream}{', TLS' if self.tls else ''}"
+        life += "" if self.hurried else ", unhurried"
         life += "" if self.audits else ", no audits"
         return [life, *(f"  {fault}" for fault in self.faults)]
 

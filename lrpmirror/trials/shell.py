@@ -15,12 +15,12 @@ from lrpmirror.mirror import open_mirror
 from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.server.app import BBSApp
 from lrpmirror.server.hosting import serve_app
-from lrpmirror.sim import Autopilot, Diego, Rates
+from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.answers import Answers
 from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.conductor import Conductor
-from lrpmirror.trials.life import BUSY, VIEWS, tuning_of
+from lrpmirror.trials.life import VIEWS, Life, tuning_of
 from lrpmirror.trials.network import HOST, PORT, Network
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.troubles import Timeline, Troubles
@@ -37,6 +37,9 @@ KEEP_ALIVE: Final = 61.0
 BOUND: Final = 60.0
 """How long after the last fault the mirror may take: an interval, a list that hangs, the delays, and the lists anew."""
 
+MOMENT: Final = 0.3
+"""How long a server that is not hurried takes over a list, at most and twice, in seconds."""
+
 PATIENCE: Final = 200.0
 """How long the slowest subscriber may take to be told everything, once nothing happens any more."""
 
@@ -51,14 +54,12 @@ class Shell:
         self.troubles = Troubles()
         self.diego = Diego(seed=plan.seed)
         self.chronicle = Chronicle(self.diego)
-        self.pilot = Autopilot(
-            self.diego, seed=plan.seed, apps=plan.apps, cells=plan.cells, rates=BUSY if plan.busy else None
-        )
+        self.life = Life(plan, self.diego)
         self.app = BBSApp(self.diego, writes=self.diego)
         self.mirror: Mirror | None = None
         self.watch: Watch | None = None
         self.steps = 0
-        self.commits = 0
+        self._watches: list[Watch] = []
         self._views: list[Any] = []
         self._folds: list[tuple[Fold, Any]] = []
         self._slow: list[tuple[Fold, Any, Any]] = []
@@ -74,6 +75,7 @@ class Shell:
             self.network = Network(nursery)
             self.network.install()
             answers = Answers(self.app, self.troubles, self.chronicle, self.dice, trio.current_time)
+            answers.moment = 0.0 if self.plan.hurried else MOMENT
             async with serve_app(answers, address="10.0.0.1", port=PORT) as self.host:
                 conductor = Conductor(self, self.network, self.troubles, self.diego, seed=self.plan.seed)
                 nursery.start_soon(self._keep_mirror)
@@ -89,7 +91,7 @@ class Shell:
         for _ in range(self.plan.seconds):
             second = trio.current_time() + 1
             self.chronicle.remember(trio.current_time())
-            for _ in self.pilot.moves():
+            for _ in self.life.moves():
                 if self.dice.random() < 0.3:  # noqa: PLR2004 - now and then
                     await trio.sleep(self.dice.uniform(0, 0.1))
             await trio.sleep_until(second)
@@ -154,6 +156,11 @@ class Shell:
     # The mirror
 
     @property
+    def commits(self) -> int:
+        """How many commits there were."""
+        return sum(watch.commits for watch in self._watches)
+
+    @property
     def session(self) -> Any:
         """The machine in the middle of the mirror."""
         assert self.mirror is not None  # noqa: S101 - asked for while there is one
@@ -171,7 +178,6 @@ class Shell:
             with trio.CancelScope() as self._end_mirror:
                 await self._one_life(number)
             if self.watch is not None:
-                self.commits += self.watch.commits
                 self.watch.check()
             self.mirror = self.watch = None
             fault, self._restart = self._restart, None
@@ -184,6 +190,7 @@ class Shell:
             open_mirror(client, tuning=tuning_of(self.plan), rng=Random(seed), stream=self.plan.stream) as mirror,
         ):
             self.watch = Watch(mirror._session, self.chronicle, self.digest, honest=self.plan.has_honest_lists)  # noqa: SLF001 - as above
+            self._watches.append(self.watch)
             with mirror.witnessed(self.watch):
                 self._subscribe(mirror)
                 self.mirror = mirror

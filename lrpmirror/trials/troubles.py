@@ -3,11 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Final
 
 from lrpmirror.sim import Faults
 from lrpmirror.trials.plan import Fault
 
 __all__ = ["Moment", "Timeline", "Troubles"]
+
+
+LATER: Final = 0.4
+"""The chance that a doubled event waits for a later write."""
 
 
 class Troubles:
@@ -53,7 +58,8 @@ class Troubles:
             return Faults(seed=seed, delay=1.0)
         faults = Faults(
             seed=seed,
-            delay=self.amount("events swapped"),
+            # What arrives once more arrives later, and not only in the next moment.
+            delay=self.amount("events swapped") or (LATER if self.now("events doubled") else 0.0),
             lose=self.amount("events lost"),
             duplicate=self.amount("events doubled"),
             stale_removed=self.amount("stale removals"),
