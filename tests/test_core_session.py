@@ -239,8 +239,9 @@ def test_what_is_written_twice_is_one_difference() -> None:
     ledger = Ledger(Store())
     ledger.put_desired(desired("d", 0))
     ledger.put_desired(desired("d", 1))
-    ledger.put("a", unclaimed("a", 0))
-    ledger.put("a", unclaimed("a", 1))
+    first = unclaimed("a", 0)
+    ledger.put("a", None, first)
+    ledger.put("a", first, unclaimed("a", 1))
 
     assert ledger.close() == ((Delta("a", None, unclaimed("a", 1)),), (Delta("p", None, desired("d", 1)),))
     assert ledger.close() == ((), ())

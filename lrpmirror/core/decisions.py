@@ -4,7 +4,6 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from operator import attrgetter
@@ -133,30 +132,36 @@ _Entry = tuple[
 
 
 class Decisions:
-    """The latest decisions by process: at most `each` of a process, of at most `processes` processes."""
+    """The latest decisions by process: at most `each` of a process, of at least the `processes` latest processes.
+
+    Processes are kept in two halves: one that is heard of moves to the younger half, and when that is full, the older
+    one is forgotten. That costs nothing for a process that is heard of again soon, where keeping them in order would.
+    """
 
     def __init__(self, *, each: int = 16, processes: int = 4096) -> None:
         self._each = each
         self._processes = processes
         # Plain tuples in plain lists: most of what is noted is never asked for.
-        self._rings: OrderedDict[str, list[_Entry]] = OrderedDict()
+        self._younger: dict[str, list[_Entry]] = {}
+        self._older: dict[str, list[_Entry]] = {}
         self._raised = 0
 
     def __len__(self) -> int:
-        return len(self._rings)
+        return len(self._younger) + len(self._older)
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(decisions)."""
-        return tuple(map(_decision, self._rings.get(process_guid, ())))
+        ring = self._younger.get(process_guid) or self._older.get(process_guid)
+        return tuple(map(_decision, ring or ()))
 
-    def judged(self, event: Event, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
-        """Note what became of an event. O(1)."""
+    def judged(self, kind: str, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
+        """Note what became of an event of that type. O(1)."""
         guid, index, tag, stored, buried = seen
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
             doubts = repairs.doubts_of(guid)
-        self._note(guid, (at, event.type, verdict, index, tag, stored, buried, doubts))
+        self._note(guid, (at, kind, verdict, index, tag, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -175,13 +180,12 @@ class Decisions:
             self._note(guid, (at, kind, Outcome.CONFIRMED, None, None, None, None, ()))
 
     def _note(self, process_guid: str, entry: _Entry) -> None:
-        ring = self._rings.get(process_guid)
+        ring = self._younger.get(process_guid)
         if ring is None:
-            self._rings[process_guid] = [entry]
-            if len(self._rings) > self._processes:
-                self._rings.popitem(last=False)
-            return
-        self._rings.move_to_end(process_guid)
+            ring = self._older.pop(process_guid, [])
+            self._younger[process_guid] = ring
+            if len(self._younger) >= self._processes:
+                self._older, self._younger = self._younger, {}
         ring.append(entry)
         if len(ring) > self._each:
             del ring[0]
@@ -192,18 +196,19 @@ def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
 
     To be called before the event is applied.
     """
-    subject = _SUBJECTS.get(type(event))
+    subject = _SUBJECTS.get(event.type)
     if subject is None:
         # It is no event of a record.
         return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
     if isinstance(one, ActualLRP):
-        tag = (one.epoch, one.tag_index)
-        row = store.get(one.epoch or row_key(one))
+        epoch = one.epoch
+        key = epoch or row_key(one)
+        row = store.get(key)
         if row is not None:
-            return one.process_guid, one.index, tag, (row.epoch, row.tag_index), None
-        grave = graves.rows.get(one.epoch or row_key(one))
-        return one.process_guid, one.index, tag, None, None if grave is None else grave.index
+            return one.process_guid, one.index, (epoch, one.tag_index), (row.epoch, row.tag_index), None
+        grave = graves.rows.get(key)
+        return one.process_guid, one.index, (epoch, one.tag_index), None, None if grave is None else grave.index
     if isinstance(one, DesiredLRP):
         return one.process_guid, None, _version(one), _version(store.desired(one.process_guid)), None
     return None
@@ -219,16 +224,16 @@ def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
     return subject
 
 
-_SUBJECTS: Final[Mapping[type[Event], Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
-    ActualLRPInstanceChanged: attrgetter("after"),
-    ActualLRPInstanceCreated: attrgetter("actual_lrp"),
-    ActualLRPInstanceRemoved: attrgetter("actual_lrp"),
-    ActualLRPChanged: _of_groups("after"),
-    ActualLRPCreated: _of_groups("actual_lrp_group"),
-    ActualLRPRemoved: _of_groups("actual_lrp_group"),
-    DesiredLRPChanged: attrgetter("after"),
-    DesiredLRPCreated: attrgetter("desired_lrp"),
-    DesiredLRPRemoved: attrgetter("desired_lrp"),
+_SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
+    ActualLRPInstanceChanged.type: attrgetter("after"),
+    ActualLRPInstanceCreated.type: attrgetter("actual_lrp"),
+    ActualLRPInstanceRemoved.type: attrgetter("actual_lrp"),
+    ActualLRPChanged.type: _of_groups("after"),
+    ActualLRPCreated.type: _of_groups("actual_lrp_group"),
+    ActualLRPRemoved.type: _of_groups("actual_lrp_group"),
+    DesiredLRPChanged.type: attrgetter("after"),
+    DesiredLRPCreated.type: attrgetter("desired_lrp"),
+    DesiredLRPRemoved.type: attrgetter("desired_lrp"),
 }
 
 

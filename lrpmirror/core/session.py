@@ -21,7 +21,7 @@ from lrpmirror.core.decisions import Decision, Decisions, sight
 from lrpmirror.core.derive import Process
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.retained import Retained
 from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
@@ -82,8 +82,7 @@ class Session:
         self.cells: tuple[CellPresence, ...] = ()
         self._retained = Retained()
         self._asked: set[str] = set()
-        self.verdicts: Counter[str] = Counter()
-        """How many events of each type had which verdict, as `TYPE VERDICT`."""
+        self._verdicts: Counter[tuple[str, Verdict]] = Counter()
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
         self._tally = Tally()
@@ -115,23 +114,30 @@ class Session:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
         self.alive_at = now
         self._graves.advance(now)
-        commits = []
-        shadow, synced = self._shadow, self.synced_at is not None
+        commits: list[Commit] = []
+        shadow = self._shadow
+        if self.synced_at is None:
+            if shadow is not None:
+                for event in events:
+                    shadow.event(event)
+            return commits
+        # What each event needs is looked up once for all of them.
+        ledger, apply, judged = self._ledger, self._reconciler.apply, self._decisions.judged
+        store, graves, repairs = self.store, self._graves, self.repairs
+        verdicts, retained, witnesses = self._verdicts, self._retained, self.witnesses
         for event in events:
             if shadow is not None:
                 shadow.event(event)
-            if not synced:
-                continue
-            seen = sight(event, self.store, self._graves)
-            verdict = self._reconciler.apply(event)
+            seen = sight(event, store, graves)
+            verdict = apply(event)
             if seen is not None:
-                self._decisions.judged(event, seen, verdict, now, self.repairs)
-            self.verdicts[f"{event.type} {verdict}"] += 1
-            released = self._release(event) if self._retained else ()
-            commit = self._commit(released)
+                judged(event.type, seen, verdict, now, repairs)
+            verdicts[event.type, verdict] += 1
+            released = self._release(event) if retained else ()
+            commit = self._commit(released) if ledger or released else None
             if commit is not None:
                 commits.append(commit)
-            for witness in self.witnesses:
+            for witness in witnesses:
                 witness.event(event, verdict, commit)
         return commits
 
@@ -237,11 +243,16 @@ class Session:
             desired_lrps=self.store.desired_count(),
         )
 
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
+        return {f"{kind} {verdict}": number for (kind, verdict), number in self._verdicts.items()}
+
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
         return Counts(
             streams=self._tally.streams,
-            events=dict(self.verdicts),
+            events=self.verdicts,
             lists=dict(self._tally.lists),
             drift=self._tally.drift,
             commits=dict(self._tally.commits),
@@ -267,25 +278,21 @@ class Session:
             return None
         if self._shadow is not None:
             self._shadow.written(rows, desired)
-        self._ask_for_desired(
-            {
-                delta.after.process_guid
-                for delta in rows
-                if delta.after is not None and delta.after.state == ActualLRPState.RUNNING
-            }
-        )
+        for delta in rows:
+            row = delta.after
+            if row is not None and row.state == ActualLRPState.RUNNING:
+                self._ask_for_desired(row.process_guid)
         self.revision += 1
         self._tally.commits[Cause.EVENT.value] += 1
         return Commit(
             revision=self.revision, cause=Cause.EVENT, actual_lrps=rows, desired_lrps=desired, released=released
         )
 
-    def _ask_for_desired(self, running: set[str]) -> None:
-        """Have the desired LRPs read of processes that run without one that is known; once, until the next list."""
-        for guid in sorted(running - self._asked):
-            if self.store.desired(guid) is None:
-                self._asked.add(guid)
-                self.repairs.add(guid, Doubt.DESIRED)
+    def _ask_for_desired(self, process_guid: str) -> None:
+        """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
+        if self.store.desired(process_guid) is None and process_guid not in self._asked:
+            self._asked.add(process_guid)
+            self.repairs.add(process_guid, Doubt.DESIRED)
 
     def _take_doubts_of(self, shadow: Shadow) -> None:
         if shadow.scope == EVERYTHING:
@@ -299,7 +306,8 @@ class Session:
     def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self._take_domains(shadow), self._take_cells(shadow)
         released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
-        self._ask_for_desired(shadow.undesired)
+        for guid in sorted(shadow.undesired):
+            self._ask_for_desired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
         self.revision += 1
@@ -331,10 +339,11 @@ class Session:
     def _write(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
         store = self.store
         for delta in rows:
-            if delta.after is None:
-                store.remove(delta.key)
-            elif store.put(delta.key, delta.after):
-                self.repairs.add(delta.after.process_guid, Doubt.RIVALS)
+            if delta.after is not None:
+                if store.put(delta.key, delta.before, delta.after):
+                    self.repairs.add(delta.after.process_guid, Doubt.RIVALS)
+            elif delta.before is not None:
+                store.remove(delta.key, delta.before)
         for lrp in desired:
             if lrp.after is None:
                 store.remove_desired(lrp.key)

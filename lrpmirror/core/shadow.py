@@ -79,13 +79,13 @@ class _Tables:
     def get(self, key: RowKey) -> ActualLRP | None:
         return self.rows.get(key)
 
-    def put(self, key: RowKey, row: ActualLRP) -> bool:
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - for a store
         self.rows[key] = row
         self.touched[key] = None
         # Rivals are looked for where the rows end up: in the mirror.
         return False
 
-    def remove(self, key: RowKey) -> None:
+    def remove(self, key: RowKey, old: ActualLRP) -> None:  # noqa: ARG002 - as above
         del self.rows[key]
         self.touched[key] = None
 
@@ -146,6 +146,7 @@ class Shadow:
             key = row_key(row)
             known = self._store.get(key)
             if known is not None and known == row:
+                known.unify(row)
                 listed[key] = known
             else:
                 listed[key] = row
@@ -330,7 +331,7 @@ class Shadow:
                 row = self._tables.rows.get(key)
                 if row is None:
                     continue
-                if aside.put(key, row):
+                if aside.put(key, None, row):
                     self._doubt(row.process_guid, Doubt.RIVALS)
                 if self._first:
                     self._differ(key, None, row)
@@ -348,12 +349,12 @@ class Shadow:
     def _bring_aside(self, key: RowKey) -> None:
         if self.aside is None:
             return
-        row = self._tables.rows.get(key)
+        old, row = self.aside.get(key), self._tables.rows.get(key)
         if row is not None:
-            if self.aside.put(key, row):
+            if self.aside.put(key, old, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
-        elif self.aside.get(key) is not None:
-            self.aside.remove(key)
+        elif old is not None:
+            self.aside.remove(key, old)
 
     def _bring_aside_desired(self, guid: str) -> None:
         if self.aside is None:
