@@ -7,8 +7,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.trials.draw import drawn
@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--machine", choices=("shell", "core", "both"), default="both", help="(%(default)s)")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a plan that was kept, instead of seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes (%(default)s)")
-    parser.add_argument("--keep", type=Path, default=Path(), metavar="DIR", help="where plans that break a law are kept")
+    parser.add_argument(
+        "--keep", type=Path, default=Path(), metavar="DIR", help="where plans that break a law are kept"
+    )
     parser.add_argument("--most-failures", type=int, default=5, metavar="N", help="stop after so many (%(default)s)")
     parser.add_argument(
         "--plant", choices=PLANTS, metavar="NAME", help=f"with a bug, to see it caught: {', '.join(PLANTS)}"
@@ -58,13 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     report = _Report(args.keep, args.plant)
     began = time.perf_counter()
-    for outcome in _outcomes(plans, args.jobs, args.plant):
-        report.take(outcome)
-        if args.seed is not None or args.plan is not None:
-            print("\n".join(outcome.plan.lines()))
-            print(f"{outcome.commits} commits in {outcome.steps} steps, digest {outcome.digest}")
-        if len(report.failures) >= args.most_failures:
-            break
+    # Here too, where the plans that break a law are made smaller.
+    with nullcontext() if args.plant is None else planted(args.plant):
+        for outcome in _outcomes(plans, args.jobs, args.plant):
+            report.take(outcome)
+            if args.seed is not None or args.plan is not None:
+                print("\n".join(outcome.plan.lines()))
+                print(f"{outcome.commits} commits in {outcome.steps} steps, digest {outcome.digest}")
+            if len(report.failures) >= args.most_failures:
+                break
     report.end(time.perf_counter() - began)
     return 1 if report.failures else 0
 
@@ -78,7 +82,6 @@ def _plans(args: argparse.Namespace, machines: tuple[Machine, ...]) -> Iterable[
 
 def _outcomes(plans: Iterable[Plan], jobs: int, plant: str | None) -> Iterator[Outcome]:
     if jobs == 1:
-        _prepare(plant)
         yield from map(tried, plans)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, _prepare, (plant,)) as pool:
@@ -91,7 +94,7 @@ def _prepare(plant: str | None) -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     if plant is not None:
-        planted(plant).__enter__()  # noqa: PLC2801 - it stays for as long as the process lives
+        planted(plant).__enter__()  # it stays for as long as the process lives
 
 
 class _Report:
@@ -134,15 +137,13 @@ class _Report:
     def _tell(self, outcome: Outcome) -> None:
         plan, law = outcome.plan, outcome.law
         print(f"BROKEN {law.replace('_', ' ')} (seed {plan.seed}, {plan.machine})", flush=True)
-        if self._plant is not None:
-            print(f"  {outcome.how[:300]}")
-            return
         small = shrunk(plan, lambda one: tried(one).law == law)
         print(f"  {tried(small).how[:2000]}")
         path = self._keep / f"trial-{plan.machine}-{plan.seed}.json"
         write_plan(small, path)
         print("\n".join(small.lines()))
-        print(f"  play it again: python -m lrpmirror.trials --plan {path}", flush=True)
+        plant = "" if self._plant is None else f" --plant {self._plant}"
+        print(f"  play it again: python -m lrpmirror.trials --plan {path}{plant}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers that go wrong: an application around the BBS's, which does to requests what the troubles of the moment say."""
+"""Answers that go wrong: an application around the BBS's, which does to requests what the moment's troubles say."""
 
 from collections.abc import Callable
 from random import Random

@@ -1,7 +1,6 @@
 """Everything that the server ever had, written down as it is written: what a mirror may show, and nothing else."""
 
 from collections import deque
-from itertools import chain
 
 from msgspec.structs import replace
 
@@ -30,8 +29,10 @@ class Chronicle:
         self._carried: dict[str, list[object]] = {}
         self._past: deque[tuple[float, Snapshot]] = deque(maxlen=KEPT)
         diego.on_write(self._write)
-        for record in chain(diego.actual_lrps(), diego.desired_lrps()):
-            self._write(record)
+        for row in diego.actual_lrps():
+            self._write(row)
+        for lrp in diego.desired_lrps():
+            self._write(lrp)
 
     def _write(self, record: ActualLRP | DesiredLRP) -> None:
         if isinstance(record, DesiredLRP):

@@ -24,7 +24,9 @@ def drawn(seed: int, machine: Machine) -> Plan:
     # From nothing wrong at all to nearly everything.
     share = dice.choice((0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.5, 0.8))
     chosen = [name for name in possible if dice.random() < share]
-    faults = [_fault(dice, name, KINDS[name], seconds) for name in chosen for _ in range(dice.randint(1, KINDS[name].most))]
+    faults = [
+        _fault(dice, name, KINDS[name], seconds) for name in chosen for _ in range(dice.randint(1, KINDS[name].most))
+    ]
     plan = Plan(
         machine=machine,
         seed=seed,

@@ -20,9 +20,9 @@ from lrpmirror.trials.chronicle import Chronicle, bare
 __all__ = [
     "LawBroken",
     "changes_begin_where_the_last_ended",
+    "dead_streams_are_noticed",
     "desired_versions_never_go_back",
     "differences",
-    "dead_streams_are_noticed",
     "events_raise_nobody_from_the_grave",
     "folded_changes_are_the_state",
     "index_is_scan",
@@ -67,7 +67,9 @@ def changes_begin_where_the_last_ended(known: Mapping[K, V], deltas: Iterable[De
     """Whoever folds the changes has the state; and a step that goes nowhere is none."""
     for delta in deltas:
         if known.get(delta.key) != delta.before:
-            _broken(changes_begin_where_the_last_ended, f"{delta.key}: {delta.before}, known was {known.get(delta.key)}")
+            _broken(
+                changes_begin_where_the_last_ended, f"{delta.key}: {delta.before}, known was {known.get(delta.key)}"
+            )
         if delta.before == delta.after:
             _broken(changes_begin_where_the_last_ended, f"{delta.key}: a step that goes nowhere, {delta.after}")
 
@@ -135,7 +137,7 @@ def lists_withdraw_nothing_that_is_there(server: Collection[RowKey], commit: Com
 def index_is_scan(session: Session) -> None:
     """Every index has what a scan of all rows finds, and nothing else."""
     try:
-        session.store._check()  # noqa: SLF001 - it checks itself
+        session.store._check()
     except AssertionError as error:
         raise LawBroken(index_is_scan.__name__, str(error)) from error
 
@@ -145,7 +147,7 @@ def view_is_recomputation(
 ) -> None:
     """A view that was kept up to date is what deriving it anew gives."""
     try:
-        derivation._check(processes, cells)  # noqa: SLF001 - it checks itself
+        derivation._check(processes, cells)
     except AssertionError as error:
         raise LawBroken(view_is_recomputation.__name__, f"{view}: {error}") from error
 
@@ -165,7 +167,9 @@ def live_means_that_there_is_a_stream(phase: Phase, streams: Collection[object])
 def dead_streams_are_noticed(phase: Phase, gone_for: float, bound: float) -> None:
     """A peer that is gone without a word is noticed in time; until then nobody can tell."""
     if phase is Phase.LIVE and gone_for > bound:
-        _broken(dead_streams_are_noticed, f"it says live {gone_for:g} s after its last stream was lost, not {bound:g} s")
+        _broken(
+            dead_streams_are_noticed, f"it says live {gone_for:g} s after its last stream was lost, not {bound:g} s"
+        )
 
 
 # Of the end

@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from lrpmirror.core.session import Tuning
 from lrpmirror.sim import Autopilot, Diego, Rates
 from lrpmirror.trials.plan import Plan
-from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes
+from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes, View
 
-__all__ = ["VIEWS", "Life", "tuning_of"]
+__all__ = ["Life", "tuning_of", "views"]
 
 BUSY: Final = Rates(
-    deploys=0.2, scalings=0.3, crashes=0.8, placement_failures=0.3, routable_changes=0.5, evacuations=0.1, cell_losses=0.08
+    deploys=0.2,
+    scalings=0.3,
+    crashes=0.8,
+    placement_failures=0.3,
+    routable_changes=0.5,
+    evacuations=0.1,
+    cell_losses=0.08,
 )
 
 TUNING: Final = Tuning(
@@ -28,7 +34,10 @@ LOSES: Final = 0.1
 FINDS: Final = 0.3
 """The chances of a second: that there is a convergence, that a cell is lost, that a lost one is found."""
 
-VIEWS: Final = (HTTPRoutes, InternalRoutes, Processes, Cells, AddressCollisions)
+
+def views() -> list[View[Any, Any, Any]]:
+    """Return the views that are kept: all that the library has."""
+    return [HTTPRoutes(), InternalRoutes(), TCPRoutes(), Processes(), Cells(), AddressCollisions()]
 
 
 def tuning_of(plan: Plan) -> Tuning:

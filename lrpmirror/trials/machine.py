@@ -22,7 +22,7 @@ from lrpmirror.server import Subscription
 from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.chronicle import Chronicle
-from lrpmirror.trials.life import VIEWS, Life, tuning_of
+from lrpmirror.trials.life import Life, tuning_of, views
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 from lrpmirror.trials.watch import Digest, Watch
@@ -91,7 +91,7 @@ class Alone:
         self._session = Session(tuning_of(self.plan), Random(self.plan.seed))
         self._watch = Watch(self._session, self._chronicle, self.digest, honest=self.plan.has_honest_lists)
         self._session.witnesses = (self._watch,)
-        self._views: list[Derivation[Any, Any, Any]] = [Derivation(view()) for view in VIEWS]
+        self._views: list[Derivation[Any, Any, Any]] = [Derivation(view) for view in views()]
         self._opens_at = self._lists_at = self._repairs_at = at
 
     # The laws

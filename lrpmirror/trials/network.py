@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from lrpmirror.trials.link import Link, broken
+from lrpmirror.trials.link import Link, Way, broken
 
 __all__ = ["HOST", "PORT", "Network"]
 
@@ -258,15 +258,15 @@ class _Socket(trio.socket.SocketType):
         self._way_here(link).fail(broken(errno.EPIPE))
         self._network.forget(link)
 
-    def _way(self, *, sending: bool) -> Any:
+    def _way(self, *, sending: bool) -> Way:
         if self._closed or self._link is None:
             raise broken(errno.EBADF)
         return self._way_to_peer(self._link) if sending else self._way_here(self._link)
 
-    def _way_to_peer(self, link: Link) -> Any:
+    def _way_to_peer(self, link: Link) -> Way:
         return link.to_server if self._client else link.to_client
 
-    def _way_here(self, link: Link) -> Any:
+    def _way_here(self, link: Link) -> Way:
         return link.to_client if self._client else link.to_server
 
     async def _keep_alive(self, link: Link) -> None:
@@ -274,7 +274,9 @@ class _Socket(trio.socket.SocketType):
         if self._options.get((socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
             tcp = socket.IPPROTO_TCP
             idle = self._options.get((tcp, socket.TCP_KEEPIDLE), 7200)
-            probes = self._options.get((tcp, socket.TCP_KEEPCNT), 9) * self._options.get((tcp, socket.TCP_KEEPINTVL), 75)
+            probes = self._options.get((tcp, socket.TCP_KEEPCNT), 9) * self._options.get(
+                (tcp, socket.TCP_KEEPINTVL), 75
+            )
             assert link.gone_at is not None  # noqa: S101 - that is why it is called
             await trio.sleep_until(link.gone_at + idle + probes)
             link.to_client.fail(broken(errno.ETIMEDOUT))

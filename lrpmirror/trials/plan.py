@@ -1,4 +1,4 @@
-"""A trial as a value: the life of a deployment, what goes wrong in it and when. It can be printed, kept and repeated."""
+"""A trial as a value: a deployment's life, what goes wrong in it and when. It can be printed, kept and repeated."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,27 +54,44 @@ KINDS: Final[dict[str, Kind]] = {
     "nameless": _while("the name cannot be resolved"),
     "drips": _while("everything arrives at so many bytes a second", amount=(20, 2000), most=2),
     "latency": _while("everything arrives so much later", amount=(0.01, 1.5)),
-    "nonsense": Kind(meaning="the stream brings what is no event", choices=("frame", "base64", "chunk", "http"), core=True),
+    "nonsense": Kind(
+        meaning="the stream brings what is no event", choices=("frame", "base64", "chunk", "http"), core=True
+    ),
     # Answers.
     "unavailable": _while("everything new is answered with 503"),
-    "slow lists": _while("lists take so much longer, before or after the state is read", amount=(0.1, 3.0),
-                         choices=("before", "after"), core=True),
+    "slow lists": _while(
+        "lists take so much longer, before or after the state is read",
+        amount=(0.1, 3.0),
+        choices=("before", "after"),
+        core=True,
+    ),
     "truncated lists": _while("lists break off, and their connection is closed", amount=(0.0, 1.0), core=True),
-    "refused lists": _while("lists are answered with an error", choices=("Deadlock", "UnknownError", "502", "proxy",
-                                                                       "garbage", "html"), core=True),
+    "refused lists": _while(
+        "lists are answered with an error",
+        choices=("Deadlock", "UnknownError", "502", "proxy", "garbage", "html"),
+        core=True,
+    ),
     "empty lists": _while("lists are answered as if there were nothing", core=True),
     "lagging lists": _while("lists are answered from the state of so many seconds ago", amount=(0.5, 5.0), core=True),
-    "older server": _while("the server does not know the newer paths", choices=("parts", "rows", "streams", "guids", "ping"),
-                           longest=10.0),
-    "fail-over": _while("another server takes over; events of the last so many seconds are never sent", amount=(0.0, 2.0),
-                        core=True),
+    "older server": _while(
+        "the server does not know the newer paths", choices=("parts", "rows", "streams", "guids", "ping"), longest=10.0
+    ),
+    "fail-over": _while(
+        "another server takes over; events of the last so many seconds are never sent", amount=(0.0, 2.0), core=True
+    ),
     # The mirror and its clocks.
-    "restart": Kind(meaning="the mirror ends and begins anew", lasting=(0.0, 3.0), choices=("closed", "killed"), core=True),
+    "restart": Kind(
+        meaning="the mirror ends and begins anew", lasting=(0.0, 3.0), choices=("closed", "killed"), core=True
+    ),
     "slow subscriber": Kind(meaning="one takes so long over each change", amount=(0.1, 1.5), most=2),
-    "raising subscriber": Kind(meaning="one fails on every so manieth change", amount=(1, 5), choices=("log", "cancel"), most=2),
+    "raising subscriber": Kind(
+        meaning="one fails on every so manieth change", amount=(1, 5), choices=("log", "cancel"), most=2
+    ),
     "clock jump": Kind(meaning="the monotonic clock jumps by so much at once", amount=(1.0, 120.0), core=True),
     "wall clock": Kind(meaning="the wall clock is set by so much", amount=(-4000.0, 4000.0)),
-    "suspend": Kind(meaning="the machine sleeps so long: peers are gone, only the wall clock went on", amount=(60, 4000), most=1),
+    "suspend": Kind(
+        meaning="the machine sleeps so long: peers are gone, only the wall clock went on", amount=(60, 4000), most=1
+    ),
     "certificate expired": _while("the server shows a certificate that has expired"),
 }
 """Everything that can go wrong in a plan."""
@@ -122,9 +139,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """One trial. The same plan is the same run.
 
     `seed` is of all dice but those that drew the plan: the workload's, trio's scheduler's, the mirror's. The deployment
-    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts; a server that is not `hurried` takes a moment over each list,
-    in which events arrive. Without
-    `audits` nothing is listed at an interval: what the events told, and the reads of what was in doubt, have to do.
+    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts; a
+    server that is not `hurried` takes a moment over each list, in which events arrive. Without `audits` nothing is
+    listed at an interval: what the events told, and the reads of what was in doubt, have to do.
     """
 
     machine: Machine = "shell"
@@ -177,5 +194,5 @@ def read_plan(path: Path) -> Plan:
     """Return the plan in a file. Raises ConfigurationError for one that is none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"{path} holds no plan of a trial: {error}") from error

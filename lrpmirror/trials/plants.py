@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from lrpmirror.client import _pipe
 from lrpmirror.core import derive, desired, ledger, reconcile, shadow, store, subscriptions, tombstones
+from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
 from lrpmirror.mirror._follower import Follower
@@ -51,10 +52,9 @@ def _constant(value: object) -> Make:
 
 def _older_is_believed(changed: Any) -> Any:
     def believe(self: Any, event: Any) -> Any:
-        key, stored = reconcile.row_key(event.after), self._rows.get(event.after.epoch)
+        key, stored = row_key(event.after), self._rows.get(event.after.epoch)
         if stored is not None and event.after.tag_index < stored.tag_index:
-            self._rows.put(key, event.after)
-            return reconcile.Verdict.APPLIED
+            return self._write(key, stored, event.after)
         return changed(self, event)
 
     return believe
@@ -85,7 +85,7 @@ def _last_change_is_not_told(publish: Any) -> Any:
 def _before_is_forgotten(close: Any) -> Any:
     def forgetful(self: Any) -> Any:
         rows, desired = close(self)
-        return tuple(ledger.Delta(one.key, None, one.after) if one.after else one for one in rows), desired
+        return tuple(Delta(one.key, None, one.after) if one.after else one for one in rows), desired
 
     return forgetful
 
@@ -215,7 +215,11 @@ PLANTS: Final[Mapping[str, Plant]] = {
     ),
     "routes-are-wiped": Plant(
         what="a diff wipes what it does not carry, and nobody asks for it again",
-        plant=_put(reconcile.RowReconciler, "_advanced", lambda _: lambda self, stored, _before, after: self._write(after.epoch, stored, after)),
+        plant=_put(
+            reconcile.RowReconciler,
+            "_advanced",
+            lambda _: lambda self, stored, _before, after: self._write(after.epoch, stored, after),
+        ),
         laws=_END,
     ),
     "removed-desired-stay": Plant(

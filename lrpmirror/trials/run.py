@@ -1,7 +1,6 @@
 """Running one trial: the same plan is the same run, down to the last byte."""
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -73,14 +72,14 @@ def _simulate(main: Callable[[], Awaitable[None]], seed: int) -> None:
             await main()
 
     # There is no public way to have trio's scheduler repeat itself; this is the one that trio made for Hypothesis.
-    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING  # noqa: SLF001
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # noqa: SLF001
-    scheduler._r.seed(seed)  # noqa: SLF001
+    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    scheduler._r.seed(seed)
     try:
         trio.run(limited, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]  # noqa: SLF001
-        scheduler._r.seed()  # noqa: SLF001
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+        scheduler._r.seed()
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,4 +1,4 @@
-"""Making a plan that breaks a law smaller, as long as it breaks that law: delta debugging over its faults and its life."""
+"""Making a plan that breaks a law smaller, as long as it breaks it: delta debugging over its faults and its life."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -62,7 +62,7 @@ def _without_one_piece(faults: tuple[Fault, ...], pieces: int) -> Iterator[tuple
 
 
 def _simpler_life(plan: Plan, budget: _Budget) -> Plan:
-    for simpler in (
+    ways: tuple[Callable[[Plan], Plan], ...] = (
         lambda plan: replace(plan, seconds=plan.seconds // 2),
         lambda plan: replace(plan, seconds=plan.seconds - 1),
         lambda plan: replace(plan, apps=plan.apps // 2),
@@ -71,7 +71,9 @@ def _simpler_life(plan: Plan, budget: _Budget) -> Plan:
         lambda plan: replace(plan, tls=False),
         lambda plan: replace(plan, busy=False),
         lambda plan: replace(plan, stream="instances"),
-    ):
+        lambda plan: replace(plan, hurried=True),
+    )
+    for simpler in ways:
         while (smaller := simpler(plan)) != plan and _can_be(smaller) and budget.breaks(smaller):
             plan = smaller
     return plan

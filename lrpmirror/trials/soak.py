@@ -1,4 +1,4 @@
-"""A long run over real sockets and real time: does the mirror keep its size, and end in the server's state?
+"""A long run over real sockets and real time: the mirror has to keep its size, and to end in the server's state.
 
     python -m lrpmirror.trials.soak --rows 20000 --minutes 60 --cut-every 5 --report soak.jsonl
 
@@ -26,8 +26,8 @@ from lrpmirror.core.changes import row_key
 from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import open_mirror
 from lrpmirror.mirror._mirror import Mirror
+from lrpmirror.trials.life import views
 from lrpmirror.trials.watch import Fold
-from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes
 
 __all__ = ["Sample", "main", "trend"]
 
@@ -38,7 +38,7 @@ LINE: Final = 60.0
 """Seconds between two lines of the report."""
 
 WARM_UP: Final = 300.0
-"""After how many seconds memory counts, at most a quarter of the run: what is loaded and cached once is there by then."""
+"""After how many seconds memory counts, at most a quarter of the run: what is loaded only once is there by then."""
 
 CATCH_UP: Final = 300.0
 """How long the mirror may take for the server's state, when nothing happens any more; a machine can be busy."""
@@ -114,7 +114,7 @@ class Soak:
             (rows, lambda: {row_key(row): row for row in mirror.actual_lrps()}),
             (lrps, lambda: {lrp.process_guid: lrp for lrp in mirror.desired_lrps()}),
         ]
-        for view in (HTTPRoutes(), InternalRoutes(), Processes(), Cells(), AddressCollisions()):
+        for view in views():
             mirror.view(view)
 
     async def _watch(self, mirror: Mirror, server: int, report: Callable[[dict[str, Any]], None]) -> None:
@@ -184,7 +184,7 @@ async def _settled(find: Callable[[], Awaitable[list[str]]], mirror: Mirror) -> 
     """Return the differences that remain when the mirror has had its time to overcome them."""
     found: list[str] = []
     with trio.move_on_after(CATCH_UP):
-        while not mirror.status.live or (found := await find()):
+        while not mirror.status.live or (found := await find()):  # noqa: ASYNC110 - it asks the server
             await trio.sleep(2)
         return []
     return found
@@ -197,7 +197,9 @@ async def _differing(mirror: Mirror, client: BBSClient) -> list[str]:
     lrps = {lrp.process_guid: lrp for lrp in await client.desired_lrps()}
     wanted = {lrp.process_guid: lrp for lrp in mirror.desired_lrps()}
     return found + [
-        f"desired LRP {guid}" for guid in lrps.keys() | wanted.keys() if _bare(lrps.get(guid)) != _bare(wanted.get(guid))
+        f"desired LRP {guid}"
+        for guid in lrps.keys() | wanted.keys()
+        if _bare(lrps.get(guid)) != _bare(wanted.get(guid))
     ]
 
 

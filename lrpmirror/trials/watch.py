@@ -50,7 +50,7 @@ class Watch:
         self._looked_at: tuple[int, float | None] | None = None
         self.commits = 0
 
-    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
+    def event(self, _event: Event, _verdict: Verdict, commit: Commit | None) -> None:
         """See an event and what became of it."""
         if commit is not None:
             self._see(commit)
@@ -111,7 +111,7 @@ class Watch:
                 self._desired[lrp.key] = lrp.after
 
 
-def _outline(commit: Commit) -> list[tuple[str, ...]]:
+def _outline(commit: Commit) -> list[tuple[str, str, str]]:
     """Return what a commit does, without what has no order of its own: keys of a map, and steps of a list."""
     rows = [(str(one.key), _version(one.before), _version(one.after)) for one in commit.actual_lrps]
     lrps = [(one.key, _version(one.before), _version(one.after)) for one in commit.desired_lrps]
