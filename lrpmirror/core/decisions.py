@@ -126,9 +126,8 @@ Sighting = tuple[str, int | None, _Version | None, _Version | None, int | None]
 Process guid, index, the version told of, the version at hand, and the last version of a record that is gone.
 """
 
-_Entry = tuple[
-    float, str, Verdict | Outcome, int | None, _Version | None, _Version | None, int | None, tuple[Doubt, ...]
-]
+_Entry = tuple[float, tuple[str, Verdict | Outcome], Sighting, tuple[Doubt, ...]]
+"""When it was, what came of which type of event, what it was about, and the doubts that it raised."""
 
 
 class Decisions:
@@ -154,14 +153,13 @@ class Decisions:
         ring = self._younger.get(process_guid) or self._older.get(process_guid)
         return tuple(map(_decision, ring or ()))
 
-    def judged(self, kind: str, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
-        """Note what became of an event of that type. O(1)."""
-        guid, index, tag, stored, buried = seen
+    def judged(self, outcome: tuple[str, Verdict], seen: Sighting, at: float, repairs: Repairs) -> None:
+        """Note what became of an event: its type and the verdict. O(1)."""
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
-            doubts = repairs.doubts_of(guid)
-        self._note(guid, (at, kind, verdict, index, tag, stored, buried, doubts))
+            doubts = repairs.doubts_of(seen[0])
+        self._note((at, outcome, seen, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -174,12 +172,13 @@ class Decisions:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
             index = one.index if isinstance(one, ActualLRP) else None
-            tags = _version(delta.after), _version(delta.before)
-            self._note(one.process_guid, (at, kind, Outcome.REPAIRED, index, *tags, None, ()))
+            seen = one.process_guid, index, _version(delta.after), _version(delta.before), None
+            self._note((at, (kind, Outcome.REPAIRED), seen, ()))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(guid, (at, kind, Outcome.CONFIRMED, None, None, None, None, ()))
+            self._note((at, (kind, Outcome.CONFIRMED), (guid, None, None, None, None), ()))
 
-    def _note(self, process_guid: str, entry: _Entry) -> None:
+    def _note(self, entry: _Entry) -> None:
+        process_guid = entry[2][0]
         ring = self._younger.get(process_guid)
         if ring is None:
             ring = self._older.pop(process_guid, [])
@@ -242,7 +241,7 @@ def _version(one: ActualLRP | DesiredLRP | None) -> _Version | None:
 
 
 def _decision(entry: _Entry) -> Decision:
-    at, kind, verdict, index, tag, stored, buried, doubts = entry
+    at, (kind, verdict), (_, index, tag, stored, buried), doubts = entry
     return Decision(at, kind, verdict, index, _tag(tag), _tag(stored), buried, doubts)
 
 

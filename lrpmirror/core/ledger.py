@@ -55,15 +55,20 @@ class Ledger:
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return what differs from the state at the last call, and begin anew. O(what was written)."""
-        rows, self._rows = self._rows, []
-        desired, self._desired = self._desired, []
-        return _folded(rows), _folded(desired)
+        rows: RowDeltas = ()
+        desired: DesiredDeltas = ()
+        # Most events write one row: what has nothing to tell costs nothing.
+        if self._rows:
+            rows, self._rows = _folded(self._rows), []
+        if self._desired:
+            desired, self._desired = _folded(self._desired), []
+        return rows, desired
 
 
 def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
     """Return one delta a key, of those that have changed."""
-    if len(written) <= 1:
-        return tuple(written)
+    if len(written) == 1:
+        return (written[0],)
     folded: dict[K, Delta[K, V]] = {}
     for delta in written:
         first = folded.get(delta.key)

@@ -9,7 +9,6 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
@@ -35,6 +34,8 @@ from lrpmirror.events import Event
 from lrpmirror.model import ActualLRPState, CellPresence, ModificationTag
 
 __all__ = ["Session", "Tuning"]
+
+_RUNNING = ActualLRPState.RUNNING
 
 _LIST_CAUSES = {Phase.SYNCING: "first", Phase.RESYNCING: "reconnect"}
 """Why a list of everything was read, by the phase in which it was."""
@@ -82,7 +83,7 @@ class Session:
         self.cells: tuple[CellPresence, ...] = ()
         self._retained = Retained()
         self._asked: set[str] = set()
-        self._verdicts: Counter[tuple[str, Verdict]] = Counter()
+        self._verdicts: dict[tuple[str, Verdict], int] = {}
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
         self._tally = Tally()
@@ -130,9 +131,10 @@ class Session:
                 shadow.event(event)
             seen = sight(event, store, graves)
             verdict = apply(event)
+            outcome = event.type, verdict
+            verdicts[outcome] = verdicts.get(outcome, 0) + 1
             if seen is not None:
-                judged(event.type, seen, verdict, now, repairs)
-            verdicts[event.type, verdict] += 1
+                judged(outcome, seen, now, repairs)
             released = self._release(event) if retained else ()
             commit = self._commit(released) if ledger or released else None
             if commit is not None:
@@ -255,7 +257,7 @@ class Session:
             events=self.verdicts,
             lists=dict(self._tally.lists),
             drift=self._tally.drift,
-            commits=dict(self._tally.commits),
+            commits=self._tally.commits,
             errors=dict(self._tally.errors),
             repairs_pending=len(self.repairs),
             repairs_dropped=self.repairs.dropped,
@@ -280,10 +282,10 @@ class Session:
             self._shadow.written(rows, desired)
         for delta in rows:
             row = delta.after
-            if row is not None and row.state == ActualLRPState.RUNNING:
+            if row is not None and row.state == _RUNNING:
                 self._ask_for_desired(row.process_guid)
         self.revision += 1
-        self._tally.commits[Cause.EVENT.value] += 1
+        self._tally.event_commits += 1
         return Commit(
             revision=self.revision, cause=Cause.EVENT, actual_lrps=rows, desired_lrps=desired, released=released
         )
@@ -320,7 +322,7 @@ class Session:
             cells=cells,
             released=released,
         )
-        self._tally.commits[commit.cause.value] += 1
+        self._tally.list_commits[commit.cause] += 1
         for witness in self.witnesses:
             witness.listed(commit)
         return commit

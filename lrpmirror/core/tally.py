@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from lrpmirror.core.changes import Cause
 from lrpmirror.core.subscriptions import Lag
 
 __all__ = ["Counts", "Tally"]
@@ -42,5 +43,12 @@ class Tally:
         self.streams = 0
         self.drift = 0
         self.lists: Counter[str] = Counter()
-        self.commits: Counter[str] = Counter()
+        self.event_commits = 0
+        self.list_commits: Counter[Cause] = Counter()
         self.errors: Counter[str] = Counter()
+
+    @property
+    def commits(self) -> dict[str, int]:
+        """Commits by cause. O(causes)."""
+        causes = {cause.value: number for cause, number in self.list_commits.items()}
+        return {Cause.EVENT.value: self.event_commits, **causes} if self.event_commits else causes

@@ -87,6 +87,8 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     carried: bytes = b""
     """The record that the internal routes and metric tags are from, where the source is a diff, which has none."""
     memory: _Memory = _NOTHING
+    tells_nothing: bool = False
+    """Of the later side of a diff: whether the sides are alike in all but version and time."""
 
     def carrying_over(self, stored: ActualLRP) -> ActualLRP:
         """Return this row with what a diff does not carry; of another lazy one without reading it."""
@@ -96,19 +98,10 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         return replace(self, carried=carried) if carried else self
 
     def is_rewrite_of(self, before: ActualLRP) -> bool:
-        """Tell whether this is like `before` in all but version and time; of both sides of a diff without reading them.
-
-        Messages compare themselves in a fifth of the time that reading the two rows would take.
-        """
-        if not isinstance(before, LazyActualLRP) or self.source is not before.source or self.read is not _read_after:
-            return super().is_rewrite_of(before)
-        message = _parse_change(self.source)
-        old, new = message.before, message.after
-        if new.routable != old.routable:
-            return False
-        new.since = old.since
-        new.modification_tag.CopyFrom(old.modification_tag)
-        return new == old
+        """Tell whether this is like `before` in all but version and time; of both sides of a diff without reading."""
+        if isinstance(before, LazyActualLRP) and self.source is before.source:
+            return self.tells_nothing
+        return super().is_rewrite_of(before)
 
     def unify(self, other: ActualLRP) -> None:
         """Take over the bytes of an equal row: then the next one with these bytes is known to be equal at once.
@@ -116,7 +109,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         Nothing of it can be seen: this row has been read, and what was read of it stays.
         """
         if isinstance(other, LazyActualLRP) and self.memory.row is not None and other.memory.row is not None:
-            for field in ("source", "read", "carried"):
+            for field in ("source", "read", "carried", "tells_nothing"):
                 force_setattr(self, field, getattr(other, field))
 
     def __eq__(self, other: object) -> bool:
@@ -208,6 +201,8 @@ def lazy_change(
             PRESENCES[after.presence],
             source=payload,
             read=_read_after,
+            # Most diffs change the state; and most of those that do not, whether the instance is routable.
+            tells_nothing=old == new and before.routable == after.routable and _alike(before, after),
         ),
     )
 
@@ -241,6 +236,16 @@ def _read_before(source: bytes) -> ActualLRP:
 def _read_after(source: bytes) -> ActualLRP:
     message = _parse_change(source)
     return side_value(message, message.after)
+
+
+def _alike(before: events_pb2.ActualLRPInfo, after: events_pb2.ActualLRPInfo) -> bool:
+    """Compare all but version and time, as messages: a fifth of the time that reading two rows takes."""
+    old, new = events_pb2.ActualLRPInfo(), events_pb2.ActualLRPInfo()
+    for copy, side in ((old, before), (new, after)):
+        copy.CopyFrom(side)
+        copy.ClearField("since")
+        copy.ClearField("modification_tag")
+    return old == new
 
 
 _FIELDS: Final = ActualLRP.__struct_fields__
