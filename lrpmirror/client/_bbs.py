@@ -1,6 +1,6 @@
 """The client of one BBS."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -14,9 +14,10 @@ from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, Question, StreamName
 from lrpmirror.client._errors import Asked, errors_of
 from lrpmirror.client._exchange import EVENT_STREAM, PROTOBUF, Body, Hooks, Tap, exchange
+from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Timeouts, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
-from lrpmirror.client._tls import TLS, client_context
+from lrpmirror.client._tls import TLS, warn_of_insecure_tls
 from lrpmirror.client._transport import Transport
 from lrpmirror.errors import (
     ConfigurationError,
@@ -42,7 +43,9 @@ class BBSClient:
             async with client.events("instances") as stream:
                 async for events in stream: …
 
-    The files of `tls` are read at construction. `timeout` is Timeouts, or seconds for every step. `max_frame` and
+    The files of `tls` are read at construction, and again when they are replaced on disk: new connections are made with
+    the new ones as soon as all of them are whole and valid; see `renewed`. Files that cannot be used are logged once
+    and given to `on_tls_problem`; those before go on. `timeout` is Timeouts, or seconds for every step. `max_frame` and
     `max_record` bound, in bytes, one event of a stream and one record of a list. `tap(name, chunk)` is given every
     piece of the bodies of whole lists and of streams as received, before it is decoded: first an empty piece when a 200
     head has come, which so begins each reply. The names are those of `stream_list`, "domains", "cells",
@@ -67,6 +70,7 @@ class BBSClient:
         max_frame: int = 16 * _MEBIBYTE,
         max_record: int = 16 * _MEBIBYTE,
         tap: Tap | None = None,
+        on_tls_problem: Callable[[ConfigurationError], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = checked_url(url, tls)
@@ -74,9 +78,12 @@ class BBSClient:
             if limit < 1:
                 raise ConfigurationError(f"{name}={limit!r} must be a positive number of bytes")
         timeouts = checked_timeouts(timeout)
-        context = client_context(tls or TLS()) if self.url.startswith("https:") else None
-        self._lists = _http(transport or Transport(context, endless=False), timeouts)
-        self._streams = _http(transport or Transport(context, endless=True), timeouts)
+        if tls is not None and not tls.verify:
+            warn_of_insecure_tls(stacklevel=2)
+        self._identity = Identity(tls or TLS(), on_tls_problem) if self.url.startswith("https:") else None
+        self._changes_seen = 0
+        self._lists = _http(transport or Transport(self._identity, endless=False), timeouts)
+        self._streams = _http(transport or Transport(self._identity, endless=True), timeouts)
         self._max_frame = max_frame
         self._max_record = max_record
         self._tap = tap
@@ -92,13 +99,30 @@ class BBSClient:
             await self._streams.aclose()
             await self._lists.aclose()
 
+    def renewed(self) -> bool:
+        """Look at the TLS files, and return whether a new set of them has been taken up since the last call.
+
+        The connections that are open then, which a stream's is for months, go on as whom they were opened: open another
+        stream and leave the old one. Cost: microseconds, and milliseconds where the files have changed.
+        """
+        if self._identity is None:
+            return False
+        self._identity.check()
+        before, self._changes_seen = self._changes_seen, self._identity.changes
+        return before != self._changes_seen
+
+    @property
+    def tls_problem(self) -> ConfigurationError | None:
+        """Why the TLS files that were there at the last look are not those in use; None when they are."""
+        return self._identity.problem if self._identity else None
+
     def forget_fallbacks(self) -> None:
         """Ask in the newest way again, next time."""
         self._older.clear()
 
     async def ping(self) -> bool:
         """Ask whether the BBS is there and in service; what else it can be is an error."""
-        asked = Asked("POST", endpoints.PING, self.url)
+        asked = Asked("POST", endpoints.PING, self.url, self._identity)
         async with self._exchange(asked, b"", PROTOBUF, "") as body:
             reply = b""
             while piece := await body.read():
@@ -229,7 +253,7 @@ class BBSClient:
         """Open a stream by the newest path that the server knows."""
         paths, age = endpoints.STREAMS[name], self._older.get(name, 0)
         while True:
-            asked = Asked(paths[age].method, paths[age].path, self.url)
+            asked = Asked(paths[age].method, paths[age].path, self.url, self._identity)
             opening = self._exchange(asked, request, EVENT_STREAM, f"events.{name}")
             try:
                 body = await stack.enter_async_context(opening)
@@ -243,7 +267,7 @@ class BBSClient:
 
     @asynccontextmanager
     async def _batches(self, question: Question[T]) -> AsyncIterator[Batches[T]]:
-        asked = Asked("POST", question.path, self.url)
+        asked = Asked("POST", question.path, self.url, self._identity)
         async with self._exchange(asked, question.body, PROTOBUF, question.tap) as body:
             yield Batches(body, question.decode, self._max_record)
 
@@ -254,7 +278,7 @@ class BBSClient:
     async def _one(self, question: Question[T]) -> T:
         values = await self._all(question)
         if len(values) != 1:
-            asked = Asked("POST", question.path, self.url)
+            asked = Asked("POST", question.path, self.url, self._identity)
             raise UnexpectedReply(f"{asked}: {len(values)} records in the reply, where there is always one")
         return values[0]
 

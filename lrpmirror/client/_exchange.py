@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final, Self
 
 import httpx
 import trio
 
 from lrpmirror.client._errors import Asked, check_reply, errors_of
+from lrpmirror.client._transport import READ, Read
 from lrpmirror.errors import ConnectionFailed, ServiceUnavailable, TimedOut
 
 Tap = Callable[[str, bytes], None]
@@ -39,7 +41,10 @@ class Body:
     def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, *, endless: bool) -> None:
         self.asked = asked
         self._response = response
-        self._pieces = response.aiter_raw()
+        # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
+        direct: Read | None = response.extensions.get(READ)
+        self._pieces = None if direct else response.aiter_raw()
+        self._read: Read = direct or partial(anext, self._pieces, b"")
         self._hooks = hooks
         self._endless = endless
         self._over = False
@@ -62,24 +67,23 @@ class Body:
     async def _next(self) -> bytes:
         lost = "the server closed the stream" if self._endless else "the connection broke"
         with errors_of(self.asked, "reading the reply", lost):
-            async for piece in self._pieces:
-                return piece
-        if self._endless:
+            piece = await self._read()
+        if self._endless and not piece:
             raise ConnectionFailed(f"{self.asked}: {lost}; connect again, and list again")
-        return b""
+        return piece
 
     async def close(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
         with trio.CancelScope(shield=True):
             await self._response.aclose()
-            # httpx reads through nested async generators. The inner ones are only finished by running into their end,
-            # which the closed connection now is; left alone they would be found by the garbage collector, with a
-            # warning.
-            while not self._over:
+            # The inner of httpx's generators are only finished by running into their end, which the closed connection
+            # now is; left alone they would be found by the garbage collector, with a warning.
+            while self._pieces and not self._over:
                 try:
                     self._over = await anext(self._pieces, None) is None
                 except (httpx.HTTPError, httpx.StreamError):
                     self._over = True
+            self._over = True
 
 
 @asynccontextmanager

@@ -53,25 +53,28 @@ class Batches(Generic[T]):
 class EventStream:
     """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
 
-    A batch is what one read of the network brought, never none. Events of types that the library does not know are
-    UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it does to a reader that
-    falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list tells it. Raises
-    WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
+    A batch is what one read of the network brought, at most 500 events, never none. Events of types that the library
+    does not know are UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it
+    does to a reader that falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list
+    tells it. Raises WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
     """
 
     def __init__(self, body: Body, max_frame: int, *, full: bool) -> None:
         self._body = body
         self._decoder = EventStreamDecoder(max_frame=max_frame)
+        self._texts: list[tuple[str, bytes]] = []
         self._full = full
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Event]:
-        body, full = self._body, self._full
-        while True:
-            piece = await body.read()
-            with errors_of(body.asked, "reading the stream"):
-                frames = self._decoder.feed(piece)
-                if frames:
-                    return [decode.event(frame.event, frame.data, full=full) for frame in frames]
+        if self._texts:
+            await trio.lowlevel.checkpoint()
+        while not self._texts:
+            piece = await self._body.read()
+            with errors_of(self._body.asked, "reading the stream"):
+                self._texts = self._decoder.texts(piece)
+        texts, self._texts = self._texts[:BATCH], self._texts[BATCH:]
+        with errors_of(self._body.asked, "reading the stream"):
+            return decode.events(texts, full=self._full)

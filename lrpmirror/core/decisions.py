@@ -4,13 +4,14 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
 
+from lrpmirror.core.audit import Finding
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
@@ -52,6 +53,8 @@ class Outcome(StrEnum):
     """The server had it otherwise, and what it listed was taken."""
     CONFIRMED = "confirmed"
     """A process that was in doubt was read again, and nothing about it differed."""
+    DRIFTED = "drifted"
+    """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -82,6 +85,8 @@ class Decision(Struct, frozen=True, gc=False):
         match self.verdict:
             case Outcome.CONFIRMED:
                 return "it was read again, and is as it was"
+            case Outcome.DRIFTED:
+                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
             case Outcome.REPAIRED:
                 return self._why_repaired(tag, stored)
             case Verdict.APPLIED:
@@ -176,6 +181,12 @@ class Decisions:
             self._note((at, (kind, Outcome.REPAIRED), seen, ()))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self._note((at, (kind, Outcome.CONFIRMED), (guid, None, None, None, None), ()))
+
+    def drifted(self, findings: Sequence[Finding], at: float) -> None:
+        """Note what an audit found that nothing explains. O(findings)."""
+        for one in findings[:MOST_LISTED]:
+            tag = one.epoch, one.tag_index
+            self._note((at, (LIST, Outcome.DRIFTED), (one.process_guid, one.index, tag, None, None), ()))
 
     def _note(self, entry: _Entry) -> None:
         process_guid = entry[2][0]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterato
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from itertools import chain
 from math import inf
+from os import PathLike
 from random import Random
 from typing import Any, Literal, Self, TypeVar
 
@@ -16,18 +17,21 @@ from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key, touche
 from lrpmirror.core.decisions import Decision
 from lrpmirror.core.derive import Process, View
 from lrpmirror.core.groups import groups_of
-from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.session import Session
 from lrpmirror.core.status import Phase, Status
 from lrpmirror.core.store import matches
 from lrpmirror.core.tally import Counts
+from lrpmirror.core.tuning import Tuning
 from lrpmirror.core.witness import Witness
 from lrpmirror.errors import ConfigurationError, MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
+from lrpmirror.mirror._keeper import keeping
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.statefile import StateFile
 
 __all__ = ["Mirror", "open_mirror"]
 
@@ -58,8 +62,8 @@ class Mirror:
         self._nursery = nursery
         self._clock = clock
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
-        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock)
-        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock)
+        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
+        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -74,6 +78,17 @@ class Mirror:
     def revision(self) -> int:
         """The number of the last commit; 0 before the first. O(1)."""
         return self._session.revision
+
+    def check_fresh(self, max_age: float) -> None:
+        """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
+
+        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
+        least. Else it was before what went wrong, which is the cause of the error; so a state that has been stale for
+        less than `max_age` passes. Before the first synchronisation nothing does.
+
+        The queries do the same where they are given `max_age`.
+        """
+        self.status.check_fresh(max_age)
 
     async def wait_synced(self, timeout: float | None = None) -> None:
         """Wait until the mirror has had the whole state once. Returns at once where it has, even if it is stale by now.
@@ -104,6 +119,15 @@ class Mirror:
         """Ask for a list of everything now, instead of at the next interval. Returns at once."""
         self._follower.resync()
 
+    def reconnect(self) -> None:
+        """Replace the event stream by a new one, without a gap: the phase stays as it is. Returns at once.
+
+        The new one is subscribed, and a list committed on it, before the old one is given up. If that fails the old one
+        stays, `status.trouble` says why, and it is tried again. Does nothing while there is no stream: then one is
+        being opened anyway.
+        """
+        self._follower.replace("it was asked for")
+
     # Actual LRPs
 
     def actual_lrps(
@@ -113,12 +137,16 @@ class Mirror:
         cell_id: str | None = None,
         state: str | None = None,
         domain: str | None = None,
+        max_age: float | None = None,
     ) -> tuple[ActualLRP, ...]:
         """Return the rows that match every filter given; all of them where none is.
 
         Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
         O(rows under the most selective filter), in no promised order. `cell_id=""` finds the rows that are on no cell.
+        With `max_age` it raises NotFresh as `check_fresh` does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         store = self._session.store
         if process_guid is None:
             return store.select(cell_id=cell_id, state=state, domain=domain)
@@ -127,29 +155,47 @@ class Mirror:
             return rows
         return tuple(row for row in rows if matches(row, cell_id, state, domain))
 
-    def actual_lrp_groups(self, process_guid: str) -> tuple[ActualLRPGroup, ...]:
-        """Return the groups of a process by index, by the server's rule. O(rows of the process)."""
+    def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
+        """Return the groups of a process by index, by the server's rule. O(rows of the process).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return groups_of(self._session.store.process(process_guid))
 
-    def instance(self, instance_guid: str) -> ActualLRP | None:
+    def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
         """Return the row of an instance, or None. O(1).
 
-        While an instance moves from one row to another, both can have it for a moment: then the one written last.
+        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
+        `max_age` it raises NotFresh as `check_fresh` does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._session.store.instance(instance_guid)
 
     # Desired LRPs, domains, cells
 
-    def desired_lrp(self, process_guid: str) -> DesiredLRP | None:
-        """Return what should run of a process, or None. O(1)."""
+    def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
+        """Return what should run of a process, or None. O(1).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._session.store.desired(process_guid)
 
-    def desired_lrps(self, *, app_guid: str | None = None, domain: str | None = None) -> tuple[DesiredLRP, ...]:
+    def desired_lrps(
+        self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
+    ) -> tuple[DesiredLRP, ...]:
         """Return the desired LRPs that match every filter given; all of them where none is.
 
         `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
-        in O(log desired LRPs + found); else in no promised order.
+        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
+        does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._session.store.select_desired(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
@@ -246,7 +292,9 @@ class Mirror:
         """
         if self._session.phase is Phase.CLOSED:
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
-        kept: MirrorView[K, V] = MirrorView(view, self._nursery, self._clock, forget=lambda: self._forget(kept))
+        kept: MirrorView[K, V] = MirrorView(
+            view, self._nursery, self._clock, self.check_fresh, forget=lambda: self._forget(kept)
+        )
         kept.update(self._all_processes(), self._session.cells, self.revision, Cause.REPLAY)
         self._views.append(kept)
         return kept
@@ -330,21 +378,27 @@ class Mirror:
         for commit in commits:
             self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
-        if commits and self._views:
-            self._update_views(commits)
+        completed = self._session.take_completed()
+        if (commits or completed) and self._views:
+            self._update_views(commits, completed)
         self._waiting.unpark_all()
 
-    def _update_views(self, commits: Sequence[Commit]) -> None:
-        """Derive again what the commits touched, once for all of them: no reader can look in between."""
+    def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
+        """Derive again what the commits touched, once for all of them: no reader can look in between.
+
+        And the processes whose desired LRPs were completed, which no commit tells of.
+        """
         touched = touched_by(commits)
         processes = [self._session.process(guid) for guid in touched]
         domains_changed = any(commit.domains is not None for commit in commits)
+        revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
+        whole = [self._session.process(guid) for guid in completed if guid not in touched]
         cells = self._session.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # A process that is gone is among those touched only.
-            derived = chain(processes, self._all_processes()) if everything else processes
-            view.update(derived, cells, commits[-1].revision, commits[-1].cause)
+            others = self._all_processes() if everything else whole if view.reads_secrets else ()
+            view.update(chain(processes, others), cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()
@@ -375,6 +429,7 @@ async def open_mirror(
     stream: StreamName = "instances",
     detail: Literal["routing", "full"] = "routing",
     timeout: Timeouts | float | None = None,
+    state_file: str | PathLike[str] | StateFile | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
 ) -> AsyncIterator[Mirror]:
@@ -384,6 +439,16 @@ async def open_mirror(
     `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
     whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
     `rng` makes their jitter repeatable.
+
+    `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
+    what it has is there at once, STALE, and its `age` counts from when it was the server's, by the clock on the wall
+    (none, where that was set back since). `status.restored_at` says so until the first list is in, whose commit is the
+    true difference; revisions go on. What may hold secrets is not in the file: `detail`, and the routes of other
+    routers than `cf-router`, `tcp-router` and `internal-router`, whose value is `null`. The first list brings them,
+    without a change of which subscribers would be told. The file is written every `Tuning.state_interval` seconds where
+    anything has changed, and when the block ends, which waits for it up to `Tuning.state_patience` seconds. A file that
+    is damaged, of a later version or of another BBS is renamed, which is logged and in `status.last_error`, and the
+    mirror begins without; a failure to write it is logged once and in `status.last_error` too.
 
     Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
     but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
@@ -402,10 +467,17 @@ async def open_mirror(
             raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
         else:
             client = bbs
+        keeper = None
+        if state_file is not None:
+            file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
+            keeper = await stack.enter_async_context(keeping(file, session, clock, bbs=getattr(client, "url", "")))
         # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
         with ExitStack() as at_last:
             async with background() as nursery:
                 mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
                 at_last.callback(mirror._close)  # noqa: SLF001 - its own module
+                if keeper is not None:
+                    at_last.callback(keeper.take_last)
+                    nursery.start_soon(keeper.run, lambda: mirror._publish(()))  # noqa: SLF001
                 nursery.start_soon(mirror._run)  # noqa: SLF001
                 yield mirror
