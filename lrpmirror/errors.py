@@ -4,21 +4,26 @@
     ├── ConfigurationError          an option, URL or file that cannot be used; says which, and what to do
     ├── WireError                   bytes that are not what the protocol says
     │   ├── MalformedFrame          an event-stream frame that cannot be read
+    │   ├── MalformedChunk          a chunk of a reply's body that cannot be read
     │   ├── MalformedRecord         a protobuf record or event that cannot be decoded, or bad JSON
     │   ├── TruncatedReply          a reply that ends in the middle of a record
     │   └── LimitExceeded           a frame, record or count beyond its configured limit
     ├── BBSError                    a request to the BBS that did not give its answer
     │   ├── ConnectionFailed        no connection, or one that broke
-    │   │   └── TLSFailed           the TLS handshake was refused, by either side
+    │   │   ├── TLSFailed           the TLS handshake was refused, by either side
+    │   │   └── StreamDead          a silent event stream, and pings beside it that failed
     │   ├── TimedOut                no answer within the time allowed
     │   ├── ServiceUnavailable      503: the BBS is migrating or has no lock; retry, it never means "empty"
     │   ├── UnknownPath             404: this server does not know the request
     │   ├── UnexpectedReply         another status or content type than the protocol's
-    │   └── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
-    │       └── ResourceNotFound    the same, for a record that does not exist
+    │   ├── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
+    │   │   └── ResourceNotFound    the same, for a record that does not exist
+    │   └── ListNotBelieved         a list that would remove so much that it is read a second time first
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
+    ├── StateFileError              a state file that cannot be used, or not be written
     └── MirrorError
         ├── NotSynced               the mirror has no state yet, or not within the time allowed
+        ├── NotFresh                the mirror's state is older than allowed: `phase`, `age`, and why as the cause
         ├── NotSeen                 what was waited for did not come within the time allowed
         └── MirrorClosed            the mirror has been closed
 
@@ -31,16 +36,21 @@ __all__ = [
     "ConnectionFailed",
     "LRPMirrorError",
     "LimitExceeded",
+    "ListNotBelieved",
+    "MalformedChunk",
     "MalformedFrame",
     "MalformedRecord",
     "MirrorClosed",
     "MirrorError",
+    "NotFresh",
     "NotSeen",
     "NotSynced",
     "RecordingError",
     "RequestRefused",
     "ResourceNotFound",
     "ServiceUnavailable",
+    "StateFileError",
+    "StreamDead",
     "TLSFailed",
     "TimedOut",
     "TruncatedReply",
@@ -48,6 +58,9 @@ __all__ = [
     "UnknownPath",
     "WireError",
 ]
+
+
+_LONGEST_SHOWN = 500
 
 
 class LRPMirrorError(Exception):
@@ -64,6 +77,10 @@ class WireError(LRPMirrorError):
 
 class MalformedFrame(WireError):
     """A frame of the event stream cannot be read."""
+
+
+class MalformedChunk(WireError):
+    """A chunk of a reply's body cannot be read."""
 
 
 class MalformedRecord(WireError):
@@ -90,6 +107,10 @@ class TLSFailed(ConnectionFailed):
     """The TLS handshake was refused, by this side or the other."""
 
 
+class StreamDead(ConnectionFailed):
+    """The event stream was silent, and pings on a connection beside it failed; the last failure is the cause."""
+
+
 class TimedOut(BBSError):
     """The BBS did not answer within the time allowed."""
 
@@ -110,21 +131,41 @@ class RequestRefused(BBSError):
     """The BBS refused the request in the reply's error field.
 
     `type` is the name of the BBS's error type (such as "InvalidRequest", or the number of a newer one), `message` its
-    text.
+    text; printed, it is of limited length and on one line.
     """
 
     def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the protocol's own name for it
-        super().__init__(f"{type}: {message}" if message else type)
+        super().__init__(f"{type}: {_shown(message)}" if message else type)
         self.type = type
         self.message = message
+
+
+def _shown(message: str) -> str:
+    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    cut = message if len(message) <= _LONGEST_SHOWN else message[:_LONGEST_SHOWN] + "…"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
 
 
 class ResourceNotFound(RequestRefused):
     """The BBS has no such record."""
 
 
+class ListNotBelieved(BBSError):
+    """A list would remove so much of the state that it is not believed at once; the message has the numbers.
+
+    The mirror keeps what it has, says STALE, and reads a second list after a wait. See `Tuning.brake_share`.
+    """
+
+
 class RecordingError(LRPMirrorError):
     """A folder of recorded traffic cannot be read or written."""
+
+
+class StateFileError(LRPMirrorError):
+    """A state file is damaged, foreign or of a later version, or could not be written; the message says what to do.
+
+    It is never raised out of a mirror, which goes on without the file: it is in the log and the status.
+    """
 
 
 class MirrorError(LRPMirrorError):
@@ -133,6 +174,19 @@ class MirrorError(LRPMirrorError):
 
 class NotSynced(MirrorError):
     """The mirror has no state yet, or did not get it within the time allowed."""
+
+
+class NotFresh(MirrorError):
+    """The mirror's state is older than was allowed.
+
+    `phase` is what the mirror is doing, `age` the seconds since its state was last known to be the server's (None: it
+    has none), and `__cause__` what is wrong, where anything is known to be.
+    """
+
+    def __init__(self, message: str, *, phase: str, age: float | None) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.age = age
 
 
 class NotSeen(MirrorError):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.enums import OpenIntEnum
@@ -43,6 +44,9 @@ class ActualLRPState(StrEnum):
     CLAIMED = "CLAIMED"
     RUNNING = "RUNNING"
     CRASHED = "CRASHED"
+
+    # As text, which it equals: rows are filed by it, and Enum's own hash is a Python function.
+    __hash__ = str.__hash__
 
     @classmethod
     def _missing_(cls, value: object) -> "ActualLRPState | None":
@@ -107,6 +111,10 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
     domain: str = ""
     instance_guid: str = ""
     cell_id: str = ""
+    state: ActualLRPState = ActualLRPState.UNCLAIMED
+    epoch: str = ""
+    tag_index: int = 0
+    presence: Presence = Presence.ORDINARY
     address: str = ""
     ports: tuple[PortMapping, ...] = ()
     instance_address: str = ""
@@ -114,12 +122,8 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
     instance_ipv6_address: str = ""
     crash_count: int = 0
     crash_reason: str = ""
-    state: ActualLRPState = ActualLRPState.UNCLAIMED
     placement_error: str = ""
     since: int = 0
-    epoch: str = ""
-    tag_index: int = 0
-    presence: Presence = Presence.ORDINARY
     internal_routes: tuple[str, ...] = ()
     metric_tags: Mapping[str, str] = EMPTY
     routable: bool | None = None
@@ -129,6 +133,19 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
     def modification_tag(self) -> ModificationTag:
         """The epoch and index as one value."""
         return ModificationTag(self.epoch, self.tag_index)
+
+    def carrying_over(self, stored: "ActualLRP") -> "ActualLRP":
+        """Return this row with the internal routes and metric tags of another, which a diff does not carry. O(1)."""
+        if stored.internal_routes or stored.metric_tags:
+            return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
+        return self
+
+    def is_rewrite_of(self, before: "ActualLRP") -> bool:
+        """Tell whether this is like `before` in all but its version and its time. O(1)."""
+        return self == replace(before, tag_index=self.tag_index, since=self.since)
+
+    def unify(self, other: "ActualLRP") -> None:
+        """Take note that `other` is equal, where that makes the next comparison cheaper. Changes nothing. O(1)."""
 
     def __hash__(self) -> int:
         return hash((self.process_guid, self.index, self.presence, self.epoch, self.tag_index))

@@ -143,7 +143,7 @@ class Bench:
         self.reconciler = Reconciler(self.store, self.graves, lambda guid, doubt: self.doubts.append((guid, doubt)))
         for one in listed:
             if isinstance(one, ActualLRP):
-                self.store.put(row_key(one), one)
+                self.store.put(row_key(one), self.store.get(row_key(one)), one)
             else:
                 self.store.put_desired(one)
 

@@ -70,6 +70,10 @@ class Stream:
         self._news = trio.Event()
         self.batches: list[int] = []
         """How many events each read brought."""
+        self.lag: Callable[[], float] = lambda: 0.0
+        """For how long what one read brings is under way, in virtual seconds."""
+        self.deaf = False
+        """Whether it brings nothing any more, and does not end either: a half-open connection."""
         subscription.on_change = self._wake
 
     def cut(self, error: BBSError | WireError) -> None:
@@ -98,6 +102,8 @@ class Stream:
             events = self._take()
             if events:
                 self.batches.append(len(events))
+                if self.lag():
+                    await trio.sleep(self.lag())
                 return events
             self._news = trio.Event()
             await self._news.wait()
@@ -105,7 +111,7 @@ class Stream:
     def _take(self) -> list[Event]:
         events: list[Event] = []
         while len(events) < READ and (event := self._subscription.take()) is not None:
-            if not self._loses(event):
+            if not self.deaf and not self._loses(event):
                 events.append(carried(event, full=self._full))
         return events
 
@@ -145,6 +151,16 @@ class FakeBBS:
         """What a stream's opening waits for; what follows comes in the same turn of the scheduler."""
         self.answer: Callable[[str], Answer] = lambda _name: PROMPT
         self.loses: Callable[[Event], bool] = lambda _event: False
+        self.pong = PROMPT
+        """How a ping is answered."""
+        self.available = True
+        """What a ping says of the server."""
+        self.lag: Callable[[], float] = lambda: 0.0
+        """For how long what one read of a stream brings is under way, in virtual seconds."""
+        self.closing = 0.0
+        """How long it takes to close a stream, in virtual seconds."""
+        self.pings: list[float] = []
+        """When it was pinged."""
         self.asked: list[Asked] = []
         self.tries: list[float] = []
         """When the stream was asked for."""
@@ -179,11 +195,15 @@ class FakeBBS:
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
         stream = Stream(self.diego.subscribe(name), self._loses, full=full)
+        stream.lag = self._lag
         self.streams.append(stream)
         try:
             yield stream
         finally:
             stream.close()
+            if self.closing:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(self.closing)
 
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:
         guids = tuple(filters.pop("process_guids", ()))
@@ -203,6 +223,14 @@ class FakeBBS:
             partial(whole, full=full),
             process_guids=guids,
         )
+
+    async def ping(self) -> bool:
+        self.pings.append(trio.current_time())
+        await trio.sleep(self.pong.before)
+        self._check_known("ping")
+        if self.pong.error is not None:
+            raise self.pong.error.with_traceback(None)
+        return self.available
 
     async def domains(self) -> tuple[str, ...]:
         return await self._all("domains", self.diego.domains)
@@ -268,6 +296,9 @@ class FakeBBS:
     def _check_known(self, name: str) -> None:
         if name in self.hidden:
             raise UnknownPath(f"404: {name}")
+
+    def _lag(self) -> float:
+        return self.lag()
 
     def _loses(self, event: Event) -> bool:
         return self.loses(event)

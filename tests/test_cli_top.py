@@ -174,7 +174,7 @@ def test_a_small_screen_has_what_matters() -> None:
         (Phase.CONNECTING, "connecting; there is nothing to show yet"),
         (Phase.SYNCING, "connected; reading the first lists"),
         (Phase.RESYNCING, "reading the lists, until then this may be old"),
-        (Phase.STALE, "the connection is lost; this is the last known state"),
+        (Phase.STALE, "out of touch; this is the last known state"),
     ],
 )
 @pytest.mark.parametrize("height", [24, 60])

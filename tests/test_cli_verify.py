@@ -95,7 +95,7 @@ def test_what_two_lists_have_otherwise_is_a_difference_and_a_status(capfd: pytes
         "difference": "behind",
         "mirror": "a:4",
         "bbs": "a:6",
-        "fields": ["crash_count", "tag_index"],
+        "fields": ["tag_index", "crash_count"],
         "decisions": [],
     }
     assert (summary["equal"], summary["differences"]) == (False, 1)

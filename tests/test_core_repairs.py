@@ -1,9 +1,10 @@
 """The processes that are to be read again: what is gathered, what is left out, and the bound."""
 
+import pytest
 from core_support import synced, unclaimed
 
 from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.repairs import TRIES, Repairs
 from lrpmirror.core.shadow import Scope
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 
@@ -76,18 +77,106 @@ def test_what_could_not_be_read_is_put_back() -> None:
     repairs = Repairs(limit=10)
     scope = Scope(frozenset({"p", "q"}), frozenset({"r"}))
 
-    repairs.put_back(scope)
+    repairs.failed(scope, refused=False)
 
     assert repairs.take(10, has_rivals=parted) == scope
 
 
+def _read(repairs: Repairs, scope: Scope, *, refused: str = "", lagging: str = "") -> bool:
+    """Read a scope from a server that refuses one process, and lags behind on another."""
+    if refused in (scope.rows or ()):
+        repairs.failed(scope, refused=True)
+        return False
+    if lagging in (scope.rows or ()):
+        repairs.add(lagging, Doubt.AMBIGUOUS)
+    repairs.settled(scope, [lagging])
+    return True
+
+
+def _many(number: int) -> Repairs:
+    repairs = Repairs(limit=1000)
+    for one in range(number):
+        repairs.add(f"p{one}", Doubt.AMBIGUOUS)
+    return repairs
+
+
+@pytest.mark.parametrize("refused", [f"p{one}" for one in range(0, 40, 3)])
+def test_a_process_that_the_server_refuses_starves_no_other(refused: str) -> None:
+    repairs = _many(40)
+    done: set[str] = set()
+    reads = 0
+    while (scope := repairs.take(16, has_rivals=parted)) is not None:
+        reads += 1
+        if _read(repairs, scope, refused=refused):
+            done |= scope.rows or frozenset()
+
+    assert done == {f"p{one}" for one in range(40)} - {refused}
+    assert repairs.dropped == 1
+    assert reads < 25
+
+
+def test_batches_are_small_after_a_refusal_and_grow_again_once_it_is_found() -> None:
+    repairs = _many(100)
+    sizes = []
+    while (scope := repairs.take(16, has_rivals=parted)) is not None:
+        sizes.append(len(scope.rows or ()))
+        _read(repairs, scope, refused="p0")
+
+    assert sizes[:3] == [16, 8, 16]
+    assert sizes[-3:] == [1, 1, 1]
+
+
+def test_a_failure_that_is_nobodys_fault_narrows_nothing() -> None:
+    repairs = _many(4)
+    scope = repairs.take(4, has_rivals=parted)
+    assert scope is not None
+
+    for _ in range(10):
+        repairs.failed(scope, refused=False)
+        assert repairs.take(4, has_rivals=parted) == scope
+    assert repairs.dropped == 0
+
+
+def test_a_process_of_which_the_server_only_has_what_is_older_is_left_to_the_next_list() -> None:
+    repairs = _many(2)
+    reads = 0
+    while (scope := repairs.take(10, has_rivals=parted)) is not None:
+        reads += 1
+        _read(repairs, scope, refused="nobody", lagging="p1")
+
+    assert (reads, repairs.dropped) == (3, 1)
+
+
+def test_a_doubt_that_is_settled_in_between_begins_anew() -> None:
+    repairs = Repairs(limit=10)
+    for lagging in ["p", "p", "", "p", "p"]:
+        repairs.add("p", Doubt.AMBIGUOUS)
+        scope = repairs.take(10, has_rivals=parted)
+        assert scope is not None
+        _read(repairs, scope, refused="nobody", lagging=lagging)
+
+    assert len(repairs) == 1
+    assert repairs.dropped == 0
+
+
+def test_a_process_that_was_dropped_beyond_the_limit_can_still_fail() -> None:
+    repairs = Repairs(limit=1)
+    for _ in range(TRIES):
+        repairs.settled(Scope(frozenset({"p"}), frozenset()), ["p"])
+
+    assert repairs.dropped == 0
+
+
 def test_clearing_forgets_all() -> None:
     repairs = Repairs(limit=10)
-    repairs.add("p", Doubt.DESIRED)
+    repairs.failed(Scope(frozenset({"p", "q"}), frozenset({"p"})), refused=True)
 
     repairs.clear()
 
     assert repairs.take(10, has_rivals=rivals) is None
+    for guid in "pqr":
+        repairs.add(guid, Doubt.DESIRED)
+    assert repairs.take(10, has_rivals=rivals) == Scope(frozenset(), frozenset("pqr"))
 
 
 def test_a_session_reads_rivals_only_while_they_are_rivals() -> None:

@@ -53,11 +53,10 @@ def test_after_any_writes_the_indexes_and_queries_are_those_of_the_rows(steps: l
         if what == "put":
             rivals = [other for k, other in plain.items() if k != key and _slot(other) == _slot(one)]
             stayed = key in plain and _slot(plain[key]) == _slot(one)
-            assert store.put(key, one) == (bool(rivals) and not stayed)
+            assert store.put(key, store.get(key), one) == (bool(rivals) and not stayed)
             plain[key] = one
         elif key in plain:
-            store.remove(key)
-            del plain[key]
+            store.remove(key, plain.pop(key))
         store._check()
 
     assert len(store) == len(plain)
@@ -112,7 +111,7 @@ def _slot(one: ActualLRP) -> tuple[str, int, int]:
 
 def put(store: Store, *some: ActualLRP) -> None:
     for one in some:
-        store.put(row_key(one), one)
+        store.put(row_key(one), None, one)
 
 
 def test_the_rows_of_a_process_come_by_index_then_presence() -> None:
@@ -134,7 +133,7 @@ def test_a_row_that_changes_its_presence_takes_its_new_place() -> None:
     store = Store()
     put(store, running("a", 2), running("b", 0, presence=SUSPECT), unclaimed("c", index=1))
 
-    store.put("a", running("a", 2, presence=Presence.EVACUATING))
+    store.put("a", store.get("a"), running("a", 2, presence=Presence.EVACUATING))
 
     assert [one.epoch for one in store.process("p")] == ["a", "b", "c"]
     store._check()
@@ -146,7 +145,7 @@ def test_a_moving_instance_is_found_in_the_row_written_last_and_then_in_the_one_
     put(store, running("a", 2), leaving)
     assert store.instance("i") == leaving
 
-    store.remove("b")
+    store.remove("b", leaving)
 
     assert store.instance("i") == running("a", 2)
     store._check()
@@ -156,7 +155,7 @@ def test_an_instance_that_left_its_row_is_not_found_any_more() -> None:
     store = Store()
     put(store, running("a", 2))
 
-    store.put("a", unclaimed("a", 3))
+    store.put("a", store.get("a"), unclaimed("a", 3))
 
     assert store.instance("i") is None
 
@@ -189,8 +188,8 @@ def test_an_answer_does_not_change_when_the_store_does() -> None:
     put(store, unclaimed("a"))
     answer = store.process("p"), store.select(cell_id=None, state=None, domain="apps")
 
-    store.put("a", claimed("a", 1))
-    store.remove("a")
+    store.put("a", store.get("a"), claimed("a", 1))
+    store.remove("a", claimed("a", 1))
 
     assert answer == ((unclaimed("a"),), (unclaimed("a"),))
 

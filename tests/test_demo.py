@@ -77,7 +77,7 @@ def test_a_screen_says_first_how_fresh_it_is_then_cells_processes_and_news() -> 
 
 def test_a_stale_screen_says_so_and_why() -> None:
     lines = render(replace(VIEW, phase=Phase.STALE, error="no connection"), Style(70, 24, colour=False))
-    assert lines[0] == " STALE   the connection is lost; this is the last known state"
+    assert lines[0] == " STALE   out of touch; this is the last known state"
     assert lines[3] == "no connection"
 
 

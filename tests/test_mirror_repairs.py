@@ -15,7 +15,7 @@ from lrpmirror.sim import Diego, InstanceKey
 
 ROWS = "rows of processes"
 DESIRED = "desired of processes"
-QUIET: dict[str, Any] = {"resync_interval": 1e9}
+QUIET: dict[str, Any] = {"resync_interval": 1e9, "idle_limit": 1e9}
 
 
 def many(count: int) -> Diego:
@@ -283,4 +283,88 @@ async def test_a_repair_that_brings_nothing_new_publishes_nothing() -> None:
         await trio.sleep(5)
         assert len(bbs.times(ROWS)) == 1
         assert set(causes) == {Cause.EVENT}
+        assert not differences(mirror, server)
+
+
+@simulated
+async def test_a_process_that_the_server_refuses_to_tell_of_keeps_no_other_waiting() -> None:
+    server = many(40)
+    bbs = FakeBBS(server)
+    read = bbs.actual_lrps_by_process_guids
+
+    async def refuse_one(process_guids: Any) -> Any:
+        guids = tuple(process_guids)
+        rows = await read(guids)
+        if "p7" in guids:
+            raise RequestRefused("UnknownError", "p7 cannot be read")
+        return rows
+
+    bbs.actual_lrps_by_process_guids = refuse_one  # type: ignore[method-assign]
+    async with mirroring(bbs, repair_batch=16, first_delay=0.5, most_delay=4.0, **QUIET) as mirror:
+        await mirror.wait_synced()
+        for number in range(40):
+            start(server, f"p{number}", InstanceKey(f"i{number}", "cell-a"))
+        await trio.sleep(60)
+        assert mirror.counts.repairs_pending == 0
+        assert mirror.counts.repairs_dropped == 1
+        assert [line.split(":")[0] for line in differences(mirror, server)] == [
+            f"row {server.actual_lrps_by_process_guids(['p7'])[0].epoch}"
+        ]
+        reads = len(bbs.asked)
+        await trio.sleep(1000)
+        assert len(bbs.asked) == reads, "it is left to the next list"
+        mirror.resync()
+        await trio.sleep(1)
+        assert not differences(mirror, server)
+
+
+@simulated
+async def test_a_repair_that_drips_is_given_up_and_lists_go_on() -> None:
+    server = many(2)
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, repair_timeout=20, **QUIET) as mirror:
+        await mirror.wait_synced()
+        bbs.once(ROWS, FOREVER)
+        start(server, "p0")
+        await trio.sleep(1)
+        assert bbs.times(ROWS)
+        listed = len(bbs.times("cells"))
+        mirror.resync()
+        await trio.sleep(18)
+        assert len(bbs.times("cells")) == listed
+        await trio.sleep(3)
+        assert len(bbs.times("cells")) == listed + 1
+        assert "not complete within 20 s" in str(mirror.status.last_error)
+        assert not differences(mirror, server)
+
+
+@simulated
+async def test_a_list_that_drips_is_given_up_and_repairs_go_on() -> None:
+    server = many(2)
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, list_timeout=20, first_delay=100.0, most_delay=100.0, **QUIET) as mirror:
+        await mirror.wait_synced()
+        bbs.once("cells", FOREVER)
+        mirror.resync()
+        await trio.sleep(1)
+        start(server, "p0")
+        await trio.sleep(21)
+        assert "not complete within 20 s" in str(mirror.status.trouble)
+        assert bbs.times(ROWS)
+        assert not differences(mirror, server)
+        assert mirror.status.live
+
+
+@simulated
+async def test_failed_repairs_do_not_delay_the_lists_and_are_soon_tried_again_after_a_success() -> None:
+    server = many(4)
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, first_delay=1.0, most_delay=64.0, **QUIET) as mirror:
+        await mirror.wait_synced()
+        bbs.once(ROWS, *[Answer(error=ServiceUnavailable("503"))] * 6)
+        start(server, "p0")
+        await mirror.wait_for(lambda m: m.counts.repairs_pending == 0 and not differences(m, server), timeout=200)
+        bbs.once(ROWS, Answer(error=ServiceUnavailable("503")))
+        start(server, "p1")
+        await trio.sleep(2.1)
         assert not differences(mirror, server)

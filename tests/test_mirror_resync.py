@@ -2,6 +2,7 @@
 
 from collections.abc import MutableMapping
 from itertools import pairwise
+from math import inf
 from random import Random
 from typing import Any
 
@@ -154,7 +155,7 @@ async def test_whatever_ends_the_stream_is_answered_by_connecting_and_listing_ag
 @simulated
 async def test_a_living_stream_is_audited_at_an_interval_with_jitter() -> None:
     bbs = FakeBBS(small())
-    async with mirroring(bbs, resync_interval=100.0) as mirror:
+    async with mirroring(bbs, resync_interval=100.0, idle_limit=inf) as mirror:
         await mirror.wait_synced()
         await trio.sleep(100 * 200)
         assert len(bbs.streams) == 1
@@ -167,7 +168,7 @@ async def test_a_living_stream_is_audited_at_an_interval_with_jitter() -> None:
 @simulated
 async def test_a_list_can_be_asked_for_now_and_one_more_while_one_is_read() -> None:
     bbs = FakeBBS(small())
-    async with mirroring(bbs, resync_interval=1e6) as mirror:
+    async with mirroring(bbs, resync_interval=1e6, idle_limit=inf) as mirror:
         await mirror.wait_synced()
         await trio.sleep(1000)
         mirror.resync()
@@ -185,7 +186,7 @@ async def test_a_list_can_be_asked_for_now_and_one_more_while_one_is_read() -> N
 @simulated
 async def test_an_audit_leaves_the_mirror_live() -> None:
     bbs = FakeBBS(small())
-    async with mirroring(bbs, resync_interval=1e6) as mirror:
+    async with mirroring(bbs, resync_interval=1e6, idle_limit=inf) as mirror:
         await mirror.wait_synced()
         bbs.once("actual_lrps", FOREVER)
         mirror.resync()

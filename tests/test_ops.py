@@ -14,7 +14,7 @@ from sim_support import A, diego, row, run, wanted
 
 from lrpmirror import BBSClient, Status
 from lrpmirror.core.status import Phase
-from lrpmirror.errors import ConnectionFailed
+from lrpmirror.errors import ConnectionFailed, ListNotBelieved, LRPMirrorError
 from lrpmirror.events import ActualLRPInstanceCreated, UnknownEvent
 from lrpmirror.serve.health import SILENCE, readiness
 from lrpmirror.serve.ops import ops_routes
@@ -78,6 +78,8 @@ async def test_the_state_is_counted() -> None:
         assert value(found, "domains") == 1
         assert value(found, "revision") == replica.mirror.revision == 1
         assert 0 <= value(found, "age_seconds") <= value(found, "synced_age_seconds") < 5
+        assert 0 <= value(found, "state_age_seconds") <= value(found, "stream_silence_seconds") < 5
+        assert not [key for key in found if key[0] == "trouble"]
         phases = {phase.value: value(found, "phase", phase=phase.value) for phase in Phase}
         assert phases == {"live": 1, **dict.fromkeys(set(phases) - {"live"}, 0)}
 
@@ -127,6 +129,7 @@ async def test_lists_are_counted_by_cause_and_reconnections_and_errors_by_kind()
         await replica.mirror.wait_synced(5)
         await cut(served, replica)
         simulated.fail("p", 1, "no cell")
+        assert value(await metrics(replica), "trouble", error="ConnectionFailed") == 1
         await mend(served, replica)
         replica.mirror.resync()
         await replica.mirror.wait_for(lambda mirror: mirror.counts.lists.get("audit") == 1, 5)
@@ -138,7 +141,8 @@ async def test_lists_are_counted_by_cause_and_reconnections_and_errors_by_kind()
         assert value(found, "commits_total", cause="snapshot") == 2
         assert value(found, "errors_total", error="ConnectionFailed") >= 1
         assert value(found, "decode_errors_total") == 0
-        assert value(found, "drift_total") == 0
+        assert value(found, "drift_total", kind="row behind") == 0
+        assert (value(found, "stream_replacements_total"), value(found, "lists_held_total")) == (0, 0)
 
 
 @on_loopback
@@ -149,8 +153,8 @@ async def test_what_an_audit_finds_different_is_drift() -> None:
         # A change whose event was lost.
         simulated.adopt(rows=[_next_version(row(simulated))])
         replica.mirror.resync()
-        await replica.mirror.wait_for(lambda mirror: mirror.counts.lists.get("audit") == 1, 5)
-        assert value(await metrics(replica), "drift_total") == 1
+        await replica.mirror.wait_for(lambda mirror: mirror.counts.drift == 1, 5)
+        assert value(await metrics(replica), "drift_total", kind="row behind") == 1
 
 
 @on_loopback
@@ -259,13 +263,16 @@ async def test_a_replica_is_ready_when_it_is_synchronised_and_says_why_when_it_i
         assert (await ask(replica.url, "/readyz")).status_code == 200
 
 
-def status(phase: Phase, age: float | None) -> Status:
+def status(phase: Phase, age: float | None, trouble: LRPMirrorError | None = None) -> Status:
     return Status(
         phase=phase,
         revision=7,
         at=1000.0,
         synced_at=0.0,
         alive_at=None if age is None else 1000.0 - age,
+        heard_at=900.0,
+        current_at=800.0,
+        trouble=trouble,
         last_error=ConnectionFailed("refused"),
         actual_lrps=1,
         desired_lrps=1,
@@ -284,4 +291,17 @@ def test_a_live_mirror_whose_bbs_has_fallen_silent_is_not_ready() -> None:
     assert readiness(status(Phase.LIVE, SILENCE)).ready
     judged = readiness(status(Phase.LIVE, SILENCE + 1))
     assert not judged.ready
-    assert "601 s" in judged.cause
+    assert "no proof of life for 61 s" in judged.cause
+
+
+def test_a_list_that_is_not_believed_is_the_cause_and_its_numbers_are_told() -> None:
+    judged = readiness(status(Phase.STALE, 1.0, ListNotBelieved("a list would remove 30 of 30 rows")))
+    assert judged.cause == "stale: a list would remove 30 of 30 rows"
+    assert judged.trouble == "ListNotBelieved: a list would remove 30 of 30 rows"
+    assert (judged.age, judged.silence, judged.state_age) == (1.0, 100.0, 200.0)
+
+
+def test_a_live_mirror_with_a_trouble_is_ready_and_tells_it() -> None:
+    judged = readiness(status(Phase.LIVE, 1.0, ConnectionFailed("no ping")))
+    assert judged.ready
+    assert judged.trouble == "ConnectionFailed: no ping"

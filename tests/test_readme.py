@@ -92,6 +92,19 @@ def test_the_first_program_prints_every_instance_of_every_process(program: Calla
     served(use, diego)
 
 
+def test_an_instance_is_looked_up_where_the_state_is_fresh_enough(program: Callable[[str], Path]) -> None:
+    diego = lively_diego()
+    row = next(row for row in diego.actual_lrps() if row.instance_guid)
+
+    async def use(server: ServedDiego) -> None:
+        assert await output_of(program("fresh.py"), server.url, row.instance_guid, "60") == f"{row.cell_id}\n"
+        assert await output_of(program("fresh.py"), server.url, "nobody", "60") == "nowhere\n"
+        told = await output_of(program("fresh.py"), server.url, row.instance_guid, "0")
+        assert told.startswith("not known: the mirror is live and has a state that is 0.0 s old")
+
+    served(use, diego)
+
+
 def test_the_scorer_ranks_the_cells_that_have_room(program: Callable[[str], Path]) -> None:
     async def use(server: ServedDiego) -> None:
         lines = (await output_of(program("scorer.py"), server.url, "64")).splitlines()

@@ -266,7 +266,7 @@ def test_a_write_that_the_garbage_collector_lets_in_breaks_no_read(
 
     def write() -> None:
         one = row(f"p{next(names)}", epoch="")
-        store.put(row_key(one), one)
+        store.put(row_key(one), store.get(row_key(one)), one)
         store.put_desired(desired(one.process_guid))
 
     write()

@@ -266,7 +266,7 @@ def test_a_read_of_rows_alone_vouches_for_no_desired_lrp() -> None:
 
 
 def test_it_holds_what_lists_lacked_and_no_more() -> None:
-    retained = Retained()
+    retained = Retained(limit=10)
     other = desired("q", domain="tasks")
 
     assert retained.listed([Delta("p", LRP, None), Delta("q", other, None)], frozenset({"tasks"})) == ()
@@ -276,7 +276,7 @@ def test_it_holds_what_lists_lacked_and_no_more() -> None:
 
 
 def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
-    retained = Retained()
+    retained = Retained(limit=10)
     retained.listed([Delta("p", LRP, None)], frozenset())
 
     assert retained.told(ActualLRPInstanceCreated(running()), there=False) == ()

@@ -129,6 +129,10 @@ class FakeBBS:
         wanted = set(process_guids)
         return tuple(one for one in self.desired if one.process_guid in wanted)
 
+    async def ping(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
     async def domains(self) -> tuple[str, ...]:
         return self.fresh
 

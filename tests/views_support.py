@@ -264,6 +264,10 @@ class MemoryBBS:
         await self._read("desired", process_guids)
         return tuple(self.lrps[guid] for guid in process_guids if guid in self.lrps)
 
+    async def ping(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
     async def domains(self) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
         return self.fresh

@@ -81,7 +81,7 @@ async def tell_phases(mirror: Mirror, name: str) -> None:
         await mirror.wait_for(_is_not_in(known))
         status = mirror.status
         if known is Phase.LIVE:
-            _note(f"{name}: note: not live: {' '.join(str(status.last_error).split())}; trying again")
+            _note(f"{name}: note: not live: {' '.join(str(status.trouble).split())}; trying again")
         elif status.live:
             _note(f"{name}: note: live again, with what was missed")
         known = status.phase

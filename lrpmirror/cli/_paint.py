@@ -48,7 +48,7 @@ PHASES: Final[Mapping[Phase, tuple[str, str]]] = {
     Phase.SYNCING: ("33;1", "connected; reading the first lists"),
     Phase.LIVE: ("32;1", "this is the server's state"),
     Phase.RESYNCING: ("33;1", "connected again; reading the lists, until then this may be old"),
-    Phase.STALE: ("31;1", "the connection is lost; this is the last known state"),
+    Phase.STALE: ("31;1", "out of touch; this is the last known state"),
     Phase.CLOSED: ("2", "closed"),
 }
 

@@ -27,7 +27,7 @@ _GLANCE: Final = 0.02
 _PHASES: Final = {
     Phase.LIVE: "the mirror is LIVE: it has the server's state and follows it",
     Phase.RESYNCING: "the mirror is RESYNCING: connected again, it reads the lists",
-    Phase.STALE: "the mirror is STALE: the connection is lost, it shows the last known state",
+    Phase.STALE: "the mirror is STALE: it is out of touch, and shows the last known state",
 }
 
 

@@ -91,6 +91,7 @@ class Sources:
             else:
                 state = replace(state, tabs=(*state.tabs[:tab], window.page, *state.tabs[tab + 1 :]))
         status = self._mirror.status
+        error = status.trouble or status.last_error
         totals, cells = self._processes.totals, self._cells.totals
         snapshot = Snapshot(
             url=self._url,
@@ -98,8 +99,8 @@ class Sources:
             age=status.age,
             listed=None if status.synced_at is None else status.at - status.synced_at,
             revision=status.revision,
-            error="" if status.last_error is None else str(status.last_error),
-            error_over=status.live,
+            error="" if error is None else str(error),
+            error_over=status.trouble is None,
             reading=self._waiting.line() if status.synced_at is None and self._waiting.records else "",
             kinds={kind: totals[kind] for kind in Kind if totals[kind]},
             healths={health: totals[health] for health in SEVERITY if totals[health]},

@@ -134,7 +134,7 @@ def _difference(key: Key, pair: _Pair) -> Difference:
     mirror, bbs = (None if side is None else side.modification_tag for side in (held, listed))
     fields: tuple[str, ...] = ()
     if held is not None and listed is not None:
-        names = held.__struct_fields__
+        names = (ActualLRP if isinstance(held, ActualLRP) else DesiredLRP).__struct_fields__
         fields = tuple(name for name in names if getattr(held, name) != getattr(listed, name))
     return Difference(key[0], *pair.place, _sort(mirror, bbs), mirror, bbs, fields)
 

@@ -107,7 +107,7 @@ def name_of(process_guid: str, lrp: DesiredLRP | None = None, row: ActualLRP | N
 def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[News]) -> View:
     """Take a view of a mirror as it is now. O(rows + desired LRPs)."""
     rows, status = mirror.actual_lrps(), mirror.status
-    error = status.last_error
+    error = status.trouble
     return View(
         title=title,
         elapsed=elapsed,
@@ -115,7 +115,7 @@ def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[News])
         age=status.age,
         listed=None if status.synced_at is None else status.at - status.synced_at,
         revision=status.revision,
-        error="" if error is None or status.live else str(error),
+        error="" if error is None else str(error),
         kinds=Counter(map(kind_of, rows)),
         desired=status.desired_lrps,
         domains=tuple(sorted(mirror.domains)),

@@ -107,6 +107,10 @@ class CountedBBS:
         """List the desired LRPs of some processes."""
         return await self._client.desired_lrps(process_guids=process_guids, full=full)
 
+    async def ping(self) -> bool:
+        """Ask whether the BBS is in service."""
+        return await self._client.ping()
+
     async def domains(self) -> tuple[str, ...]:
         """List the domains that are fresh."""
         return await self._client.domains()

@@ -4,8 +4,7 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
+from lrpmirror.core.finding import Finding
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
@@ -53,6 +53,8 @@ class Outcome(StrEnum):
     """The server had it otherwise, and what it listed was taken."""
     CONFIRMED = "confirmed"
     """A process that was in doubt was read again, and nothing about it differed."""
+    DRIFTED = "drifted"
+    """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -83,6 +85,8 @@ class Decision(Struct, frozen=True, gc=False):
         match self.verdict:
             case Outcome.CONFIRMED:
                 return "it was read again, and is as it was"
+            case Outcome.DRIFTED:
+                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
             case Outcome.REPAIRED:
                 return self._why_repaired(tag, stored)
             case Verdict.APPLIED:
@@ -127,36 +131,40 @@ Sighting = tuple[str, int | None, _Version | None, _Version | None, int | None]
 Process guid, index, the version told of, the version at hand, and the last version of a record that is gone.
 """
 
-_Entry = tuple[
-    float, str, Verdict | Outcome, int | None, _Version | None, _Version | None, int | None, tuple[Doubt, ...]
-]
+_Entry = tuple[float, tuple[str, Verdict | Outcome], Sighting, tuple[Doubt, ...]]
+"""When it was, what came of which type of event, what it was about, and the doubts that it raised."""
 
 
 class Decisions:
-    """The latest decisions by process: at most `each` of a process, of at most `processes` processes."""
+    """The latest decisions by process: at most `each` of a process, of at least the `processes` latest processes.
+
+    Processes are kept in two halves: one that is heard of moves to the younger half, and when that is full, the older
+    one is forgotten. That costs nothing for a process that is heard of again soon, where keeping them in order would.
+    """
 
     def __init__(self, *, each: int = 16, processes: int = 4096) -> None:
         self._each = each
         self._processes = processes
         # Plain tuples in plain lists: most of what is noted is never asked for.
-        self._rings: OrderedDict[str, list[_Entry]] = OrderedDict()
+        self._younger: dict[str, list[_Entry]] = {}
+        self._older: dict[str, list[_Entry]] = {}
         self._raised = 0
 
     def __len__(self) -> int:
-        return len(self._rings)
+        return len(self._younger) + len(self._older)
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(decisions)."""
-        return tuple(map(_decision, self._rings.get(process_guid, ())))
+        ring = self._younger.get(process_guid) or self._older.get(process_guid)
+        return tuple(map(_decision, ring or ()))
 
-    def judged(self, event: Event, seen: Sighting, verdict: Verdict, at: float, repairs: Repairs) -> None:
-        """Note what became of an event. O(1)."""
-        guid, index, tag, stored, buried = seen
+    def judged(self, outcome: tuple[str, Verdict], seen: Sighting, at: float, repairs: Repairs) -> None:
+        """Note what became of an event: its type and the verdict. O(1)."""
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
-            doubts = repairs.doubts_of(guid)
-        self._note(guid, (at, event.type, verdict, index, tag, stored, buried, doubts))
+            doubts = repairs.doubts_of(seen[0])
+        self._note((at, outcome, seen, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -169,19 +177,25 @@ class Decisions:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
             index = one.index if isinstance(one, ActualLRP) else None
-            tags = _version(delta.after), _version(delta.before)
-            self._note(one.process_guid, (at, kind, Outcome.REPAIRED, index, *tags, None, ()))
+            seen = one.process_guid, index, _version(delta.after), _version(delta.before), None
+            self._note((at, (kind, Outcome.REPAIRED), seen, ()))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(guid, (at, kind, Outcome.CONFIRMED, None, None, None, None, ()))
+            self._note((at, (kind, Outcome.CONFIRMED), (guid, None, None, None, None), ()))
 
-    def _note(self, process_guid: str, entry: _Entry) -> None:
-        ring = self._rings.get(process_guid)
+    def drifted(self, findings: Sequence[Finding], at: float) -> None:
+        """Note what an audit found that nothing explains. O(findings)."""
+        for one in findings[:MOST_LISTED]:
+            seen = one.process_guid, one.index, (one.epoch, one.tag_index), None, None
+            self._note((at, (LIST, Outcome.DRIFTED), seen, ()))
+
+    def _note(self, entry: _Entry) -> None:
+        process_guid = entry[2][0]
+        ring = self._younger.get(process_guid)
         if ring is None:
-            self._rings[process_guid] = [entry]
-            if len(self._rings) > self._processes:
-                self._rings.popitem(last=False)
-            return
-        self._rings.move_to_end(process_guid)
+            ring = self._older.pop(process_guid, [])
+            self._younger[process_guid] = ring
+            if len(self._younger) >= self._processes:
+                self._older, self._younger = self._younger, {}
         ring.append(entry)
         if len(ring) > self._each:
             del ring[0]
@@ -192,18 +206,19 @@ def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
 
     To be called before the event is applied.
     """
-    subject = _SUBJECTS.get(type(event))
+    subject = _SUBJECTS.get(event.type)
     if subject is None:
         # It is no event of a record.
         return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
     if isinstance(one, ActualLRP):
-        tag = (one.epoch, one.tag_index)
-        row = store.get(one.epoch or row_key(one))
+        epoch = one.epoch
+        key = epoch or row_key(one)
+        row = store.get(key)
         if row is not None:
-            return one.process_guid, one.index, tag, (row.epoch, row.tag_index), None
-        grave = graves.rows.get(one.epoch or row_key(one))
-        return one.process_guid, one.index, tag, None, None if grave is None else grave.index
+            return one.process_guid, one.index, (epoch, one.tag_index), (row.epoch, row.tag_index), None
+        grave = graves.rows.get(key)
+        return one.process_guid, one.index, (epoch, one.tag_index), None, None if grave is None else grave.index
     if isinstance(one, DesiredLRP):
         return one.process_guid, None, _version(one), _version(store.desired(one.process_guid)), None
     return None
@@ -219,16 +234,16 @@ def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
     return subject
 
 
-_SUBJECTS: Final[Mapping[type[Event], Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
-    ActualLRPInstanceChanged: attrgetter("after"),
-    ActualLRPInstanceCreated: attrgetter("actual_lrp"),
-    ActualLRPInstanceRemoved: attrgetter("actual_lrp"),
-    ActualLRPChanged: _of_groups("after"),
-    ActualLRPCreated: _of_groups("actual_lrp_group"),
-    ActualLRPRemoved: _of_groups("actual_lrp_group"),
-    DesiredLRPChanged: attrgetter("after"),
-    DesiredLRPCreated: attrgetter("desired_lrp"),
-    DesiredLRPRemoved: attrgetter("desired_lrp"),
+_SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
+    ActualLRPInstanceChanged.type: attrgetter("after"),
+    ActualLRPInstanceCreated.type: attrgetter("actual_lrp"),
+    ActualLRPInstanceRemoved.type: attrgetter("actual_lrp"),
+    ActualLRPChanged.type: _of_groups("after"),
+    ActualLRPCreated.type: _of_groups("actual_lrp_group"),
+    ActualLRPRemoved.type: _of_groups("actual_lrp_group"),
+    DesiredLRPChanged.type: attrgetter("after"),
+    DesiredLRPCreated.type: attrgetter("desired_lrp"),
+    DesiredLRPRemoved.type: attrgetter("desired_lrp"),
 }
 
 
@@ -237,7 +252,7 @@ def _version(one: ActualLRP | DesiredLRP | None) -> _Version | None:
 
 
 def _decision(entry: _Entry) -> Decision:
-    at, kind, verdict, index, tag, stored, buried, doubts = entry
+    at, (kind, verdict), (_, index, tag, stored, buried), doubts = entry
     return Decision(at, kind, verdict, index, _tag(tag), _tag(stored), buried, doubts)
 
 

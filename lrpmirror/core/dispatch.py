@@ -1,7 +1,7 @@
 """From an event to the rule that applies it."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from lrpmirror.core.desired import DesiredLRPs, DesiredReconciler
 from lrpmirror.core.reconcile import Doubt, RowReconciler, Rows, Verdict
@@ -49,31 +49,25 @@ class Reconciler:
     """Applies events of either stream to tables."""
 
     def __init__(self, tables: Tables, graves: Graveyard, doubt: Callable[[str, Doubt], None]) -> None:
-        self._rows = RowReconciler(tables, graves.rows, doubt)
-        self._desired = DesiredReconciler(tables, graves.desired, doubt)
+        rows = RowReconciler(tables, graves.rows, doubt)
+        desired = DesiredReconciler(tables, graves.desired, doubt)
+        self._rules: dict[str, Callable[[Any], Verdict]] = {
+            ActualLRPInstanceChanged.type: rows.changed,
+            ActualLRPInstanceCreated.type: lambda event: rows.created(event.actual_lrp),
+            ActualLRPInstanceRemoved.type: lambda event: rows.removed(event.actual_lrp),
+            ActualLRPChanged.type: rows.group_changed,
+            ActualLRPCreated.type: lambda event: rows.group_created(event.actual_lrp_group),
+            ActualLRPRemoved.type: lambda event: rows.group_removed(event.actual_lrp_group),
+            DesiredLRPChanged.type: lambda event: desired.written(event.after),
+            DesiredLRPCreated.type: lambda event: desired.written(event.desired_lrp),
+            DesiredLRPRemoved.type: lambda event: desired.removed(event.desired_lrp),
+        }
 
     def apply(self, event: Event) -> Verdict:
         """Apply one event, and tell what became of it."""
-        # The most frequent first: a pattern costs an isinstance check.
-        match event:
-            case ActualLRPInstanceChanged():
-                return self._rows.changed(event)
-            case ActualLRPInstanceCreated(actual_lrp=row):
-                return self._rows.created(row)
-            case ActualLRPInstanceRemoved(actual_lrp=row):
-                return self._rows.removed(row)
-            case ActualLRPChanged():
-                return self._rows.group_changed(event)
-            case ActualLRPCreated(actual_lrp_group=group):
-                return self._rows.group_created(group)
-            case ActualLRPRemoved(actual_lrp_group=group):
-                return self._rows.group_removed(group)
-            case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(desired_lrp=lrp):
-                return self._desired.written(lrp)
-            case DesiredLRPRemoved(desired_lrp=lrp):
-                return self._desired.removed(lrp)
+        rule = self._rules.get(event.type)
         # A crash is told of by the events around it, too; and some are of types that this library does not know.
-        return Verdict.NOTED
+        return Verdict.NOTED if rule is None else rule(event)
 
 
 def row_guid_of(event: Event) -> str | None:

@@ -1,12 +1,16 @@
 """The store, written with a record of what changed."""
 
-from typing import Final
+from collections.abc import Hashable
+from typing import Final, TypeVar
 
 from lrpmirror.core.changes import Delta, RowKey
 from lrpmirror.core.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
 __all__ = ["DesiredDeltas", "Ledger", "RowDeltas"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 RowDeltas = tuple[Delta[RowKey, ActualLRP], ...]
 DesiredDeltas = tuple[Delta[str, DesiredLRP], ...]
@@ -21,65 +25,52 @@ class Ledger:
 
     def __init__(self, store: Store) -> None:
         self.store: Final = store
-        self._rows: dict[RowKey, ActualLRP | None] = {}
-        self._desired: dict[str, DesiredLRP | None] = {}
-        self._twice = False
+        self.get: Final = store.get
+        self.desired: Final = store.desired
+        self._rows: list[Delta[RowKey, ActualLRP]] = []
+        self._desired: list[Delta[str, DesiredLRP]] = []
 
-    def get(self, key: RowKey) -> ActualLRP | None:
-        """Return the row of that identity."""
-        return self.store.get(key)
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._desired)
 
-    def put(self, key: RowKey, row: ActualLRP) -> bool:
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
         """Write a row; tell whether another row claims its slot."""
-        self._note_row(key)
-        return self.store.put(key, row)
+        self._rows.append(Delta(key, old, row))
+        return self.store.put(key, old, row)
 
-    def remove(self, key: RowKey) -> None:
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove a row."""
-        self._note_row(key)
-        self.store.remove(key)
-
-    def desired(self, process_guid: str) -> DesiredLRP | None:
-        """Return the desired LRP of a process."""
-        return self.store.desired(process_guid)
+        self._rows.append(Delta(key, old, None))
+        self.store.remove(key, old)
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Write a desired LRP."""
-        self._note_desired(lrp.process_guid)
+        self._desired.append(Delta(lrp.process_guid, self.desired(lrp.process_guid), lrp))
         self.store.put_desired(lrp)
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP."""
-        self._note_desired(process_guid)
+        self._desired.append(Delta(process_guid, self.desired(process_guid), None))
         self.store.remove_desired(process_guid)
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return what differs from the state at the last call, and begin anew. O(what was written)."""
         rows: RowDeltas = ()
         desired: DesiredDeltas = ()
-        # Most events write nothing, or one row: what has nothing to tell costs nothing.
+        # Most events write one row: what has nothing to tell costs nothing.
         if self._rows:
-            get = self.store.get
-            rows = tuple([Delta(key, before, get(key)) for key, before in self._rows.items()])
-            self._rows = {}
+            rows, self._rows = _folded(self._rows), []
         if self._desired:
-            lrp = self.store.desired
-            desired = tuple([Delta(guid, before, lrp(guid)) for guid, before in self._desired.items()])
-            self._desired = {}
-        if self._twice:
-            self._twice = False
-            rows = tuple(delta for delta in rows if delta.before != delta.after)
-            desired = tuple(delta for delta in desired if delta.before != delta.after)
+            desired, self._desired = _folded(self._desired), []
         return rows, desired
 
-    def _note_row(self, key: RowKey) -> None:
-        if key in self._rows:
-            self._twice = True
-        else:
-            self._rows[key] = self.store.get(key)
 
-    def _note_desired(self, process_guid: str) -> None:
-        if process_guid in self._desired:
-            self._twice = True
-        else:
-            self._desired[process_guid] = self.store.desired(process_guid)
+def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
+    """Return one delta a key, of those that have changed."""
+    if len(written) == 1:
+        return (written[0],)
+    folded: dict[K, Delta[K, V]] = {}
+    for delta in written:
+        first = folded.get(delta.key)
+        folded[delta.key] = delta if first is None else Delta(delta.key, first.before, delta.after)
+    return tuple([delta for delta in folded.values() if delta.before != delta.after])

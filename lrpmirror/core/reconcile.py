@@ -17,7 +17,7 @@ What these rules cannot decide is not guessed: the row stays as it is, and the p
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
@@ -31,6 +31,9 @@ __all__ = ["Doubt", "RowReconciler", "Rows", "Verdict"]
 
 class Verdict(StrEnum):
     """What became of an event."""
+
+    # As text, which it equals: events are counted by it, and Enum's own hash is a Python function.
+    __hash__ = str.__hash__
 
     APPLIED = "applied"
     SAME = "same"
@@ -67,12 +70,12 @@ class Rows(Protocol):
         """Return the row of that identity."""
         ...
 
-    def put(self, key: RowKey, row: ActualLRP) -> bool:
-        """Insert or replace the row of that identity; tell whether another row claims the slot that it now takes."""
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes."""
         ...
 
-    def remove(self, key: RowKey) -> None:
-        """Remove the row of that identity, which is there."""
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
+        """Remove the row of that identity, which is `old` now."""
         ...
 
 
@@ -118,7 +121,9 @@ class RowReconciler:
 
     def changed(self, event: ActualLRPInstanceChanged) -> Verdict:
         """Apply a diff of the instance stream."""
-        before, after = event.before, _without_instance(event.after)
+        before, after = event.before, event.after
+        if after.instance_guid and after.state in _NOBODYS:
+            after = _without_instance(after)
         if not after.epoch:
             return self._changed_without_epoch(before, after)
         if before.epoch != after.epoch and before.epoch:
@@ -211,17 +216,18 @@ class RowReconciler:
 
     def _advanced(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Verdict:
         """Apply a newer version from a diff, which leaves internal routes and metric tags as they were."""
-        row = _carry_over(after, stored)
-        # A version that was passed over may have changed what the diffs do not carry.
-        skipped = before.tag_index != stored.tag_index
-        started = row.state == ActualLRPState.RUNNING and (
-            stored.state != ActualLRPState.RUNNING
-            # A start that changed nothing which the diff carries has changed what it does not carry.
-            or row == replace(stored, tag_index=row.tag_index, since=row.since)
-        )
-        if skipped or started:
-            self._doubt(row.process_guid, Doubt.INCOMPLETE)
-        return self._write(row.epoch, stored, row)
+        if (
+            # A version that was passed over may have changed what the diffs do not carry.
+            before.tag_index != stored.tag_index
+            or (
+                after.state == ActualLRPState.RUNNING
+                # A start that changed nothing which the diff carries has changed what it does not carry.
+                and (stored.state != ActualLRPState.RUNNING or after.is_rewrite_of(before))
+            )
+        ):
+            self._doubt(after.process_guid, Doubt.INCOMPLETE)
+        # It is another version, so it differs.
+        return self._put(after.epoch, stored, after.carrying_over(stored))
 
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Verdict:
         """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
@@ -248,7 +254,7 @@ class RowReconciler:
             self._doubt(after.process_guid, Doubt.INCOMPLETE)
             verdict = self._write(after.epoch, target, after)
         else:
-            verdict = self._write(after.epoch, target, _carry_over(after, source))
+            verdict = self._write(after.epoch, target, after.carrying_over(source))
         if source is None:
             if before.epoch not in self._tombstones:
                 self._tombstones.bury(before.epoch, Tombstone(before.tag_index, before.instance_guid, left=True))
@@ -261,20 +267,23 @@ class RowReconciler:
         """Apply a diff of an old record, which is known by its slot and always believed."""
         old_key, key = row_key(before), row_key(after)
         stored = self._rows.get(old_key)
-        verdict = self._write(key, self._rows.get(key), after if stored is None else _carry_over(after, stored))
+        verdict = self._write(key, self._rows.get(key), after if stored is None else after.carrying_over(stored))
         if stored is not None and old_key != key:
-            self._rows.remove(old_key)
+            self._rows.remove(old_key, stored)
         return verdict
 
     def _write(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Verdict:
         if stored == row:
             return Verdict.SAME
-        if self._rows.put(key, row):
+        return self._put(key, stored, row)
+
+    def _put(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Verdict:
+        if self._rows.put(key, stored, row):
             self._doubt(row.process_guid, Doubt.RIVALS)
         return Verdict.APPLIED
 
     def _bury(self, key: RowKey, row: ActualLRP, *, at_least: int = 0, left: bool = False) -> None:
-        self._rows.remove(key)
+        self._rows.remove(key, row)
         index = max(row.tag_index, at_least)
         self._tombstones.bury(key, Tombstone(index, row.instance_guid, left))
 
@@ -283,18 +292,12 @@ class RowReconciler:
         return Verdict.DOUBTED
 
 
+_NOBODYS: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
+"""Rows that are nobody's: a diff to such a state still carries the key of an instance, the server's row does not."""
+
+
 def _without_instance(row: ActualLRP) -> ActualLRP:
-    """Clear the instance key that a diff to CRASHED or UNCLAIMED still carries, and the server's row does not."""
-    if row.instance_guid and row.state in (ActualLRPState.CRASHED, ActualLRPState.UNCLAIMED):
-        return replace(row, instance_guid="", cell_id="")
-    return row
-
-
-def _carry_over(after: ActualLRP, stored: ActualLRP) -> ActualLRP:
-    """Give a row from a diff the internal routes and metric tags of the row that it changes."""
-    if stored.internal_routes or stored.metric_tags:
-        return replace(after, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
-    return after
+    return replace(row, instance_guid="", cell_id="")
 
 
 def _is_next_unclaimed(removed: ActualLRP, stored: ActualLRP) -> bool:

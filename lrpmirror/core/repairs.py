@@ -1,22 +1,29 @@
 """The processes that are to be read again, because an event about them could not be decided."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.shadow import Scope
 
 __all__ = ["Repairs"]
 
+TRIES: Final = 3
+"""How often a process is read again by itself in vain before it is left to the next list."""
+
 
 class Repairs:
     """Doubts by process, until a read settles them. Bounded.
 
-    Beyond `limit` processes the oldest doubt is left to the next list.
+    Beyond `limit` processes the oldest doubt is left to the next list. So is a process that the server refuses to tell
+    of, or of which it only knows what is older than the mirror's: it must not keep the others waiting.
     """
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._doubts: dict[str, set[Doubt]] = {}
+        self._tries: dict[str, int] = {}
+        self._narrowed: int | None = None
         self.dropped = 0
         self.raised = 0
         """How often a doubt was raised."""
@@ -29,8 +36,7 @@ class Repairs:
         self.raised += 1
         self._doubts.setdefault(process_guid, set()).add(doubt)
         if len(self._doubts) > self._limit:
-            del self._doubts[next(iter(self._doubts))]
-            self.dropped += 1
+            self._drop(next(iter(self._doubts)))
 
     def doubts_of(self, process_guid: str) -> tuple[Doubt, ...]:
         """Return why a process is to be read again; nothing where it is not. O(doubts)."""
@@ -40,12 +46,17 @@ class Repairs:
     def clear(self) -> None:
         """Forget all doubts: a list of everything is about to settle them."""
         self._doubts.clear()
+        self._tries.clear()
+        self._narrowed = None
 
     def take(self, most: int, *, has_rivals: Callable[[str], bool]) -> Scope | None:
         """Take the oldest doubts, as what to read; None where nothing is in doubt any more. O(most).
 
-        Rivals are often parted by the event that comes next, and then need no read.
+        Rivals are often parted by the event that comes next, and then need no read. After a refusal it takes fewer at
+        once, so that the one that was refused is found.
         """
+        if self._narrowed is not None:
+            most = min(most, self._narrowed)
         rows: set[str] = set()
         desired: set[str] = set()
         while self._doubts and len(rows) + len(desired) < most:
@@ -58,9 +69,44 @@ class Repairs:
                 rows.add(guid)
         return Scope(frozenset(rows), frozenset(desired)) if rows or desired else None
 
-    def put_back(self, scope: Scope) -> None:
-        """Put what could not be read on the list again."""
+    def failed(self, scope: Scope, *, refused: bool) -> None:
+        """Put what could not be read on the list again, behind the others. O(scope · log scope).
+
+        `refused` says that it may be the fault of one of the processes: then it is read again in smaller batches, and a
+        process that is refused by itself not for ever.
+        """
+        guids = _guids(scope)
         for guid in sorted(scope.rows or ()):
             self.add(guid, Doubt.AMBIGUOUS)
         for guid in sorted(scope.desired or ()):
             self.add(guid, Doubt.DESIRED)
+        if refused and len(guids) > 1:
+            self._narrowed = len(guids) // 2
+        elif refused:
+            self._count_try(guids)
+
+    def settled(self, scope: Scope, lagging: Iterable[str]) -> None:
+        """Take note that a scope was read, and of which processes the server had what is older. O(scope)."""
+        guids = _guids(scope)
+        again = guids.intersection(lagging)
+        for guid in guids - again:
+            self._tries.pop(guid, None)
+        self._count_try(sorted(again))
+        if self._narrowed is not None:
+            # No more than doubled, for the one that was refused may be in the next batch.
+            self._narrowed = 2 * self._narrowed if len(self._doubts) > self._narrowed else None
+
+    def _count_try(self, guids: Iterable[str]) -> None:
+        for guid in guids:
+            self._tries[guid] = self._tries.get(guid, 0) + 1
+            if self._tries[guid] >= TRIES:
+                del self._tries[guid]
+                self._drop(guid)
+
+    def _drop(self, guid: str) -> None:
+        if self._doubts.pop(guid, None) is not None:
+            self.dropped += 1
+
+
+def _guids(scope: Scope) -> frozenset[str]:
+    return (scope.rows or frozenset()) | (scope.desired or frozenset())

@@ -6,6 +6,7 @@ is retained, until the desired LRP is back, an event says that it was removed, o
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 from lrpmirror.core.changes import Delta
 from lrpmirror.core.dispatch import desired_guid_of
@@ -16,9 +17,10 @@ __all__ = ["Retained"]
 
 
 class Retained:
-    """Desired LRPs by process guid. Not more than were ever desired at once."""
+    """Desired LRPs by process guid, at most `limit`: beyond, those retained longest are let go of."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
         self._lrps: dict[str, DesiredLRP] = {}
 
     def __len__(self) -> int:
@@ -31,6 +33,14 @@ class Retained:
     def guids(self) -> list[str]:
         """Return the processes that are retained. O(retained)."""
         return list(self._lrps)
+
+    def lrps(self) -> tuple[DesiredLRP, ...]:
+        """Return what is retained. O(retained)."""
+        return tuple(self._lrps.values())
+
+    def restore(self, lrps: Iterable[DesiredLRP]) -> None:
+        """Retain what an earlier life of the mirror did, up to the limit. O(lrps)."""
+        self._lrps.update((lrp.process_guid, lrp) for lrp in islice(lrps, self._limit))
 
     def told(self, event: Event, *, there: bool) -> tuple[str, ...]:
         """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).
@@ -58,10 +68,14 @@ class Retained:
                 self._lrps.pop(delta.key, None)
             elif delta.before is not None and delta.before.domain not in fresh:
                 self._lrps[delta.key] = delta.before
-        released = tuple(guid for guid, lrp in self._lrps.items() if lrp.domain in fresh)
+        released = [guid for guid, lrp in self._lrps.items() if lrp.domain in fresh]
         for guid in released:
             del self._lrps[guid]
-        return released
+        while len(self._lrps) > self._limit:
+            oldest = next(iter(self._lrps))
+            del self._lrps[oldest]
+            released.append(oldest)
+        return tuple(released)
 
 
 def _is_of(one: DesiredLRP, other: DesiredLRP) -> bool:

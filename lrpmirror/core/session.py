@@ -9,84 +9,82 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
-from msgspec import Struct
-
+from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
+from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.decisions import Decision, Decisions, sight
 from lrpmirror.core.derive import Process
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
+from lrpmirror.core.freshness import Freshness
+from lrpmirror.core.image import Image
+from lrpmirror.core.landing import bury, write
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.limits import bound_verdicts, check_rows
+from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.retained import Retained
 from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
-from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
+from lrpmirror.core.status import Phase, Status, Step
 from lrpmirror.core.store import Store
-from lrpmirror.core.tally import Counts, Tally
-from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.core.tally import Counts
+from lrpmirror.core.tuning import Tuning, checked
 from lrpmirror.core.witness import Witness
-from lrpmirror.errors import LRPMirrorError
+from lrpmirror.errors import (
+    ConnectionFailed,
+    ListNotBelieved,
+    LRPMirrorError,
+    ServiceUnavailable,
+)
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRPState, CellPresence, ModificationTag
 
 __all__ = ["Session", "Tuning"]
 
-_LIST_CAUSES = {Phase.SYNCING: "first", Phase.RESYNCING: "reconnect"}
+_RUNNING = ActualLRPState.RUNNING
+
+_LIST_CAUSES = {
+    Phase.SYNCING: "first",
+    Phase.RESYNCING: "reconnect",
+    Phase.STALE: "second",
+    Phase.LIVE: "audit",
+}
 """Why a list of everything was read, by the phase in which it was."""
 
-
-class Tuning(Struct, frozen=True, kw_only=True):
-    """The numbers of a mirror. Times are in seconds."""
-
-    resync_interval: float = 300.0
-    """How long a list of everything is good for, on a living stream; each interval is drawn from 75 to 125 % of it."""
-    first_delay: float = 0.5
-    """The bound of the first delay before trying again; it doubles with each failure."""
-    most_delay: float = 30.0
-    """The bound that it does not exceed."""
-    repair_delay: float = 0.5
-    """How long doubts are gathered before the processes are read again."""
-    repair_batch: int = 100
-    """How many processes one repair reads at most."""
-    repair_limit: int = 100_000
-    """How many processes can be in doubt; the next list settles what is beyond."""
-    tombstone_age: float = 900.0
-    """How long a removed record is remembered."""
-    tombstone_limit: int = 200_000
-    """How many removed records are remembered."""
-    in_flight_limit: int = 1_000_000
-    """How many events may arrive while a list is read; beyond, the list is begun anew."""
+_NOBODYS_FAULT = (ConnectionFailed, ServiceUnavailable)
+"""How a read of some processes fails without any of them being the cause."""
 
 
-class Session:
-    """What a mirror knows. One owner calls its methods; its store may be read from anywhere."""
+class Session(Freshness):
+    """What a mirror knows. One owner calls its methods; its store may be read from anywhere.
+
+    Raises ConfigurationError for a tuning that cannot be used.
+    """
 
     def __init__(self, tuning: Tuning, rng: Random) -> None:
-        self.tuning = tuning
+        super().__init__()
+        self.tuning = checked(tuning)
         self._rng = rng
-        self._backoff = Backoff(rng, first=tuning.first_delay, most=tuning.most_delay)
-        self._list_backoff = Backoff(rng, first=tuning.first_delay, most=tuning.most_delay)
+        self._backoff, self._list_backoff, self._repair_backoff, self._replace_backoff = (
+            Backoff(rng, first=tuning.first_delay, most=tuning.most_delay) for _ in range(4)
+        )
+        self._audit = Audit(grace=tuning.audit_grace)
+        self._brake = Brake(tuning)
         self._graves = Graveyard(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
-        self.phase = Phase.CONNECTING
         self.revision = 0
-        self.synced_at: float | None = None
-        self.alive_at: float | None = None
-        self.last_error: LRPMirrorError | None = None
         self.cells: tuple[CellPresence, ...] = ()
-        self._retained = Retained()
+        self._retained = Retained(limit=tuning.row_limit)
+        self._restored = False
+        self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
-        self.verdicts: Counter[str] = Counter()
-        """How many events of each type had which verdict, as `TYPE VERDICT`."""
+        self._verdicts: dict[tuple[str, Verdict], int] = {}
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
-        self._tally = Tally()
         self._decisions = Decisions()
         self._adopt(Store())
 
@@ -96,44 +94,106 @@ class Session:
         """Take note that the server answered the subscription: from here on no event is missed."""
         self._step(Step.OPENED)
         self._tally.streams += 1
-        self.alive_at = now
+        self.alive_at = self.heard_at = now
 
     def stream_lost(self, error: LRPMirrorError) -> float:
         """Take note that the stream ended, or could not be opened; return how long to wait before the next try."""
-        self.last_error = error
-        self._tally.errors[type(error).__name__] += 1
+        self._failed(error)
+        self._ping_trouble = None
         self._shadow = None
+        self._audit.reset()
         self._step(Step.LOST)
         return self._backoff.failed()
+
+    def stream_replaced(self, now: float) -> None:
+        """Take note that another stream took the place of the one that was followed, which nothing was missed by.
+
+        Called when a list that was begun after the other was opened has been committed.
+        """
+        self._tally.replacements += 1
+        self._ping_trouble = None
+        self._replace_backoff.succeeded()
+        self.alive_at = self.heard_at = now
+
+    def replacement_failed(self, error: LRPMirrorError) -> float:
+        """Take note that a stream which was to replace the one in use ended before it could; return how long to wait.
+
+        The one in use stays.
+        """
+        self._failed(error)
+        return self._replace_backoff.failed()
 
     def close(self) -> None:
         """Take note that the mirror is closed."""
         self._shadow = None
         self._step(Step.CLOSED)
 
+    def restore(self, image: Image, store: Store, now: float, age: float) -> None:
+        """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
+
+        Called before anything else. The phase is STALE from here on. Until the first list is committed the state stays
+        as it is: events are only gathered, so that the first commit is the difference to the server, all of it.
+        Revisions go on from the image's. O(retained).
+        """
+        self._step(Step.RESTORED)
+        self._restored = True
+        self._adopt(store)
+        self._retained.restore(image.retained)
+        self.cells = image.cells
+        self.revision = image.revision
+        self.alive_at = self.restored_at = self._current_at = now - age
+
+    def image(self) -> Image:
+        """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
+        store = self.store
+        return Image(
+            revision=self.revision,
+            actual_lrps=store.select(cell_id=None, state=None, domain=None),
+            desired_lrps=store.select_desired(app_guid=None, domain=None),
+            retained=self._retained.lrps(),
+            domains=store.domains,
+            cells=self.cells,
+        )
+
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
-        self.alive_at = now
+        self.alive_at = self.heard_at = now
         self._graves.advance(now)
-        commits = []
-        shadow, synced = self._shadow, self.synced_at is not None
+        if self._audit:
+            events = list(events)
+            self._audit.see(events)
+        commits: list[Commit] = []
+        shadow = self._shadow
+        if self.synced_at is None:
+            if shadow is not None:
+                for event in events:
+                    shadow.event(event)
+            return commits
+        # What each event needs is looked up once for all of them.
+        ledger, apply, judged = self._ledger, self._reconciler.apply, self._decisions.judged
+        store, graves, repairs = self.store, self._graves, self.repairs
+        verdicts, retained, witnesses = self._verdicts, self._retained, self.witnesses
         for event in events:
             if shadow is not None:
                 shadow.event(event)
-            if not synced:
-                continue
-            seen = sight(event, self.store, self._graves)
-            verdict = self._reconciler.apply(event)
+            seen = sight(event, store, graves)
+            verdict = apply(event)
+            outcome = event.type, verdict
+            verdicts[outcome] = verdicts.get(outcome, 0) + 1
             if seen is not None:
-                self._decisions.judged(event, seen, verdict, now, self.repairs)
-            self.verdicts[f"{event.type} {verdict}"] += 1
-            released = self._release(event) if self._retained else ()
-            commit = self._commit(released)
+                judged(outcome, seen, now, repairs)
+            released = self._release(event) if retained else ()
+            commit = self._commit(released) if ledger or released else None
             if commit is not None:
                 commits.append(commit)
-            for witness in self.witnesses:
+            for witness in witnesses:
                 witness.event(event, verdict, commit)
         return commits
+
+    def check_limits(self) -> None:
+        """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
+        check_rows(self.store, self.tuning.row_limit)
+        bound_verdicts(self._verdicts)
 
     # Lists
 
@@ -143,42 +203,87 @@ class Session:
         There is one list at a time: the one before, if it has not ended, is forgotten.
         """
         self._graves.advance(now)
-        limit = self.tuning.in_flight_limit
-        first = scope == EVERYTHING and self.synced_at is None
-        self._shadow = Shadow(self.store, self._graves, scope, in_flight_limit=limit, first=first)
+        tuning = self.tuning
+        self._shadow = Shadow(
+            self.store,
+            self._graves,
+            scope,
+            in_flight_limit=tuning.in_flight_limit,
+            list_limit=min(tuning.list_limit, tuning.row_limit),
+            first=scope == EVERYTHING and self.synced_at is None and not self._restored,
+            redacted=self._restored,
+        )
         return self._shadow
 
+    def is_listing(self, shadow: Shadow) -> bool:
+        """Tell whether a list is still the one in progress; else its stream was lost meanwhile, and it is of no use."""
+        return self._shadow is shadow
+
     def end_list(self, shadow: Shadow, now: float) -> Commit | None:
-        """Commit a list that has settled; None where it brought nothing new. O(what it changes)."""
+        """Commit a list that has settled; None where it brought nothing new, or is not believed. O(what it changes)."""
         everything = shadow.scope == EVERYTHING
         rows, desired = shadow.finish()
+        self._shadow = None
+        unbelieved = self._judge(shadow, desired, now) if everything else None
+        if unbelieved is not None:
+            self._hold(unbelieved, now)
+            return None
         if self.synced_at is not None:
             self._decisions.listed(shadow.scope, rows, desired, now)
-        self._shadow = None
+        why = _LIST_CAUSES[self.phase] if everything else "repair"
+        if why == "audit":
+            self._audit.begin(shadow, rows, desired, self.repairs, now)
         self._take_doubts_of(shadow)
         if shadow.aside is not None:
             self._adopt(shadow.aside)
         else:
-            self._write(rows, desired)
-        self._bury(shadow, desired)
+            write(self.store, rows, desired, self.repairs)
+            for lrp in shadow.completed.values():
+                self.store.put_desired(lrp)
+        self._completed = tuple(shadow.completed)
+        bury(self._graves, shadow, desired)
         self.alive_at = now
-        why = _LIST_CAUSES.get(self.phase, "audit") if everything else "repair"
         self._tally.lists[why] += 1
-        self._tally.drift += len(rows) + len(desired) if why == "audit" else 0
         commit = self._commit_list(shadow, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
             self._synced(now)
         return commit
 
+    def take_completed(self) -> tuple[str, ...]:
+        """Return whose desired LRPs the last list has completed that a state file had in part only. O(1)."""
+        completed, self._completed = self._completed, ()
+        return completed
+
     def list_failed(self, shadow: Shadow, error: LRPMirrorError) -> float:
         """Take note that a list could not be had; return how long to wait before the next try."""
-        self.last_error = error
-        self._tally.errors[type(error).__name__] += 1
         self._shadow = None
-        if shadow.scope != EVERYTHING:
-            self.repairs.put_back(shadow.scope)
-        return self._list_backoff.failed()
+        if shadow.scope == EVERYTHING:
+            self._failed(error)
+            return self._list_backoff.failed()
+        self.noted(error)
+        blameless = isinstance(error, _NOBODYS_FAULT)
+        self.repairs.failed(shadow.scope, refused=not blameless)
+        return self._repair_backoff.failed()
+
+    def next_list(self, now: float) -> float:
+        """Return after how long the next list of everything is due, now that one has settled."""
+        return self._brake.wait(now) if self._brake.holds else self.next_interval()
+
+    def audit_wait(self, now: float) -> float | None:
+        """Return in how many seconds `end_audit` is to be called; None where there is nothing to judge."""
+        return self._audit.wait(now)
+
+    def end_audit(self, now: float) -> Drift | None:
+        """Judge what the audits found; return what nothing has explained, which is to be logged.
+
+        The stream is suspect then: list again where it is the `first`, replace the stream where it is `repeated`.
+        """
+        drift = self._audit.end()
+        if drift is not None:
+            self._tally.drift.update(drift.kinds)
+            self._decisions.drifted(drift.findings, now)
+        return drift
 
     def take_doubts(self) -> Scope | None:
         """Return what to read again, as the scope of a list; None where nothing is in doubt."""
@@ -232,19 +337,31 @@ class Session:
             at=now,
             synced_at=self.synced_at,
             alive_at=self.alive_at,
+            heard_at=self.heard_at,
+            current_at=self.current_at,
+            trouble=self.trouble,
             last_error=self.last_error,
             actual_lrps=len(self.store),
             desired_lrps=self.store.desired_count(),
+            restored_at=self.restored_at,
         )
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
+        return {f"{kind} {verdict}": number for (kind, verdict), number in self._verdicts.items()}
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
         return Counts(
             streams=self._tally.streams,
-            events=dict(self.verdicts),
+            replacements=self._tally.replacements,
+            events=self.verdicts,
             lists=dict(self._tally.lists),
-            drift=self._tally.drift,
-            commits=dict(self._tally.commits),
+            lists_held=self._tally.lists_held,
+            drift=self._tally.drift.total(),
+            drift_kinds=dict(self._tally.drift),
+            commits=self._tally.commits,
             errors=dict(self._tally.errors),
             repairs_pending=len(self.repairs),
             repairs_dropped=self.repairs.dropped,
@@ -253,8 +370,26 @@ class Session:
 
     # Inside
 
-    def _step(self, step: Step) -> None:
-        self.phase = TRANSITIONS[self.phase, step]
+    def _judge(self, shadow: Shadow, desired: DesiredDeltas, now: float) -> ListNotBelieved | None:
+        """Return why a list is not to be believed. O(what it changes of desired LRPs)."""
+        if self.synced_at is None and not len(self.store):
+            return None
+        return self._brake.judge(
+            len(self.store),
+            len(shadow.removed),
+            self.store.desired_count(),
+            sum(delta.after is None for delta in desired),
+            now,
+        )
+
+    def _hold(self, error: ListNotBelieved, now: float) -> None:
+        """Leave the state as it is; what is in doubt stays so."""
+        self._failed(error)
+        self._tally.lists_held += 1
+        self._audit.reset()
+        self._step(Step.HELD)
+        # The server lives, whatever its answer is worth.
+        self.alive_at = now
 
     def _adopt(self, store: Store) -> None:
         self.store = store
@@ -267,25 +402,23 @@ class Session:
             return None
         if self._shadow is not None:
             self._shadow.written(rows, desired)
-        self._ask_for_desired(
-            {
-                delta.after.process_guid
-                for delta in rows
-                if delta.after is not None and delta.after.state == ActualLRPState.RUNNING
-            }
-        )
+        for delta in rows:
+            row = delta.after
+            if row is not None and row.state == _RUNNING:
+                self._ask_for_desired(row.process_guid)
         self.revision += 1
-        self._tally.commits[Cause.EVENT.value] += 1
+        self._tally.event_commits += 1
         return Commit(
             revision=self.revision, cause=Cause.EVENT, actual_lrps=rows, desired_lrps=desired, released=released
         )
 
-    def _ask_for_desired(self, running: set[str]) -> None:
-        """Have the desired LRPs read of processes that run without one that is known; once, until the next list."""
-        for guid in sorted(running - self._asked):
-            if self.store.desired(guid) is None:
-                self._asked.add(guid)
-                self.repairs.add(guid, Doubt.DESIRED)
+    def _ask_for_desired(self, process_guid: str) -> None:
+        """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
+        # A server that makes up processes without end has them read at the next list.
+        room = len(self._asked) < self.tuning.repair_limit
+        if room and self.store.desired(process_guid) is None and process_guid not in self._asked:
+            self._asked.add(process_guid)
+            self.repairs.add(process_guid, Doubt.DESIRED)
 
     def _take_doubts_of(self, shadow: Shadow) -> None:
         if shadow.scope == EVERYTHING:
@@ -295,11 +428,15 @@ class Session:
             self._asked.clear()
         for guid, doubt in shadow.doubts:
             self.repairs.add(guid, doubt)
+        if shadow.scope != EVERYTHING:
+            self.repairs.settled(shadow.scope, [one.process_guid for one in shadow.lagging.values()])
+            self._repair_backoff.succeeded()
 
     def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self._take_domains(shadow), self._take_cells(shadow)
         released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
-        self._ask_for_desired(shadow.undesired)
+        for guid in sorted(shadow.undesired):
+            self._ask_for_desired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
         self.revision += 1
@@ -312,13 +449,15 @@ class Session:
             cells=cells,
             released=released,
         )
-        self._tally.commits[commit.cause.value] += 1
+        self._tally.list_commits[commit.cause] += 1
         for witness in self.witnesses:
             witness.listed(commit)
         return commit
 
     def _synced(self, now: float) -> None:
         self.synced_at = now
+        self._trouble = None
+        self.restored_at = None
         self._backoff.succeeded()
         self._list_backoff.succeeded()
         self._step(Step.SYNCED)
@@ -327,37 +466,6 @@ class Session:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
         return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
-
-    def _write(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
-        store = self.store
-        for delta in rows:
-            if delta.after is None:
-                store.remove(delta.key)
-            elif store.put(delta.key, delta.after):
-                self.repairs.add(delta.after.process_guid, Doubt.RIVALS)
-        for lrp in desired:
-            if lrp.after is None:
-                store.remove_desired(lrp.key)
-            else:
-                store.put_desired(lrp.after)
-
-    def _bury(self, shadow: Shadow, desired: DesiredDeltas) -> None:
-        """Bury what the list did not have, and take from their graves the rows that it had."""
-        graves = self._graves.rows
-        for key in graves.keys():  # noqa: SIM118 - tombstones are no dict
-            if shadow.listed(key):
-                graves.discard(key)
-        for key, row in shadow.removed.items():
-            graves.bury(key, Tombstone(row.tag_index, row.instance_guid))
-        for lrp in desired:
-            if (
-                lrp.before is not None
-                and lrp.before.epoch
-                and (lrp.after is None or lrp.after.epoch != lrp.before.epoch)
-            ):
-                self._graves.desired.bury(lrp.before.epoch, Tombstone(lrp.before.tag_index))
-            if lrp.after is not None:
-                self._graves.desired.discard(lrp.after.epoch)
 
     def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
         if shadow.domains is None or shadow.domains == self.store.domains:

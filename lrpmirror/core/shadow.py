@@ -20,12 +20,14 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
+from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.store import Store
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
+from lrpmirror.redaction import is_redacted_of
 
 __all__ = ["EVERYTHING", "Scope", "Shadow"]
 
@@ -79,13 +81,13 @@ class _Tables:
     def get(self, key: RowKey) -> ActualLRP | None:
         return self.rows.get(key)
 
-    def put(self, key: RowKey, row: ActualLRP) -> bool:
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - for a store
         self.rows[key] = row
         self.touched[key] = None
         # Rivals are looked for where the rows end up: in the mirror.
         return False
 
-    def remove(self, key: RowKey) -> None:
+    def remove(self, key: RowKey, old: ActualLRP) -> None:  # noqa: ARG002 - as above
         del self.rows[key]
         self.touched[key] = None
 
@@ -111,7 +113,9 @@ class Shadow:
         scope: Scope = EVERYTHING,
         *,
         in_flight_limit: int,
+        list_limit: int,
         first: bool = False,
+        redacted: bool = False,
     ) -> None:
         self._store = store
         self.scope = scope
@@ -119,11 +123,12 @@ class Shadow:
         self.domains: frozenset[str] | None = None
         self._tables = _Tables()
         self._graves = graves.copy()
-        self.doubts: list[tuple[str, Doubt]] = []
+        self.doubts: dict[tuple[str, Doubt], None] = {}
         """The processes that are to be read again once this is committed."""
         self._reconciler = Reconciler(self._tables, self._graves, self._doubt)
         self._in_flight: list[Event] = []
         self._in_flight_limit = in_flight_limit
+        self._list_limit = list_limit
         self._listing = True
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
@@ -131,33 +136,45 @@ class Shadow:
         """The mirror's rows that are to go."""
         self.undesired: set[str] = set()
         """The processes that have a RUNNING row which is new here, and no desired LRP."""
+        self.lagging: dict[RowKey | tuple[str], Finding] = {}
+        """What was listed in an older version than the mirror's; desired LRPs by their process guid in a tuple."""
         # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
         # synchronised is another thing, since events are written to it while the list is read.
         self._first = first
+        # The mirror's desired LRPs may be those of a state file, which lack secrets.
+        self._redacted = redacted
+        self.completed: dict[str, DesiredLRP] = {}
+        """The listed desired LRPs of which the mirror has the same version without its secrets: that is no change."""
         self.aside: Store | None = None
         """The indexes that are to replace the mirror's, where much has changed."""
 
     # What comes in
 
     def list_rows(self, rows: Iterable[ActualLRP]) -> None:
-        """Take listed rows. O(rows). A list has the last word: a row in it rises from its grave."""
+        """Take listed rows. O(rows). A list has the last word: a row in it rises from its grave.
+
+        Raises LimitExceeded, as do the others of its kind.
+        """
         listed, touched, graves = self._tables.rows, self._tables.touched, self._graves.rows
         for row in rows:
             key = row_key(row)
             known = self._store.get(key)
             if known is not None and known == row:
+                known.unify(row)
                 listed[key] = known
             else:
                 listed[key] = row
                 if not self._first:
                     touched[key] = None
             graves.discard(key)
+        self.check_count("rows", len(listed))
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
         """Take listed desired LRPs, whole or their scheduling part. O(lrps)."""
         for lrp in lrps:
             self._tables.put_desired(lrp)
             self._graves.desired.discard(lrp.epoch)
+        self.check_count("desired LRPs", len(self._tables.lrps))
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
         """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
@@ -190,6 +207,14 @@ class Shadow:
         self._tables.touched.update(dict.fromkeys(delta.key for delta in rows))
         self._tables.touched_desired.update(dict.fromkeys(delta.key for delta in desired))
 
+    def check_count(self, what: str, number: int) -> None:
+        """Raise LimitExceeded when a list has more records than it may have."""
+        if number > self._list_limit:
+            raise LimitExceeded(
+                f"the server listed more than {self._list_limit} {what}; the mirror stays as it is (see list_limit and "
+                "row_limit in Tuning, if there can be so many)"
+            )
+
     def check_limit(self) -> None:
         """Raise LimitExceeded when more events have arrived than may be kept: the list has to be begun anew."""
         if len(self._in_flight) > self._in_flight_limit:
@@ -220,7 +245,7 @@ class Shadow:
             return
         yield from self._find_missing()
         yield from self._compare_all()
-        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) > FEW:
+        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
             yield from self._build_aside()
             yield from self._compare_all()
 
@@ -246,7 +271,7 @@ class Shadow:
         return tuple(self._rows.values()), tuple(self._desired.values())
 
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
-        self.doubts.append((process_guid, doubt))
+        self.doubts[process_guid, doubt] = None
 
     def _find_missing(self) -> Iterator[None]:
         """Find what the mirror has and the list does not."""
@@ -287,6 +312,7 @@ class Shadow:
                 # A version never goes back: the server that answered lags behind. The mirror's row stays, and is asked
                 # for again.
                 self._doubt(before.process_guid, Doubt.AMBIGUOUS)
+                self.lagging[key] = ahead(after)
                 tables.rows[key] = before
                 self._rows.pop(key, None)
             else:
@@ -309,10 +335,15 @@ class Shadow:
         for guid in guids:
             del tables.touched_desired[guid]
             before, after = self._store.desired(guid), tables.lrps.get(guid)
+            self.completed.pop(guid, None)
             if before == after or not self.scope.has_desired(guid):
                 self._desired.pop(guid, None)
+            elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
+                self._desired.pop(guid, None)
+                self.completed[guid] = after
             elif before is not None and after is not None and _is_older(after, before):
                 self._doubt(guid, Doubt.DESIRED)
+                self.lagging[(guid,)] = ahead(after)
                 tables.lrps[guid] = before
                 self._desired.pop(guid, None)
             else:
@@ -330,7 +361,7 @@ class Shadow:
                 row = self._tables.rows.get(key)
                 if row is None:
                     continue
-                if aside.put(key, row):
+                if aside.put(key, None, row):
                     self._doubt(row.process_guid, Doubt.RIVALS)
                 if self._first:
                     self._differ(key, None, row)
@@ -348,12 +379,12 @@ class Shadow:
     def _bring_aside(self, key: RowKey) -> None:
         if self.aside is None:
             return
-        row = self._tables.rows.get(key)
+        old, row = self.aside.get(key), self._tables.rows.get(key)
         if row is not None:
-            if self.aside.put(key, row):
+            if self.aside.put(key, old, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
-        elif self.aside.get(key) is not None:
-            self.aside.remove(key)
+        elif old is not None:
+            self.aside.remove(key, old)
 
     def _bring_aside_desired(self, guid: str) -> None:
         if self.aside is None:

@@ -24,6 +24,9 @@ _slot = attrgetter("index", "presence")
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+FEW = 12
+"""Among so many rows one is found sooner by looking at each than by halving."""
+
 Keys = dict[RowKey, None]
 """A set that keeps its order, so that the same inputs give the same answers in the same order."""
 
@@ -126,22 +129,21 @@ class Store:
 
     # Writing
 
-    def put(self, key: RowKey, row: ActualLRP) -> bool:
-        """Insert a row, or replace the one of that identity; tell whether another claims the slot that it now takes.
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes.
 
         O(log rows of the process), plus copying their tuple.
         """
-        old = self._rows.get(key)
         self._rows[key] = row
         if old is None:
-            rival = self._place(row, None)
+            rival = self._place(row)
             _add(self._by_domain, row.domain, key)
             _add(self._by_state, row.state, key)
             _add(self._by_cell, row.cell_id, key)
             if row.instance_guid:
                 self._by_instance[row.instance_guid] = key
             return rival
-        rival = self._place(row, old)
+        rival = self._replace(old, row)
         # Most writes move a row between states and cells only, so an index is touched only where its own key has
         # changed.
         if old.state != row.state:
@@ -160,9 +162,9 @@ class Store:
             _add(self._by_domain, row.domain, key)
         return rival
 
-    def remove(self, key: RowKey) -> None:
-        """Remove the row of that identity, which must be there."""
-        row = self._rows.pop(key)
+    def remove(self, key: RowKey, row: ActualLRP) -> None:
+        """Remove the row of that identity, which is `row` now."""
+        del self._rows[key]
         self._displace(row)
         _discard(self._by_domain, row.domain, key)
         _discard(self._by_state, row.state, key)
@@ -191,16 +193,20 @@ class Store:
             self._desired_guids.remove(process_guid)
         _discard(self._desired_by_domain, lrp.domain, process_guid)
 
-    def _place(self, row: ActualLRP, old: ActualLRP | None) -> bool:
-        """Put a row in its process's tuple, in the place of its old self where the slot is the same."""
+    def _replace(self, old: ActualLRP, row: ActualLRP) -> bool:
+        """Put a row in the place of its old self in its process's tuple, or elsewhere where its slot has changed."""
         guid = row.process_guid
-        if old is not None:
-            if old.process_guid == guid and _slot(old) == _slot(row):
-                rows = self._by_process[guid]
-                at = _position(rows, old)
-                self._by_process[guid] = (*rows[:at], row, *rows[at + 1 :])
-                return False
+        if row.index != old.index or row.presence != old.presence or guid != old.process_guid:
             self._displace(old)
+            return self._place(row)
+        rows = self._by_process[guid]
+        at = _position(rows, old)
+        self._by_process[guid] = (*rows[:at], row, *rows[at + 1 :])
+        return False
+
+    def _place(self, row: ActualLRP) -> bool:
+        """Put a row in its process's tuple."""
+        guid = row.process_guid
         rows = self._by_process.get(guid, ())
         at = bisect_left(rows, _slot(row), key=_slot) if rows else 0
         self._by_process[guid] = (*rows[:at], row, *rows[at:])
@@ -286,8 +292,10 @@ def _taken(of: Iterable[T]) -> list[T]:
 
 def _position(rows: tuple[ActualLRP, ...], row: ActualLRP) -> int:
     """Where that very row stands in its process's tuple."""
-    if len(rows) == 1:
-        return 0
+    if len(rows) <= FEW:
+        for at, one in enumerate(rows):
+            if one is row:
+                return at
     at = bisect_left(rows, _slot(row), key=_slot)
     # Two rows can claim one slot for a moment, so the slot alone does not say which.
     while rows[at] is not row:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from lrpmirror.core.changes import Cause
 from lrpmirror.core.subscriptions import Lag
 
 __all__ = ["Counts", "Tally"]
@@ -15,20 +16,32 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     streams: int
     """How often the event stream was opened: the first time and after every loss."""
+    replacements: int
+    """How often the stream was replaced in use, without a gap."""
     events: Mapping[str, int]
     """Events by type and verdict, as `TYPE VERDICT`; those before the first synchronisation are not among them."""
     lists: Mapping[str, int]
-    """Lists that were committed, by cause: `first`, `reconnect`, `audit` (on a living stream), `repair`."""
+    """Lists that were committed, by cause.
+
+    `first`, `reconnect`, `audit` (on a living stream), `second` (after one that was not believed), `repair`.
+    """
     drift: int
-    """How many rows and desired LRPs the audits have found different from what the events had led to."""
+    """How many rows and desired LRPs the audits have found different from what the events had led to, unexplained."""
+    drift_kinds: Mapping[str, int]
+    """The same by kind: `row` or `desired`, and `missing`, `extra`, `behind`, `ahead` or `contents` (see Finding).
+
+    `unexamined` are those of a list that differed in thousands.
+    """
+    lists_held: int
+    """How many lists were not believed, because they would have removed too much."""
     commits: Mapping[str, int]
     """Commits by cause."""
     errors: Mapping[str, int]
-    """What ended a stream or a list, by the name of its class."""
+    """What ended a stream, a list or a ping, or befell the state file, by the name of its class."""
     repairs_pending: int
     """How many processes are to be read again."""
     repairs_dropped: int
-    """How many doubts were left to the next list, because there were too many."""
+    """How many doubts were left to the next list: there were too many, or reading again did not settle them."""
     tombstones: int
     """How many removed records are remembered."""
     subscribers: tuple[Lag, ...] = ()
@@ -40,7 +53,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.streams = 0
-        self.drift = 0
+        self.replacements = 0
+        self.lists_held = 0
+        self.drift: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
-        self.commits: Counter[str] = Counter()
+        self.event_commits = 0
+        self.list_commits: Counter[Cause] = Counter()
         self.errors: Counter[str] = Counter()
+
+    @property
+    def commits(self) -> dict[str, int]:
+        """Commits by cause. O(causes)."""
+        causes = {cause.value: number for cause, number in self.list_commits.items()}
+        return {Cause.EVENT.value: self.event_commits, **causes} if self.event_commits else causes

@@ -32,6 +32,10 @@ class BBS(Protocol):
         """List the desired LRPs of some processes."""
         ...
 
+    async def ping(self) -> bool:
+        """Ask whether the BBS is in service, on another connection than the stream's."""
+        ...
+
     async def domains(self) -> tuple[str, ...]:
         """List the domains that are fresh."""
         ...

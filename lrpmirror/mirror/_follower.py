@@ -1,18 +1,24 @@
-"""Carrying bytes in and effects out: the stream, the lists and the repairs of one mirror, as tasks."""
+"""Carrying bytes in and effects out: the streams, the lists and the repairs of one mirror, as tasks."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import trio
 
 from lrpmirror.core.changes import Commit
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import EVERYTHING
-from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, WireError
+from lrpmirror.core.shadow import EVERYTHING, Shadow
+from lrpmirror.core.status import Phase
+from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event
 from lrpmirror.mirror._bbs import BBS, StreamName
+from lrpmirror.mirror._link import Link
 from lrpmirror.mirror._lister import Lister
+from lrpmirror.mirror._watchdog import Watchdog
 
 __all__ = ["Follower"]
+
+logger = logging.getLogger("lrpmirror")
 
 
 class Follower:
@@ -20,6 +26,10 @@ class Follower:
 
     The reader of the stream never waits for the lists, nor for subscribers: the server drops a reader that falls
     behind.
+
+    There is one stream, but for a while where it is replaced in use: then the events of both are applied, which the
+    session does not mind, until a list that was begun after the new one was opened has been committed. Nothing is
+    missed so, and the state stays current throughout.
     """
 
     def __init__(
@@ -38,72 +48,210 @@ class Follower:
         self._publish = publish
         self._stream: StreamName = stream
         self._full = full
+        self._watchdog = Watchdog(bbs, session, clock)
         # One list at a time, since a list is judged by the events since it was asked for.
         self._listing = trio.Lock()
+        self._reading = trio.CancelScope()
         self._doubted = trio.Event()
         self._wanted = trio.Event()
+        self._found = trio.Event()
+        self._replacing = trio.Event()
+        self._link = self._new_link()
+        self._next: Link | None = None
+        self._delay = 0.0
 
     async def run(self) -> None:
         """Follow the stream for ever; on every loss wait, reconnect and list again."""
         while True:
-            error = await self._follow()
-            delay = self._session.stream_lost(error)
-            self._publish(())
-            await trio.sleep(delay)
+            async with trio.open_nursery() as nursery:
+                self._link, self._next = self._new_link(), None
+                self._replacing = trio.Event()
+                nursery.start_soon(self._carry, self._link, nursery)
+            await trio.sleep(self._delay)
 
     def resync(self) -> None:
         """Ask for a list of everything now, instead of at the next interval."""
         self._wanted.set()
 
-    async def _follow(self) -> LRPMirrorError:
-        """Follow one connection to its end, and return what ended it."""
-        try:
-            async with self._bbs.events(self._stream, full=self._full) as batches:
-                self._session.stream_opened(self._clock())
-                self._publish(())
-                lister = Lister(self._bbs, full=self._full)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_synced, lister)
-                    nursery.start_soon(self._keep_repaired, lister)
-                    error = await self._read(batches)
-                    nursery.cancel_scope.cancel()
-                return error
-        except (BBSError, WireError) as error:
-            return error
+    def replace(self, reason: str) -> None:
+        """Have the stream replaced by a new one, without a gap. Nothing to do where it is not open yet."""
+        if self._link.is_open:
+            logger.info("the event stream is being replaced: %s", reason)
+            self._replacing.set()
 
-    async def _read(self, batches: AsyncIterator[list[Event]]) -> LRPMirrorError:
+    # The streams
+
+    def _new_link(self) -> Link:
+        return Link(Lister(self._bbs, full=self._full))
+
+    async def _carry(self, link: Link, nursery: trio.Nursery) -> None:
+        """Follow one stream to its end."""
+        with link.scope:
+            try:
+                async with self._bbs.events(self._stream, full=self._full) as batches:
+                    self._opened(link, nursery)
+                    error = await self._read(link, batches)
+                    # Before the connection is closed, which takes a moment: what is known to be over is not LIVE.
+                    self._ended(link, error, nursery)
+            except (BBSError, WireError) as error:
+                self._ended(link, error, nursery)
+
+    async def _read(self, link: Link, batches: AsyncIterator[list[Event]]) -> LRPMirrorError:
         session = self._session
         try:
             async for events in batches:
-                self._publish(session.events(events, self._clock()))
+                now = self._clock()
+                link.heard(now)
+                self._publish(session.events(events, now))
+                session.check_limits()
                 if session.repairs:
                     self._doubted.set()
         except (BBSError, WireError) as error:
             return error
         return ConnectionFailed("the event stream ended")
 
-    async def _keep_synced(self, lister: Lister) -> None:
+    def _opened(self, link: Link, nursery: trio.Nursery) -> None:
+        now = self._clock()
+        link.opened(self._session.tuning, now)
+        if link is self._next:
+            self._wanted.set()
+            return
+        link.settled.set()
+        self._session.stream_opened(now)
+        self._publish(())
+        nursery.start_soon(self._keep_synced)
+        nursery.start_soon(self._keep_repaired)
+        nursery.start_soon(self._keep_audited)
+        nursery.start_soon(self._keep_watched, nursery)
+        nursery.start_soon(self._keep_replaced, nursery)
+
+    def _ended(self, link: Link, error: LRPMirrorError, nursery: trio.Nursery) -> None:
+        if not link.ended(error):
+            return
+        if link is self._next:
+            self._next = None
+        elif link is self._link:
+            self._delay = self._session.stream_lost(error)
+            self._reading.cancel()
+            if self._next is not None and self._next.is_open:
+                # It was there to take over, and does so before its list is in: for the mirror it is a new stream.
+                self._follow(self._next)
+                self._session.stream_opened(self._clock())
+                self._wanted.set()
+            else:
+                nursery.cancel_scope.cancel()
+            self._publish(())
+
+    def _follow(self, link: Link) -> None:
+        """Go on with a stream that was opened beside the one before."""
+        self._link, self._next = link, None
+        link.settled.set()
+
+    async def _keep_replaced(self, nursery: trio.Nursery) -> None:
+        while True:
+            await self._replacing.wait()
+            self._replacing = trio.Event()
+            while (error := await self._replace(nursery)) is not None:
+                delay = self._session.replacement_failed(error)
+                self._publish(())
+                await trio.sleep(delay)
+
+    async def _replace(self, nursery: trio.Nursery) -> LRPMirrorError | None:
+        """Open another stream, and wait until it is the one that is followed; return what it ended with before."""
+        link = self._next = self._new_link()
+        nursery.start_soon(self._carry, link, nursery)
+        await link.settled.wait()
+        return link.error
+
+    async def _keep_watched(self, nursery: trio.Nursery) -> None:
+        while True:
+            link, watch = self._link, self._link.watch
+            if watch is None:  # pragma: no cover - only an open stream is followed
+                raise AssertionError("a stream is watched that is not open")
+            await trio.sleep(watch.wait(self._clock()))
+            if link is not self._link:
+                continue
+            if watch.ping_due(self._clock()):
+                dead = await self._watchdog.ping(watch)
+                if dead is not None:
+                    self._ended(link, dead, nursery)
+                    link.scope.cancel()
+            if link is self._link and watch.idle(self._clock()):
+                self.replace("it has been silent for so long that it may be dead")
+
+    # The lists
+
+    async def _keep_synced(self) -> None:
+        session = self._session
         while True:
             self._wanted = trio.Event()
-            delay = await self._sync(lister)
+            async with self._listing:
+                delay = await self._sync()
+            if session.repairs:
+                self._doubted.set()
+            if delay is None:
+                self._found.set()
+                delay = session.next_list(self._clock())
             with trio.move_on_after(delay):
                 await self._wanted.wait()
 
-    async def _sync(self, lister: Lister) -> float:
-        """List everything, and return after how long to do it again."""
-        session = self._session
-        async with self._listing:
-            shadow = session.begin_list(self._clock(), EVERYTHING)
-            try:
-                await lister.everything(shadow)
-            except (BBSError, WireError) as error:
-                return session.list_failed(shadow, error)
-            self._publish(_all(session.end_list(shadow, self._clock())))
-        if session.repairs:
-            self._doubted.set()
-        return session.next_interval()
+    async def _sync(self) -> float | None:
+        """List everything; return after how long to try again, or None where there is a list."""
+        session, upcoming = self._session, self._next
+        if upcoming is not None and not upcoming.is_open:
+            upcoming = None
+        shadow = session.begin_list(self._clock(), EVERYTHING)
+        lister = (upcoming or self._link).lister
+        error = await self._fill(lister.everything, shadow, session.tuning.list_timeout)
+        if not session.is_listing(shadow):
+            return 0.0
+        if error is not None:
+            delay = session.list_failed(shadow, error)
+            self._publish(())
+            return delay
+        commit = session.end_list(shadow, self._clock())
+        if upcoming is not None and upcoming is self._next and session.phase is Phase.LIVE:
+            self._take_over(upcoming)
+        self._publish(_all(commit))
+        return None
 
-    async def _keep_repaired(self, lister: Lister) -> None:
+    def _take_over(self, link: Link) -> None:
+        given_up = self._link
+        self._follow(link)
+        self._session.stream_replaced(self._clock())
+        given_up.scope.cancel()
+
+    async def _keep_audited(self) -> None:
+        """Judge what audits find, once the events that may explain it have had the time to come."""
+        session = self._session
+        while True:
+            await self._found.wait()
+            while (wait := session.audit_wait(self._clock())) is not None:
+                await trio.sleep(wait)
+                drift = session.end_audit(self._clock())
+                if drift is None:
+                    continue
+                logger.warning("%s", drift)
+                self._publish(())
+                if drift.first:
+                    self._wanted.set()
+                elif drift.repeated:
+                    self.replace(f"{drift.row} lists in a row differed from what it had told")
+            self._found = trio.Event()
+
+    async def _fill(
+        self, fill: Callable[[Shadow], Awaitable[None]], shadow: Shadow, timeout: float
+    ) -> LRPMirrorError | None:
+        """Read a list, until it is whole, fails or takes too long; or until it is broken off: then it is of no use."""
+        with trio.CancelScope() as self._reading, trio.move_on_after(timeout):
+            try:
+                await fill(shadow)
+            except (BBSError, WireError) as error:
+                return error
+            return None
+        return TimedOut(f"a list was not complete within {timeout:g} s")
+
+    async def _keep_repaired(self) -> None:
         session = self._session
         while True:
             await self._doubted.wait()
@@ -114,13 +262,15 @@ class Follower:
                     self._doubted = trio.Event()
                     continue
                 shadow = session.begin_list(self._clock(), scope)
-                try:
-                    await lister.some(shadow)
-                except (BBSError, WireError) as error:
-                    delay = session.list_failed(shadow, error)
-                else:
+                error = await self._fill(self._link.lister.some, shadow, session.tuning.repair_timeout)
+                if not session.is_listing(shadow):
+                    # The list of everything that comes next settles it.
+                    continue
+                delay = 0.0
+                if error is None:
                     self._publish(_all(session.end_list(shadow, self._clock())))
-                    delay = 0.0
+                else:
+                    delay = session.list_failed(shadow, error)
             await trio.sleep(delay)
 
 

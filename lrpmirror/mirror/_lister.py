@@ -15,7 +15,7 @@ __all__ = ["Lister"]
 
 
 class Lister:
-    """Reads what a shadow is to be filled with. One is made for each connection, since the next server may be newer."""
+    """Reads what a shadow is to be filled with. There is one for each stream, since the next server may be newer."""
 
     def __init__(self, bbs: BBS, *, full: bool) -> None:
         self._bbs = bbs
@@ -26,12 +26,15 @@ class Lister:
     async def everything(self, shadow: Shadow) -> None:
         """List it all. Raises BBSError, WireError; LimitExceeded where events come in faster than lists."""
         # The domains first: a domain that was fresh before the desired LRPs were listed vouches that they are complete.
-        shadow.domains = frozenset(await self._bbs.domains())
+        domains = await self._bbs.domains()
+        shadow.check_count("domains", len(domains))
+        shadow.domains = frozenset(domains)
         await self._rows(shadow)
         await self._desired(shadow)
         try:
             # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
             shadow.cells = tuple(sorted(await self._bbs.cells(), key=attrgetter("cell_id")))
+            shadow.check_count("cells", len(shadow.cells))
         except (RequestRefused, UnknownPath):
             # The cells are kept by another service, which can be down while the BBS is well; then those known before
             # stay.

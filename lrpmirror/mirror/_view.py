@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import trio
 
@@ -20,6 +20,7 @@ logger = logging.getLogger("lrpmirror")
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
+D = TypeVar("D")
 
 
 class MirrorView(Mapping[K, V]):
@@ -31,13 +32,21 @@ class MirrorView(Mapping[K, V]):
     """
 
     def __init__(
-        self, view: View[K, C, V], nursery: trio.Nursery, clock: Callable[[], float], forget: Callable[[], None]
+        self,
+        view: View[K, C, V],
+        nursery: trio.Nursery,
+        clock: Callable[[], float],
+        check_fresh: Callable[[float], None],
+        *,
+        forget: Callable[[], None],
     ) -> None:
         self._derivation: Derivation[K, Any, V] = Derivation(view)
         self._name = type(view).__name__
+        self._check_fresh = check_fresh
         self._forget = forget
         self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
         self.follows_domains = view.follows_domains
+        self.reads_secrets = view.reads_secrets
         self.revision = 0
         """The last commit that this view has taken in.
 
@@ -56,8 +65,24 @@ class MirrorView(Mapping[K, V]):
     def __contains__(self, key: object) -> bool:
         return key in self._derivation.values
 
-    def copy(self) -> dict[K, V]:
-        """Return everything there is now, in one uninterruptible step. O(keys)."""
+    @overload
+    def get(self, key: K, /, *, max_age: float | None = ...) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D, *, max_age: float | None = ...) -> V | D: ...
+
+    def get(self, key: K, /, default: Any = None, *, max_age: float | None = None) -> Any:
+        """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh as `Mirror.check_fresh`."""
+        if max_age is not None:
+            self._check_fresh(max_age)
+        return self._derivation.values.get(key, default)
+
+    def copy(self, *, max_age: float | None = None) -> dict[K, V]:
+        """Return everything there is now, in one uninterruptible step. O(keys).
+
+        With `max_age` it raises NotFresh as `Mirror.check_fresh` does.
+        """
+        if max_age is not None:
+            self._check_fresh(max_age)
         return self._derivation.values.copy()
 
     def items(self) -> ItemsView[K, V]:

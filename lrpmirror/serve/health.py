@@ -5,14 +5,15 @@ from typing import Final
 import msgspec
 
 from lrpmirror.core.status import Phase, Status
+from lrpmirror.errors import ListNotBelieved, LRPMirrorError
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.routes import send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
 __all__ = ["SILENCE", "Readiness", "alive", "readiness", "ready_app"]
 
-SILENCE: Final = 600.0
-"""For how many seconds the BBS may give no sign of life: twice the interval at which a mirror lists everything."""
+SILENCE: Final = 60.0
+"""For how many seconds there may be no proof of life: several times the interval at which a mirror pings."""
 
 _CAUSES: Final = {
     Phase.CONNECTING: "not synchronised yet: there is no event stream",
@@ -24,29 +25,49 @@ _CAUSES: Final = {
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a mirror is synchronised and fresh, and if not why; `age` is in seconds since the last sign of life."""
+    """Whether a mirror is synchronised and fresh, and if not why.
+
+    In seconds: `age` since the last proof of life, `silence` since the stream itself was last heard, `state_age` since
+    the state was last known to be the server's. `trouble` is what is wrong now, also where the mirror is ready.
+    """
 
     ready: bool
     cause: str
     phase: str
     revision: int
     age: float | None
+    silence: float | None
+    state_age: float | None
+    trouble: str
     last_error: str
 
 
 def readiness(status: Status, silence: float = SILENCE) -> Readiness:
     """Judge a mirror's status."""
     cause = _CAUSES.get(status.phase, "")
+    if isinstance(status.trouble, ListNotBelieved):
+        cause = f"stale: {status.trouble}"
     if not cause and status.age is not None and status.age > silence:
-        cause = f"the BBS has given no sign of life for {status.age:.0f} s"
+        cause = f"there has been no proof of life for {status.age:.0f} s"
     return Readiness(
         ready=not cause,
         cause=cause,
         phase=status.phase.value,
         revision=status.revision,
-        age=None if status.age is None else round(status.age, 3),
-        last_error="" if status.last_error is None else f"{type(status.last_error).__name__}: {status.last_error}",
+        age=_rounded(status.age),
+        silence=_rounded(status.silence),
+        state_age=_rounded(status.state_age),
+        trouble=_words(status.trouble),
+        last_error=_words(status.last_error),
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _words(error: LRPMirrorError | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"
 
 
 async def alive(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it

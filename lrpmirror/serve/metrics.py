@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from lrpmirror.core.finding import KINDS
 from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
 from lrpmirror.events import Event, UnknownEvent
@@ -28,7 +29,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode("ascii")
 NAMED: Final = 20
 """How many unknown types of events are told apart; a server can make up any number."""
 
-DECODING: Final = ("MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
+DECODING: Final = ("MalformedChunk", "MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
 """The errors of bytes that cannot be read."""
 
 EVENT_TYPES: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)
@@ -89,11 +90,21 @@ def _freshness(mirror: Mirror) -> Iterator[Metric]:
     for one in Phase:
         phase.add_metric([one.value], float(one is status.phase))
     yield phase
-    if status.age is not None:
-        yield _gauge("age_seconds", "Seconds since the BBS last gave a sign of life.", status.age)
+    ages = (
+        ("age_seconds", "Seconds since the last proof of life.", status.age),
+        ("stream_silence_seconds", "Seconds since the event stream itself was last heard.", status.silence),
+        ("state_age_seconds", "Seconds since the state was last known to be the server's.", status.state_age),
+    )
+    for name, text, age in ages:
+        if age is not None:
+            yield _gauge(name, text, age)
     if status.synced_at is not None:
         synced = status.at - status.synced_at
         yield _gauge("synced_age_seconds", "Seconds since the last lists of everything.", synced)
+    trouble = GaugeMetricFamily("lrpmirror_trouble", "1 for what is wrong now, if anything is.", labels=["error"])
+    if status.trouble is not None:
+        trouble.add_metric([type(status.trouble).__name__], 1.0)
+    yield trouble
 
 
 def _events(counts: Counts) -> Iterator[Metric]:
@@ -115,9 +126,12 @@ def _events(counts: Counts) -> Iterator[Metric]:
 def _course(counts: Counts) -> Iterator[Metric]:
     yield _counter("reconnects", "How often the event stream was opened again.", max(0, counts.streams - 1))
     yield _counters("lists", "Lists that were committed: of everything, or to repair.", "cause", counts.lists)
-    yield _counter("drift", "Rows and desired LRPs that an audit found different.", counts.drift)
+    yield _counter("stream_replacements", "How often the event stream was replaced in use.", counts.replacements)
+    drift = {kind: counts.drift_kinds.get(kind, 0) for kind in KINDS}
+    yield _counters("drift", "Rows and desired LRPs that an audit found different, unexplained.", "kind", drift)
+    yield _counter("lists_held", "Lists that were not believed at once.", counts.lists_held)
     yield _counters("commits", "Commits by cause.", "cause", counts.commits)
-    yield _counters("errors", "What ended a stream or a list.", "error", counts.errors)
+    yield _counters("errors", "What ended a stream, a list or a ping.", "error", counts.errors)
     unreadable = sum(counts.errors.get(name, 0) for name in DECODING)
     yield _counter("decode_errors", "Streams and lists that ended in bytes that cannot be read.", unreadable)
     yield _gauge("repairs_pending", "Processes that are to be read again.", counts.repairs_pending)

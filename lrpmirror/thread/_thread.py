@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor
 from functools import partial
+from os import PathLike
 from random import Random
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -20,6 +21,7 @@ from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, open_mirror
 from lrpmirror.mirror._bbs import StreamName
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.statefile import StateFile
 from lrpmirror.thread._changes import ThreadChanges
 from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, courier_to
 from lrpmirror.thread._runner import Runner
@@ -43,9 +45,9 @@ class MirrorThread:
             mirror.actual_lrps(process_guid)
 
     The arguments are those of `open_mirror`; a client that is given is entered in the mirror's thread, and is for that
-    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. It
-    raises ConfigurationError for options or files that cannot be used. Leaving it closes the mirror: see `close`. A
-    MirrorThread is entered once; there may be several in a program.
+    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. What
+    a `state_file` has is there then. It raises ConfigurationError for options or files that cannot be used. Leaving it
+    closes the mirror: see `close`. A MirrorThread is entered once; there may be several in a program.
 
     Reads are those of `Mirror`. They are called from any thread, take no lock and wait for nothing. Each gives whole
     values, which never change. Other than on the mirror's own thread, one read and the next can be of different
@@ -66,12 +68,22 @@ class MirrorThread:
         stream: StreamName = "instances",
         detail: Literal["routing", "full"] = "routing",
         timeout: Timeouts | float | None = None,
+        state_file: str | PathLike[str] | StateFile | None = None,
         tuning: Tuning | None = None,
         rng: Random | None = None,
         name: str = "lrpmirror",
     ) -> None:
         """Keep the arguments; `name` is the thread's."""
-        options = partial(open_mirror, tls=tls, stream=stream, detail=detail, timeout=timeout, tuning=tuning, rng=rng)
+        options = partial(
+            open_mirror,
+            tls=tls,
+            stream=stream,
+            detail=detail,
+            timeout=timeout,
+            state_file=state_file,
+            tuning=tuning,
+            rng=rng,
+        )
         self._runner = Runner(bbs, options, name)
         self._portal = self._runner.portal
 
@@ -98,9 +110,10 @@ class MirrorThread:
         No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish
         there, and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it
         awaits, and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and
-        the thread ends when it returns, which the end of the program waits for. What else the mirror is doing (reading
-        a list, connecting, waiting) is broken off. Waits in other threads raise MirrorClosed. In the mirror's own
-        thread, by a callback, it returns at once and the thread ends after that callback.
+        the thread ends when it returns, which the end of the program waits for. The same holds for a state file, which
+        is written then. What else the mirror is doing (reading a list, connecting, waiting) is broken off. Waits in
+        other threads raise MirrorClosed. In the mirror's own thread, by a callback, it returns at once and the thread
+        ends after that callback.
 
         Closing again does nothing. Raises what has ended the mirror's thread, if anything has and no wait raised it.
         """
@@ -114,7 +127,7 @@ class MirrorThread:
         status = self._mirror.status
         failure = self._runner.failure
         if failure is not None:
-            return replace(status, phase=Phase.CLOSED, last_error=failure)
+            return replace(status, phase=Phase.CLOSED, trouble=failure, last_error=failure)
         return replace(status, phase=Phase.CLOSED) if self._runner.closed else status
 
     @property
@@ -166,9 +179,30 @@ class MirrorThread:
 
         self._portal.wait(partial(mirror.wait_for_tag, process_guid, tag, timeout), timeout, late=NotSeen, after=after)
 
+    def check_fresh(self, max_age: float) -> None:
+        """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
+
+        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
+        least, unless a callback keeps the mirror's thread busy. Else it was before what went wrong, which is the cause
+        of the error; so a state that has been stale for less than `max_age` passes. Before the first synchronisation
+        nothing does.
+
+        The queries do the same where they are given `max_age`.
+        """
+        self.status.check_fresh(max_age)
+
     def resync(self) -> None:
         """Ask for a list of everything now, instead of at the next interval. Returns at once."""
         self._portal.run_soon(self._mirror.resync)
+
+    def reconnect(self) -> None:
+        """Replace the event stream by a new one, without a gap: the phase stays as it is. Returns at once.
+
+        The new one is subscribed, and a list committed on it, before the old one is given up. If that fails the old one
+        stays, `status.trouble` says why, and it is tried again. Does nothing while there is no stream: then one is
+        being opened anyway.
+        """
+        self._portal.run_soon(self._mirror.reconnect)
 
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what `read()` returns, having called it between two commits: all that it reads is of one revision.
@@ -187,35 +221,57 @@ class MirrorThread:
         cell_id: str | None = None,
         state: str | None = None,
         domain: str | None = None,
+        max_age: float | None = None,
     ) -> tuple[ActualLRP, ...]:
         """Return the rows that match every filter given; all of them where none is.
 
         Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
         O(rows under the most selective filter), in no promised order. `cell_id=""` finds the rows that are on no cell.
+        With `max_age` it raises NotFresh as `check_fresh` does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._mirror.actual_lrps(process_guid, cell_id=cell_id, state=state, domain=domain)
 
-    def actual_lrp_groups(self, process_guid: str) -> tuple[ActualLRPGroup, ...]:
-        """Return the groups of a process by index, by the server's rule. O(rows of the process)."""
+    def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
+        """Return the groups of a process by index, by the server's rule. O(rows of the process).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._mirror.actual_lrp_groups(process_guid)
 
-    def instance(self, instance_guid: str) -> ActualLRP | None:
+    def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
         """Return the row of an instance, or None. O(1).
 
-        While an instance moves from one row to another, both can have it for a moment: then the one written last.
+        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
+        `max_age` it raises NotFresh as `check_fresh` does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._mirror.instance(instance_guid)
 
-    def desired_lrp(self, process_guid: str) -> DesiredLRP | None:
-        """Return what should run of a process, or None. O(1)."""
+    def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
+        """Return what should run of a process, or None. O(1).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._mirror.desired_lrp(process_guid)
 
-    def desired_lrps(self, *, app_guid: str | None = None, domain: str | None = None) -> tuple[DesiredLRP, ...]:
+    def desired_lrps(
+        self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
+    ) -> tuple[DesiredLRP, ...]:
         """Return the desired LRPs that match every filter given; all of them where none is.
 
         `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
-        in O(log desired LRPs + found); else in no promised order.
+        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
+        does.
         """
+        if max_age is not None:
+            self.check_fresh(max_age)
         return self._mirror.desired_lrps(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
@@ -319,7 +375,7 @@ class MirrorThread:
         `lrpmirror.views` for those that come with the library. Raises MirrorClosed when the mirror is closed.
         """
         kept = self._portal.call(lambda: self._mirror.view(view))
-        return ThreadView(kept, self._portal, self._runner.deliver)
+        return ThreadView(kept, self._portal, self._runner.deliver, self.check_fresh)
 
     # Inside
 

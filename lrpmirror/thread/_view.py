@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 from lrpmirror.core.subscriptions import Lag
 from lrpmirror.mirror import Changes, MirrorView
@@ -15,6 +15,7 @@ __all__ = ["Deliver", "ThreadView"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+D = TypeVar("D")
 
 
 class Deliver(Protocol):
@@ -34,8 +35,11 @@ class ThreadView(Mapping[K, V]):
     `dict(view)` asks for each key by itself and can find one gone meanwhile: take `copy()`.
     """
 
-    def __init__(self, view: MirrorView[K, V], portal: Portal, deliver: Deliver) -> None:
+    def __init__(
+        self, view: MirrorView[K, V], portal: Portal, deliver: Deliver, check_fresh: Callable[[float], None]
+    ) -> None:
         self._view = view
+        self._check_fresh = check_fresh
         self._portal = portal
         self._deliver = deliver
 
@@ -54,8 +58,24 @@ class ThreadView(Mapping[K, V]):
     def __repr__(self) -> str:
         return repr(self._view)
 
-    def copy(self) -> dict[K, V]:
-        """Return everything there is now, in one uninterruptible step. O(keys)."""
+    @overload
+    def get(self, key: K, /, *, max_age: float | None = ...) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D, *, max_age: float | None = ...) -> V | D: ...
+
+    def get(self, key: K, /, default: Any = None, *, max_age: float | None = None) -> Any:
+        """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh: see `check_fresh`."""
+        if max_age is not None:
+            self._check_fresh(max_age)
+        return self._view.get(key, default)
+
+    def copy(self, *, max_age: float | None = None) -> dict[K, V]:
+        """Return everything there is now, in one uninterruptible step. O(keys).
+
+        With `max_age` it raises NotFresh as `MirrorThread.check_fresh` does.
+        """
+        if max_age is not None:
+            self._check_fresh(max_age)
         return self._view.copy()
 
     def items(self) -> ItemsView[K, V]:

@@ -6,7 +6,7 @@ of record, never its content. As protobuf has it, fields that the schema does no
 another wire type than the schema's is one of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,14 +28,14 @@ from lrpmirror.events import (
     UnknownEvent,
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.values import (
     cell_value,
     desired_value,
     group_value,
-    row_value,
+    malformed,
     scheduling_value,
-    side_value,
     without,
 )
 from lrpmirror.wire.whole import read_detail
@@ -48,6 +48,7 @@ __all__ = [
     "domain",
     "event",
     "event_payload",
+    "events",
     "scheduling_info",
 ]
 
@@ -55,8 +56,8 @@ _M = TypeVar("_M", bound=Message)
 
 
 def actual_lrp(record: bytes) -> ActualLRP:
-    """Decode a `models.ActualLRP`. Cost: about 10 µs, a tenth of it for the parsing."""
-    return row_value(_parse(diego_pb2.ActualLRP, record, "actual LRP"), "actual LRP")
+    """Decode a `models.ActualLRP`, in two steps: see `lazy`."""
+    return lazy_record(record, "actual LRP")
 
 
 def actual_lrp_group(record: bytes) -> ActualLRPGroup:
@@ -114,7 +115,34 @@ def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  #
     return UnknownEvent(type, payload) if decoder is None else decoder(payload)
 
 
+def events(frames: Sequence[tuple[str, bytes]], *, full: bool = False) -> list[Event]:
+    """Decode the events of a burst, each given as its name and its base64 text, as `event` does one after another."""
+    payloads = _payloads([text for _, text in frames])
+    if payloads is None:
+        return [event(name, text, full=full) for name, text in frames]
+    decoders = _FULL_EVENTS if full else _EVENTS
+    out: list[Event] = []
+    for (name, _), payload in zip(frames, payloads, strict=True):
+        decoder = decoders.get(name)
+        out.append(UnknownEvent(name, payload) if decoder is None else decoder(payload))
+    return out
+
+
 _decode_base64: Final = msgspec.json.Decoder(bytes).decode
+_decode_base64_texts: Final = msgspec.json.Decoder(list[bytes]).decode
+
+
+def _payloads(texts: list[bytes]) -> list[bytes] | None:
+    """Decode many base64 texts, in a third of the time that one by one takes; None where one is not base64."""
+    joined = b'","'.join(texts)
+    if b"\\" in joined:
+        return None
+    try:
+        payloads = _decode_base64_texts(b'["%b"]' % joined)
+    except msgspec.MsgspecError:
+        return None
+    # A quotation mark in a text could only end in another number of strings.
+    return payloads if len(payloads) == len(texts) else None
 
 
 def _payload(data: bytes, what: str) -> bytes:
@@ -130,7 +158,7 @@ def _parse(kind: type[_M], record: bytes, what: str) -> _M:
     try:
         return kind.FromString(record)
     except DecodeError as exc:
-        raise MalformedRecord(f"{len(record)} bytes are no protobuf record of the kind {what!r}: {exc}") from exc
+        raise malformed(record, what, exc) from exc
 
 
 def _desired_in_full(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
@@ -140,32 +168,20 @@ def _desired_in_full(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
 def _row_created(payload: bytes) -> Event:
     what = ActualLRPInstanceCreated.type
     message = _parse(events_pb2.ActualLRPInstanceCreatedEvent, payload, what)
-    return ActualLRPInstanceCreated(row_value(message.actual_lrp, what), message.trace_id)
+    return ActualLRPInstanceCreated(lazy_row(message.actual_lrp, what), message.trace_id)
 
 
 def _row_removed(payload: bytes) -> Event:
     what = ActualLRPInstanceRemoved.type
     message = _parse(events_pb2.ActualLRPInstanceRemovedEvent, payload, what)
-    return ActualLRPInstanceRemoved(row_value(message.actual_lrp, what), message.trace_id)
+    return ActualLRPInstanceRemoved(lazy_row(message.actual_lrp, what), message.trace_id)
 
 
 def _row_changed(payload: bytes) -> Event:
     what = ActualLRPInstanceChanged.type
     message = _parse(events_pb2.ActualLRPInstanceChangedEvent, payload, what)
-    key = message.actual_lrp_key
-    process_guid = key.process_guid
-    if not process_guid:
-        raise without(what, "process guid")
-    if not (message.HasField("before") and message.HasField("after")):
-        raise without(what, "row before or after")
-    index, domain = key.index, key.domain
-    instance_key = message.actual_lrp_instance_key
-    instance_guid, cell_id = instance_key.instance_guid, instance_key.cell_id
-    return ActualLRPInstanceChanged(
-        side_value(message.before, process_guid, index, domain, instance_guid, cell_id),
-        side_value(message.after, process_guid, index, domain, instance_guid, cell_id),
-        message.trace_id,
-    )
+    before, after = lazy_change(payload, message, what)
+    return ActualLRPInstanceChanged(before, after, message.trace_id)
 
 
 def _group_created(payload: bytes) -> Event:

@@ -53,9 +53,9 @@ def to_json(value: object) -> Any:
         return {"type": value.type, "data": {**data, "trace_id": value.trace_id}}
     if isinstance(value, UnknownEvent):
         return {"type": value.type, "data": b64encode(value.data).decode()}
-    if type(value) in _RECORDS:
-        message, to_bytes, _ = _RECORDS[type(value)]
-        return print_message(message.FromString(to_bytes(value)))
+    for kind, (message, to_bytes, _) in _RECORDS.items():
+        if isinstance(value, kind):
+            return print_message(message.FromString(to_bytes(value)))
     if type(value) in _EVENTS:
         event: Any = value
         return {"type": event.type, "data": print_message(_EVENTS[type(event)].FromString(encode.event(event)))}

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.frozen import frozen
@@ -27,7 +29,18 @@ from lrpmirror.model import (
 )
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 
-__all__ = ["cell_value", "desired_value", "group_value", "row_value", "scheduling_value", "side_value", "without"]
+__all__ = [
+    "PRESENCES",
+    "STATES",
+    "cell_value",
+    "desired_value",
+    "group_value",
+    "malformed",
+    "row_value",
+    "scheduling_value",
+    "side_value",
+    "without",
+]
 
 _E = TypeVar("_E", bound=Enum)
 _V = TypeVar("_V")
@@ -45,8 +58,8 @@ class _Members(dict[Any, _E]):
         return self._kind(value)
 
 
-_STATES: Final = _Members(ActualLRPState)
-_PRESENCES: Final = _Members(Presence)
+STATES: Final = _Members(ActualLRPState)
+PRESENCES: Final = _Members(Presence)
 _PREFERRED: Final = _Members(PreferredAddress)
 _DYNAMIC: Final = _Members(DynamicValue)
 _NO_ROUTES: Final[Mapping[str, bytes]] = frozen({})
@@ -77,12 +90,12 @@ def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
         instance_ipv6_address=net.instance_ipv6_address,
         crash_count=message.crash_count,
         crash_reason=message.crash_reason,
-        state=_STATES[message.state],
+        state=STATES[message.state],
         placement_error=message.placement_error,
         since=message.since,
         epoch=tag.epoch,
         tag_index=tag.index,
-        presence=_PRESENCES[message.presence],
+        presence=PRESENCES[message.presence],
         internal_routes=tuple([route.hostname for route in routes]) if routes else (),
         metric_tags=_mapping(tags) if tags else EMPTY,
         routable=message.routable if message.HasField("routable") else None,
@@ -149,18 +162,17 @@ def desired_value(message: _Desired, what: str, detail: DesiredLRPDetail | None 
     )
 
 
-def side_value(  # noqa: PLR0917 - twice an event, and keywords cost
-    info: events_pb2.ActualLRPInfo, process_guid: str, index: int, domain: str, instance_guid: str, cell_id: str
-) -> ActualLRP:
+def side_value(message: events_pb2.ActualLRPInstanceChangedEvent, info: events_pb2.ActualLRPInfo) -> ActualLRP:
     """Return one side of an instance's changed event, which has the keys of both."""
+    key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
     net = info.actual_lrp_net_info
     tag = info.modification_tag
     return ActualLRP(
-        process_guid=process_guid,
-        index=index,
-        domain=domain,
-        instance_guid=instance_guid,
-        cell_id=cell_id,
+        process_guid=key.process_guid,
+        index=key.index,
+        domain=key.domain,
+        instance_guid=instance_key.instance_guid,
+        cell_id=instance_key.cell_id,
         address=net.address,
         ports=_ports(net.ports),
         instance_address=net.instance_address,
@@ -168,12 +180,12 @@ def side_value(  # noqa: PLR0917 - twice an event, and keywords cost
         instance_ipv6_address=net.instance_ipv6_address,
         crash_count=info.crash_count,
         crash_reason=info.crash_reason,
-        state=_STATES[info.state],
+        state=STATES[info.state],
         placement_error=info.placement_error,
         since=info.since,
         epoch=tag.epoch,
         tag_index=tag.index,
-        presence=_PRESENCES[info.presence],
+        presence=PRESENCES[info.presence],
         routable=info.routable if info.HasField("routable") else None,
         availability_zone=info.availability_zone,
     )
@@ -230,3 +242,8 @@ def cell_value(message: diego_pb2.CellPresence, what: str) -> CellPresence:
 def without(what: str, missing: str) -> MalformedRecord:
     """Return the error for a record of the kind `what` that lacks what every such record has."""
     return MalformedRecord(f"a record of the kind {what!r} has no {missing}")
+
+
+def malformed(record: bytes, what: str, error: DecodeError) -> MalformedRecord:
+    """Return the error for bytes that are no record of the kind `what`."""
+    return MalformedRecord(f"{len(record)} bytes are no protobuf record of the kind {what!r}: {error}")

@@ -1,0 +1,48 @@
+"""One subscription to the event stream."""
+
+import trio
+
+from lrpmirror.core.tuning import Tuning
+from lrpmirror.core.watch import Watch
+from lrpmirror.errors import LRPMirrorError
+from lrpmirror.mirror._lister import Lister
+
+__all__ = ["Link"]
+
+
+class Link:
+    """A subscription, from its first try to its end; the follower runs it."""
+
+    def __init__(self, lister: Lister) -> None:
+        self.lister = lister
+        """What lists while it is followed. It learns what its server is too old for; the next server may be newer."""
+        self.watch: Watch | None = None
+        """What tells whether it is alive; None before it is open."""
+        self.error: LRPMirrorError | None = None
+        """What it ended with."""
+        self.scope = trio.CancelScope()
+        """What it runs in: cancelling it closes the connection."""
+        self.settled = trio.Event()
+        """That it is the one that is followed, or has ended before it was."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has answered, and it has not ended since."""
+        return self.watch is not None and self.error is None
+
+    def opened(self, tuning: Tuning, now: float) -> None:
+        """Take note that the server has answered."""
+        self.watch = Watch(tuning, now)
+
+    def heard(self, now: float) -> None:
+        """Take note that it brought something. O(1)."""
+        if self.watch is not None:
+            self.watch.heard(now)
+
+    def ended(self, error: LRPMirrorError) -> bool:
+        """Take note that it ended; tell whether that is news."""
+        if self.error is not None:
+            return False
+        self.error = error
+        self.settled.set()
+        return True

@@ -1,0 +1,182 @@
+"""The brake: which list is not believed at once, and when it is after all."""
+
+import pytest
+from core_support import Fold, created, desired, synced, take_list, unclaimed
+
+from lrpmirror.core.brake import Brake
+from lrpmirror.core.changes import Commit
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import Scope
+from lrpmirror.core.status import Phase
+from lrpmirror.errors import ConnectionFailed, ListNotBelieved
+from lrpmirror.model import ActualLRP, DesiredLRP
+
+TUNING = Tuning(brake_share=0.5, brake_rows=10, brake_wait=10)
+
+
+@pytest.mark.parametrize(
+    ("number", "removed", "held"),
+    [(10, 6, True), (10, 5, False), (9, 9, False), (1000, 501, True), (1000, 500, False), (10, 10, True)],
+)
+def test_a_list_is_held_back_that_would_remove_more_than_the_share_of_enough(
+    number: int, removed: int, held: bool
+) -> None:
+    assert (Brake(TUNING).judge(number, removed, 0, 0, 0) is not None) == held
+    assert (Brake(TUNING).judge(0, 0, number, removed, 0) is not None) == held
+
+
+def test_it_says_what_would_be_removed_and_what_it_waits_for() -> None:
+    error = Brake(TUNING).judge(10, 2, 40, 30, 0)
+
+    assert str(error) == (
+        "a list would remove 30 of 40 desired LRPs: it is not believed unless another one, 10 s later, would too "
+        "(see Tuning.brake_share)"
+    )
+
+
+def test_a_second_list_that_agrees_after_the_wait_is_believed_and_one_before_it_is_not() -> None:
+    brake = Brake(TUNING)
+    assert brake.judge(10, 10, 0, 0, 100) is not None
+    assert (brake.holds, brake.wait(104)) == (True, 6)
+
+    assert brake.judge(10, 10, 0, 0, 109.9) is not None
+    assert brake.wait(109.9) == pytest.approx(0.1)
+    assert brake.wait(200) == 0
+    assert brake.judge(10, 10, 0, 0, 110) is None
+    assert (brake.holds, brake.wait(110)) == (False, 0)
+
+
+def test_a_second_list_that_is_fine_is_believed_at_once_and_the_next_bad_one_begins_anew() -> None:
+    brake = Brake(TUNING)
+    brake.judge(10, 10, 0, 0, 100)
+
+    assert brake.judge(10, 1, 0, 0, 101) is None
+    assert brake.judge(10, 10, 0, 0, 200) is not None
+
+
+def test_a_share_of_all_never_holds_anything_back() -> None:
+    assert Brake(Tuning(brake_share=1.0)).judge(1000, 1000, 1000, 1000, 0) is None
+
+
+# In a session
+
+ROWS = [unclaimed(f"e{n}", process_guid=f"p{n}") for n in range(20)]
+LRPS = [desired(f"d{n}", process_guid=f"p{n}") for n in range(20)]
+
+
+def loaded() -> Session:
+    return synced(*ROWS, *LRPS, tuning=TUNING)
+
+
+def listed(session: Session, rows: list[ActualLRP], lrps: list[DesiredLRP], now: float) -> Commit | None:
+    return take_list(session, rows, lrps, now=now)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lrps"), [([], []), ([], LRPS), (ROWS, []), (ROWS[:9], LRPS), (ROWS, LRPS[:9])], ids=range(5)
+)
+def test_a_list_that_is_not_believed_changes_nothing_but_the_phase(
+    rows: list[ActualLRP], lrps: list[DesiredLRP]
+) -> None:
+    session = loaded()
+
+    assert listed(session, rows, lrps, now=50) is None
+
+    status = session.status(51)
+    assert status.phase is Phase.STALE
+    assert isinstance(status.trouble, ListNotBelieved)
+    assert status.last_error is status.trouble
+    assert (status.actual_lrps, status.desired_lrps, status.revision) == (20, 20, 1)
+    assert (status.synced_at, status.age, status.state_age) == (0, 1, 1)
+    session.pinged(55)
+    assert (session.status(56).age, session.status(56).state_age) == (1, 6), "whatever the server says"
+    assert session.next_list(51) == 9
+    assert session.counts().lists_held == 1
+    assert session.counts().errors == {"ListNotBelieved": 1}
+
+
+def test_a_second_list_that_agrees_is_committed() -> None:
+    session = loaded()
+    listed(session, [], [], now=50)
+
+    commit = listed(session, [], [], now=60)
+
+    assert commit is not None
+    assert len(commit.actual_lrps) == len(commit.desired_lrps) == 20
+    assert session.phase is Phase.LIVE
+    assert session.trouble is None
+    assert session.counts().lists == {"first": 1, "second": 1}
+    assert session.counts().drift == 0
+
+
+def test_a_second_list_that_is_fine_is_committed_and_nothing_is_lost() -> None:
+    session = loaded()
+    listed(session, [], [], now=50)
+
+    assert listed(session, ROWS, LRPS, now=51) is None
+    assert session.phase is Phase.LIVE
+    assert session.next_list(51) > 100
+
+
+def test_events_go_on_being_applied_while_a_list_is_not_believed() -> None:
+    session = loaded()
+    listed(session, [], [], now=50)
+
+    (commit,) = session.events([created(unclaimed("new"))], 51)
+
+    assert commit.actual_lrps[0].key == "new"
+    assert session.phase is Phase.STALE
+    assert session.status(60).silence == 9
+
+
+def test_the_brake_holds_over_a_lost_stream_and_judges_the_list_after_it() -> None:
+    session = loaded()
+    session.stream_lost(ConnectionFailed("fail-over"))
+    session.stream_opened(40)
+
+    listed(session, [], [], now=41)
+    phases = [session.phase]
+    session.stream_lost(ConnectionFailed("again"))
+    session.stream_opened(45)
+    phases.append(session.phase)
+    listed(session, [], [], now=46)
+    phases.append(session.phase)
+    assert phases == [Phase.STALE, Phase.RESYNCING, Phase.STALE]
+    assert len(session.store) == 20
+
+    assert listed(session, ROWS, LRPS, now=47) is None
+    assert session.phase is Phase.LIVE
+
+
+def test_what_is_in_doubt_stays_so_while_a_list_is_not_believed() -> None:
+    session = loaded()
+    session.events([created(unclaimed("odd", 3, process_guid="q"))], 1)
+
+    listed(session, [], [], now=50)
+
+    assert session.take_doubts() == Scope(frozenset({"q"}), frozenset())
+
+
+def test_the_brake_is_not_for_repairs_nor_for_the_first_list() -> None:
+    session = synced(*ROWS, tuning=TUNING)
+    guids = frozenset(one.process_guid for one in ROWS)
+
+    commit = take_list(session, scope=Scope(guids, frozenset()), now=1)
+
+    assert commit is not None
+    assert len(session.store) == 0
+    empty = synced(tuning=TUNING)
+    assert empty.phase is Phase.LIVE
+
+
+def test_a_list_with_many_differences_is_not_believed_either_and_leaves_no_trace() -> None:
+    rows = [unclaimed(f"e{n}", process_guid=f"p{n}") for n in range(3000)]
+    session = synced(*rows, tuning=TUNING)
+    fold = Fold()
+
+    fold.take([listed(session, [unclaimed("other")], [], now=50)])
+
+    assert len(session.store) == 3000
+    assert fold.revision == 0
+    session.store._check()
+    assert listed(session, rows, [], now=60) is None

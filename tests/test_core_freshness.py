@@ -1,0 +1,189 @@
+"""How old the state is: what proves life, what makes the state current, and what is wrong."""
+
+from random import Random
+
+import pytest
+from core_support import created, synced, take_list, unclaimed
+
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import Scope
+from lrpmirror.core.status import Phase
+from lrpmirror.errors import ConnectionFailed, NotFresh, ServiceUnavailable, TimedOut
+
+LOST = ConnectionFailed("the event stream ended")
+NO_PING = TimedOut("no answer to a ping")
+
+
+def ages(session: Session, now: float) -> tuple[float | None, float | None, float | None]:
+    status = session.status(now)
+    return status.age, status.silence, status.state_age
+
+
+def test_there_is_no_age_before_there_was_anything() -> None:
+    assert ages(Session(Tuning(), Random(0)), 5) == (None, None, None)
+
+
+def test_while_live_each_proof_of_life_makes_the_state_current() -> None:
+    session = synced(unclaimed())
+    assert ages(session, 10) == (10, 10, 10)
+
+    session.pinged(12)
+    assert ages(session, 14) == (2, 14, 2), "a ping says nothing about the stream"
+    session.events([], 20)
+    assert ages(session, 21) == (1, 1, 1)
+    take_list(session, [unclaimed()], scope=Scope(frozenset({"p"}), frozenset()), now=30)
+    assert session.status(31).age == 1
+    session.stream_replaced(40)
+    assert ages(session, 41) == (1, 1, 1)
+
+
+def test_an_open_stream_without_a_list_is_a_sign_of_life_and_no_state() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(10)
+
+    assert ages(session, 12) == (2, 2, None)
+
+
+def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are_in() -> None:
+    session = synced(unclaimed())
+    session.events([], 10)
+    session.stream_lost(LOST)
+    assert ages(session, 15) == (5, 5, 5)
+
+    session.stream_opened(20)
+    session.pinged(21)
+    session.events([created(unclaimed("b"))], 22)
+    assert ages(session, 23) == (1, 1, 13)
+
+    take_list(session, [unclaimed(), unclaimed("b")], now=30)
+    assert ages(session, 31) == (1, 1, 1)
+
+
+def test_a_closed_mirror_keeps_its_age() -> None:
+    session = synced(unclaimed())
+    session.close()
+
+    assert ages(session, 60) == (60, 60, 60)
+
+
+def test_fresh_is_what_was_the_servers_state_so_long_ago_at_most() -> None:
+    session = synced(unclaimed())
+    session.status(10).check_fresh(10)
+    session.stream_lost(LOST)
+    session.status(10).check_fresh(10)
+
+    with pytest.raises(
+        NotFresh, match=r"the mirror is stale and has a state that is 11.0 s old, not 10 s or less: the event"
+    ) as caught:
+        session.status(11).check_fresh(10)
+
+    assert (caught.value.phase, caught.value.age) == ("stale", 11)
+    assert caught.value.__cause__ is LOST
+
+
+def test_nothing_is_fresh_before_there_is_a_state() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    session.list_failed(session.begin_list(0), ServiceUnavailable("503"))
+
+    with pytest.raises(NotFresh, match=r"the mirror is syncing and has no state yet: 503") as caught:
+        session.status(0).check_fresh(1e9)
+
+    assert (caught.value.phase, caught.value.age) == ("syncing", None)
+    assert isinstance(caught.value.__cause__, ServiceUnavailable)
+
+
+def test_a_live_mirror_that_has_heard_nothing_for_too_long_is_not_fresh() -> None:
+    session = synced(unclaimed())
+    with pytest.raises(NotFresh, match=r"the mirror is live and has a state that is 20.0 s old") as caught:
+        session.status(20).check_fresh(10)
+    assert caught.value.__cause__ is None
+
+    session.ping_failed(NO_PING)
+    with pytest.raises(NotFresh) as caught:
+        session.status(20).check_fresh(10)
+    assert caught.value.__cause__ is NO_PING
+
+
+def test_the_trouble_is_what_is_wrong_now() -> None:
+    session = synced(unclaimed())
+    assert session.status(0).trouble is None
+
+    session.stream_lost(LOST)
+    assert session.status(0).trouble is LOST
+    session.stream_opened(1)
+    assert session.status(1).trouble is LOST, "the state is still the old one"
+    take_list(session, [unclaimed()], now=2)
+    assert session.status(2).trouble is None
+    assert session.status(2).last_error is LOST
+
+
+def test_a_list_or_a_replacement_that_fails_is_trouble_of_a_mirror_that_stays_live() -> None:
+    session = synced(unclaimed())
+    error = ServiceUnavailable("503")
+
+    session.list_failed(session.begin_list(0), error)
+    assert (session.phase, session.trouble) == (Phase.LIVE, error)
+    take_list(session, [unclaimed()], now=2)
+    session.replacement_failed(LOST)
+    assert (session.phase, session.trouble, session.last_error) == (Phase.LIVE, LOST, LOST)
+    take_list(session, [unclaimed()], now=2)
+    assert session.trouble is None
+
+
+def test_a_ping_that_fails_is_trouble_until_one_is_answered_or_the_stream_is_another() -> None:
+    session = synced(unclaimed())
+    session.ping_failed(NO_PING)
+    assert (session.trouble, session.last_error) == (NO_PING, NO_PING)
+
+    take_list(session, [unclaimed()], now=2)
+    assert session.trouble is NO_PING
+    session.pinged(3)
+    assert session.trouble is None
+
+    session.ping_failed(NO_PING)
+    session.stream_replaced(4)
+    assert session.trouble is None
+    session.ping_failed(NO_PING)
+    session.stream_lost(LOST)
+    assert session.trouble is LOST
+
+
+class Most(Random):
+    """Draws the upper bound, which so can be seen."""
+
+    def uniform(self, _a: float, b: float) -> float:
+        return b
+
+
+def test_a_replacement_is_tried_again_ever_later_until_one_succeeds_and_lists_have_their_own_delay() -> None:
+    session = Session(Tuning(first_delay=1, most_delay=4), Most())
+    session.stream_opened(0)
+    take_list(session)
+
+    assert [session.replacement_failed(LOST) for _ in range(4)] == [1, 2, 4, 4]
+    assert session.list_failed(session.begin_list(0), LOST) == 1
+    session.stream_replaced(1)
+    assert session.replacement_failed(LOST) == 1
+
+
+def test_a_repair_is_tried_again_ever_later_until_one_succeeds_and_not_at_the_cost_of_the_lists() -> None:
+    session = Session(Tuning(first_delay=1, most_delay=8), Most())
+    session.stream_opened(0)
+    take_list(session)
+    scope = Scope(frozenset({"p"}), frozenset())
+
+    assert [session.list_failed(session.begin_list(0, scope), LOST) for _ in range(3)] == [1, 2, 4]
+    assert session.list_failed(session.begin_list(0), LOST) == 1
+    take_list(session, scope=scope)
+    assert session.list_failed(session.begin_list(0, scope), LOST) == 1
+
+
+def test_a_list_is_of_use_until_its_stream_is_lost() -> None:
+    session = synced(unclaimed())
+    shadow = session.begin_list(0)
+    assert session.is_listing(shadow)
+
+    session.stream_lost(LOST)
+
+    assert not session.is_listing(shadow)

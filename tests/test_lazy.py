@@ -1,0 +1,225 @@
+"""Rows from the wire are read in two steps, and nobody can tell."""
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from wire_support import rows
+
+from lrpmirror.errors import MalformedRecord
+from lrpmirror.events import ActualLRPInstanceChanged
+from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.wire import decode, encode
+from lrpmirror.wire.lazy import LazyActualLRP, record_of
+from lrpmirror.wire.proto import diego_pb2
+
+RUNNING = ActualLRP(
+    process_guid="p",
+    index=1,
+    domain="d",
+    instance_guid="i",
+    cell_id="c",
+    state=ActualLRPState.RUNNING,
+    epoch="e",
+    tag_index=3,
+    address="10.0.0.1",
+    since=7,
+    internal_routes=("app.internal",),
+    metric_tags={"org": "o", "app": "a", "space": "s"},
+    routable=True,
+)
+
+
+def listed(row: ActualLRP) -> ActualLRP:
+    """The row as it comes out of a list."""
+    return decode.actual_lrp(encode.actual_lrp(row))
+
+
+def diff(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChanged:
+    """The diff of two rows as it comes off the stream."""
+    old, new = (replace(row, internal_routes=(), metric_tags={}) for row in (before, after))
+    event = decode.event_payload(ActualLRPInstanceChanged.type, encode.event(ActualLRPInstanceChanged(old, new)))
+    assert isinstance(event, ActualLRPInstanceChanged)
+    return event
+
+
+def record_with_tags_in_order(*names: str) -> bytes:
+    """A record as a server writes it: the metric tags in the order of its map, which is another each time."""
+    record = encode.actual_lrp(replace(RUNNING, metric_tags={}))
+    return record + b"".join(diego_pb2.ActualLRP(metric_tags={name: "x"}).SerializeToString() for name in names)
+
+
+@given(rows)
+def test_a_lazy_row_is_the_row_of_its_record(row: ActualLRP) -> None:
+    lazy = listed(row)
+    assert isinstance(lazy, LazyActualLRP)
+    assert all(getattr(lazy, name) == getattr(row, name) for name in ActualLRP.__struct_fields__)
+    assert lazy == row
+    assert row == lazy
+    assert hash(lazy) == hash(row)
+    fields = {name: getattr(lazy, name) for name in ActualLRP.__struct_fields__}
+    assert repr(lazy) == repr(ActualLRP(**fields))
+    assert dict(lazy.__rich_repr__()) == fields
+
+
+@given(rows, rows)
+def test_lazy_rows_are_equal_where_the_rows_are(one: ActualLRP, other: ActualLRP) -> None:
+    assert (listed(one) == listed(other)) is (one == other)
+    assert (listed(one) == other) is (one == other)
+    assert (listed(one) != listed(other)) is (one != other)
+    assert (listed(one) != other) is (one != other)
+    assert (one != listed(other)) is (one != other)
+
+
+@given(rows)
+def test_a_lazy_row_does_not_differ_from_itself(row: ActualLRP) -> None:
+    assert not listed(row) != listed(row)  # noqa: SIM202 - != has a function of its own
+    assert not listed(row) != row  # noqa: SIM202 - as above
+    assert not row != listed(row)  # noqa: SIM202 - as above
+
+
+@given(rows, rows, st.sampled_from(ActualLRP.__struct_fields__))
+def test_a_lazy_row_differs_in_whatever_field_was_replaced(row: ActualLRP, other: ActualLRP, name: str) -> None:
+    change = {name: getattr(other, name)}
+    assert replace(listed(row), **change) == replace(row, **change)
+    assert (replace(listed(row), **change) == listed(row)) is (replace(row, **change) == row)
+
+
+def test_a_lazy_row_is_nothing_else_than_a_row() -> None:
+    nothing: object = "a row"
+    assert listed(RUNNING) != nothing
+
+
+def test_a_lazy_row_is_copied_and_pickled_as_a_row() -> None:
+    lazy = listed(RUNNING)
+    assert copy.copy(lazy) == RUNNING
+    restored = pickle.loads(pickle.dumps(lazy))  # noqa: S301 - its own
+    assert type(restored) is ActualLRP
+    assert restored == RUNNING
+
+
+def test_the_rest_of_a_row_is_read_once() -> None:
+    lazy = listed(RUNNING)
+    assert lazy.ports is lazy.ports
+    assert lazy.metric_tags is lazy.metric_tags
+
+
+def test_two_lists_of_a_row_with_its_tags_in_another_order_have_the_same_bytes() -> None:
+    one = decode.actual_lrp(record_with_tags_in_order("a", "b", "c"))
+    other = decode.actual_lrp(record_with_tags_in_order("c", "a", "b"))
+    assert isinstance(one, LazyActualLRP)
+    assert isinstance(other, LazyActualLRP)
+    assert one.source == other.source
+    assert one == other
+
+
+def test_a_row_that_has_been_read_equals_one_that_has_not() -> None:
+    read, unread = listed(RUNNING), listed(RUNNING)
+    assert read.address == "10.0.0.1"
+    assert read == unread
+    assert isinstance(unread, LazyActualLRP)
+    assert unread.memory.row is None, "bytes that are equal were read to be compared"
+
+
+def test_bytes_that_are_no_record_are_refused_at_once_and_not_when_they_are_read() -> None:
+    record = encode.actual_lrp(RUNNING)
+    with pytest.raises(MalformedRecord, match="actual LRP"):
+        decode.actual_lrp(record[:-1])
+    bad_text = diego_pb2.ActualLRPNetInfo(address="XX").SerializeToString().replace(b"XX", b"\xff\xff")
+    with pytest.raises(MalformedRecord, match="actual LRP"):
+        decode.actual_lrp(record + b"\x1a" + bytes([len(bad_text)]) + bad_text)
+
+
+@given(rows, rows)
+def test_a_diff_carries_over_what_it_lacks(stored: ActualLRP, after: ActualLRP) -> None:
+    side = diff(stored, after).after
+    bare = replace(RUNNING, internal_routes=(), metric_tags={})
+    for source in (
+        stored,
+        listed(stored),
+        bare.carrying_over(stored),
+        diff(bare, bare).after.carrying_over(listed(stored)),
+    ):
+        row = side.carrying_over(source)
+        assert row.internal_routes == stored.internal_routes
+        assert row.metric_tags == stored.metric_tags
+        assert row.address == after.address
+
+
+def test_a_diff_on_a_diff_carries_nothing_where_there_is_nothing() -> None:
+    first = diff(RUNNING, replace(RUNNING, tag_index=4)).after
+    second = diff(RUNNING, replace(RUNNING, tag_index=5)).after.carrying_over(first)
+    assert second.internal_routes == ()
+    assert second.metric_tags == {}
+
+
+def test_a_row_whose_tags_were_replaced_hands_on_the_new_ones() -> None:
+    stored = replace(listed(RUNNING), metric_tags={"new": "1"})
+    assert diff(RUNNING, RUNNING).after.carrying_over(stored).metric_tags == {"new": "1"}
+    stored = replace(listed(RUNNING), internal_routes=("new",))
+    assert diff(RUNNING, RUNNING).after.carrying_over(stored).internal_routes == ("new",)
+
+
+@pytest.mark.parametrize(
+    ("change", "rewrite"),
+    [
+        ({"since": 9}, True),
+        ({"routable": False}, False),
+        ({"address": "10.0.0.2"}, False),
+        ({"presence": Presence.SUSPECT}, False),
+        ({"state": ActualLRPState.CLAIMED}, False),
+    ],
+)
+def test_a_diff_that_tells_of_nothing_but_a_write_is_a_rewrite(change: dict[str, object], rewrite: bool) -> None:
+    before, after = RUNNING, replace(RUNNING, tag_index=4, **change)
+    event = diff(before, after)
+    assert event.after.is_rewrite_of(event.before) is rewrite
+    assert after.is_rewrite_of(before) is rewrite
+    assert listed(after).is_rewrite_of(listed(before)) is rewrite
+
+
+def test_an_equal_row_takes_over_the_others_bytes_and_stays_what_it_was() -> None:
+    listed_row = listed(RUNNING)
+    diffed = diff(RUNNING, RUNNING).after.carrying_over(listed_row)
+    assert isinstance(diffed, LazyActualLRP)
+    assert diffed == listed_row
+    diffed.unify(listed_row)
+    assert diffed == RUNNING
+    unread = listed(RUNNING)
+    assert diffed == unread
+    assert isinstance(unread, LazyActualLRP)
+    assert unread.memory.row is None, "the bytes were not taken over"
+
+
+def test_rows_that_have_not_been_compared_or_are_not_lazy_are_not_unified() -> None:
+    diffed, other = diff(RUNNING, RUNNING).after, listed(RUNNING)
+    assert isinstance(diffed, LazyActualLRP)
+    source = diffed.source
+    diffed.unify(other)
+    diffed.unify(RUNNING)
+    RUNNING.unify(other)
+    assert diffed.source is source
+
+
+@given(rows)
+def test_a_listed_row_is_its_record_also_once_it_was_read(row: ActualLRP) -> None:
+    lazy = listed(row)
+
+    assert record_of(lazy) == encode.actual_lrp(row)
+    assert isinstance(lazy, LazyActualLRP)
+    assert lazy.memory.row is None, "nobody has read it for that"
+    assert lazy == row
+    assert record_of(lazy) == encode.actual_lrp(row)
+
+
+@pytest.mark.parametrize("change", [{"presence": Presence.SUSPECT}, {"address": "10.0.0.2"}, {"tag_index": 9}])
+def test_a_row_that_was_given_another_value_is_no_longer_its_record(change: dict[str, object]) -> None:
+    assert record_of(replace(listed(RUNNING), **change)) is None
+
+
+def test_a_row_that_is_from_no_record_has_none() -> None:
+    assert record_of(RUNNING) is None
+    assert record_of(diff(RUNNING, replace(RUNNING, tag_index=4)).after) is None
