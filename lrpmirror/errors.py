@@ -4,6 +4,7 @@
     ├── ConfigurationError          an option, URL or file that cannot be used; says which, and what to do
     ├── WireError                   bytes that are not what the protocol says
     │   ├── MalformedFrame          an event-stream frame that cannot be read
+    │   ├── MalformedChunk          a chunk of a reply's body that cannot be read
     │   ├── MalformedRecord         a protobuf record or event that cannot be decoded, or bad JSON
     │   ├── TruncatedReply          a reply that ends in the middle of a record
     │   └── LimitExceeded           a frame, record or count beyond its configured limit
@@ -19,6 +20,7 @@
     │   │   └── ResourceNotFound    the same, for a record that does not exist
     │   └── ListNotBelieved         a list that would remove so much that it is read a second time first
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
+    ├── StateFileError              a state file that cannot be used, or not be written
     └── MirrorError
         ├── NotSynced               the mirror has no state yet, or not within the time allowed
         ├── NotFresh                the mirror's state is older than allowed: `phase`, `age`, and why as the cause
@@ -35,6 +37,7 @@ __all__ = [
     "LRPMirrorError",
     "LimitExceeded",
     "ListNotBelieved",
+    "MalformedChunk",
     "MalformedFrame",
     "MalformedRecord",
     "MirrorClosed",
@@ -46,6 +49,7 @@ __all__ = [
     "RequestRefused",
     "ResourceNotFound",
     "ServiceUnavailable",
+    "StateFileError",
     "StreamDead",
     "TLSFailed",
     "TimedOut",
@@ -54,6 +58,9 @@ __all__ = [
     "UnknownPath",
     "WireError",
 ]
+
+
+_LONGEST_SHOWN = 500
 
 
 class LRPMirrorError(Exception):
@@ -70,6 +77,10 @@ class WireError(LRPMirrorError):
 
 class MalformedFrame(WireError):
     """A frame of the event stream cannot be read."""
+
+
+class MalformedChunk(WireError):
+    """A chunk of a reply's body cannot be read."""
 
 
 class MalformedRecord(WireError):
@@ -120,13 +131,19 @@ class RequestRefused(BBSError):
     """The BBS refused the request in the reply's error field.
 
     `type` is the name of the BBS's error type (such as "InvalidRequest", or the number of a newer one), `message` its
-    text.
+    text; printed, it is of limited length and on one line.
     """
 
     def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the protocol's own name for it
-        super().__init__(f"{type}: {message}" if message else type)
+        super().__init__(f"{type}: {_shown(message)}" if message else type)
         self.type = type
         self.message = message
+
+
+def _shown(message: str) -> str:
+    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    cut = message if len(message) <= _LONGEST_SHOWN else message[:_LONGEST_SHOWN] + "…"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
 
 
 class ResourceNotFound(RequestRefused):
@@ -142,6 +159,13 @@ class ListNotBelieved(BBSError):
 
 class RecordingError(LRPMirrorError):
     """A folder of recorded traffic cannot be read or written."""
+
+
+class StateFileError(LRPMirrorError):
+    """A state file is damaged, foreign or of a later version, or could not be written; the message says what to do.
+
+    It is never raised out of a mirror, which goes on without the file: it is in the log and the status.
+    """
 
 
 class MirrorError(LRPMirrorError):

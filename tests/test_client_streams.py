@@ -5,15 +5,15 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import httpx
 import pytest
 import trio
 from client_support import STREAM_HEAD, Heard, by_path, chunk, recorded, reply, run, says, serving
 
-from lrpmirror.client import BBSClient, Timeouts
+from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
     ConnectionFailed,
     LimitExceeded,
+    MalformedChunk,
     MalformedFrame,
     MalformedRecord,
     ServiceUnavailable,
@@ -168,10 +168,36 @@ def test_a_stream_cut_anywhere_gives_the_events_before_the_cut_and_then_the_erro
 
 def test_the_events_that_arrived_together_with_garbage_are_handed_over_before_the_error() -> None:
     async def main() -> None:
-        async with serving(says(STREAM_HEAD + chunk(frame(0)) + b"this is no chunk\r\n", hang=True)) as bbs:
-            events, ended = await until_closed(bbs.url)
-        assert events == [created(0)]
-        assert isinstance(ended.__cause__, httpx.RemoteProtocolError)
+        async with (
+            serving(says(STREAM_HEAD + chunk(frame(0)) + b"this is no chunk\r\n", hang=True)) as bbs,
+            BBSClient(bbs.url) as client,
+            client.events("instances") as stream,
+        ):
+            assert await anext(stream) == [created(0)]
+            where = f"POST {INSTANCES} at .* chunk should begin, at byte {len(chunk(frame(0)))}"
+            with pytest.raises(MalformedChunk, match=where):
+                await anext(stream)
+
+    run(main)
+
+
+def test_a_burst_is_handed_over_in_bounded_batches_in_order() -> None:
+    small = [UnknownEvent("e", str(number).encode()) for number in range(1203)]
+    burst = b"".join(chunk(encode_frame(number, "e", event.data)) for number, event in enumerate(small))
+
+    async def main() -> None:
+        async with (
+            serving(says(STREAM_HEAD + burst, hang=True)) as bbs,
+            BBSClient(bbs.url) as client,
+            client.events("instances") as stream,
+        ):
+            seen: list[Event] = []
+            sizes = []
+            while len(seen) < len(small):
+                seen += (batch := await anext(stream))
+                sizes.append(len(batch))
+        assert seen == small
+        assert max(sizes) == 500
 
     run(main)
 
@@ -233,7 +259,7 @@ def test_a_frame_beyond_the_limit_is_refused_before_it_is_whole() -> None:
     async def main() -> None:
         async with (
             serving(says(STREAM_HEAD, chunk(b"id: 0\nevent: e\ndata: " + b"A" * 5000), hang=True)) as bbs,
-            BBSClient(bbs.url, max_frame=1000) as client,
+            BBSClient(bbs.url, limits=Limits(max_frame=1000)) as client,
             client.events("instances") as stream,
         ):
             with pytest.raises(LimitExceeded, match=f"POST {INSTANCES} at "):

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import trio
-import trustme
 from client_support import STREAM_HEAD, Heard, by_path, chunk, reply, run, serving
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -17,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from msgspec import Struct
+from tls_support import EXPIRED, Files, issue
 
 from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning
-from lrpmirror.client._tls import _problem
+from lrpmirror.client._tls import certificate_problem
 from lrpmirror.client._x509 import validity
 from lrpmirror.errors import BBSError, ConfigurationError, ConnectionFailed, TLSFailed
 from lrpmirror.events import ActualLRPInstanceCreated
@@ -32,40 +31,6 @@ URL = "https://bbs.test:8889"
 End = Callable[[trio.SSLStream[trio.SocketStream]], Awaitable[None]]
 
 INSTANCES = "/v1/events/lrp_instances.r1"
-EXPIRED = datetime(2001, 1, 1, tzinfo=UTC)
-
-
-class Files(Struct, frozen=True):
-    """An authority and what it issued, as files."""
-
-    authority: trustme.CA
-    ca: Path
-    cert: Path
-    key: Path
-
-    @property
-    def tls(self) -> TLS:
-        return TLS(ca=self.ca, cert=self.cert, key=self.key)
-
-    def server(self, *, client_ca: Path | None = None, expired: bool = False) -> ssl.SSLContext:
-        """Return the context of a server that wants a certificate of the client."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        end = EXPIRED if expired else None
-        self.authority.issue_cert("localhost", not_after=end).configure_cert(context)
-        context.load_verify_locations(client_ca or self.ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-
-def issue(folder: Path, *, not_before: datetime | None = None, not_after: datetime | None = None) -> Files:
-    authority = trustme.CA()
-    leaf = authority.issue_cert("client", not_before=not_before, not_after=not_after)
-    folder.mkdir()
-    ca, cert, key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
-    authority.cert_pem.write_to_path(ca)
-    key.write_bytes(leaf.private_key_pem.bytes())
-    cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-    return Files(authority, ca, cert, key)
 
 
 @pytest.fixture(scope="module")
@@ -478,4 +443,4 @@ def test_however_tls_ends_the_events_before_it_are_handed_over(mine: Files, end:
 
 
 def test_a_certificate_whose_dates_cannot_be_read_is_left_to_openssl() -> None:
-    assert _problem(b"") == ""
+    assert certificate_problem(b"") == ""

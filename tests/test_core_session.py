@@ -53,6 +53,7 @@ CAUTIOUS = Tuning(brake_rows=1)
 """So that one row is enough for a list to be held back."""
 
 CALLS: dict[str, Call] = {
+    "restore": lambda session: session.restore(session.image(), session.image().indexed(), 0, 60),
     "open": lambda session: session.stream_opened(0),
     "lose": lambda session: session.stream_lost(LOST),
     "list": lambda session: take_list(session, [unclaimed("k")]),
@@ -90,7 +91,8 @@ def test_a_step_that_cannot_happen_in_a_phase_is_a_mistake_of_the_callers() -> N
 
 
 def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made() -> None:
-    taken: set[tuple[Phase, Step]] = set()
+    # Only a shell that has just begun can restore.
+    taken: set[tuple[Phase, Step]] = {(Phase.CONNECTING, Step.RESTORED)}
     steps = {
         "open": Step.OPENED,
         "lose": Step.LOST,
@@ -99,7 +101,7 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         "close": Step.CLOSED,
     }
     seen: set[tuple[Phase, bool, bool]] = set()
-    ways: deque[tuple[str, ...]] = deque([()])
+    ways: deque[tuple[str, ...]] = deque([(), ("restore",)])
     while ways:
         way = ways.popleft()
         session = fresh(CAUTIOUS)
@@ -145,6 +147,13 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         (["open", "list", "hold", "lose", "open", "hold"], Phase.STALE),
         (["open", "list", "lose", "open", "hold"], Phase.STALE),
         (["open", "list", "close", "close"], Phase.CLOSED),
+        (["restore"], Phase.STALE),
+        (["restore", "lose"], Phase.STALE),
+        (["restore", "open"], Phase.RESYNCING),
+        (["restore", "open", "tell", "fail a list"], Phase.RESYNCING),
+        (["restore", "open", "lose"], Phase.STALE),
+        (["restore", "open", "list"], Phase.LIVE),
+        (["restore", "close"], Phase.CLOSED),
     ],
 )
 def test_the_phase_says_what_the_state_is_worth(way: list[str], phase: Phase) -> None:

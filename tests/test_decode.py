@@ -1,11 +1,12 @@
 """Protobuf bytes to values: what is read, what is refused, what is never said."""
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from functools import cache
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from wire_support import recorded, recorded_frames, recorded_records
@@ -289,6 +290,33 @@ def test_recorded_events_have_the_same_values_with_and_without_their_detail() ->
 def test_data_that_is_not_base64_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedRecord, match="the data of the event 'actual_lrp_crashed' is not base64"):
         decode.event("actual_lrp_crashed", data)
+
+
+_TEXTS = st.lists(
+    st.sampled_from([b"", b"YQ==", b"YWE=", b'"', b",", b'","', b"\\", b"]", b" ", b"[", b"Y", b"\xff"]), max_size=4
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["task_created", "actual_lrp_crashed"]), _TEXTS.map(b"".join)), max_size=5))
+@settings(max_examples=500, deadline=None)
+@example(frames=[("task_created", b'YQ==","YQ=='), ("task_created", b"YWE=")])
+@example(frames=[("task_created", b"Y\\u0051=="), ("task_created", b"YWE=")])
+def test_a_burst_gives_what_its_events_give_one_by_one(frames: list[tuple[str, bytes]]) -> None:
+    def outcome(give: Callable[[], list[events.Event]]) -> list[events.Event] | str:
+        try:
+            return give()
+        except MalformedRecord as exc:
+            return str(exc)
+
+    assert outcome(lambda: decode.events(frames)) == outcome(
+        lambda: [decode.event(kind, data) for kind, data in frames]
+    )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_recorded_burst_gives_what_its_events_give_one_by_one(full: bool) -> None:
+    frames = [(frame.event, frame.data) for frame in recorded_frames()][:500]
+    assert decode.events(frames, full=full) == [decode.event(kind, data, full=full) for kind, data in frames]
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -17,10 +17,12 @@ LAYERS = [
     {"model"},
     {"events"},
     {"errors"},
+    {"redaction"},
     {"wire"},
     {"core"},
     {"views"},
     {"background"},
+    {"statefile"},
     {"client"},
     {"mirror"},
     {"thread"},
@@ -29,6 +31,7 @@ LAYERS = [
     {"sim"},
     {"serve"},
     {"cli"},
+    {"trials"},
 ]
 """Top to bottom: each imports from itself and from what stands above it."""
 

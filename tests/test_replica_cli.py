@@ -82,6 +82,20 @@ def test_it_says_that_it_has_lost_the_bbs_and_has_it_again() -> None:
         said(process, "live:")
 
 
+def test_with_a_state_file_it_begins_with_what_it_knew(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    options = ("--state-file", str(path))
+    with simulated_bbs() as simulation:
+        with serving("--bbs-url", simulation.url, *options) as process:
+            known = said(process, "live:").partition("live: ")[2]
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert path.stat().st_mode & 0o777 == 0o600
+        url = simulation.url
+    with serving("--bbs-url", url, *options) as process:
+        assert known.strip() in said(process, "stale:")
+
+
 def test_metrics_and_health_are_at_an_address_of_their_own() -> None:
     with simulated_bbs() as simulation, serving("--bbs-url", simulation.url, "--ops-listen", "127.0.0.1:0") as process:
         url = said(process, "readyz at").split()[-1]

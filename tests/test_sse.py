@@ -61,6 +61,14 @@ def test_the_id_of_a_burst_stays_for_an_event_without_one() -> None:
     assert decoder.feed(b"event: f\ndata: c\n\n") == [Frame("f", b"c", "2")]
 
 
+def test_texts_are_the_names_and_data_of_the_frames() -> None:
+    for path in recorded("0[1-3]*/events.instances.sse"):
+        stream = path.read_bytes()
+        texts = EventStreamDecoder().texts(stream)
+        assert texts == [(frame.event, frame.data) for frame in frames(stream)]
+    assert EventStreamDecoder().texts(b"data: a\nevent: \xc3\xa9\n\ndata: b\n\n") == [("é", b"a"), ("message", b"b")]
+
+
 @given(positions)
 @settings(max_examples=60, deadline=None)
 def test_a_recorded_stream_gives_the_same_frames_in_any_pieces(at: list[int]) -> None:

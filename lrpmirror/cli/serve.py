@@ -51,6 +51,7 @@ class Plan(Struct, frozen=True):
     ops: Address | None
     tls: ssl.SSLContext | None
     full: bool
+    state_file: str | None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("routing", "full"),
         default="routing",
         help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
+    )
+    parser.add_argument(
+        "--state-file",
+        metavar="FILE",
+        help="keep the state in FILE, without secrets, and begin with it after a restart: the pages show it at once, "
+        "marked as stale; reads are answered once the BBS has been read, since their answers could not say so",
     )
     group = parser.add_argument_group("mutual TLS for those who read from here")
     group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
@@ -97,7 +104,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     ops = None if args.ops_listen is None else parse_address(args.ops_listen)
     if ops is not None and (ops != listen or ops.port == 0):
         checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
-    return Plan(listen, ops, tls, full=args.detail == "full")
+    return Plan(listen, ops, tls, full=args.detail == "full", state_file=args.state_file)
 
 
 async def _serve(where: _bbs.Target, plan: Plan) -> None:
@@ -112,6 +119,7 @@ async def _serve(where: _bbs.Target, plan: Plan) -> None:
                 address=plan.listen.host,
                 port=plan.listen.port,
                 server_tls=plan.tls,
+                state_file=plan.state_file,
                 routes=ops_routes if ops_routes is not None and beside else (lambda _mirror, _replica: {}),
             )
         )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 from msgspec import Struct
 
+from lrpmirror.client._identity import Identity
 from lrpmirror.errors import (
     BBSError,
     ConnectionFailed,
@@ -21,15 +22,16 @@ from lrpmirror.errors import (
 )
 
 _ROUTER_ERROR = "X-Cf-Routererror"
-_LONGEST_QUOTE = 120
+_LONGEST_QUOTE = 200
 
 
 class Asked(Struct, frozen=True):
-    """What was asked of whom, for messages: `POST /v1/ping at https://bbs:8889`."""
+    """What was asked of whom, and as whom, for messages: `POST /v1/ping at https://bbs:8889`."""
 
     method: str
     path: str
     url: str
+    identity: Identity | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} at {self.url}"
@@ -82,8 +84,12 @@ def check_reply(asked: Asked, response: httpx.Response, content_type: str) -> No
 
 def quoted(text: str) -> str:
     """Return a server's text as it can stand in a message: printable, and of limited length."""
-    shown = repr(text)
-    return shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…"
+    return shortened(repr(text))
+
+
+def shortened(text: str) -> str:
+    """Return a text that may quote the server at limited length."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def _phase(exc: httpx.TimeoutException, doing: str) -> str:
@@ -101,30 +107,35 @@ def _connection_error(exc: BaseException, asked: Asked, lost: str) -> BBSError:
     roots = tuple(_causes(exc))
     for root in roots:
         if isinstance(root, ssl.SSLCertVerificationError):
+            problem = asked.identity.authority_problem() if asked.identity else ""
             return TLSFailed(
                 f"{asked}: the server's certificate is not accepted: {root.verify_message or root.reason}; "
-                "check `ca`, and the host name in the URL"
+                f"{problem or 'check `ca`, and the host name in the URL'}"
             )
         if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError):
-            return TLSFailed(f"{asked}: {_tls_reason(root)}")
+            return TLSFailed(f"{asked}: {_tls_reason(root, asked)}")
     for root in roots:
         if isinstance(root, socket.gaierror):
             return ConnectionFailed(f"{asked}: the host name cannot be resolved: {root.strerror}")
     if isinstance(exc, httpx.ConnectError):
         if any(isinstance(root, ssl.SSLEOFError) for root in roots):
-            return TLSFailed(f"{asked}: the server closed the connection in the TLS handshake; check `cert` and `key`")
+            return TLSFailed(f"{asked}: the server closed the connection in the TLS handshake; {_own_problem(asked)}")
         errors = [root for root in roots if isinstance(root, OSError) and root.strerror]
         reason = errors[-1].strerror if errors else str(exc) or type(exc).__name__
         return ConnectionFailed(f"{asked}: no connection: {reason}")
     return ConnectionFailed(f"{asked}: {lost}: {str(exc) or type(exc).__name__}")
 
 
-def _tls_reason(error: ssl.SSLError) -> str:
+def _own_problem(asked: Asked) -> str:
+    return (
+        asked.identity.own_problem() if asked.identity else ""
+    ) or "check `cert` and `key`: it may want another certificate"
+
+
+def _tls_reason(error: ssl.SSLError, asked: Asked) -> str:
     reason = error.reason or str(error)
     if "ALERT" in reason:
-        return (
-            f"the server refused the TLS handshake ({reason}); check `cert` and `key`: it may want another certificate"
-        )
+        return f"the server refused the TLS handshake ({reason}); {_own_problem(asked)}"
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
         return f"the server does not speak TLS ({reason}); is it an http URL?"
     return f"TLS failed ({reason})"

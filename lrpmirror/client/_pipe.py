@@ -13,7 +13,12 @@ from typing import Final, Protocol
 import httpx
 import trio
 
-_READ_SIZE: Final = 65536
+_READ_SIZE: Final = 120 * 1024
+"""As much as a turn of the scheduler can be shared by. From 128 KiB on malloc asks the kernel for the buffer each time,
+which takes five times as long as a small read."""
+
+_RECORD: Final = 16 * 1024
+"""What a TLS record can hold, which is all that OpenSSL returns at once."""
 
 SocketOption = tuple[int, int, int]
 
@@ -125,7 +130,7 @@ class TLSPipe:
         """Return what can be decrypted now, and note the end or the error that follows it."""
         pieces: list[bytes] = []
         try:
-            while piece := self._tls.read(_READ_SIZE):
+            while piece := self._tls.read(_RECORD):
                 pieces.append(piece)
             self._ended = True
         except ssl.SSLWantReadError:

@@ -8,6 +8,8 @@ import trio
 
 from lrpmirror.client._errors import errors_of
 from lrpmirror.client._exchange import Body
+from lrpmirror.client._options import Limits
+from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.wire import decode
 from lrpmirror.wire.lists import ReplySplitter
@@ -26,11 +28,13 @@ class Batches(Generic[T]):
     only an iteration that ends without one has seen the whole list. Memory is bounded by one read and one record.
     """
 
-    def __init__(self, body: Body, decode_record: Callable[[bytes], T], max_record: int) -> None:
+    def __init__(self, body: Body, decode_record: Callable[[bytes], T], limits: Limits) -> None:
         self._body = body
         self._decode = decode_record
-        self._splitter = ReplySplitter(max_record=max_record)
+        self._splitter = ReplySplitter(max_record=limits.max_record)
         self._records: deque[bytes] = deque()
+        self._number = 0
+        self._max_number = limits.max_records
 
     def __aiter__(self) -> Self:
         return self
@@ -45,7 +49,10 @@ class Batches(Generic[T]):
                     self._splitter.finish()
                     raise StopAsyncIteration
                 self._records.extend(self._splitter.feed(piece))
+                if self._number + len(self._records) > self._max_number:
+                    raise LimitExceeded(f"the list has over {self._max_number} records (max_records)")
         count = min(BATCH, len(self._records))
+        self._number += count
         with errors_of(self._body.asked, "reading the list"):
             return [self._decode(self._records.popleft()) for _ in range(count)]
 
@@ -53,25 +60,28 @@ class Batches(Generic[T]):
 class EventStream:
     """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
 
-    A batch is what one read of the network brought, never none. Events of types that the library does not know are
-    UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it does to a reader that
-    falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list tells it. Raises
-    WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
+    A batch is what one read of the network brought, at most 500 events, never none. Events of types that the library
+    does not know are UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it
+    does to a reader that falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list
+    tells it. Raises WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
     """
 
     def __init__(self, body: Body, max_frame: int, *, full: bool) -> None:
         self._body = body
         self._decoder = EventStreamDecoder(max_frame=max_frame)
+        self._texts: list[tuple[str, bytes]] = []
         self._full = full
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Event]:
-        body, full = self._body, self._full
-        while True:
-            piece = await body.read()
-            with errors_of(body.asked, "reading the stream"):
-                frames = self._decoder.feed(piece)
-                if frames:
-                    return [decode.event(frame.event, frame.data, full=full) for frame in frames]
+        if self._texts:
+            await trio.lowlevel.checkpoint()
+        while not self._texts:
+            piece = await self._body.read()
+            with errors_of(self._body.asked, "reading the stream"):
+                self._texts = self._decoder.texts(piece)
+        texts, self._texts = self._texts[:BATCH], self._texts[BATCH:]
+        with errors_of(self._body.asked, "reading the stream"):
+            return decode.events(texts, full=self._full)

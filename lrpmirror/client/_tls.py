@@ -2,6 +2,7 @@
 
 import ssl
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -33,12 +34,25 @@ class TLS(Struct, frozen=True):
     verify: bool = True
 
 
-def client_context(tls: TLS) -> ssl.SSLContext:
-    """Build the context for connections to a BBS: TLS 1.2 or newer, HTTP/1.1.
+def warn_of_insecure_tls(stacklevel: int) -> None:
+    """Warn, as at the caller's `stacklevel`-th caller, that verification is off."""
+    text = "TLS verification is off (verify=False): the server is not authenticated; give its authority as `ca`"
+    warnings.warn(text, InsecureTLSWarning, stacklevel=stacklevel + 1)
 
-    Reads the files. Raises ConfigurationError, naming the file and what is wrong with it, when one is missing,
-    unreadable, of another kind, encrypted, expired or not yet valid, or when key and certificate do not belong
-    together.
+
+class Loaded(Struct, frozen=True, eq=False):
+    """What the files held when they were read: the context made of them, and the certificates, as DER."""
+
+    context: ssl.SSLContext
+    own: bytes | None
+    authorities: tuple[bytes, ...]
+
+
+def load(tls: TLS) -> Loaded:
+    """Read the files and build the context for connections to a BBS: TLS 1.2 or newer, HTTP/1.1.
+
+    Raises ConfigurationError, naming the file and what is wrong with it, when one is missing, unreadable, of another
+    kind, encrypted, expired or not yet valid, or when key and certificate do not belong together.
     """
     if tls.key is not None and tls.cert is None:
         raise ConfigurationError(f"TLS key {str(tls.key)!r} is given without a certificate: give `cert` too")
@@ -46,34 +60,33 @@ def client_context(tls: TLS) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if not tls.verify:
-        warnings.warn(
-            "TLS verification is off (verify=False): the server is not authenticated; give its authority as `ca`",
-            InsecureTLSWarning,
-            stacklevel=3,
-        )
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    authorities: list[bytes] = []
+    own: bytes | None = None
     if tls.ca is not None:
-        _trust(context, Path(tls.ca))
+        authorities = _trust(context, Path(tls.ca))
     elif tls.verify:
         context.load_default_certs()
     if tls.cert is not None:
-        _identify(context, Path(tls.cert), None if tls.key is None else Path(tls.key))
-    return context
+        own = _identify(context, Path(tls.cert), None if tls.key is None else Path(tls.key))
+    return Loaded(context, own, tuple(authorities))
 
 
-def _trust(context: ssl.SSLContext, ca: Path) -> None:
+def _trust(context: ssl.SSLContext, ca: Path) -> list[bytes]:
     pem = _read(ca, "CA")
     try:
         context.load_verify_locations(cafile=ca)
     except (ssl.SSLError, OSError) as exc:
         raise ConfigurationError(f"TLS CA {str(ca)!r} holds no usable certificate in PEM form: {exc}") from exc
-    problems = [_problem(der) for der in _certificates(pem)]
-    if problems and all(problems):
-        raise ConfigurationError(f"TLS CA {str(ca)!r}: {problems[0]}")
+    authorities = _certificates(pem)
+    problem = authorities_problem(authorities)
+    if problem:
+        raise ConfigurationError(f"TLS CA {str(ca)!r}: {problem}")
+    return authorities
 
 
-def _identify(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
+def _identify(context: ssl.SSLContext, cert: Path, key: Path | None) -> bytes:
     pem = _read(cert, "certificate")
     secret = _read(key, "key") if key else pem
     chain = _certificates(pem)
@@ -95,9 +108,10 @@ def _identify(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         else:
             message = f"TLS certificate {str(cert)!r} and key {str(key or cert)!r} cannot be used: {reason or exc}"
         raise ConfigurationError(message) from exc
-    problem = _problem(chain[0])
+    problem = certificate_problem(chain[0])
     if problem:
         raise ConfigurationError(f"TLS certificate {str(cert)!r}: {problem}")
+    return chain[0]
 
 
 def _read(path: Path, what: str) -> str:
@@ -119,15 +133,25 @@ def _certificates(pem: str) -> list[bytes]:
     return found
 
 
-def _problem(der: bytes) -> str:
+def authorities_problem(authorities: Sequence[bytes]) -> str:
+    """Say why none of these can be used today; empty when one can, or when there are none."""
+    problems = [certificate_problem(der) for der in authorities]
+    return problems[0] if problems and all(problems) else ""
+
+
+def certificate_problem(der: bytes) -> str:
     """Say why a certificate cannot be used today; empty when it can."""
     period = validity(der)
     if period is None:
         return ""
-    now = datetime.now(UTC)
+    now = _now()
     first, last = period
     if now > last:
         return f"the certificate has expired, on {last:%Y-%m-%d %H:%M} UTC: renew it"
     if now < first:
         return f"the certificate is not valid before {first:%Y-%m-%d %H:%M} UTC: check it, and this machine's clock"
     return ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

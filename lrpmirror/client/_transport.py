@@ -7,95 +7,97 @@ pool would save it little.
 """
 
 import math
-import ssl
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import h11
 import httpx
 
+from lrpmirror.client._framing import Framing, framing_of
+from lrpmirror.client._head import read_head
+from lrpmirror.client._identity import Identity
+from lrpmirror.client._options import Limits
 from lrpmirror.client._pipe import Pipe, connect
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+READ: Final = "lrpmirror.read"
+"""The extension of a response that reads the next piece of its body without httpx in between."""
+
+Read = Callable[[], Awaitable[bytes]]
 
 
 class Transport(httpx.AsyncBaseTransport):
     """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close.
 
     `endless` is for event streams: then the body may pause for ever, since a BBS sends no heartbeats. Else each pause
-    in it is limited by the read timeout, as the wait for the head is in either case.
+    in it is limited by the read timeout, as the wait for the head is in either case. `identity` is for https.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, *, endless: bool) -> None:
-        self._context = context
+    def __init__(self, identity: Identity | None, limits: Limits, *, endless: bool) -> None:
+        self._identity = identity
+        self._limits = limits
         self._endless = endless
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its reply as soon as the head is there."""
         url, timeouts = request.url, request.extensions["timeout"]
-        context = self._context if url.scheme == "https" else None
+        context = self._identity.context() if self._identity else None
         pipe = await connect(url.host, url.port or _DEFAULT_PORTS[url.scheme], context, timeouts["connect"])
         try:
-            exchange = h11.Connection(h11.CLIENT)
+            # h11 would call a head that is too large a broken one; `read_head` has the limit.
+            exchange = h11.Connection(h11.CLIENT, max_incomplete_event_size=sys.maxsize)
             head = h11.Request(method=request.method, target=url.raw_path, headers=request.headers.raw)
             body = await request.aread()
             events = (head, h11.Data(data=body), h11.EndOfMessage()) if body else (head, h11.EndOfMessage())
             await pipe.send(b"".join(exchange.send(event) or b"" for event in events), timeouts["write"])
-            response = await _head(pipe, exchange, timeouts["read"])
+            response = await read_head(pipe, exchange, self._limits, timeouts["read"])
         except BaseException:
             await pipe.close()
             raise
-        stream = _Body(pipe, exchange, math.inf if self._endless else timeouts["read"])
-        headers = response.headers.raw_items()
-        return httpx.Response(response.status_code, headers=headers, stream=stream, request=request)
-
-
-async def _head(pipe: Pipe, exchange: h11.Connection, timeout: float) -> h11.Response:
-    while True:
-        try:
-            event = exchange.next_event()
-        except h11.RemoteProtocolError as exc:
-            raise httpx.RemoteProtocolError(str(exc)) from exc
-        if isinstance(event, h11.Response):
-            return event
-        if event is h11.NEED_DATA:
-            data = await pipe.receive(timeout)
-            if not data:
-                raise httpx.RemoteProtocolError("the server closed the connection without a reply")
-            exchange.receive_data(data)
+        behind, _ = exchange.trailing_data
+        framing = framing_of(response, self._limits.max_trailers)
+        stream = _Body(pipe, framing, behind, math.inf if self._endless else timeouts["read"])
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers.raw_items(),
+            stream=stream,
+            request=request,
+            extensions={READ: stream.read},
+        )
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a reply.
+    """The body of a reply, whose first bytes may have come with the head.
 
     One piece for each read of the network, none of which may take longer than `pause` seconds.
     """
 
-    def __init__(self, pipe: Pipe, exchange: h11.Connection, pause: float) -> None:
+    def __init__(self, pipe: Pipe, framing: Framing, behind: bytes, pause: float) -> None:
         self._pipe = pipe
-        self._exchange = exchange
+        self._framing = framing
+        self._behind = behind
         self._pause = pause
 
+    async def read(self) -> bytes:
+        """Return the next piece; empty at the body's end."""
+        framing = self._framing
+        data, self._behind = self._behind, b""
+        # It is asked before the network is: an error may stand behind the piece before.
+        while not (piece := framing.feed(data)):
+            if framing.ended:
+                return b""
+            data = await self._pipe.receive(self._pause)
+            if not data:
+                if framing.open_ended:
+                    return b""
+                raise httpx.RemoteProtocolError("the server closed the connection in the middle of the reply")
+        return piece
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        ended = False
-        while True:
-            pieces: list[bytes] = []
-            failure: h11.RemoteProtocolError | None = None
-            try:
-                while (event := self._exchange.next_event()) is not h11.NEED_DATA:
-                    if isinstance(event, h11.Data):
-                        pieces.append(bytes(event.data))
-                    else:
-                        ended = True
-                        break
-            except h11.RemoteProtocolError as exc:
-                failure = exc
-            if pieces:
-                yield b"".join(pieces)
-            if failure:
-                raise httpx.RemoteProtocolError(str(failure)) from failure
-            if ended:
-                return
-            self._exchange.receive_data(await self._pipe.receive(self._pause))
+        while piece := await self.read():
+            yield piece
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -5,6 +5,7 @@
     shadow         a list in progress: what the server listed, with the events since then on top
     session        the phases, and which input leads to which effect
     repairs        the processes that are to be read again
+    image          the state as one value, which outlives the session
     decisions      what became of the latest events about each process, and why
     derive         views: state that follows from the processes; `views` are those that come with the library
     subscriptions  what each subscriber has not seen yet

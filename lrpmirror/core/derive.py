@@ -60,6 +60,13 @@ class View(ABC, Generic[K, C, V]):
     Then a domain that turns fresh or stale derives its processes again.
     """
 
+    reads_secrets = True
+    """Whether `derive` looks at what a state file leaves out of desired LRPs: their `detail`, and the routes of other
+    routers than `cf-router`, `tcp-router` and `internal-router`.
+
+    Clear it where not: after a warm start the processes need not be derived again when the first list brings it.
+    """
+
     @abstractmethod
     def derive(self, process: Process) -> Mapping[K, C]:
         """Return the keys that a process contributes to, and its contribution to each."""

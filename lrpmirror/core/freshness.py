@@ -16,6 +16,8 @@ class Freshness:
         """When the last lists of everything were committed."""
         self.alive_at: float | None = None
         """When there was the last proof of life."""
+        self.restored_at: float | None = None
+        """When the state of an earlier life was the server's, until there is one of this life."""
         self.heard_at: float | None = None
         """When the stream itself was last heard."""
         self.last_error: LRPMirrorError | None = None

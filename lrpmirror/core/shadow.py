@@ -27,6 +27,7 @@ from lrpmirror.core.store import Store
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
+from lrpmirror.redaction import is_redacted_of
 
 __all__ = ["EVERYTHING", "Scope", "Shadow"]
 
@@ -114,6 +115,7 @@ class Shadow:
         in_flight_limit: int,
         list_limit: int,
         first: bool = False,
+        redacted: bool = False,
     ) -> None:
         self._store = store
         self.scope = scope
@@ -139,6 +141,10 @@ class Shadow:
         # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
         # synchronised is another thing, since events are written to it while the list is read.
         self._first = first
+        # The mirror's desired LRPs may be those of a state file, which lack secrets.
+        self._redacted = redacted
+        self.completed: dict[str, DesiredLRP] = {}
+        """The listed desired LRPs of which the mirror has the same version without its secrets: that is no change."""
         self.aside: Store | None = None
         """The indexes that are to replace the mirror's, where much has changed."""
 
@@ -239,7 +245,7 @@ class Shadow:
             return
         yield from self._find_missing()
         yield from self._compare_all()
-        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) > FEW:
+        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
             yield from self._build_aside()
             yield from self._compare_all()
 
@@ -329,8 +335,12 @@ class Shadow:
         for guid in guids:
             del tables.touched_desired[guid]
             before, after = self._store.desired(guid), tables.lrps.get(guid)
+            self.completed.pop(guid, None)
             if before == after or not self.scope.has_desired(guid):
                 self._desired.pop(guid, None)
+            elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
+                self._desired.pop(guid, None)
+                self.completed[guid] = after
             elif before is not None and after is not None and _is_older(after, before):
                 self._doubt(guid, Doubt.DESIRED)
                 self.lagging[(guid,)] = ahead(after)

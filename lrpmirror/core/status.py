@@ -36,6 +36,8 @@ class Step(StrEnum):
     """The lists, with the events since the subscription on top, were committed."""
     HELD = "held"
     """The lists would remove so much that they are not believed before others agree."""
+    RESTORED = "restored"
+    """There is the state of an earlier life to begin with."""
     LOST = "lost"
     """The stream ended, was declared dead, or could not be opened."""
     CLOSED = "closed"
@@ -46,31 +48,37 @@ _C, _S, _L, _R, _A, _X = Phase
 
 TRANSITIONS: Final[dict[tuple[Phase, Step], Phase | None]] = {
     (_C, Step.OPENED): _S,
+    (_C, Step.RESTORED): _A,
     (_C, Step.SYNCED): None,
     (_C, Step.HELD): None,
     (_C, Step.LOST): _C,
     (_C, Step.CLOSED): _X,
     (_S, Step.OPENED): None,
+    (_S, Step.RESTORED): None,
     (_S, Step.SYNCED): _L,
     (_S, Step.HELD): None,
     (_S, Step.LOST): _C,
     (_S, Step.CLOSED): _X,
     (_L, Step.OPENED): None,
+    (_L, Step.RESTORED): None,
     (_L, Step.SYNCED): _L,
     (_L, Step.HELD): _A,
     (_L, Step.LOST): _A,
     (_L, Step.CLOSED): _X,
     (_R, Step.OPENED): None,
+    (_R, Step.RESTORED): None,
     (_R, Step.SYNCED): _L,
     (_R, Step.HELD): _A,
     (_R, Step.LOST): _A,
     (_R, Step.CLOSED): _X,
     (_A, Step.OPENED): _R,
+    (_A, Step.RESTORED): None,
     (_A, Step.SYNCED): _L,
     (_A, Step.HELD): _A,
     (_A, Step.LOST): _A,
     (_A, Step.CLOSED): _X,
     (_X, Step.OPENED): None,
+    (_X, Step.RESTORED): None,
     (_X, Step.SYNCED): None,
     (_X, Step.HELD): None,
     (_X, Step.LOST): None,
@@ -99,7 +107,7 @@ class Status(Struct, frozen=True, kw_only=True):
     at: float
     """When this was read."""
     synced_at: float | None
-    """When the last lists of everything were committed; None: never."""
+    """When the last lists of everything were committed; None: never in this life of the mirror."""
     alive_at: float | None
     """When there was the last proof of life; None: never."""
     heard_at: float | None
@@ -114,6 +122,11 @@ class Status(Struct, frozen=True, kw_only=True):
     """How many rows there are."""
     desired_lrps: int
     """How many desired LRPs there are."""
+    restored_at: float | None = None
+    """When the state was the server's that a state file brought, until lists have been committed; None: there is none.
+
+    It lies before the mirror was opened, so it can be negative.
+    """
 
     @property
     def live(self) -> bool:

@@ -37,7 +37,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     commits: Mapping[str, int]
     """Commits by cause."""
     errors: Mapping[str, int]
-    """What ended a stream, a list or a ping, by the name of its class."""
+    """What ended a stream, a list or a ping, or befell the state file, by the name of its class."""
     repairs_pending: int
     """How many processes are to be read again."""
     repairs_dropped: int

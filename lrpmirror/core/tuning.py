@@ -60,6 +60,10 @@ class Tuning(Struct, frozen=True, kw_only=True):
     """How long a removed record is remembered."""
     tombstone_limit: int = 200_000
     """How many removed records are remembered."""
+    state_interval: float = 60.0
+    """How often the state file is written anew, if there is one and anything has changed."""
+    state_patience: float = 10.0
+    """How long closing waits for the state file to be written."""
 
 
 Rule = tuple[Callable[[float], bool], str]
@@ -72,6 +76,7 @@ _SHARE: Final[Rule] = (lambda value: 0 < value <= 1, "more than 0 and at most 1"
 
 _RULES: Final[dict[str, Rule]] = {
     "resync_interval": _INTERVAL,
+    "state_interval": _INTERVAL,
     "ping_interval": _INTERVAL,
     "ping_timeout": _POSITIVE,
     "idle_limit": _INTERVAL,

@@ -99,12 +99,13 @@ class Feed(Generic[K, V]):
         present: Callable[[frozenset[Hashable] | None], Iterable[Delta[K, V]]],
         nursery: trio.Nursery,
         clock: Callable[[], float],
+        revision: int = 0,
     ) -> None:
         self._hub: Hub[K, V] = Hub(topic)
         self._present = present
         self._nursery = nursery
         self._clock = clock
-        self._revision = 0
+        self._revision = revision
         self._closed = False
         self._subscriptions: dict[Subscription[K, V], None] = {}
         self._iterations: dict[Changes[K, V], None] = {}

@@ -1,25 +1,21 @@
 """The mirror as its users see it: reads, status, subscriptions."""
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from math import inf
-from random import Random
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.background import background
-from lrpmirror.client import TLS, BBSClient, Timeouts
 from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key, touched_by
 from lrpmirror.core.derive import Process, View
 from lrpmirror.core.session import Session
 from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
-from lrpmirror.core.tuning import Tuning
 from lrpmirror.core.witness import Witness
-from lrpmirror.errors import ConfigurationError, MirrorClosed, NotSeen, NotSynced
+from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
@@ -28,7 +24,7 @@ from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
-__all__ = ["Mirror", "open_mirror"]
+__all__ = ["Mirror"]
 
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
@@ -56,8 +52,8 @@ class Mirror(Reads):
         super().__init__(session, clock)
         self._nursery = nursery
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
-        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock)
-        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock)
+        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
+        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -251,21 +247,27 @@ class Mirror(Reads):
         for commit in commits:
             self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
-        if commits and self._views:
-            self._update_views(commits)
+        completed = self._session.take_completed()
+        if (commits or completed) and self._views:
+            self._update_views(commits, completed)
         self._waiting.unpark_all()
 
-    def _update_views(self, commits: Sequence[Commit]) -> None:
-        """Derive again what the commits touched, once for all of them: no reader can look in between."""
+    def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
+        """Derive again what the commits touched, once for all of them: no reader can look in between.
+
+        And the processes whose desired LRPs were completed, which no commit tells of.
+        """
         touched = touched_by(commits)
         processes = [self._session.process(guid) for guid in touched]
         domains_changed = any(commit.domains is not None for commit in commits)
+        revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
+        whole = [self._session.process(guid) for guid in completed if guid not in touched]
         cells = self._session.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # A process that is gone is among those touched only.
-            derived = chain(processes, self._all_processes()) if everything else processes
-            view.update(derived, cells, commits[-1].revision, commits[-1].cause)
+            others = self._all_processes() if everything else whole if view.reads_secrets else ()
+            view.update(chain(processes, others), cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()
@@ -286,47 +288,3 @@ def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:
 
 def _key_of(delta: Delta[str, DesiredLRP]) -> str:
     return delta.key
-
-
-@asynccontextmanager
-async def open_mirror(
-    bbs: str | BBS,
-    *,
-    tls: TLS | None = None,
-    stream: StreamName = "instances",
-    detail: Literal["routing", "full"] = "routing",
-    timeout: Timeouts | float | None = None,
-    tuning: Tuning | None = None,
-    rng: Random | None = None,
-) -> AsyncIterator[Mirror]:
-    """Open a mirror of a BBS, which lives as long as the block. It connects in the background: see `wait_synced`.
-
-    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client.
-    `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
-    whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
-    `rng` makes their jitter repeatable.
-
-    Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
-    but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
-    ExceptionGroup.
-    """
-    if stream not in ("instances", "groups"):
-        raise ConfigurationError(f"stream={stream!r} is neither 'instances' nor 'groups'")
-    if detail not in ("routing", "full"):
-        raise ConfigurationError(f"detail={detail!r} is neither 'routing' nor 'full'")
-    session = Session(tuning or Tuning(), rng or Random())  # noqa: S311 - jitter, not a secret
-    clock = trio.lowlevel.current_clock().current_time
-    async with AsyncExitStack() as stack:
-        if isinstance(bbs, str):
-            client: BBS = await stack.enter_async_context(BBSClient(bbs, tls=tls, timeout=timeout or Timeouts()))
-        elif tls is not None or timeout is not None:
-            raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
-        else:
-            client = bbs
-        # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
-        with ExitStack() as at_last:
-            async with background() as nursery:
-                mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
-                at_last.callback(mirror._close)  # noqa: SLF001 - its own module
-                nursery.start_soon(mirror._run)  # noqa: SLF001
-                yield mirror

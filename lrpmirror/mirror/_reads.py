@@ -36,7 +36,7 @@ class Reads:
 
         While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
         least. Else it was before what went wrong, which is the cause of the error; so a state that has been stale for
-        less than `max_age` passes. Before the first synchronisation nothing does.
+        less than `max_age` passes. Before the first synchronisation nothing does, but the state of a file may.
 
         The queries do the same where they are given `max_age`.
         """

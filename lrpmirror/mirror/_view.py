@@ -46,6 +46,7 @@ class MirrorView(Mapping[K, V]):
         self._forget = forget
         self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
         self.follows_domains = view.follows_domains
+        self.reads_secrets = view.reads_secrets
         self.revision = 0
         """The last commit that this view has taken in.
 

@@ -1,8 +1,8 @@
 """What of the traffic is kept where secrets are not asked for: a list of what is known to hold none.
 
 Environments, actions and credentials are only in desired LRPs, so those are written anew from what the mirror decodes
-of them. Their routes can hold keys too (`diego-ssh` has the one that opens a container), so only those of known routers
-keep their value. Events of types that have no name here keep their name only, since nobody knows what is in them.
+of them, and of their routes what `lrpmirror.redaction` leaves. Events of types that have no name here keep their name
+only, since nobody knows what is in them.
 """
 
 from binascii import b2a_base64
@@ -15,19 +15,12 @@ from msgspec.structs import replace
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event, UnknownEvent
 from lrpmirror.model import DesiredLRP
 from lrpmirror.recording._layout import ListName
+from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.sse import Frame
 
-HARMLESS_ROUTERS: Final = frozenset({"cf-router", "tcp-router", "internal-router"})
-
 _KNOWN: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)
 _DESIRED: Final = frozenset(kind.type for kind in (DesiredLRPCreated, DesiredLRPChanged, DesiredLRPRemoved))
-
-
-def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
-    """Return a desired LRP without its `detail`, and with `null` as the value of routes that may hold keys."""
-    routes = {router: route if router in HARMLESS_ROUTERS else b"null" for router, route in lrp.routes.items()}
-    return replace(lrp, routes=routes, detail=None)
 
 
 def _rewritten(decoder: Callable[[bytes], DesiredLRP], encoder: Callable[[DesiredLRP], bytes], record: bytes) -> bytes:

@@ -29,7 +29,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode("ascii")
 NAMED: Final = 20
 """How many unknown types of events are told apart; a server can make up any number."""
 
-DECODING: Final = ("MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
+DECODING: Final = ("MalformedChunk", "MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
 """The errors of bytes that cannot be read."""
 
 EVENT_TYPES: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from os import PathLike
 from random import Random
 from typing import Literal
 
@@ -41,6 +42,7 @@ async def serve_replica(
     port: int = 0,
     server_tls: ssl.SSLContext | None = None,
     refresh: float = REFRESH,
+    state_file: str | PathLike[str] | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
     routes: Routes = lambda _mirror, _replica: {},
@@ -55,7 +57,7 @@ async def serve_replica(
     """
     async with (
         BBSClient(bbs_url, tls=tls) as client,
-        open_mirror(client, detail=detail, tuning=tuning, rng=rng) as mirror,
+        open_mirror(client, detail=detail, state_file=state_file, tuning=tuning, rng=rng) as mirror,
         open_replica(mirror, client, refresh=refresh) as replica,
     ):
         app = ReplicaApp(replica, origin=client.url, full=detail == "full")

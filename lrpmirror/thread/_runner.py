@@ -83,7 +83,10 @@ class Runner:
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._left_running = True
-            logger.warning("the mirror is closed, but its thread lives until the callback that runs in it returns")
+            logger.warning(
+                "the mirror is closed, but its thread lives until the callback that runs in it returns, or its state "
+                "file is written"
+            )
             return
         self.portal.raise_failure(again=False)
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor
 from functools import partial
+from os import PathLike
 from random import Random
 from types import TracebackType
 from typing import Literal, Self, TypeVar
@@ -20,6 +21,7 @@ from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, open_mirror
 from lrpmirror.mirror._bbs import StreamName
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.statefile import StateFile
 from lrpmirror.thread._changes import ThreadChanges
 from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, courier_to
 from lrpmirror.thread._runner import Runner
@@ -43,9 +45,9 @@ class MirrorThread:
             mirror.actual_lrps(process_guid)
 
     The arguments are those of `open_mirror`; a client that is given is entered in the mirror's thread, and is for that
-    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. It
-    raises ConfigurationError for options or files that cannot be used. Leaving it closes the mirror: see `close`. A
-    MirrorThread is entered once; there may be several in a program.
+    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. What
+    a `state_file` has is there then. It raises ConfigurationError for options or files that cannot be used. Leaving it
+    closes the mirror: see `close`. A MirrorThread is entered once; there may be several in a program.
 
     Reads are those of `Mirror`. They are called from any thread, take no lock and wait for nothing. Each gives whole
     values, which never change. Other than on the mirror's own thread, one read and the next can be of different
@@ -66,12 +68,22 @@ class MirrorThread:
         stream: StreamName = "instances",
         detail: Literal["routing", "full"] = "routing",
         timeout: Timeouts | float | None = None,
+        state_file: str | PathLike[str] | StateFile | None = None,
         tuning: Tuning | None = None,
         rng: Random | None = None,
         name: str = "lrpmirror",
     ) -> None:
         """Keep the arguments; `name` is the thread's."""
-        options = partial(open_mirror, tls=tls, stream=stream, detail=detail, timeout=timeout, tuning=tuning, rng=rng)
+        options = partial(
+            open_mirror,
+            tls=tls,
+            stream=stream,
+            detail=detail,
+            timeout=timeout,
+            state_file=state_file,
+            tuning=tuning,
+            rng=rng,
+        )
         self._runner = Runner(bbs, options, name)
         self._portal = self._runner.portal
 
@@ -98,9 +110,10 @@ class MirrorThread:
         No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish
         there, and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it
         awaits, and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and
-        the thread ends when it returns, which the end of the program waits for. What else the mirror is doing (reading
-        a list, connecting, waiting) is broken off. Waits in other threads raise MirrorClosed. In the mirror's own
-        thread, by a callback, it returns at once and the thread ends after that callback.
+        the thread ends when it returns, which the end of the program waits for. The same holds for a state file, which
+        is written then. What else the mirror is doing (reading a list, connecting, waiting) is broken off. Waits in
+        other threads raise MirrorClosed. In the mirror's own thread, by a callback, it returns at once and the thread
+        ends after that callback.
 
         Closing again does nothing. Raises what has ended the mirror's thread, if anything has and no wait raised it.
         """

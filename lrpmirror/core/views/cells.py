@@ -57,6 +57,8 @@ class Cells(View[str, CellLoad, CellLoad]):
     Also for cells that are there and empty.
     """
 
+    reads_secrets = False
+
     def derive(self, process: Process) -> Mapping[str, CellLoad]:
         """Return what a process puts on each cell."""
         found: dict[str, list[ActualLRP]] = {}

@@ -27,6 +27,8 @@ class AddressCollisions(View[tuple[str, int], tuple[Claimant, ...], tuple[Claima
     the other. TLS proxy ports count too. Two rows of one instance, as there are while it moves, are no collision.
     """
 
+    reads_secrets = False
+
     def derive(self, process: Process) -> Mapping[tuple[str, int], tuple[Claimant, ...]]:
         """Return the addresses that a process's instances claim."""
         found: dict[tuple[str, int], dict[Claimant, None]] = {}

@@ -66,6 +66,8 @@ class ProcessHealth(Struct, frozen=True, kw_only=True):
 class Processes(View[str, ProcessHealth, ProcessHealth]):
     """Process guid → counts and health, for every process that has a desired LRP or rows."""
 
+    reads_secrets = False
+
     def derive(self, process: Process) -> Mapping[str, ProcessHealth]:
         """Count the instances of a process."""
         rows, desired = process.rows, process.desired

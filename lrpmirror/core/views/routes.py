@@ -70,6 +70,8 @@ class HTTPRoutes(View[str, tuple[Endpoint, ...], tuple[Endpoint, ...]]):
     same. `address` overrides which address of an instance to route to.
     """
 
+    reads_secrets = False
+
     def __init__(self, *, address: Address = "preferred") -> None:
         self._address: Address = address
 
@@ -110,6 +112,8 @@ class TCPRoutes(View[tuple[str, int], tuple[Endpoint, ...], tuple[Endpoint, ...]
     `address` and changes as in `HTTPRoutes`.
     """
 
+    reads_secrets = False
+
     def __init__(self, *, address: Address = "preferred") -> None:
         self._address: Address = address
 
@@ -144,6 +148,8 @@ class InternalRoutes(View[str, tuple[InternalEndpoint, ...], tuple[InternalEndpo
 
     The names come from the desired LRP. The address is always the container's; an instance without one is left out.
     """
+
+    reads_secrets = False
 
     def derive(self, process: Process) -> Mapping[str, tuple[InternalEndpoint, ...]]:
         """Return the instances of a process by internal host name."""

@@ -1,0 +1,71 @@
+"""Which of the bytes behind the head of a reply are its body: chunks, a number of bytes, or all until the end."""
+
+from typing import Protocol
+
+import h11
+
+from lrpmirror.wire.chunked import ChunkedDecoder
+
+_BODYLESS = frozenset({204, 304})
+
+
+class Framing(Protocol):
+    """Takes the bytes of a connection, in any pieces, and gives those of the body."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body is complete."""
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the end of the connection is the end of the body, rather than a cut."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes of the body; raises a WireError for what is none, at the latest with the next call."""
+
+
+class _Chunks(ChunkedDecoder):
+    """A body in chunks."""
+
+    open_ended = False
+
+
+class _Sized:
+    """A body whose head says how long it is."""
+
+    open_ended = False
+
+    def __init__(self, length: int) -> None:
+        self._missing = length
+
+    @property
+    def ended(self) -> bool:
+        return not self._missing
+
+    def feed(self, data: bytes) -> bytes:
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        return piece
+
+
+class _Rest:
+    """A body that is all there is."""
+
+    ended = False
+    open_ended = True
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+
+def framing_of(response: h11.Response, max_trailers: int) -> Framing:
+    """Choose by the head of a reply, as RFC 9112 says; h11 has refused heads that contradict themselves."""
+    if response.status_code in _BODYLESS:
+        return _Sized(0)
+    headers = {name: value for name, value in response.headers if name in {b"transfer-encoding", b"content-length"}}
+    if b"transfer-encoding" in headers:
+        # h11 lets no other coding than this one pass.
+        return _Chunks(max_trailers=max_trailers)
+    if b"content-length" in headers:
+        return _Sized(int(headers[b"content-length"]))
+    return _Rest()

@@ -1,0 +1,32 @@
+"""What is kept of a desired LRP where secrets are not wanted: a list of what is known to hold none.
+
+Environments, actions and credentials are only in `detail`. Routes can hold keys too (`diego-ssh` has the one that opens
+a container), so only those of known routers keep their value.
+"""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from lrpmirror.frozen import frozen
+from lrpmirror.model import DesiredLRP
+
+__all__ = ["HARMLESS_ROUTERS", "is_redacted_of", "without_secrets"]
+
+HARMLESS_ROUTERS: Final = frozenset({"cf-router", "tcp-router", "internal-router"})
+
+
+def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
+    """Return a desired LRP without its `detail`, and with `null` as the value of routes that may hold keys. O(routes).
+
+    The names of all its routers stay.
+    """
+    if lrp.detail is None and HARMLESS_ROUTERS.issuperset(lrp.routes):
+        return lrp
+    routes = {router: route if router in HARMLESS_ROUTERS else b"null" for router, route in lrp.routes.items()}
+    return replace(lrp, routes=frozen(routes), detail=None)
+
+
+def is_redacted_of(part: DesiredLRP, whole: DesiredLRP) -> bool:
+    """Tell whether one desired LRP is what `without_secrets` leaves of another, in the same version. O(routes)."""
+    return part == without_secrets(whole)

@@ -1,0 +1,70 @@
+"""What a state file needs of a file system: single steps, each of which can fail by itself. All raise OSError."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+__all__ = ["MODE", "Disk"]
+
+MODE: Final = 0o600
+"""A state file's permissions: for its owner alone."""
+
+
+class Disk:
+    """The real one; tests have others, that fail or stop between two steps."""
+
+    def create(self, path: Path) -> int:
+        """Create a file for its owner alone and return its descriptor; what is there under that name is removed."""
+        with suppress(FileNotFoundError):
+            path.unlink()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
+        # A umask can only have taken something away: never was it open to others.
+        os.fchmod(descriptor, MODE)
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of some bytes. Others run meanwhile, since it lets the interpreter go."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close a file."""
+        os.close(descriptor)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name, and what had it before none, in one step."""
+        old.replace(new)
+
+    def sync_directory(self, path: Path) -> None:
+        """Wait until the names in a directory are on the disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink()
+
+    def find(self, path: Path) -> os.stat_result:
+        """Return what is under a name, without following a link."""
+        return path.lstat()
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[tuple[BinaryIO, int]]:
+        """Open a regular file, and no link, to read; with its size."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError("it is no regular file")
+            yield file, about.st_size

@@ -1,0 +1,248 @@
+"""One state file on a disk: locked, read, written in one step, set aside where it is of no use."""
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final, Protocol, TypeVar
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.core.image import Image
+from lrpmirror.core.store import Store
+from lrpmirror.errors import ConfigurationError, MalformedRecord, StateFileError
+from lrpmirror.statefile._disk import MODE, Disk
+from lrpmirror.statefile._format import UnusableError, parts, read
+
+__all__ = ["Loaded", "StateFile", "in_thread"]
+
+T = TypeVar("T")
+
+
+class Loaded(Struct, frozen=True):
+    """What a state file had: the state, its indexes, and how many seconds ago it was last known to be the server's."""
+
+    image: Image
+    store: Store
+    age: float
+
+
+class Offload(Protocol):
+    """Does some work without stopping the event loop, and returns what it returns."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """Do it."""
+        ...
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do some work in a thread beside the event loop; where the wait is cancelled, the work goes on by itself."""
+    # A limiter of its own: closing a mirror does not wait for the threads that the program has in use.
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+
+
+class StateFile:
+    """A state file, which belongs to one mirror at a time.
+
+    `acquire` comes first and `release` last. Every method but `give_up` can block, and may be called in any thread.
+    `disk` and `wall` (the time in seconds since 1970) stand in for the real ones in tests, `offload` for `in_thread`.
+
+    The file is written beside its own name and then renamed, so there is always a whole one. Beside it are PATH.lock,
+    which stays, PATH.new while it is written, and what was set aside, at most one file of each kind: PATH.damaged,
+    PATH.foreign and PATH.future.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        disk: Disk | None = None,
+        wall: Callable[[], float] = time.time,
+        offload: Offload = in_thread,
+    ) -> None:
+        given = os.fspath(path)
+        if not isinstance(given, str) or not given or "\0" in given:
+            raise ConfigurationError(f"the state file {given!r} is no path: give the name of a file")
+        self.path: Final = Path(given).absolute()
+        self.wall = wall
+        self.offload = offload
+        self._disk = Disk() if disk is None else disk
+        self._lock = -1
+        self._releasing = Lock()
+        self._released = False
+        self._turn = Lock()
+        self._current: object = None
+        self._given_up = False
+
+    def acquire(self) -> None:
+        """Make sure that the file can be used, and lock it against other mirrors.
+
+        Raises ConfigurationError for what an operator has to mend.
+        """
+        self._check_directory()
+        self._check_file()
+        try:
+            descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, MODE)
+        except OSError as exc:
+            raise self._unusable(
+                f"cannot be locked, since {self.path}.lock cannot be opened: {_reason(exc)}; the mirror "
+                "must be able to write in that directory"
+            ) from exc
+        try:
+            # Whatever the umask took away would keep the next mirror from opening it.
+            os.fchmod(descriptor, MODE)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(descriptor)
+            if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise self._unusable("is in use by another mirror: give each mirror a file of its own") from exc
+            raise self._unusable(f"cannot be locked: {_reason(exc)}") from exc
+        self._lock = descriptor
+        self._released = self._given_up = False
+
+    def release(self) -> None:
+        """Let other mirrors have the file. Does nothing where it is not locked."""
+        with self._releasing:
+            descriptor, self._lock = self._lock, -1
+            self._released = True
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def load(self, bbs: str) -> Loaded | None:
+        """Read the state of that BBS; None where there is no file yet. O(records), 20 µs each.
+
+        The age counts from the clock on the wall: where it was set back, no time has passed. Raises StateFileError for
+        a file that is damaged, of another BBS or of a later version, once it is set aside; ConfigurationError for one
+        that cannot be opened.
+        """
+        try:
+            with self._disk.reading(self.path) as (file, size):
+                header, image = read(file, size, bbs)
+        except FileNotFoundError:
+            return None
+        except PermissionError as exc:
+            raise self._unusable(f"cannot be read: {_reason(exc)}; give the mirror the right to, or remove it") from exc
+        except OSError as exc:
+            raise StateFileError(f"the state file {self.path} cannot be read: {_reason(exc)}; {_COLD}") from exc
+        except UnusableError as exc:
+            raise StateFileError(f"the state file {self.path} {exc}; {self._set_aside(exc.kind)}; {_COLD}") from exc
+        return Loaded(image, image.indexed(), header.age + max(0.0, self.wall() - header.taken_at))
+
+    def save(self, image: Image, *, bbs: str, taken_at: float, age: float) -> bool:
+        """Write a state in the place of the one before; False where another `save` or `give_up` overtook it.
+
+        `taken_at` is when it was taken, by the clock on the wall; `age` how long before that it was last known to be
+        the server's. O(records), 10 µs each. Raises StateFileError where it cannot be written; what was there stays
+        then.
+        """
+        # Whoever writes an older state gives way at its next part.
+        self._current = mine = object()
+        data = parts(image, bbs=bbs, taken_at=max(0.0, taken_at), age=max(0.0, age))
+        with self._turn, self._mapped():
+            written = self._write_beside(data, lambda: self._current is mine and not self._given_up)
+            if written:
+                self._disk.rename(self._new, self.path)
+                self._disk.sync_directory(self.path.parent)
+        return written
+
+    def give_up(self) -> None:
+        """Have every `save` end soon and change nothing: one that runs in another thread, and one that is to begin."""
+        self._given_up = True
+
+    @property
+    def _new(self) -> Path:
+        return Path(f"{self.path}.new")
+
+    def _write_beside(self, data: Iterator[bytes], wanted: Callable[[], bool]) -> bool:
+        descriptor = self._disk.create(self._new)
+        try:
+            for part in data:
+                if not wanted():
+                    break
+                self._disk.write(descriptor, part)
+            else:
+                self._disk.sync(descriptor)
+                return True
+        finally:
+            self._disk.close(descriptor)
+        self._disk.remove(self._new)
+        return False
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, MalformedRecord) as exc:
+            with suppress(OSError):
+                self._disk.remove(self._new)
+            raise StateFileError(
+                f"the state file {self.path} cannot be written: {_reason(exc)}; the one before stays, and the mirror "
+                "tries again"
+            ) from exc
+
+    def _set_aside(self, kind: str) -> str:
+        name = Path(f"{self.path}.{kind}")
+        with self._releasing:
+            # Where the mirror was cancelled while it was read, the file can be another's by now, and another one.
+            if self._released:
+                return "it stays where it is"
+            try:
+                self._disk.rename(self.path, name)
+            except OSError as exc:
+                return f"it could not be set aside as {name} ({_reason(exc)})"
+        return f"it is now {name}"
+
+    def _check_directory(self) -> None:
+        directory = self.path.parent
+        try:
+            mode = directory.stat().st_mode
+        except OSError as exc:
+            raise self._unusable(
+                f"cannot be there: its directory {directory} cannot be entered: {_reason(exc)}; create it first"
+            ) from exc
+        if not stat.S_ISDIR(mode):
+            raise self._unusable(f"cannot be there: {directory} is no directory")
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise self._unusable(
+                f"is not safe: everybody can write in its directory {directory}; take that right away (chmod o-w)"
+            )
+
+    def _check_file(self) -> None:
+        try:
+            about = self._disk.find(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise self._unusable(f"cannot be looked at: {_reason(exc)}") from exc
+        if stat.S_ISLNK(about.st_mode):
+            raise self._unusable("is a symbolic link, which writing would replace: name the file itself")
+        if stat.S_ISDIR(about.st_mode):
+            raise self._unusable("is a directory: name a file in it")
+        if not stat.S_ISREG(about.st_mode):
+            raise self._unusable("is no regular file: name another")
+        if about.st_mode & stat.S_IWOTH:
+            raise self._unusable("can be written by everybody, so it cannot be believed: remove it, or chmod 600 it")
+        if about.st_uid not in (0, os.geteuid()):
+            raise self._unusable(
+                f"belongs to another user, {about.st_uid}, so it cannot be believed: remove it, or chown it"
+            )
+
+    def _unusable(self, why: str) -> ConfigurationError:
+        return ConfigurationError(f"the state file {self.path} {why}")
+
+
+_COLD: Final = "the mirror begins without a state"
+
+_PLAIN: Final = {errno.ELOOP: "it is a symbolic link"}
+
+
+def _reason(exc: Exception) -> str:
+    if not isinstance(exc, OSError):
+        return str(exc)
+    return _PLAIN.get(exc.errno or 0) or exc.strerror or str(exc)
