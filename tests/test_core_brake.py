@@ -158,7 +158,7 @@ def test_the_brake_judges_the_first_list_after_a_warm_start() -> None:
 
     assert listed(session, [], [], now=102) is None
 
-    assert session.phase is Phase.STALE
+    assert session.status(103).phase is Phase.STALE
     assert len(session.store) == 20
     assert session.status(103).state_age == 63
     commit = listed(session, [], [], now=112)
