@@ -262,7 +262,7 @@ class Session(Freshness, Knowledge):
 
         The stream is suspect then: list again where it is the `first`, replace the stream where it is `repeated`.
         """
-        drift = self._audit.end()
+        drift = self._audit.end(now)
         if drift is not None:
             self._tally.drift.update(drift.kinds)
             self._decisions.drifted(drift.findings, now)
