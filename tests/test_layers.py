@@ -31,6 +31,7 @@ LAYERS = [
     {"sim"},
     {"serve"},
     {"cli"},
+    {"trials"},
 ]
 """Top to bottom: each imports from itself and from what stands above it."""
 

@@ -78,6 +78,12 @@ class Courier:
         while self._under_way and self._faults is not None:
             self._step(self._faults)
 
+    def forget(self) -> int:
+        """Lose all that is under way; return how many events that were."""
+        lost = self.under_way
+        self._under_way.clear()
+        return lost
+
     def _step(self, faults: Faults) -> None:
         place = self._random.randrange(len(self._under_way))
         events = self._under_way[place]

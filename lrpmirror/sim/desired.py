@@ -52,8 +52,7 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
     _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
-    kept = replace(wanted, epoch=state.guid(), tag_index=0)
-    state.desired[kept.process_guid] = kept
+    kept = state.put_desired(replace(wanted, epoch=state.guid(), tag_index=0))
     return [desired_emission(DesiredLRPCreated(kept)), *create_missing(state, kept, range(kept.instances))]
 
 
@@ -80,8 +79,7 @@ def update_desired(
     if credentials:
         after = replace(after, detail=replace(after.detail or DesiredLRPDetail(), **credentials))
     _check(after, _CHECKS_OF_UPDATES)
-    after = replace(after, tag_index=before.tag_index + 1)
-    state.desired[process_guid] = after
+    after = state.put_desired(replace(after, tag_index=before.tag_index + 1))
     rows = create_missing(state, after, range(before.instances, after.instances))
     rows += _stop_from(state, process_guid, after.instances) if after.instances < before.instances else []
     return [*rows, desired_emission(DesiredLRPChanged(before, after))]

@@ -1,6 +1,6 @@
 """The simulated Diego: a BBS's state, its writes, its lists and its streams, in virtual time and without I/O."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -256,6 +256,17 @@ class Diego:
         self._instances.settle()
         self._groups.settle()
 
+    def forget_events(self) -> int:
+        """Lose every event that is still under way, as a server does that dies between a write and its event.
+
+        Return how many they were. Only with faults can there be any.
+        """
+        return self._instances.forget() + self._groups.forget()
+
+    def on_write(self, see: Callable[[ActualLRP | DesiredLRP], None]) -> None:
+        """Have every version of every record shown to `see`, as it is written: for whoever judges a mirror."""
+        self._state.on_write = see
+
     # ---------------------------------------------------------------- lists
 
     def domains(self) -> tuple[str, ...]:
@@ -324,7 +335,7 @@ class Diego:
         for row in rows:
             self._state.put(row)
         for each in desired_lrps:
-            self._state.desired[each.process_guid] = each
+            self._state.put_desired(each)
 
     # -------------------------------------------------------------- internal
 

@@ -5,6 +5,7 @@ source of guids, and the queue of requests to cells.
 """
 
 import random
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,8 @@ class State:
         self.domains: dict[str, int | None] = {}
         self.cells: dict[str, CellPresence] = {}
         self.stop_requests: list[StopRequest] = []
+        self.on_write: Callable[[ActualLRP | DesiredLRP], None] | None = None
+        """Who is shown every version of every record, as it is written."""
         self._earlier: dict[tuple[str, int], ActualLRP] = {}
 
     def guid(self) -> str:
@@ -73,7 +76,16 @@ class State:
     def put(self, row: ActualLRP) -> ActualLRP:
         """Keep the row under its key, in the place of what was there; return it."""
         self.rows.setdefault(row.process_guid, {})[row.index, row.presence] = row
+        if self.on_write is not None:
+            self.on_write(row)
         return row
+
+    def put_desired(self, wanted: DesiredLRP) -> DesiredLRP:
+        """Keep the desired LRP, in the place of what was there; return it."""
+        self.desired[wanted.process_guid] = wanted
+        if self.on_write is not None:
+            self.on_write(wanted)
+        return wanted
 
     def write(self, row: ActualLRP, **changes: Any) -> ActualLRP:
         """Write an ORDINARY row as the BBS does: the changes, since now, and a tag index that is one higher."""

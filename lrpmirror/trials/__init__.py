@@ -1,0 +1,40 @@
+"""Trials: the mirror, tried with random lives and random faults, each of which one seed repeats.
+
+    python -m lrpmirror.trials --seeds 300 --jobs 2
+    python -m lrpmirror.trials --plan trial-shell-17.json
+
+A plan (`Plan`) is a value: how a simulated Diego lives, and a list of faults with their times. `drawn` makes one from a
+seed, with some kinds of faults and not the others. `tried` plays one, in one of two ways:
+
+- the *shell*: `open_mirror` as it is shipped, with its client, against the served Diego, over TCP in memory (see
+  `network`) and on a mock clock. The faults are in the network, in the answers, in the events and around the mirror;
+- the *core*: the machine in the mirror's middle alone, turn by turn. It is much faster, and has those of the faults
+  that reach so far.
+
+After every step the laws are looked at (see `laws`): no row that the server never had, versions never go back, never
+live without a stream, index is scan, view is recomputation, folded changes are the state; and at the end, when the
+faults are over, the mirror has the server's state within a bounded time. A plan that breaks a law is made smaller
+(`shrunk`), and kept to be played again. `plants` has bugs for the laws to be seen to catch.
+
+`lrpmirror.trials.soak` is the long run over real sockets and real time.
+"""
+
+from lrpmirror.trials.draw import drawn
+from lrpmirror.trials.laws import LawBroken
+from lrpmirror.trials.plan import KINDS, Fault, Kind, Plan, read_plan, write_plan
+from lrpmirror.trials.run import Outcome, tried
+from lrpmirror.trials.shrink import shrunk
+
+__all__ = [
+    "KINDS",
+    "Fault",
+    "Kind",
+    "LawBroken",
+    "Outcome",
+    "Plan",
+    "drawn",
+    "read_plan",
+    "shrunk",
+    "tried",
+    "write_plan",
+]

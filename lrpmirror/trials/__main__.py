@@ -1,0 +1,150 @@
+"""`python -m lrpmirror.trials`: try the mirror with the plans of many seeds, or with one plan again."""
+
+import argparse
+import gc
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.trials.draw import drawn
+from lrpmirror.trials.plan import KINDS, Machine, Plan, read_plan, write_plan
+from lrpmirror.trials.plants import PLANTS, planted
+from lrpmirror.trials.run import Outcome, tried
+from lrpmirror.trials.shrink import shrunk
+
+DESCRIPTION = f"""\
+Try the mirror with random lives and random faults: the whole of it ("shell"),
+with its client and a server over a network in memory and on a mock clock, or the
+machine in its middle alone ("core"). Each seed is a plan, in which some kinds of
+faults are left out. After every step the laws are looked at (see
+lrpmirror.trials.laws), and at the end that the mirror has the server's state.
+
+A plan that breaks a law is made smaller, printed and kept as JSON; --plan FILE
+plays it again. The same plan is the same run. The exit status is 1 where a law
+was broken.
+
+The kinds of faults: {", ".join(KINDS)}.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lrpmirror.trials",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many of each kind (%(default)s)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="the first seed (%(default)s)")
+    parser.add_argument("--seed", type=int, metavar="N", help="this one only, and say what is in its plan")
+    parser.add_argument("--machine", choices=("shell", "core", "both"), default="both", help="(%(default)s)")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="a plan that was kept, instead of seeds")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes (%(default)s)")
+    parser.add_argument(
+        "--keep", type=Path, default=Path(), metavar="DIR", help="where plans that break a law are kept"
+    )
+    parser.add_argument("--most-failures", type=int, default=5, metavar="N", help="stop after so many (%(default)s)")
+    parser.add_argument(
+        "--plant", choices=PLANTS, metavar="NAME", help=f"with a bug, to see it caught: {', '.join(PLANTS)}"
+    )
+    args = parser.parse_args(arguments)
+    machines: tuple[Machine, ...] = ("shell", "core") if args.machine == "both" else (args.machine,)
+    try:
+        plans = _plans(args, machines)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    report = _Report(args.keep, args.plant)
+    began = time.perf_counter()
+    # Here too, where the plans that break a law are made smaller.
+    with nullcontext() if args.plant is None else planted(args.plant):
+        for outcome in _outcomes(plans, args.jobs, args.plant):
+            report.take(outcome)
+            if args.seed is not None or args.plan is not None:
+                print("\n".join(outcome.plan.lines()))
+                print(f"{outcome.commits} commits in {outcome.steps} steps, digest {outcome.digest}")
+            if len(report.failures) >= args.most_failures:
+                break
+    report.end(time.perf_counter() - began)
+    return 1 if report.failures else 0
+
+
+def _plans(args: argparse.Namespace, machines: tuple[Machine, ...]) -> Iterable[Plan]:
+    if args.plan is not None:
+        return [read_plan(args.plan)]
+    seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
+    return (drawn(seed, machine) for seed in seeds for machine in machines)
+
+
+def _outcomes(plans: Iterable[Plan], jobs: int, plant: str | None) -> Iterator[Outcome]:
+    if jobs == 1:
+        yield from map(tried, plans)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs, _prepare, (plant,)) as pool:
+        yield from pool.imap_unordered(tried, plans, chunksize=8)
+
+
+def _prepare(plant: str | None) -> None:
+    """Make a process ready for many trials."""
+    # What is there now stays; each trial leaves little, and much of it in cycles.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    if plant is not None:
+        planted(plant).__enter__()  # it stays for as long as the process lives
+
+
+class _Report:
+    """What is said about many trials."""
+
+    def __init__(self, keep: Path, plant: str | None) -> None:
+        self.failures: list[Outcome] = []
+        self._keep = keep
+        self._plant = plant
+        self._trials: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._commits = self._steps = 0
+        self._looked = time.monotonic()
+
+    def take(self, outcome: Outcome) -> None:
+        """Take what came of a trial; a broken law is told at once, with a plan that shows it."""
+        self._trials[outcome.plan.machine] += 1
+        self._faults.update(outcome.faults)
+        self._commits += outcome.commits
+        self._steps += outcome.steps
+        if not outcome.held:
+            self.failures.append(outcome)
+            self._tell(outcome)
+        elif time.monotonic() - self._looked > 30:  # noqa: PLR2004 - seconds
+            self._looked = time.monotonic()
+            print(f"{self._trials.total()} trials so far", file=sys.stderr, flush=True)
+
+    def end(self, seconds: float) -> None:
+        """Say what was survived."""
+        trials = self._trials.total()
+        kinds = ", ".join(f"{number} {name}" for name, number in sorted(self._trials.items()))
+        print(
+            f"{trials} trials ({kinds}) in {seconds:.0f} s, {trials / seconds:.1f} a second: "
+            f"{self._faults.total()} faults, {self._commits} commits, {self._steps} looks; "
+            f"{len(self.failures)} broke a law"
+        )
+        for kind, number in sorted(self._faults.items(), key=lambda each: -each[1]):
+            print(f"  {number:8} {kind}: {KINDS[kind].meaning}")
+
+    def _tell(self, outcome: Outcome) -> None:
+        plan, law = outcome.plan, outcome.law
+        print(f"BROKEN {law.replace('_', ' ')} (seed {plan.seed}, {plan.machine})", flush=True)
+        small = shrunk(plan, lambda one: tried(one).law == law)
+        print(f"  {tried(small).how[:2000]}")
+        path = self._keep / f"trial-{plan.machine}-{plan.seed}.json"
+        write_plan(small, path)
+        print("\n".join(small.lines()))
+        plant = "" if self._plant is None else f" --plant {self._plant}"
+        print(f"  play it again: python -m lrpmirror.trials --plan {path}{plant}", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,169 @@
+"""Carries out a plan's faults on the whole, each when its time has come, and puts everything right at the end."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol
+
+import trio
+from trio.testing import MockClock
+
+from lrpmirror.sim import Diego
+from lrpmirror.trials.link import Link
+from lrpmirror.trials.network import Network
+from lrpmirror.trials.plan import Fault
+from lrpmirror.trials.troubles import Moment, Timeline, Troubles
+
+__all__ = ["Conductor", "Stage"]
+
+ROUNDING: Final = 1e-6
+
+NONSENSE: Final[Mapping[str, bytes]] = {
+    "frame": b"6;\r\nbytes\n\r\n",
+    "base64": b"2f;\r\nid: 7\nevent: desired_lrp_created\ndata: no=base64\n\n\r\n",
+    "chunk": b"zz;\r\n",
+    "http": b"HTTP/1.1 500 Oops\r\n\r\n",
+}
+"""What a stream may bring that is no event, from a server or a proxy that has lost its mind."""
+
+
+class Stage(Protocol):
+    """Whose mirror is tried."""
+
+    def restart(self, fault: Fault) -> None:
+        """End the mirror, and begin another one after a while."""
+
+    def subscribe_slowly(self, seconds: float) -> None:
+        """Have somebody told who takes his time."""
+
+    def subscribe_badly(self, every: int, errors: Any) -> None:
+        """Have somebody told who fails now and then."""
+
+
+class Conductor:
+    """Makes things go wrong."""
+
+    def __init__(self, stage: Stage, network: Network, troubles: Troubles, diego: Diego, *, seed: int) -> None:
+        self._stage = stage
+        self._network = network
+        self._troubles = troubles
+        self._diego = diego
+        self._seed = seed
+        self._jumped = 0.0
+        self._scope = trio.CancelScope()
+        self._over = trio.Event()
+        self._strikes: dict[str, Callable[[Fault], None]] = {
+            "stream cut": self._cut_streams,
+            "all cut": self._cut_all,
+            "peer gone": self._lose_peers,
+            "stream stalled": self._stall,
+            "nonsense": self._talk_nonsense,
+            "fail-over": self._fail_over,
+            "restart": stage.restart,
+            "slow subscriber": lambda fault: stage.subscribe_slowly(fault.amount),
+            "raising subscriber": lambda fault: stage.subscribe_badly(int(fault.amount), fault.choice),
+            "clock jump": self._jump,
+            "suspend": self._suspend,
+        }
+
+    async def run(self, timeline: Timeline) -> None:
+        """Let the faults begin and end at their times, until `calm` is called."""
+        with self._scope:
+            while timeline.next_at is not None:
+                await trio.sleep_until(timeline.next_at + self._jumped)
+                # What is due is due, however the sum was rounded.
+                for fault, moment in timeline.due(trio.current_time() - self._jumped + ROUNDING):
+                    self._turn(fault, moment)
+            await trio.sleep_forever()
+        self._troubles.calm()
+        self._set_right()
+        for link in self._network.open_links():
+            if link.stuck:
+                link.end()
+        self._over.set()
+
+    async def calm(self) -> None:
+        """Let nothing go wrong any more; return when everything has been put right."""
+        self._scope.cancel()
+        await self._over.wait()
+
+    def _turn(self, fault: Fault, moment: Moment) -> None:
+        match moment:
+            case Moment.NEARS:
+                self._troubles.hold_events(hold=True)
+            case Moment.BEGINS:
+                self._troubles.begin(fault)
+                if fault.kind in self._strikes:
+                    self._strikes[fault.kind](fault)
+            case Moment.ENDS:
+                self._troubles.end(fault)
+        self._set_right()
+
+    def _set_right(self) -> None:
+        """Let everything be as the troubles of the moment have it."""
+        now, network = self._troubles.now, self._network
+        network.refusing = now("refused") is not None or now("fail-over") is not None
+        network.unreachable = now("unreachable") is not None
+        network.nameless = now("nameless") is not None
+        network.slow(latency=self._troubles.amount("latency"), rate=self._troubles.amount("drips"))
+        for link in network.links:
+            if now("silence"):
+                link.stall()
+            else:
+                link.resume()
+        cut = now("lists cut")
+        network.on_open = partial(_cut_list, cut) if cut else _leave
+        faults = self._troubles.events(self._seed)
+        if faults != self._diego.faults:
+            self._diego.faults = faults
+
+    # What happens at a moment
+
+    def _cut_streams(self, fault: Fault) -> None:
+        for link in self._network.streams():
+            link.cut(fault.choice, after=int(fault.amount))
+
+    def _cut_all(self, fault: Fault) -> None:
+        for link in self._network.open_links():
+            link.cut(fault.choice)
+
+    def _lose_peers(self, fault: Fault) -> None:
+        for link in self._network.streams() if fault.choice == "stream" else self._network.open_links():
+            link.vanish(trio.current_time())
+
+    def _stall(self, _: Fault) -> None:
+        for link in self._network.streams():
+            link.stuck = True
+            link.stall()
+
+    def _talk_nonsense(self, fault: Fault) -> None:
+        for link in self._network.streams():
+            link.to_client.inject(NONSENSE[fault.choice])
+
+    def _fail_over(self, _: Fault) -> None:
+        self._diego.forget_events()
+        self._troubles.hold_events(hold=False)
+        for link in self._network.open_links():
+            link.cut("end")
+
+    def _jump(self, fault: Fault) -> None:
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)  # noqa: S101 - trials have no other
+        clock.jump(fault.amount)
+        # What the plan has for later is not moved: it would all happen at once.
+        self._jumped += fault.amount
+
+    def _suspend(self, _: Fault) -> None:
+        for link in self._network.open_links():
+            link.vanish(trio.current_time())
+
+
+def _cut_list(fault: Fault, link: Link) -> None:
+    def cut(asked: Link) -> None:
+        if b"/v1/events" not in asked.request:
+            asked.cut(fault.choice, after=int(fault.amount))
+
+    link.on_request = cut
+
+
+def _leave(_: Link) -> None:
+    pass

@@ -1,0 +1,225 @@
+"""The laws: what holds of a mirror whatever happens to it. Each is one function, which raises LawBroken.
+
+The first are about one commit, and are looked at with each, in the midst of everything. Then those about a moment when
+nobody has anything left to do. The last are about the end, when the faults are over.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from msgspec.structs import replace
+
+from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key
+from lrpmirror.core.derive import Derivation, Process
+from lrpmirror.core.session import Session
+from lrpmirror.core.status import Phase
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.sim import Snapshot
+from lrpmirror.trials.chronicle import Chronicle, bare
+
+__all__ = [
+    "LawBroken",
+    "changes_begin_where_the_last_ended",
+    "dead_streams_are_noticed",
+    "desired_versions_never_go_back",
+    "differences",
+    "events_raise_nobody_from_the_grave",
+    "folded_changes_are_the_state",
+    "index_is_scan",
+    "lists_withdraw_nothing_that_is_there",
+    "live_means_that_there_is_a_stream",
+    "no_desired_that_the_server_never_had",
+    "no_row_that_the_server_never_had",
+    "nothing_is_published_where_nothing_changes",
+    "revisions_grow_by_one",
+    "the_end_is_the_servers_state",
+    "versions_never_go_back",
+    "view_is_recomputation",
+]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class LawBroken(AssertionError):  # noqa: N818 - what happened is the name
+    """A law does not hold: which, and how it was seen."""
+
+    def __init__(self, law: str, how: str) -> None:
+        super().__init__(f"{law.replace('_', ' ')}: {how}")
+        self.law = law
+        self.how = how
+
+
+def _broken(law: Callable[..., None], how: str) -> NoReturn:
+    raise LawBroken(law.__name__, how)
+
+
+# Of each commit
+
+
+def revisions_grow_by_one(before: int, commit: Commit) -> None:
+    """A subscriber can tell that it has missed nothing."""
+    if commit.revision != before + 1:
+        _broken(revisions_grow_by_one, f"{commit.revision} after {before}")
+
+
+def changes_begin_where_the_last_ended(known: Mapping[K, V], deltas: Iterable[Delta[Any, Any]]) -> None:
+    """Whoever folds the changes has the state; and a step that goes nowhere is none."""
+    for delta in deltas:
+        if known.get(delta.key) != delta.before:
+            _broken(
+                changes_begin_where_the_last_ended, f"{delta.key}: {delta.before}, known was {known.get(delta.key)}"
+            )
+        if delta.before == delta.after:
+            _broken(changes_begin_where_the_last_ended, f"{delta.key}: a step that goes nowhere, {delta.after}")
+
+
+def no_row_that_the_server_never_had(chronicle: Chronicle, commit: Commit) -> None:
+    """The identity, the version and the contents of a row that is shown were once the server's, all together."""
+    for delta in commit.actual_lrps:
+        if delta.after is not None and not chronicle.had_row(delta.after):
+            _broken(no_row_that_the_server_never_had, f"{commit.cause}: {delta.before} -> {delta.after}")
+
+
+def no_desired_that_the_server_never_had(chronicle: Chronicle, commit: Commit) -> None:
+    """So with desired LRPs."""
+    for delta in commit.desired_lrps:
+        if delta.after is not None and not chronicle.had_desired(delta.after):
+            _broken(no_desired_that_the_server_never_had, f"{commit.cause}: {delta.before} -> {delta.after}")
+
+
+def versions_never_go_back(commit: Commit) -> None:
+    """A version that is shown is never followed by an older one; at an equal one only the presence can differ.
+
+    What the diffs do not carry may be filled in at an equal version.
+    """
+    for delta in commit.actual_lrps:
+        before, after = delta.before, delta.after
+        if before is None or after is None or not after.epoch:
+            continue
+        again = after.tag_index == before.tag_index and bare(replace(after, presence=before.presence)) == bare(before)
+        if before.epoch != after.epoch or not (after.tag_index > before.tag_index or again):
+            _broken(versions_never_go_back, f"{commit.cause}: {before} -> {after}")
+
+
+def desired_versions_never_go_back(commit: Commit) -> None:
+    """So with desired LRPs, as long as they are the same record."""
+    for delta in commit.desired_lrps:
+        before, after = delta.before, delta.after
+        if before is None or after is None or before.epoch != after.epoch:
+            continue
+        if after.tag_index < before.tag_index:
+            _broken(desired_versions_never_go_back, f"{commit.cause}: {before} -> {after}")
+
+
+def events_raise_nobody_from_the_grave(highest: Mapping[RowKey, int], commit: Commit) -> None:
+    """A late event of a record that is gone does not bring it back; only a list can, or a version never seen."""
+    if commit.cause is not Cause.EVENT:
+        return
+    for delta in commit.actual_lrps:
+        after = delta.after
+        if delta.before is None and after is not None and after.epoch and after.tag_index <= highest.get(delta.key, -1):
+            _broken(events_raise_nobody_from_the_grave, f"seen at {highest[delta.key]}, and now again: {after}")
+
+
+def lists_withdraw_nothing_that_is_there(server: Collection[RowKey], commit: Commit) -> None:
+    """A list of a server that does not lag or lie never takes away what the server still has."""
+    if commit.cause is Cause.EVENT:
+        return
+    for delta in commit.actual_lrps:
+        if delta.after is None and delta.key in server:
+            _broken(lists_withdraw_nothing_that_is_there, f"{commit.cause}: {delta.before}")
+
+
+# Of each moment when nobody has anything left to do
+
+
+def index_is_scan(session: Session) -> None:
+    """Every index has what a scan of all rows finds, and nothing else."""
+    try:
+        session.store._check()
+    except AssertionError as error:
+        raise LawBroken(index_is_scan.__name__, str(error)) from error
+
+
+def view_is_recomputation(
+    view: str, derivation: Derivation[Any, Any, Any], processes: Iterable[Process], cells: Iterable[CellPresence]
+) -> None:
+    """A view that was kept up to date is what deriving it anew gives."""
+    try:
+        derivation._check(processes, cells)
+    except AssertionError as error:
+        raise LawBroken(view_is_recomputation.__name__, f"{view}: {error}") from error
+
+
+def folded_changes_are_the_state(who: str, known: Mapping[K, V], state: Mapping[K, V]) -> None:
+    """Whoever was told of the changes, and of nothing else, has the state."""
+    if known != state:
+        _broken(folded_changes_are_the_state, f"{who}: {_differing(known, state)}")
+
+
+def live_means_that_there_is_a_stream(phase: Phase, streams: Collection[object]) -> None:
+    """A mirror that knows its stream dead never calls itself live."""
+    if phase is Phase.LIVE and not streams:
+        _broken(live_means_that_there_is_a_stream, "it says live, and has no stream")
+
+
+def dead_streams_are_noticed(phase: Phase, gone_for: float, bound: float) -> None:
+    """A peer that is gone without a word is noticed in time; until then nobody can tell."""
+    if phase is Phase.LIVE and gone_for > bound:
+        _broken(
+            dead_streams_are_noticed, f"it says live {gone_for:g} s after its last stream was lost, not {bound:g} s"
+        )
+
+
+# Of the end
+
+
+def the_end_is_the_servers_state(
+    session: Session, phase: Phase, server: Snapshot, within: float, *, told: bool = False
+) -> None:
+    """When the faults are over the mirror is live and has the server's state, within a bounded time.
+
+    With `told` only what the stream tells is compared: domains and cells are in the lists alone.
+    """
+    if phase is not Phase.LIVE:
+        _broken(the_end_is_the_servers_state, f"{phase} {within:g} s after the last fault; {session.last_error!r}")
+    found = differences(session, server, told=told)
+    if found:
+        _broken(the_end_is_the_servers_state, f"{within:g} s after the last fault: {'; '.join(found)}")
+
+
+def nothing_is_published_where_nothing_changes(before: int, after: int) -> None:
+    """A list that brings nothing new tells nobody."""
+    if before != after:
+        _broken(nothing_is_published_where_nothing_changes, f"revision {after} after {before}")
+
+
+def differences(session: Session, server: Snapshot, *, told: bool = False) -> list[str]:
+    """Say where a mirror differs from the server, in all that it keeps, or only in what the stream tells."""
+    store = session.store
+    rows = {row_key(row): row for row in store.select(cell_id=None, state=None, domain=None)}
+    found = _differing(rows, {row_key(row): row for row in server.actual_lrps})
+    lrps = {lrp.process_guid: replace(lrp, detail=None) for lrp in server.desired_lrps}
+    found += _differing({lrp.process_guid: lrp for lrp in store.select_desired(app_guid=None, domain=None)}, lrps)
+    if told:
+        return found
+    if store.domains != frozenset(server.domains):
+        found.append(f"domains: {set(store.domains)} instead of {set(server.domains)}")
+    cells = {cell.cell_id: cell for cell in session.cells}
+    return found + _differing(cells, {cell.cell_id: cell for cell in server.cells})
+
+
+def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> list[str]:
+    keys = sorted(mine.keys() | theirs.keys(), key=str)
+    return [f"{key}: {mine.get(key)} instead of {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
+
+
+def rows_of(session: Session) -> dict[RowKey, ActualLRP]:
+    """Return the rows of a mirror, by their identity."""
+    return {row_key(row): row for row in session.store.select(cell_id=None, state=None, domain=None)}
+
+
+def desired_of(session: Session) -> dict[str, DesiredLRP]:
+    """Return the desired LRPs of a mirror, by process guid."""
+    return {lrp.process_guid: lrp for lrp in session.store.select_desired(app_guid=None, domain=None)}

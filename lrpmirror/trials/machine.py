@@ -1,0 +1,338 @@
+"""Trying the machine alone: a session that is driven directly, with no task, byte or socket. Many times faster.
+
+What the shell does with awaits is done here turn by turn, and dice say whose turn it is: events arrive between any two
+steps of a list, a list is answered at any moment, the stream ends in between.
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.core.changes import Commit, touched_by
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.session import Session
+from lrpmirror.core.shadow import EVERYTHING, Shadow
+from lrpmirror.errors import BBSError, ConnectionFailed, MalformedFrame, RequestRefused, TruncatedReply, WireError
+from lrpmirror.events import Event, UnknownEvent
+from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
+from lrpmirror.server import Subscription
+from lrpmirror.sim import Diego
+from lrpmirror.trials import laws
+from lrpmirror.trials.chronicle import Chronicle
+from lrpmirror.trials.life import Life, tuning_of, views
+from lrpmirror.trials.plan import Fault, Plan
+from lrpmirror.trials.troubles import Moment, Timeline, Troubles
+from lrpmirror.trials.watch import Digest, Watch
+from lrpmirror.wire import decode, encode
+
+__all__ = ["Alone"]
+
+BYTES_OF_AN_EVENT: Final = 1_000
+"""About what an event takes on the wire: cuts are planned in bytes."""
+
+BOUND: Final = 90.0
+"""How many seconds after the last fault the machine may take for the server's state."""
+
+
+class _Listing:
+    """A list under way: its steps, one a turn."""
+
+    def __init__(self, shadow: Shadow, steps: Iterator[float]) -> None:
+        self.shadow = shadow
+        self.steps = steps
+        self.due = 0.0
+
+
+class _Stream(Struct):
+    """An open stream: what the server has for it, and after how many more events it breaks."""
+
+    told: Subscription
+    left: int | None = None
+
+
+class Alone:
+    """One trial of the machine."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.digest = Digest()
+        self.troubles = Troubles()
+        self.steps = 0
+        self.commits = 0
+        self._dice = Random(plan.seed)
+        self._now = 0.0
+        self._timeline = Timeline(plan.faults)
+        self._jumped = 0.0
+        self._diego = Diego(seed=plan.seed)
+        self._chronicle = Chronicle(self._diego)
+        self._life = Life(plan, self._diego)
+        self._stream: _Stream | None = None
+        self._listing: _Listing | None = None
+        self._begin(0.0)
+
+    def run(self) -> None:
+        """Play the plan; raise LawBroken where a law does not hold, and whatever else is raised."""
+        for _ in range(self.plan.seconds):
+            self._chronicle.remember(self._now)
+            for _ in self._life.moves():
+                self._take_turns(self._dice.randrange(3))
+            for _ in range(4):
+                self._now += 0.25
+                self._take_turns(2)
+            self._look()
+        self._calm()
+        self._converge()
+
+    def _begin(self, at: float) -> None:
+        """Begin with a machine that knows nothing, at a moment."""
+        self._session = Session(tuning_of(self.plan), Random(self.plan.seed))
+        self._watch = Watch(self._session, self._chronicle, self.digest, honest=self.plan.has_honest_lists)
+        self._session.witnesses = (self._watch,)
+        self._views: list[Derivation[Any, Any, Any]] = [Derivation(view) for view in views()]
+        self._opens_at = self._lists_at = self._repairs_at = at
+
+    # The laws
+
+    def _look(self) -> None:
+        self.steps += 1
+        self.digest.add(self._now, self._session.phase.value, self._session.revision)
+        self._watch.settled([(type(one.view).__name__, one) for one in self._views])
+        streams = [] if self._stream is None else [self._stream]
+        laws.live_means_that_there_is_a_stream(self._session.phase, streams)
+
+    def _converge(self) -> None:
+        self._wait_for_the_end(told=True)
+        self._pass(5)
+        # Now for what no event tells.
+        self._lists_at = self._now
+        self._wait_for_the_end(told=False)
+        revision = self._session.revision
+        self._pass(5)
+        self._lists_at = self._now
+        self._pass(5)
+        self._look()
+        laws.nothing_is_published_where_nothing_changes(revision, self._session.revision)
+        self.commits += self._watch.commits
+
+    def _wait_for_the_end(self, *, told: bool) -> None:
+        began, session = self._now, self._session
+        while True:
+            self._pass(0.5)
+            self._look()
+            waited = self._now - began
+            there = session.phase == "live" and not laws.differences(session, self._diego.snapshot(), told=told)
+            if there or waited > BOUND:
+                break
+        laws.the_end_is_the_servers_state(session, session.phase, self._diego.snapshot(), waited, told=told)
+
+    def _pass(self, seconds: float) -> None:
+        for _ in range(int(2 * seconds)):
+            self._now += 0.5
+            self._take_turns(6)
+
+    # The faults
+
+    def _turn(self, fault: Fault, moment: Moment) -> None:
+        match moment:
+            case Moment.NEARS:
+                self.troubles.hold_events(hold=True)
+            case Moment.BEGINS:
+                self.troubles.begin(fault)
+                self._strike(fault)
+            case Moment.ENDS:
+                self.troubles.end(fault)
+        self._set_events_right()
+
+    def _strike(self, fault: Fault) -> None:
+        match fault.kind:
+            case "stream cut" if self._stream is not None:
+                self._stream.left = int(fault.amount) // BYTES_OF_AN_EVENT
+            case "all cut":
+                self._lose(ConnectionFailed("all connections were cut"))
+            case "nonsense":
+                self._lose(MalformedFrame("no frame"))
+            case "fail-over":
+                self._diego.forget_events()
+                self.troubles.hold_events(hold=False)
+                self._lose(ConnectionFailed("the server is gone"))
+            case "restart":
+                self._watch.check()
+                self.commits += self._watch.commits
+                self._forget_connections()
+                self._begin(self._now + fault.lasting)
+            case "clock jump":
+                self._now += fault.amount
+                self._jumped += fault.amount
+
+    def _set_events_right(self) -> None:
+        faults = self.troubles.events(self.plan.seed)
+        if faults != self._diego.faults:
+            self._diego.faults = faults
+
+    def _calm(self) -> None:
+        for fault, moment in self._timeline.due(float("inf")):
+            del fault, moment
+        self.troubles.calm()
+        self._set_events_right()
+        self._diego.settle()
+        if self._stream is not None:
+            self._stream.left = None
+
+    # Turns
+
+    def _take_turns(self, number: int) -> None:
+        for _ in range(number):
+            for fault, moment in self._timeline.due(self._now - self._jumped):
+                self._turn(fault, moment)
+            if self._stream is None:
+                self._open()
+            elif self._dice.random() < 0.5:  # noqa: PLR2004 - a coin
+                self._read(self._stream)
+            else:
+                self._list()
+
+    def _open(self) -> None:
+        trouble = self.troubles.now
+        if self._now < self._opens_at or trouble("refused") or trouble("fail-over"):
+            return
+        self._stream = _Stream(self._diego.subscribe(self.plan.stream))
+        self._session.stream_opened(self._now)
+        self._lists_at = self._now
+
+    def _read(self, stream: _Stream) -> None:
+        events = stream.told.take_some(self._dice.choice((1, 1, 2, 5, 100)))
+        if stream.left is not None:
+            events = events[: stream.left + 1]
+            stream.left -= len(events)
+            if stream.left < 0:
+                self._apply(events[:-1])
+                self._lose(ConnectionFailed("the stream was cut"))
+                return
+        self._apply(events)
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        if events:
+            self._publish(self._session.events([_carried(event) for event in events], self._now))
+
+    def _lose(self, error: BBSError | WireError) -> None:
+        if self._stream is not None:
+            self._forget_connections()
+            self._opens_at = self._now + self._session.stream_lost(error)
+
+    def _forget_connections(self) -> None:
+        self._listing = None
+        if self._stream is not None:
+            self._stream.told.close()
+            self._stream = None
+
+    # Lists
+
+    def _list(self) -> None:
+        session = self._session
+        if self._listing is None:
+            if self._now >= self._lists_at:
+                shadow = session.begin_list(self._now)
+                self._listing = _Listing(shadow, self._everything(shadow))
+            elif session.repairs and self._now >= self._repairs_at and (scope := session.take_doubts()) is not None:
+                shadow = session.begin_list(self._now, scope)
+                self._listing = _Listing(shadow, self._some(shadow))
+            return
+        if self._now < self._listing.due:
+            return
+        listing = self._listing
+        try:
+            listing.due = self._now + next(listing.steps)
+        except StopIteration:
+            self._listing = None
+            commit = session.end_list(listing.shadow, self._now)
+            if listing.shadow.scope == EVERYTHING:
+                self._lists_at = self._now + session.next_interval()
+            self._publish([] if commit is None else [commit])
+        except (BBSError, WireError) as error:
+            self._listing = None
+            delay = session.list_failed(listing.shadow, error)
+            if listing.shadow.scope == EVERYTHING:
+                self._lists_at = self._now + delay
+            else:
+                self._repairs_at = self._now + delay
+
+    def _everything(self, shadow: Shadow) -> Iterator[float]:
+        yield self._late("before")
+        shadow.domains = frozenset(self._server().domains())
+        yield from self._records(self._server().actual_lrps(), shadow.list_rows)
+        yield self._late("before")
+        lrps = [replace(lrp, detail=None, metric_tags=EMPTY) for lrp in self._server().desired_lrps()]
+        yield from self._records(lrps, shadow.list_desired)
+        yield from self._records(self._parts(), shadow.list_metric_tags)
+        shadow.cells = tuple(sorted(self._server().cells(), key=lambda cell: cell.cell_id))
+        yield from _settling(shadow)
+
+    def _some(self, shadow: Shadow) -> Iterator[float]:
+        yield self._late("before")
+        scope = shadow.scope
+        rows = self._server().actual_lrps_by_process_guids(sorted(scope.rows or ()))
+        yield from self._records(rows, shadow.list_rows)
+        if scope.desired:
+            found = self._server().desired_lrps(process_guids=sorted(scope.desired))
+            yield from self._records([replace(lrp, detail=None) for lrp in found], shadow.list_desired)
+        yield from _settling(shadow)
+
+    def _parts(self) -> list[DesiredLRP]:
+        return [replace(lrp, detail=None) for lrp in self._server().desired_lrps()]
+
+    def _records(self, records: Sequence[ActualLRP] | Sequence[DesiredLRP], take: Any) -> Iterator[float]:
+        """Take what a list has, as the troubles of the moment have it."""
+        trouble = self.troubles.now
+        if (refused := trouble("refused lists")) is not None:
+            raise RequestRefused(refused.choice, "by the plan")
+        if trouble("empty lists"):
+            records = []
+        yield self._late("after")
+        cut = trouble("truncated lists") or trouble("lists cut")
+        if cut is not None:
+            take(records[: self._dice.randint(0, len(records))])
+            raise TruncatedReply("by the plan")
+        half = self._dice.randint(0, len(records))
+        take(records[:half])
+        yield 0.0
+        take(records[half:])
+
+    def _late(self, when: str) -> float:
+        slow = self.troubles.now("slow lists")
+        return slow.amount if slow is not None and slow.choice == when else 0.0
+
+    def _server(self) -> Diego:
+        """Return who answers a list now: the server, or one that lags."""
+        lag = self.troubles.now("lagging lists")
+        return self._diego if lag is None else self._chronicle.past(self._now - lag.amount)
+
+    # Those who are told
+
+    def _publish(self, commits: Sequence[Commit]) -> None:
+        if not commits:
+            return
+        processes = [self._session.process(guid) for guid in touched_by(commits)]
+        domains_changed = any(commit.domains is not None for commit in commits)
+        for view in self._views:
+            if domains_changed and view.view.follows_domains:
+                view.update([*processes, *map(self._session.process, self._session.process_guids())])
+            else:
+                view.update(processes)
+            if any(commit.cells is not None for commit in commits):
+                view.update_cells(self._session.cells)
+
+
+def _carried(event: Event) -> Event:
+    """Return what the wire brings of an event."""
+    if isinstance(event, UnknownEvent):
+        return event
+    return decode.event_payload(event.type, encode.event(event), full=False)
+
+
+def _settling(shadow: Shadow) -> Iterator[float]:
+    shadow.check_limit()
+    for _ in shadow.settle():
+        yield 0.0

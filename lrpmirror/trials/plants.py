@@ -1,0 +1,236 @@
+"""Bugs to plant: each is a mistake that the code could have, made while a program runs, and the law that has to see it.
+
+A law that nobody has seen broken says nothing. `python -m lrpmirror.trials --plant NAME` tries the mirror with such a
+bug; a test does so with each.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+from msgspec import Struct
+
+from lrpmirror.client import _pipe
+from lrpmirror.core import derive, desired, ledger, reconcile, shadow, store, subscriptions, tombstones
+from lrpmirror.core.changes import Delta, row_key
+from lrpmirror.core.session import Session
+from lrpmirror.core.status import TRANSITIONS, Phase, Step
+from lrpmirror.mirror._follower import Follower
+from lrpmirror.trials import laws
+from lrpmirror.trials.plan import Machine
+
+__all__ = ["PLANTS", "Plant", "planted"]
+
+Make = Callable[[Any], Any]
+"""From what is there to what takes its place."""
+
+
+class Plant(Struct, frozen=True, kw_only=True):
+    """A bug: what it is, where it goes, and which of the laws see it; `machines` are those that have the place."""
+
+    what: str
+    plant: Callable[[], AbstractContextManager[Any]]
+    laws: tuple[str, ...]
+    machines: tuple[Machine, ...] = ("core", "shell")
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Have a bug while the block lasts."""
+    with PLANTS[name].plant():
+        yield
+
+
+def _put(owner: object, attribute: str, make: Make) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch.object(owner, attribute, make(getattr(owner, attribute)))
+
+
+def _constant(value: object) -> Make:
+    return lambda _: lambda *_args, **_kwargs: value
+
+
+def _older_is_believed(changed: Any) -> Any:
+    def believe(self: Any, event: Any) -> Any:
+        key, stored = row_key(event.after), self._rows.get(event.after.epoch)
+        if stored is not None and event.after.tag_index < stored.tag_index:
+            return self._write(key, stored, event.after)
+        return changed(self, event)
+
+    return believe
+
+
+def _removal_forgets_nothing(bury: Any) -> Any:
+    def forget(self: Any, key: Any, row: Any, **more: Any) -> None:
+        bury(self, key, row, **more)
+        self._tombstones.discard(key)
+
+    return forget
+
+
+def _goners_are_not_derived(update: Any) -> Any:
+    def forgetful(self: Any, processes: Any) -> Any:
+        return update(self, [one for one in processes if one.rows or one.desired])
+
+    return forgetful
+
+
+def _last_change_is_not_told(publish: Any) -> Any:
+    def forgetful(self: Any, deltas: Any, *rest: Any) -> None:
+        publish(self, tuple(deltas)[:-1] or tuple(deltas), *rest)
+
+    return forgetful
+
+
+def _before_is_forgotten(close: Any) -> Any:
+    def forgetful(self: Any) -> Any:
+        rows, desired = close(self)
+        return tuple(Delta(one.key, None, one.after) if one.after else one for one in rows), desired
+
+    return forgetful
+
+
+def _every_list_is_a_revision(end_list: Any) -> Any:
+    def noisy(self: Any, *args: Any) -> Any:
+        commit = end_list(self, *args)
+        self.revision += commit is None
+        return commit
+
+    return noisy
+
+
+def _removed_desired_stay(removed: Any) -> Any:
+    del removed
+    return lambda _self, _lrp: reconcile.Verdict.APPLIED
+
+
+def _lists_lack_the_last_row(list_rows: Any) -> Any:
+    def lossy(self: Any, rows: Any) -> None:
+        list_rows(self, list(rows)[:-1])
+
+    return lossy
+
+
+def _failure_ends_listing(sync: Any) -> Any:
+    async def once(self: Any, lister: Any) -> float:
+        failures = sum(self._session.counts().errors.values())
+        delay = await sync(self, lister)
+        return float("inf") if sum(self._session.counts().errors.values()) > failures else float(delay)
+
+    return once
+
+
+def _presence_is_no_change(_: Any) -> Any:
+    return lambda _self, stored, _before, after: (
+        reconcile.Verdict.STALE if after.tag_index < stored.tag_index else reconcile.Verdict.SAME
+    )
+
+
+def _names(*broken: Callable[..., None]) -> tuple[str, ...]:
+    return tuple(law.__name__ for law in broken)
+
+
+_END = _names(laws.the_end_is_the_servers_state)
+
+PLANTS: Final[Mapping[str, Plant]] = {
+    "graves-are-not-dug": Plant(
+        what="a removed row leaves no tombstone, so a late event brings it back",
+        plant=_put(tombstones.Tombstones, "bury", _constant(None)),
+        laws=_names(laws.events_raise_nobody_from_the_grave),
+    ),
+    "older-versions-are-believed": Plant(
+        what="a late diff replaces a newer row",
+        plant=_put(reconcile.RowReconciler, "changed", _older_is_believed),
+        laws=_names(laws.versions_never_go_back),
+    ),
+    "lagging-lists-are-believed": Plant(
+        what="a list of a server that lags replaces newer records",
+        plant=_put(shadow, "_is_older", _constant(value=False)),
+        laws=_names(laws.versions_never_go_back, laws.desired_versions_never_go_back),
+    ),
+    "old-instance-keys-stay": Plant(
+        what="a crashed row keeps the instance that the diff still names",
+        plant=_put(reconcile, "_without_instance", lambda _: lambda row: row),
+        laws=_names(laws.no_row_that_the_server_never_had),
+    ),
+    "lists-forget-events": Plant(
+        what="events that arrive while a list is read are not brought on top of it",
+        plant=_put(shadow.Shadow, "event", _constant(None)),
+        laws=_END + _names(laws.lists_withdraw_nothing_that_is_there),
+    ),
+    "lists-lack-rows": Plant(
+        what="the last row of each piece of a list is lost",
+        plant=_put(shadow.Shadow, "list_rows", _lists_lack_the_last_row),
+        laws=_END + _names(laws.lists_withdraw_nothing_that_is_there),
+    ),
+    "indexes-are-not-cleared": Plant(
+        what="a row that leaves a cell, a state or a domain stays in that index",
+        plant=_put(store, "_discard", _constant(None)),
+        laws=_names(laws.index_is_scan),
+    ),
+    "goners-are-not-derived": Plant(
+        what="a process of which nothing is left keeps its contributions to the views",
+        plant=_put(derive.Derivation, "update", _goners_are_not_derived),
+        laws=_names(laws.view_is_recomputation),
+    ),
+    "last-change-is-not-told": Plant(
+        what="of several changes in one commit the last does not reach the subscribers",
+        plant=_put(subscriptions.Hub, "publish", _last_change_is_not_told),
+        laws=_names(laws.folded_changes_are_the_state, laws.changes_begin_where_the_last_ended),
+        machines=("shell",),
+    ),
+    "before-is-forgotten": Plant(
+        what="a change does not say what was there before",
+        plant=_put(ledger.Ledger, "close", _before_is_forgotten),
+        laws=_names(laws.changes_begin_where_the_last_ended),
+    ),
+    "every-list-is-a-revision": Plant(
+        what="a list that brings nothing new counts as a commit",
+        plant=_put(Session, "end_list", _every_list_is_a_revision),
+        laws=_names(laws.revisions_grow_by_one, laws.nothing_is_published_where_nothing_changes),
+    ),
+    "a-lost-stream-is-live": Plant(
+        what="a mirror that has lost its stream still calls itself live",
+        plant=lambda: patch.dict(
+            TRANSITIONS, {(Phase.LIVE, Step.LOST): Phase.LIVE, (Phase.LIVE, Step.OPENED): Phase.RESYNCING}
+        ),
+        laws=_names(laws.live_means_that_there_is_a_stream),
+    ),
+    "no-keep-alive": Plant(
+        what="the sockets do not ask whether the peer is still there",
+        plant=_put(_pipe, "KEEP_ALIVE", lambda _: ()),
+        laws=_names(laws.dead_streams_are_noticed),
+        machines=("shell",),
+    ),
+    "a-failed-list-is-the-last": Plant(
+        what="a list that fails is not tried again",
+        plant=_put(Follower, "_sync", _failure_ends_listing),
+        laws=_END,
+        machines=("shell",),
+    ),
+    "presence-is-no-change": Plant(
+        what="a change of presence at an equal version is dropped",
+        plant=_put(reconcile.RowReconciler, "_presence_changed", _presence_is_no_change),
+        laws=_END,
+    ),
+    "routes-are-wiped": Plant(
+        what="a diff wipes what it does not carry, and nobody asks for it again",
+        plant=_put(
+            reconcile.RowReconciler,
+            "_advanced",
+            lambda _: lambda self, stored, _before, after: self._write(after.epoch, stored, after),
+        ),
+        laws=_END,
+    ),
+    "removed-desired-stay": Plant(
+        what="the removal of a desired LRP is ignored",
+        plant=_put(desired.DesiredReconciler, "removed", _removed_desired_stay),
+        laws=_END,
+    ),
+    "doubts-are-not-settled": Plant(
+        what="processes in doubt are never read again",
+        plant=_put(Session, "take_doubts", _constant(None)),
+        laws=_END,
+    ),
+}
+"""Every bug, by its name."""

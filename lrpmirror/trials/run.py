@@ -1,0 +1,110 @@
+"""Running one trial: the same plan is the same run, down to the last byte."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+import trio.testing
+from msgspec import Struct
+from trio._core import _run as scheduler
+
+from lrpmirror.trials.laws import LawBroken
+from lrpmirror.trials.machine import Alone
+from lrpmirror.trials.plan import Plan
+from lrpmirror.trials.shell import Shell
+
+__all__ = ["Outcome", "tried"]
+
+A_DAY: Final = 86_400.0
+"""In virtual seconds: whatever takes longer hangs."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What came of a trial. `law` is the one that was broken, empty for none; `how` says what was seen."""
+
+    plan: Plan
+    law: str = ""
+    how: str = ""
+    digest: str = ""
+    commits: int = 0
+    steps: int = 0
+    faults: dict[str, int] = {}
+    """How many faults of each kind there were."""
+
+    @property
+    def held(self) -> bool:
+        """Whether all laws held."""
+        return not self.law
+
+
+def tried(plan: Plan) -> Outcome:
+    """Play a plan and return what came of it."""
+    trial = Shell(plan) if plan.machine == "shell" else Alone(plan)
+    law = how = ""
+    try:
+        with _quiet():
+            if isinstance(trial, Shell):
+                _simulate(trial.run, plan.seed)
+            else:
+                trial.run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
+        broken = _first(error)
+        law = broken.law if isinstance(broken, LawBroken) else "nothing_else_is_raised"
+        how = broken.how if isinstance(broken, LawBroken) else f"{type(broken).__name__}: {broken}"
+    return Outcome(
+        plan=plan,
+        law=law,
+        how=how,
+        digest=trial.digest.hex(),
+        commits=trial.commits,
+        steps=trial.steps,
+        faults=dict(trial.troubles.counts),
+    )
+
+
+def _simulate(main: Callable[[], Awaitable[None]], seed: int) -> None:
+    """Run something on the mock clock, with trio's scheduler as the seed has it."""
+
+    async def limited() -> None:
+        with trio.fail_after(A_DAY):
+            await main()
+
+    # There is no public way to have trio's scheduler repeat itself; this is the one that trio made for Hypothesis.
+    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    scheduler._r.seed(seed)
+    try:
+        trio.run(limited, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before  # type: ignore[misc]
+        scheduler._r.seed()
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first error of a group that matters, one of a law before others."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if isinstance(leaf, LawBroken)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the mirror logs from the terminal: that subscribers fail is in the plan."""
+    logger = logging.getLogger("lrpmirror")
+    handler, propagates = logging.NullHandler(), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = propagates
+        logger.removeHandler(handler)

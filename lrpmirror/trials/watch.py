@@ -1,0 +1,143 @@
+"""Who looks at everything that one mirror does, and holds it against the laws."""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+from lrpmirror.core.changes import Cause, Change, Commit, RowKey
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.core.session import Session
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.trials import laws
+from lrpmirror.trials.chronicle import Chronicle
+
+__all__ = ["Digest", "Fold", "Watch"]
+
+
+class Digest:
+    """What happened in a run, in one number: two runs that differ in anything that is shown have two."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, *what: object) -> None:
+        """Take note of something that happened."""
+        self._hash.update(repr(what).encode())
+
+    def hex(self) -> str:
+        """Return the number."""
+        return self._hash.hexdigest()
+
+
+class Watch:
+    """A witness of one mirror, from its beginning. It never raises: `check` does, at the next step.
+
+    `honest` says that what is listed is always what the server has.
+    """
+
+    def __init__(self, session: Session, chronicle: Chronicle, digest: Digest, *, honest: bool) -> None:
+        self._honest = honest
+        self._session = session
+        self._chronicle = chronicle
+        self._digest = digest
+        self._broken: list[laws.LawBroken] = []
+        self._revision = session.revision
+        self._rows: dict[RowKey, ActualLRP] = laws.rows_of(session)
+        self._desired: dict[str, DesiredLRP] = laws.desired_of(session)
+        self._highest = {key: row.tag_index for key, row in self._rows.items()}
+        self._looked_at: tuple[int, float | None] | None = None
+        self.commits = 0
+
+    def event(self, _event: Event, _verdict: Verdict, commit: Commit | None) -> None:
+        """See an event and what became of it."""
+        if commit is not None:
+            self._see(commit)
+
+    def listed(self, commit: Commit) -> None:
+        """See what a list changed."""
+        self._see(commit)
+
+    def check(self) -> None:
+        """Raise the first law that was seen broken, if any was."""
+        if self._broken:
+            raise self._broken[0]
+
+    def settled(self, views: Iterable[tuple[str, Derivation[Any, Any, Any]]]) -> None:
+        """Hold the state against the laws, when nobody has anything left to do."""
+        session = self._session
+        self.check()
+        if self._looked_at == (session.revision, session.synced_at):
+            return
+        self._looked_at = session.revision, session.synced_at
+        laws.index_is_scan(session)
+        laws.folded_changes_are_the_state("a witness, of rows", self._rows, laws.rows_of(session))
+        laws.folded_changes_are_the_state("a witness, of desired LRPs", self._desired, laws.desired_of(session))
+        processes = [session.process(guid) for guid in session.process_guids()]
+        for name, derivation in views:
+            laws.view_is_recomputation(name, derivation, processes, session.cells)
+
+    def _see(self, commit: Commit) -> None:
+        self.commits += 1
+        self._digest.add(commit.revision, commit.cause.value, *_outline(commit))
+        try:
+            laws.revisions_grow_by_one(self._revision, commit)
+            laws.changes_begin_where_the_last_ended(self._rows, commit.actual_lrps)
+            laws.changes_begin_where_the_last_ended(self._desired, commit.desired_lrps)
+            laws.no_row_that_the_server_never_had(self._chronicle, commit)
+            laws.no_desired_that_the_server_never_had(self._chronicle, commit)
+            laws.versions_never_go_back(commit)
+            laws.desired_versions_never_go_back(commit)
+            laws.events_raise_nobody_from_the_grave(self._highest, commit)
+            if self._honest and commit.cause is not Cause.EVENT:
+                laws.lists_withdraw_nothing_that_is_there(self._chronicle.row_keys(), commit)
+        except laws.LawBroken as broken:
+            self._broken.append(broken)
+        self._fold(commit)
+
+    def _fold(self, commit: Commit) -> None:
+        self._revision = commit.revision
+        for delta in commit.actual_lrps:
+            if delta.after is None:
+                self._rows.pop(delta.key, None)
+            else:
+                self._rows[delta.key] = delta.after
+                self._highest[delta.key] = max(delta.after.tag_index, self._highest.get(delta.key, -1))
+        for lrp in commit.desired_lrps:
+            if lrp.after is None:
+                self._desired.pop(lrp.key, None)
+            else:
+                self._desired[lrp.key] = lrp.after
+
+
+def _outline(commit: Commit) -> list[tuple[str, str, str]]:
+    """Return what a commit does, without what has no order of its own: keys of a map, and steps of a list."""
+    rows = [(str(one.key), _version(one.before), _version(one.after)) for one in commit.actual_lrps]
+    lrps = [(one.key, _version(one.before), _version(one.after)) for one in commit.desired_lrps]
+    return sorted(rows) + sorted(lrps)
+
+
+def _version(record: ActualLRP | DesiredLRP | None) -> str:
+    if record is None:
+        return ""
+    state = f" {record.state} {record.presence.name} {record.cell_id}" if isinstance(record, ActualLRP) else ""
+    return f"{record.tag_index}{state}"
+
+
+class Fold:
+    """A subscriber who knows what he was told, and nothing else."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.known: dict[Any, Any] = {}
+        self.busy = False
+        """Whether he has taken a change that he does not know yet."""
+
+    def __call__(self, change: Change[Any, Any]) -> None:
+        """Take a change."""
+        laws.changes_begin_where_the_last_ended(self.known, [change])  # type: ignore[list-item]
+        if change.after is None:
+            del self.known[change.key]
+        else:
+            self.known[change.key] = change.after

@@ -1,0 +1,135 @@
+"""The mirror, tried by seeds: a few dozen here, hundreds in CI, and as many as wanted from the command line.
+
+`python -m lrpmirror.trials --seeds 300`; a failure prints its seed, and a plan that plays it again.
+"""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, shrunk, tried, write_plan
+from lrpmirror.trials.__main__ import main
+from lrpmirror.trials.plan import Machine
+from lrpmirror.trials.troubles import Moment, Timeline
+
+SEEDS = range(24)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("machine", ["shell", "core"])
+def test_the_laws_hold_whatever_goes_wrong(machine: Machine, seed: int) -> None:
+    outcome = tried(drawn(seed, machine))
+
+    assert outcome.held, f"{outcome.law}: {outcome.how}\n" + "\n".join(outcome.plan.lines())
+
+
+@pytest.mark.parametrize("machine", ["shell", "core"])
+def test_the_same_plan_is_the_same_run(machine: Machine) -> None:
+    # One with much in it.
+    plan = max((drawn(seed, machine) for seed in range(40)), key=lambda plan: len(plan.faults) * (not plan.tls))
+
+    first, second, other = tried(plan), tried(plan), tried(replace(plan, seed=plan.seed + 1))
+
+    assert (first.digest, first.commits, first.faults) == (second.digest, second.commits, second.faults)
+    assert other.digest != first.digest
+
+
+def test_a_seed_is_a_plan_and_other_seeds_are_others() -> None:
+    assert drawn(7, "shell") == drawn(7, "shell")
+    assert len({str(drawn(seed, "shell").lines()) for seed in range(50)}) == 50
+
+
+def test_every_kind_of_fault_is_drawn() -> None:
+    drawn_kinds = {fault.kind for seed in range(400) for fault in drawn(seed, "shell").faults}
+
+    assert drawn_kinds == KINDS.keys()
+
+
+def test_the_machine_alone_has_the_faults_that_reach_so_far() -> None:
+    drawn_kinds = {fault.kind for seed in range(200) for fault in drawn(seed, "core").faults}
+
+    assert drawn_kinds == {name for name, kind in KINDS.items() if kind.core}
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path: Path) -> None:
+    plan = drawn(3, "shell")
+    write_plan(plan, tmp_path / "plan.json")
+
+    assert read_plan(tmp_path / "plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"seed": 1, "seconds": 1, "faults": [{"kind": "earthquake", "at": 1}]}'], ids=repr
+)
+def test_a_file_that_holds_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+
+    with pytest.raises(ConfigurationError, match=r"plan\.json"):
+        read_plan(tmp_path / "plan.json")
+
+
+def test_a_timeline_says_what_begins_and_what_ends() -> None:
+    fault = Fault(kind="refused", at=1, lasting=2)
+    moment = Fault(kind="all cut", at=2)
+    timeline = Timeline([moment, fault])
+
+    assert [*timeline.due(0.5)] == []
+    assert [*timeline.due(1)] == [(fault, Moment.BEGINS)]
+    assert timeline.next_at == 2
+    assert [*timeline.due(9)] == [(moment, Moment.BEGINS), (fault, Moment.ENDS)]
+    assert timeline.next_at is None
+
+
+# Making plans smaller
+
+
+def test_a_plan_is_made_as_small_as_what_breaks_the_law() -> None:
+    plan = replace(drawn(5, "shell"), faults=tuple(Fault(kind="all cut", at=at) for at in range(30)), seconds=20)
+
+    def breaks(one: Plan) -> bool:
+        return {3, 17} <= {fault.at for fault in one.faults} and one.seconds >= 6 and one.apps >= 2
+
+    small = shrunk(replace(plan, apps=6), breaks)
+
+    assert [fault.at for fault in small.faults] == [3, 17]
+    assert (small.seconds, small.apps, small.busy, small.tls) == (6, 2, False, False)
+
+
+def test_making_a_plan_smaller_ends_after_so_many_tries() -> None:
+    tries = 0
+
+    def breaks(_: Plan) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries % 3 == 0
+
+    shrunk(drawn(5, "shell"), breaks, tries=17)
+
+    assert tries <= 17
+
+
+# From the command line
+
+
+def test_the_command_says_what_was_survived(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "3", "--machine", "core"]) == 0
+    assert "3 trials (3 core)" in capsys.readouterr().out
+
+
+def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bug = ["--plant", "lists-lack-rows"]
+
+    assert main(["--machine", "core", "--seeds", "9", "--most-failures", "1", "--keep", str(tmp_path), *bug]) == 1
+    told = capsys.readouterr().out
+    (kept,) = tmp_path.glob("*.json")
+    assert "BROKEN lists withdraw nothing that is there (seed" in told
+    assert f"--plan {kept} --plant lists-lack-rows" in told
+    assert not read_plan(kept).faults
+
+    assert main(["--plan", str(kept), "--keep", str(tmp_path), *bug]) == 1
+    assert "BROKEN lists withdraw nothing that is there" in capsys.readouterr().out
+    assert main(["--plan", str(kept)]) == 0
