@@ -117,7 +117,7 @@ def test_a_process_that_the_server_refuses_starves_no_other(refused: str) -> Non
 
 def test_batches_are_small_after_a_refusal_and_grow_again_once_it_is_found() -> None:
     repairs = _many(100)
-    sizes = []
+    sizes: list[int] = []
     while len(sizes) < 100 and (scope := repairs.take(16, has_rivals=parted)) is not None:
         sizes.append(len(scope.rows or ()))
         _read(repairs, scope, refused="p0")
