@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 import trio
 from trio.testing import MockClock
 
 from lrpmirror.sim import Diego
+from lrpmirror.trials.keeping import Kept
 from lrpmirror.trials.link import Link
 from lrpmirror.trials.network import Network
+from lrpmirror.trials.papers import Papers
 from lrpmirror.trials.plan import Fault
+from lrpmirror.trials.subject import Subject
 from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 
-__all__ = ["Conductor", "Stage"]
+__all__ = ["Conductor"]
 
 ROUNDING: Final = 1e-6
 
@@ -26,28 +29,24 @@ NONSENSE: Final[Mapping[str, bytes]] = {
 """What a stream may bring that is no event, from a server or a proxy that has lost its mind."""
 
 
-class Stage(Protocol):
-    """Whose mirror is tried."""
-
-    def restart(self, fault: Fault) -> None:
-        """End the mirror, and begin another one after a while."""
-
-    def subscribe_slowly(self, seconds: float) -> None:
-        """Have somebody told who takes his time."""
-
-    def subscribe_badly(self, every: int, errors: Any) -> None:
-        """Have somebody told who fails now and then."""
-
-
 class Conductor:
     """Makes things go wrong."""
 
-    def __init__(self, stage: Stage, network: Network, troubles: Troubles, diego: Diego, *, seed: int) -> None:
-        self._stage = stage
+    def __init__(
+        self,
+        network: Network,
+        troubles: Troubles,
+        diego: Diego,
+        subject: Subject,
+        papers: Papers | None,
+        kept: Kept | None,
+    ) -> None:
         self._network = network
         self._troubles = troubles
         self._diego = diego
-        self._seed = seed
+        self._papers = papers
+        self._kept = kept
+        self._seed = 0
         self._jumped = 0.0
         self._scope = trio.CancelScope()
         self._over = trio.Event()
@@ -58,15 +57,18 @@ class Conductor:
             "stream stalled": self._stall,
             "nonsense": self._talk_nonsense,
             "fail-over": self._fail_over,
-            "restart": stage.restart,
-            "slow subscriber": lambda fault: stage.subscribe_slowly(fault.amount),
-            "raising subscriber": lambda fault: stage.subscribe_badly(int(fault.amount), fault.choice),
+            "restart": subject.restart,
+            "slow subscriber": lambda fault: subject.subscribe_slowly(fault.amount),
+            "raising subscriber": lambda fault: subject.subscribe_badly(int(fault.amount), fault.choice),
             "clock jump": self._jump,
             "suspend": self._suspend,
+            "wall clock": lambda fault: self._set_wall_clock(fault.amount),
+            "certificate renewed": self._renew,
         }
 
-    async def run(self, timeline: Timeline) -> None:
-        """Let the faults begin and end at their times, until `calm` is called."""
+    async def run(self, timeline: Timeline, seed: int) -> None:
+        """Let the faults begin and end at their times, until `calm` is called. `seed` is what becomes of events."""
+        self._seed = seed
         with self._scope:
             while timeline.next_at is not None:
                 await trio.sleep_until(timeline.next_at + self._jumped)
@@ -76,6 +78,8 @@ class Conductor:
             await trio.sleep_forever()
         self._troubles.calm()
         self._set_right()
+        if self._papers is not None:
+            self._papers.renew()
         for link in self._network.open_links():
             if link.stuck:
                 link.end()
@@ -110,6 +114,8 @@ class Conductor:
                 link.stall()
             else:
                 link.resume()
+        if self._papers is not None:
+            self._papers.show(expired=now("certificate expired") is not None)
         cut = now("lists cut")
         network.on_open = partial(_cut_list, cut) if cut else _leave
         faults = self._troubles.events(self._seed)
@@ -152,9 +158,18 @@ class Conductor:
         # What the plan has for later is not moved: it would all happen at once.
         self._jumped += fault.amount
 
-    def _suspend(self, _: Fault) -> None:
+    def _suspend(self, fault: Fault) -> None:
+        self._set_wall_clock(fault.amount)
         for link in self._network.open_links():
             link.vanish(trio.current_time())
+
+    def _set_wall_clock(self, seconds: float) -> None:
+        if self._kept is not None:
+            self._kept.set_clock(seconds)
+
+    def _renew(self, fault: Fault) -> None:
+        if self._papers is not None:
+            {"whole": self._papers.renew, "expired": self._papers.expire, "half": self._papers.spoil}[fault.choice]()
 
 
 def _cut_list(fault: Fault, link: Link) -> None:

@@ -14,7 +14,7 @@ import trio
 
 from lrpmirror.trials.link import Link, Way, broken
 
-__all__ = ["HOST", "PORT", "Network"]
+__all__ = ["ADDRESS", "HOST", "PORT", "Network"]
 
 HOST: Final = "bbs.service.cf.internal"
 ADDRESS: Final = "10.0.0.1"

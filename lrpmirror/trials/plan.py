@@ -81,7 +81,10 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     # The mirror and its clocks.
     "restart": Kind(
-        meaning="the mirror ends and begins anew", lasting=(0.0, 3.0), choices=("closed", "killed"), core=True
+        meaning="the mirror ends and begins anew",
+        lasting=(0.0, 3.0),
+        choices=("closed", "killed", "damaged"),
+        core=True,
     ),
     "slow subscriber": Kind(meaning="one takes so long over each change", amount=(0.1, 1.5), most=2),
     "raising subscriber": Kind(
@@ -93,6 +96,10 @@ KINDS: Final[dict[str, Kind]] = {
         meaning="the machine sleeps so long: peers are gone, only the wall clock went on", amount=(60, 4000), most=1
     ),
     "certificate expired": _while("the server shows a certificate that has expired"),
+    "certificate renewed": Kind(
+        meaning="the client's certificate is replaced on the disk, by a good one or not",
+        choices=("whole", "expired", "half"),
+    ),
 }
 """Everything that can go wrong in a plan."""
 
@@ -106,10 +113,23 @@ INEXACT: Final = LIES | {"events lost", "stream stalled"}
 LATE: Final = frozenset({"events doubled", "events swapped", "fail-over"})
 """With these an event can be long under way."""
 
+OF_TLS: Final = frozenset({"certificate expired", "certificate renewed"})
+"""What needs encryption to go wrong."""
+
 GAPS: Final = frozenset(
     {
         *("stream cut", "all cut", "peer gone", "refused", "unreachable", "nameless", "nonsense", "unavailable"),
-        *("fail-over", "restart", "suspend", "drips", "silence", "latency", "older server", "certificate expired"),
+        *(
+            "fail-over",
+            "restart",
+            "suspend",
+            "drips",
+            "silence",
+            "latency",
+            "older server",
+            "certificate expired",
+            "certificate renewed",
+        ),
     }
 )
 """With these the mirror can be without a stream for a while."""

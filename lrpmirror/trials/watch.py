@@ -49,6 +49,12 @@ class Watch:
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
         self._looked_at: tuple[int, float | None] | None = None
         self.commits = 0
+        self.states: dict[int, object] = {session.revision: self.state()}
+        """What was known at each revision, in outline."""
+
+    def state(self) -> object:
+        """Return what is known now, in outline."""
+        return self._rows.copy(), {guid: (lrp.epoch, lrp.tag_index) for guid, lrp in self._desired.items()}
 
     def event(self, _event: Event, _verdict: Verdict, commit: Commit | None) -> None:
         """See an event and what became of it."""
@@ -109,6 +115,7 @@ class Watch:
                 self._desired.pop(lrp.key, None)
             else:
                 self._desired[lrp.key] = lrp.after
+        self.states[commit.revision] = self.state()
 
 
 def _outline(commit: Commit) -> list[tuple[str, str, str]]:
