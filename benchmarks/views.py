@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
-from benchmarks.data import desired, lists, records, rows
-from benchmarks.harness import Report, Run, Target, agree, compare_async
+from benchmarks.data import desired, fingerprint, lists, records, rows
+from benchmarks.harness import Report, Run, Target, agree, compare_async, digest
 from benchmarks.memory_bbs import MemoryBBS, committed, mirror_of
 from benchmarks.workload import encoded, flips, frames
 from lrpmirror import Mirror, views
@@ -50,7 +51,8 @@ def run(size: int, rounds: int) -> Iterator[Report]:
     async def measured() -> None:
         async with mirror_of(bbs) as mirror:
             ways = {name: partial(_commit, mirror, bbs, batches, some) for name, some in kinds.items()}
-            found.append(await compare_async("commit an event with a view", size, ways, rounds=rounds))
+            report = await compare_async("commit an event with a view", size, ways, rounds=rounds)
+            found.append(replace(report, digest=digest(sorted(map(fingerprint, mirror.actual_lrps())))))
 
     trio.run(measured)
     yield from found

@@ -10,7 +10,7 @@ The names here are the public ones, with the modules `lrpmirror.events`, `lrpmir
 """
 
 from lrpmirror import views
-from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, Timeouts
+from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, Limits, Timeouts
 from lrpmirror.core.changes import Cause, Change
 from lrpmirror.core.session import Tuning
 from lrpmirror.core.status import Phase, Status
@@ -50,6 +50,7 @@ __all__ = [
     "InsecureTLSWarning",
     "LRPMirrorError",
     "Lag",
+    "Limits",
     "MetricTagValue",
     "Mirror",
     "MirrorThread",

@@ -60,6 +60,9 @@ __all__ = [
 ]
 
 
+_LONGEST_SHOWN = 500
+
+
 class LRPMirrorError(Exception):
     """The root: catch this to catch everything that lrpmirror raises on its own account."""
 
@@ -128,13 +131,19 @@ class RequestRefused(BBSError):
     """The BBS refused the request in the reply's error field.
 
     `type` is the name of the BBS's error type (such as "InvalidRequest", or the number of a newer one), `message` its
-    text.
+    text; printed, it is of limited length and on one line.
     """
 
     def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the protocol's own name for it
-        super().__init__(f"{type}: {message}" if message else type)
+        super().__init__(f"{type}: {_shown(message)}" if message else type)
         self.type = type
         self.message = message
+
+
+def _shown(message: str) -> str:
+    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    cut = message if len(message) <= _LONGEST_SHOWN else message[:_LONGEST_SHOWN] + "…"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
 
 
 class ResourceNotFound(RequestRefused):

@@ -13,7 +13,7 @@ import pytest
 import trio
 from client_support import PROTOBUF, STREAM_HEAD, Answering, Heard, by_path, chunk, reply, run, says, serving
 
-from lrpmirror.client import BBSClient, Timeouts
+from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
     BBSError,
     ConnectionFailed,
@@ -259,7 +259,7 @@ def test_a_ping_s_reply_that_is_no_message_is_malformed() -> None:
 
 def test_a_ping_s_reply_beyond_the_limit_is_refused() -> None:
     async def main() -> None:
-        async with BBSClient(URL, max_record=10, transport=Answering(b"\x08\x01" * 6)) as client:
+        async with BBSClient(URL, limits=Limits(max_record=10), transport=Answering(b"\x08\x01" * 6)) as client:
             with pytest.raises(LimitExceeded, match="POST /v1/ping at "):
                 await client.ping()
 
@@ -268,7 +268,9 @@ def test_a_ping_s_reply_beyond_the_limit_is_refused() -> None:
 
 def test_a_record_beyond_the_limit_is_refused() -> None:
     async def main() -> None:
-        async with BBSClient(URL, max_record=10, transport=Answering(body(1) + b"\x12\x80\x01")) as client:
+        async with BBSClient(
+            URL, limits=Limits(max_record=10), transport=Answering(body(1) + b"\x12\x80\x01")
+        ) as client:
             with pytest.raises(LimitExceeded, match=ROWS + URL):
                 await client.actual_lrps()
 

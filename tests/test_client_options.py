@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrpmirror.client import BBSClient, Timeouts
+from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import ConfigurationError
 
 URL = "http://bbs.test:8889"
@@ -41,16 +41,17 @@ def test_a_user_and_password_in_the_url_are_refused_and_not_repeated() -> None:
     assert "admin" not in str(refused.value)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), Timeouts(read=0)])
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), Timeouts(read=0), Timeouts(list=0)])
 def test_a_timeout_that_is_no_positive_number_is_refused(timeout: float | Timeouts) -> None:
     with pytest.raises(ConfigurationError, match="not a positive number of seconds"):
         BBSClient(URL, timeout=timeout)
 
 
-@pytest.mark.parametrize("name", ["max_frame", "max_record"])
-def test_a_limit_below_one_byte_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        BBSClient(URL, **{name: 0})  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", Limits.__struct_fields__)
+@pytest.mark.parametrize("value", [0, -1, 1.5])
+def test_a_limit_that_is_no_positive_whole_number_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"limit {name}={value} is not a positive whole number"):
+        BBSClient(URL, limits=Limits(**{name: value}))  # type: ignore[arg-type] # what is refused
 
 
 @pytest.mark.parametrize("host", ["[::1]:8889", "127.0.0.1", "bbs.service.cf.internal:8889"])

@@ -9,7 +9,7 @@ import pytest
 import trio
 from client_support import STREAM_HEAD, Heard, by_path, chunk, recorded, reply, run, says, serving
 
-from lrpmirror.client import BBSClient, Timeouts
+from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
     ConnectionFailed,
     LimitExceeded,
@@ -259,7 +259,7 @@ def test_a_frame_beyond_the_limit_is_refused_before_it_is_whole() -> None:
     async def main() -> None:
         async with (
             serving(says(STREAM_HEAD, chunk(b"id: 0\nevent: e\ndata: " + b"A" * 5000), hang=True)) as bbs,
-            BBSClient(bbs.url, max_frame=1000) as client,
+            BBSClient(bbs.url, limits=Limits(max_frame=1000)) as client,
             client.events("instances") as stream,
         ):
             with pytest.raises(LimitExceeded, match=f"POST {INSTANCES} at "):

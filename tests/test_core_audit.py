@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.audit import EXAMINED, NAMED, Drift
 from lrpmirror.core.decisions import Outcome
+from lrpmirror.core.finding import KINDS
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Phase
@@ -92,6 +93,7 @@ def test_what_no_event_explains_is_drift_of_its_kind(name: str) -> None:
     assert session.audit_wait(101) == GRACE - 1
     assert kinds(session) == {kind: 1}
     assert session.counts().drift_kinds == {kind: 1}
+    assert kind in KINDS
     assert session.audit_wait(200) is None
     assert session.phase is Phase.LIVE
 

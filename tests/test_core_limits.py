@@ -7,8 +7,9 @@ import pytest
 from core_support import created, desired, running, synced, take_list, unclaimed
 
 from lrpmirror.core.changes import Cause, Delta
+from lrpmirror.core.limits import MOST_VERDICTS
 from lrpmirror.core.retained import Retained
-from lrpmirror.core.session import MOST_VERDICTS, Tuning
+from lrpmirror.core.session import Tuning
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.subscriptions import Mailbox
 from lrpmirror.errors import LimitExceeded

@@ -226,6 +226,21 @@ def test_a_mirror_that_began_with_nothing_is_told_of_secrets_that_changed() -> N
     assert len(commit.desired_lrps) == 1
 
 
+def test_a_first_list_that_would_remove_nearly_all_is_not_believed_at_once() -> None:
+    rows = [unclaimed(f"e{n}", index=n) for n in range(200)]
+    session = restored(image(*rows))
+    session.stream_opened(0)
+
+    assert take_list(session) is None
+    assert session.phase is Phase.STALE
+    assert len(session.store) == 200
+
+    commit = take_list(session, now=60)
+    assert commit is not None
+    assert len(commit.actual_lrps) == 200
+    assert commit.revision == 8
+
+
 # When the state was the server's
 
 
@@ -236,13 +251,13 @@ def test_a_live_state_is_current_as_of_the_last_sign_of_life() -> None:
     assert session.current_at == 9
 
 
-def test_a_state_without_a_stream_is_current_as_of_the_last_list() -> None:
+def test_a_state_without_a_stream_is_current_as_of_the_last_sign_of_life_of_that_stream() -> None:
     session = synced()
     session.events([created(unclaimed())], 9)
     session.stream_lost(ConnectionFailed("gone"))
     session.stream_opened(1000)
 
-    assert session.current_at == 0
+    assert session.current_at == 9
 
 
 def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_open() -> None:
@@ -253,6 +268,7 @@ def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_o
 
     assert session.current_at == -55
     assert session.status(100).restored_at == -55
+    assert session.status(100).state_age == 155
 
 
 def test_a_session_that_knows_nothing_was_never_current() -> None:

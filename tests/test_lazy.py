@@ -13,7 +13,7 @@ from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import ActualLRPInstanceChanged
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.wire import decode, encode
-from lrpmirror.wire.lazy import LazyActualLRP
+from lrpmirror.wire.lazy import LazyActualLRP, record_of
 from lrpmirror.wire.proto import diego_pb2
 
 RUNNING = ActualLRP(
@@ -202,3 +202,24 @@ def test_rows_that_have_not_been_compared_or_are_not_lazy_are_not_unified() -> N
     diffed.unify(RUNNING)
     RUNNING.unify(other)
     assert diffed.source is source
+
+
+@given(rows)
+def test_a_listed_row_is_its_record_also_once_it_was_read(row: ActualLRP) -> None:
+    lazy = listed(row)
+
+    assert record_of(lazy) == encode.actual_lrp(row)
+    assert isinstance(lazy, LazyActualLRP)
+    assert lazy.memory.row is None, "nobody has read it for that"
+    assert lazy == row
+    assert record_of(lazy) == encode.actual_lrp(row)
+
+
+@pytest.mark.parametrize("change", [{"presence": Presence.SUSPECT}, {"address": "10.0.0.2"}, {"tag_index": 9}])
+def test_a_row_that_was_given_another_value_is_no_longer_its_record(change: dict[str, object]) -> None:
+    assert record_of(replace(listed(RUNNING), **change)) is None
+
+
+def test_a_row_that_is_from_no_record_has_none() -> None:
+    assert record_of(RUNNING) is None
+    assert record_of(diff(RUNNING, replace(RUNNING, tag_index=4)).after) is None

@@ -248,9 +248,10 @@ def test_about_json_is_checked_and_can_be_missing(copy: Path) -> None:
     about.write_text('{"format": 2}')
     with pytest.raises(RecordingError, match="format 2 is newer than 1"):
         Recording(copy)
-    about.write_text("[]")
-    with pytest.raises(RecordingError, match="is not what describes a recording"):
-        Recording(copy)
+    for content in (b"[]", b'{"note": "\xec"}', b'{"other": ' + b"[" * 100_000):
+        about.write_bytes(content)
+        with pytest.raises(RecordingError, match="is not what describes a recording"):
+            Recording(copy)
     about.unlink()
     assert Recording(copy).about.note == ""
 

@@ -22,9 +22,12 @@ from wire_support import TEXT, cells, full_desired_lrps, rows
 from lrpmirror.core.image import Image
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
 from lrpmirror.errors import ConfigurationError, StateFileError
+from lrpmirror.model import ActualLRP, Presence
 from lrpmirror.redaction import without_secrets
 from lrpmirror.statefile import Disk, StateFile
 from lrpmirror.statefile._format import parts
+from lrpmirror.wire import decode, encode
+from lrpmirror.wire.lazy import LazyActualLRP
 
 BBS = "https://bbs.example:8889"
 
@@ -89,6 +92,22 @@ def test_what_is_read_is_what_was_written_but_for_the_secrets(
     save(StateFile(path), image)
 
     assert loaded(path) == redacted(image)
+
+
+@law(60)
+@given(one=rows, presence=st.sampled_from([0, 1, 2]))
+def test_a_row_from_the_wire_is_written_as_it_is_now_and_stays_unread(
+    one: ActualLRP, presence: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("law") / "state"
+    listed = decode.actual_lrp(encode.actual_lrp(one))
+    moved = replace(listed, presence=Presence(presence), epoch="moved")
+    save(StateFile(path), small(actual_lrps=(listed, moved)))
+
+    assert all(isinstance(row, LazyActualLRP) and row.memory.row is None for row in (listed, moved))
+    found = loaded(path)
+    assert found is not None
+    assert found.actual_lrps == (one, replace(one, presence=Presence(presence), epoch="moved"))
 
 
 def test_the_indexes_of_what_was_read_are_those_of_its_rows(path: Path) -> None:
@@ -222,6 +241,13 @@ def test_content_that_nobody_would_write_ends_in_an_error_also_under_a_right_che
     found.store._check()
 
 
+def test_a_file_that_goes_on_after_its_last_record_is_damaged(path: Path) -> None:
+    whole = saved(path)[:-16] + b"\0\0\0\0"
+    path.write_bytes(whole + blake2b(whole, digest_size=16).digest())
+    with pytest.raises(StateFileError, match="goes on after its last record"):
+        StateFile(path).load(BBS)
+
+
 def test_a_header_cannot_ask_for_more_memory_than_the_file_has_bytes(path: Path) -> None:
     whole = saved(path)[:-16].replace(b'"cells":0', b'"cells":9')
     path.write_bytes(whole + blake2b(whole, digest_size=16).digest())
@@ -283,6 +309,17 @@ def test_a_file_that_cannot_be_set_aside_is_ignored_all_the_same(path: Path) -> 
     Path(f"{path}.damaged").mkdir()
     with pytest.raises(StateFileError, match=r"could not be set aside as .*\.damaged"):
         StateFile(path).load(BBS)
+
+
+def test_a_file_that_was_released_while_it_was_read_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"lrpmirror state 1\n")
+    file = StateFile(path)
+    file.acquire()
+    file.release()
+    with pytest.raises(StateFileError, match="it stays where it is"):
+        file.load(BBS)
+
+    assert path.exists()
 
 
 def test_a_disk_that_fails_while_it_is_read_is_an_error_that_says_so(path: Path) -> None:

@@ -28,7 +28,7 @@ from sim_support import A, wanted
 from lrpmirror import ActualLRP, Cause, Change, DesiredLRP, Mirror, MirrorThread, ModificationTag, Phase
 from lrpmirror.core.changes import Commit
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
-from lrpmirror.errors import ConfigurationError, NotSynced, StateFileError
+from lrpmirror.errors import ConfigurationError, NotFresh, NotSynced, StateFileError
 from lrpmirror.events import Event
 from lrpmirror.sim import Diego
 from lrpmirror.statefile import Disk, StateFile
@@ -164,8 +164,12 @@ async def test_while_the_first_lists_are_read_the_state_stays_and_its_age_can_be
         restored_at = mirror.status.restored_at
         assert restored_at is not None
         assert mirror.status.at - restored_at == pytest.approx(3601)
+        assert mirror.status.state_age == pytest.approx(3601)
+        with pytest.raises(NotFresh, match=r"has a state that is 3601\.0 s old"):
+            mirror.check_fresh(60)
         await mirror.wait_synced()
         assert mirror.status.restored_at is None
+        mirror.check_fresh(60)
         assert not differences(mirror, bbs.diego)
 
 
@@ -312,7 +316,7 @@ async def test_a_life_that_never_reached_the_bbs_leaves_the_file_as_it_was(path:
 
 
 @simulated
-async def test_the_age_of_a_state_without_a_stream_counts_from_the_last_list(path: Path) -> None:
+async def test_the_age_of_a_state_without_a_stream_counts_from_when_it_was_lost(path: Path) -> None:
     bbs = FakeBBS(small())
     wall = Wall()
     async with warm(bbs, state_file(path, wall), resync_interval=1e9) as mirror:

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, Question, StreamName
 from lrpmirror.client._errors import Asked, errors_of
-from lrpmirror.client._exchange import EVENT_STREAM, PROTOBUF, Body, Hooks, Tap, exchange
+from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Bounds, Hooks, Tap, exchange
 from lrpmirror.client._identity import Identity
-from lrpmirror.client._options import Timeouts, checked_timeouts, checked_url
+from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
 from lrpmirror.client._tls import TLS, warn_of_insecure_tls
 from lrpmirror.client._transport import Transport
@@ -31,7 +31,6 @@ from lrpmirror.wire.proto import requests_pb2
 
 T = TypeVar("T")
 
-_MEBIBYTE: Final = 1024 * 1024
 _HEADERS: Final = {"User-Agent": "lrpmirror", "Accept-Encoding": "identity"}
 
 
@@ -45,8 +44,8 @@ class BBSClient:
 
     The files of `tls` are read at construction, and again when they are replaced on disk: new connections are made with
     the new ones as soon as all of them are whole and valid; see `renewed`. Files that cannot be used are logged once
-    and given to `on_tls_problem`; those before go on. `timeout` is Timeouts, or seconds for every step. `max_frame` and
-    `max_record` bound, in bytes, one event of a stream and one record of a list. `tap(name, chunk)` is given every
+    and given to `on_tls_problem`; those before go on. `timeout` is Timeouts, or seconds for every step. `limits`
+    bound what the server may send. `tap(name, chunk)` is given every
     piece of the bodies of whole lists and of streams as received, before it is decoded: first an empty piece when a 200
     head has come, which so begins each reply. The names are those of `stream_list`, "domains", "cells",
     "events.instances" and "events.groups"; replies about particular processes are not shown. `transport` stands in for
@@ -67,25 +66,21 @@ class BBSClient:
         *,
         tls: TLS | None = None,
         timeout: Timeouts | float = Timeouts(),  # noqa: B008 - a frozen value
-        max_frame: int = 16 * _MEBIBYTE,
-        max_record: int = 16 * _MEBIBYTE,
+        limits: Limits = Limits(),  # noqa: B008 - as above
         tap: Tap | None = None,
         on_tls_problem: Callable[[ConfigurationError], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = checked_url(url, tls)
-        for name, limit in (("max_frame", max_frame), ("max_record", max_record)):
-            if limit < 1:
-                raise ConfigurationError(f"{name}={limit!r} must be a positive number of bytes")
         timeouts = checked_timeouts(timeout)
+        self._limits = checked_limits(limits)
+        self._bounds = Bounds(limits.max_list, timeouts.list)
         if tls is not None and not tls.verify:
             warn_of_insecure_tls(stacklevel=2)
         self._identity = Identity(tls or TLS(), on_tls_problem) if self.url.startswith("https:") else None
         self._changes_seen = 0
-        self._lists = _http(transport or Transport(self._identity, endless=False), timeouts)
-        self._streams = _http(transport or Transport(self._identity, endless=True), timeouts)
-        self._max_frame = max_frame
-        self._max_record = max_record
+        self._lists = _http(transport or Transport(self._identity, limits, endless=False), timeouts)
+        self._streams = _http(transport or Transport(self._identity, limits, endless=True), timeouts)
         self._tap = tap
         self._older: dict[str, int] = {}
 
@@ -127,8 +122,8 @@ class BBSClient:
             reply = b""
             while piece := await body.read():
                 reply += piece
-                if len(reply) > self._max_record:
-                    raise LimitExceeded(f"{asked}: over {self._max_record} bytes, which no ping answers")
+                if len(reply) > self._limits.max_record:
+                    raise LimitExceeded(f"{asked}: over {self._limits.max_record} bytes, which no ping answers")
             return _available(reply, asked)
 
     async def domains(self) -> tuple[str, ...]:
@@ -247,7 +242,7 @@ class BBSClient:
         request = endpoints.by_cell(cell_id)
         async with AsyncExitStack() as stack:
             body = await self._open_stream(stack, name, request)
-            yield EventStream(body, self._max_frame, full=full)
+            yield EventStream(body, self._limits.max_frame, full=full)
 
     async def _open_stream(self, stack: AsyncExitStack, name: StreamName, request: bytes) -> Body:
         """Open a stream by the newest path that the server knows."""
@@ -269,7 +264,7 @@ class BBSClient:
     async def _batches(self, question: Question[T]) -> AsyncIterator[Batches[T]]:
         asked = Asked("POST", question.path, self.url, self._identity)
         async with self._exchange(asked, question.body, PROTOBUF, question.tap) as body:
-            yield Batches(body, question.decode, self._max_record)
+            yield Batches(body, question.decode, self._limits)
 
     async def _all(self, question: Question[T]) -> tuple[T, ...]:
         async with self._batches(question) as batches:
@@ -284,9 +279,10 @@ class BBSClient:
 
     @asynccontextmanager
     async def _exchange(self, asked: Asked, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:
-        client = self._streams if content_type == EVENT_STREAM else self._lists
+        endless = content_type == EVENT_STREAM
+        client, bounds = (self._streams, ENDLESS) if endless else (self._lists, self._bounds)
         hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
-        async with exchange(client, asked, request, content_type=content_type, hooks=hooks) as body:
+        async with exchange(client, asked, request, content_type=content_type, hooks=hooks, bounds=bounds) as body:
             yield body
 
 

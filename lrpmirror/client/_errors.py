@@ -22,7 +22,7 @@ from lrpmirror.errors import (
 )
 
 _ROUTER_ERROR = "X-Cf-Routererror"
-_LONGEST_QUOTE = 120
+_LONGEST_QUOTE = 200
 
 
 class Asked(Struct, frozen=True):
@@ -84,8 +84,12 @@ def check_reply(asked: Asked, response: httpx.Response, content_type: str) -> No
 
 def quoted(text: str) -> str:
     """Return a server's text as it can stand in a message: printable, and of limited length."""
-    shown = repr(text)
-    return shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…"
+    return shortened(repr(text))
+
+
+def shortened(text: str) -> str:
+    """Return a text that may quote the server at limited length."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def _phase(exc: httpx.TimeoutException, doing: str) -> str:

@@ -1,5 +1,6 @@
 """One request and its reply: the head checked, the body in pieces, errors mapped, the connection always given back."""
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -7,10 +8,11 @@ from typing import Final, Self
 
 import httpx
 import trio
+from msgspec import Struct
 
 from lrpmirror.client._errors import Asked, check_reply, errors_of
 from lrpmirror.client._transport import READ, Read
-from lrpmirror.errors import ConnectionFailed, ServiceUnavailable, TimedOut
+from lrpmirror.errors import ConnectionFailed, LimitExceeded, ServiceUnavailable, TimedOut
 
 Tap = Callable[[str, bytes], None]
 
@@ -35,10 +37,21 @@ class Hooks:
             raise
 
 
+class Bounds(Struct, frozen=True):
+    """What the body of a reply may take: bytes, and seconds of waiting for them in all."""
+
+    size: float
+    seconds: float
+
+
+ENDLESS: Final = Bounds(math.inf, math.inf)
+"""The bounds of a stream."""
+
+
 class Body:
     """The body of a reply that is being read. One that is endless, a stream, ends in an error only."""
 
-    def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, *, endless: bool) -> None:
+    def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, bounds: Bounds) -> None:
         self.asked = asked
         self._response = response
         # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
@@ -46,16 +59,22 @@ class Body:
         self._pieces = None if direct else response.aiter_raw()
         self._read: Read = direct or partial(anext, self._pieces, b"")
         self._hooks = hooks
-        self._endless = endless
+        self._bounds = bounds
+        self._endless = bounds is ENDLESS
+        self._size = 0
+        self._waited = 0.0
         self._over = False
 
     async def read(self) -> bytes:
-        """Return the next piece as it was received, empty at the body's proper end. Raises a BBSError."""
+        """Return the next piece as it was received, empty at the body's proper end.
+
+        Raises a BBSError, MalformedChunk, and LimitExceeded for a body that is too large.
+        """
         if self._over:
             raise ConnectionFailed(f"{self.asked}: the reply has been read to its end, or left")
         try:
             with self._hooks.watching():
-                piece = await self._next()
+                piece = await (self._next() if self._endless else self._next_within_bounds())
         except BaseException:
             self._over = True
             raise
@@ -70,6 +89,18 @@ class Body:
             piece = await self._read()
         if self._endless and not piece:
             raise ConnectionFailed(f"{self.asked}: {lost}; connect again, and list again")
+        return piece
+
+    async def _next_within_bounds(self) -> bytes:
+        began = trio.current_time()
+        with trio.move_on_at(began + self._bounds.seconds - self._waited) as patience:
+            piece = await self._next()
+        if patience.cancelled_caught:
+            raise TimedOut(f"{self.asked}: the reply has not come within {self._bounds.seconds} seconds of waiting")
+        self._waited += trio.current_time() - began
+        self._size += len(piece)
+        if self._size > self._bounds.size:
+            raise LimitExceeded(f"{self.asked}: the reply is over {self._bounds.size} bytes (max_list)")
         return piece
 
     async def close(self) -> None:
@@ -88,7 +119,7 @@ class Body:
 
 @asynccontextmanager
 async def exchange(
-    client: httpx.AsyncClient, asked: Asked, request: bytes, *, content_type: str, hooks: Hooks
+    client: httpx.AsyncClient, asked: Asked, request: bytes, *, content_type: str, hooks: Hooks, bounds: Bounds
 ) -> AsyncIterator[Body]:
     """Send a request; yield the body once the head has come and is as promised."""
     headers = {"Content-Type": PROTOBUF, "Accept": content_type}
@@ -96,7 +127,7 @@ async def exchange(
         message = client.build_request(asked.method, asked.url + asked.path, content=request, headers=headers)
         message.stream = _RequestBody(request)
         response = await client.send(message, stream=True)
-    body = Body(response, asked, hooks, endless=content_type == EVENT_STREAM)
+    body = Body(response, asked, hooks, bounds)
     try:
         with hooks.watching():
             check_reply(asked, response, content_type)

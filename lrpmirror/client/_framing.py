@@ -58,14 +58,14 @@ class _Rest:
         return data
 
 
-def framing_of(response: h11.Response) -> Framing:
+def framing_of(response: h11.Response, max_trailers: int) -> Framing:
     """Choose by the head of a reply, as RFC 9112 says; h11 has refused heads that contradict themselves."""
     if response.status_code in _BODYLESS:
         return _Sized(0)
     headers = {name: value for name, value in response.headers if name in {b"transfer-encoding", b"content-length"}}
     if b"transfer-encoding" in headers:
         # h11 lets no other coding than this one pass.
-        return _Chunks()
+        return _Chunks(max_trailers=max_trailers)
     if b"content-length" in headers:
         return _Sized(int(headers[b"content-length"]))
     return _Rest()

@@ -8,6 +8,8 @@ import trio
 
 from lrpmirror.client._errors import errors_of
 from lrpmirror.client._exchange import Body
+from lrpmirror.client._options import Limits
+from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.wire import decode
 from lrpmirror.wire.lists import ReplySplitter
@@ -26,11 +28,13 @@ class Batches(Generic[T]):
     only an iteration that ends without one has seen the whole list. Memory is bounded by one read and one record.
     """
 
-    def __init__(self, body: Body, decode_record: Callable[[bytes], T], max_record: int) -> None:
+    def __init__(self, body: Body, decode_record: Callable[[bytes], T], limits: Limits) -> None:
         self._body = body
         self._decode = decode_record
-        self._splitter = ReplySplitter(max_record=max_record)
+        self._splitter = ReplySplitter(max_record=limits.max_record)
         self._records: deque[bytes] = deque()
+        self._number = 0
+        self._max_number = limits.max_records
 
     def __aiter__(self) -> Self:
         return self
@@ -45,7 +49,10 @@ class Batches(Generic[T]):
                     self._splitter.finish()
                     raise StopAsyncIteration
                 self._records.extend(self._splitter.feed(piece))
+                if self._number + len(self._records) > self._max_number:
+                    raise LimitExceeded(f"the list has over {self._max_number} records (max_records)")
         count = min(BATCH, len(self._records))
+        self._number += count
         with errors_of(self._body.asked, "reading the list"):
             return [self._decode(self._records.popleft()) for _ in range(count)]
 

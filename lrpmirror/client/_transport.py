@@ -7,6 +7,7 @@ pool would save it little.
 """
 
 import math
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -14,7 +15,9 @@ import h11
 import httpx
 
 from lrpmirror.client._framing import Framing, framing_of
+from lrpmirror.client._head import read_head
 from lrpmirror.client._identity import Identity
+from lrpmirror.client._options import Limits
 from lrpmirror.client._pipe import Pipe, connect
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -32,8 +35,9 @@ class Transport(httpx.AsyncBaseTransport):
     in it is limited by the read timeout, as the wait for the head is in either case. `identity` is for https.
     """
 
-    def __init__(self, identity: Identity | None, *, endless: bool) -> None:
+    def __init__(self, identity: Identity | None, limits: Limits, *, endless: bool) -> None:
         self._identity = identity
+        self._limits = limits
         self._endless = endless
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -42,17 +46,19 @@ class Transport(httpx.AsyncBaseTransport):
         context = self._identity.context() if self._identity else None
         pipe = await connect(url.host, url.port or _DEFAULT_PORTS[url.scheme], context, timeouts["connect"])
         try:
-            exchange = h11.Connection(h11.CLIENT)
+            # h11 would call a head that is too large a broken one; `read_head` has the limit.
+            exchange = h11.Connection(h11.CLIENT, max_incomplete_event_size=sys.maxsize)
             head = h11.Request(method=request.method, target=url.raw_path, headers=request.headers.raw)
             body = await request.aread()
             events = (head, h11.Data(data=body), h11.EndOfMessage()) if body else (head, h11.EndOfMessage())
             await pipe.send(b"".join(exchange.send(event) or b"" for event in events), timeouts["write"])
-            response = await _head(pipe, exchange, timeouts["read"])
+            response = await read_head(pipe, exchange, self._limits, timeouts["read"])
         except BaseException:
             await pipe.close()
             raise
         behind, _ = exchange.trailing_data
-        stream = _Body(pipe, framing_of(response), behind, math.inf if self._endless else timeouts["read"])
+        framing = framing_of(response, self._limits.max_trailers)
+        stream = _Body(pipe, framing, behind, math.inf if self._endless else timeouts["read"])
         return httpx.Response(
             response.status_code,
             headers=response.headers.raw_items(),
@@ -60,21 +66,6 @@ class Transport(httpx.AsyncBaseTransport):
             request=request,
             extensions={READ: stream.read},
         )
-
-
-async def _head(pipe: Pipe, exchange: h11.Connection, timeout: float) -> h11.Response:
-    while True:
-        try:
-            event = exchange.next_event()
-        except h11.RemoteProtocolError as exc:
-            raise httpx.RemoteProtocolError(str(exc)) from exc
-        if isinstance(event, h11.Response):
-            return event
-        if event is h11.NEED_DATA:
-            data = await pipe.receive(timeout)
-            if not data:
-                raise httpx.RemoteProtocolError("the server closed the connection without a reply")
-            exchange.receive_data(data)
 
 
 class _Body(httpx.AsyncByteStream):

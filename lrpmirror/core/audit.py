@@ -14,7 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
+from lrpmirror.core.finding import Finding, Record, finding_of
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
+from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCreated,
@@ -27,9 +31,9 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
 )
-from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
+from lrpmirror.model import ActualLRP, ActualLRPGroup
 
-__all__ = ["KINDS", "Audit", "Drift", "Finding", "ahead"]
+__all__ = ["Audit", "Drift"]
 
 NAMED: Final = 20
 """How many findings a report names."""
@@ -40,35 +44,7 @@ EXAMINED: Final = 2_000
 Where a list has more, and of those nothing explains some, the others are counted as `unexamined`.
 """
 
-KINDS: Final = (
-    *(f"{what} {how}" for what in ("row", "desired") for how in ("missing", "extra", "behind", "ahead", "contents")),
-    "unexamined",
-)
-"""What drift can be: see Finding, and EXAMINED."""
-
-_Record = ActualLRP | DesiredLRP
 _Key = tuple[str, RowKey]
-
-
-class Finding(Struct, frozen=True):
-    """A record that a list had otherwise than the mirror. Has no values of it, which could be secrets."""
-
-    kind: str
-    """`row` or `desired`, and how it differed.
-
-    `missing` in the mirror, `extra` in the mirror, `behind` (the list had a newer version), `ahead` (an older one), or
-    other `contents` at the same version.
-    """
-    process_guid: str
-    index: int | None
-    """The row's; None for a desired LRP."""
-    epoch: str
-    tag_index: int
-    """Which version an event has to tell of, that one or a later, to explain it."""
-
-    def __str__(self) -> str:
-        where = self.process_guid if self.index is None else f"{self.process_guid}/{self.index}"
-        return f"{self.kind} {where} ({self.epoch or 'no epoch'}:{self.tag_index})"
 
 
 class Drift(Struct, frozen=True):
@@ -105,6 +81,7 @@ class Audit:
         self._unexamined = 0
         self._due: float | None = None
         self._drifted = 0
+        self._dropped = 0
 
     def __bool__(self) -> bool:
         return bool(self._findings)
@@ -114,26 +91,19 @@ class Audit:
         self._findings.clear()
         self._unexamined, self._due, self._drifted = 0, None, 0
 
-    def begin(
-        self,
-        rows: RowDeltas,
-        desired: DesiredDeltas,
-        lagging: Iterable[Finding],
-        explained: Callable[[str, str], bool],
-        now: float,
-    ) -> None:
-        """Take what a list changed, and of what it had older versions.
+    def begin(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas, repairs: Repairs, now: float) -> None:
+        """Take what a list of everything changed, before the doubts that it settles are forgotten.
 
-        `explained` tells of the `row`s or `desired` LRP of which process it was known that they may differ. What an
-        audit before has found and is not judged yet is judged together with this one. O(what it changed), up to
+        What an audit before has found and is not judged yet is judged together with this one. O(what it changed), up to
         EXAMINED.
         """
+        explained = self._explained_by(shadow, repairs)
         before = len(self._findings)
         for row in rows[:EXAMINED]:
             self._find("row", row, explained)
         for lrp in desired[:EXAMINED]:
             self._find("desired", lrp, explained)
-        self._findings.update(((one.kind, one.epoch), one) for one in islice(lagging, EXAMINED))
+        self._findings.update(((one.kind, one.epoch), one) for one in islice(shadow.lagging.values(), EXAMINED))
         self._unexamined += max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)
         if len(self._findings) > before or self._due is not None:
             self._due = now + self._grace
@@ -168,6 +138,17 @@ class Audit:
             kinds["unexamined"] = unexamined
         return Drift(kinds, findings, self._drifted)
 
+    def _explained_by(self, shadow: Shadow, repairs: Repairs) -> Callable[[str, str], bool]:
+        """Return what tells of the rows or desired LRP of which process it was known that they may differ."""
+        dropped, self._dropped = repairs.dropped != self._dropped, repairs.dropped
+
+        def explained(what: str, guid: str) -> bool:
+            doubts = {*repairs.doubts_of(guid), *(doubt for doubt in Doubt if (guid, doubt) in shadow.doubts)}
+            about = doubts & {Doubt.DESIRED} if what == "desired" else doubts - {Doubt.DESIRED}
+            return dropped or bool(about)
+
+        return explained
+
     def _find(self, what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]) -> None:
         before, after = delta.before, delta.after
         one: Any = after if after is not None else before
@@ -181,32 +162,21 @@ class Audit:
             how = "contents" if (before.epoch, before.tag_index) == (after.epoch, after.tag_index) else "behind"
         # Of what the mirror has, the list not, it has seen that version: only a later one, or a removal, explains it.
         version = one.tag_index + 1 if after is None else one.tag_index
-        self._findings[what, _key_of(one)] = _finding(f"{what} {how}", one, version)
+        self._findings[what, _key_of(one)] = finding_of(f"{what} {how}", one, version)
 
 
-def ahead(listed: _Record) -> Finding:
-    """Return the finding that a list has an older version than the mirror: this one."""
-    what = "row" if isinstance(listed, ActualLRP) else "desired"
-    return _finding(f"{what} ahead", listed, listed.tag_index)
-
-
-def _finding(kind: str, one: _Record, version: int) -> Finding:
-    index = one.index if isinstance(one, ActualLRP) else None
-    return Finding(kind, one.process_guid, index, one.epoch, version)
-
-
-def _key_of(record: _Record) -> RowKey:
+def _key_of(record: Record) -> RowKey:
     return row_key(record) if isinstance(record, ActualLRP) else record.process_guid
 
 
-def _is_uncarried(before: _Record, after: _Record) -> bool:
+def _is_uncarried(before: Record, after: Record) -> bool:
     """Tell whether two versions of a row differ in nothing but what diffs do not carry."""
     if not isinstance(before, ActualLRP) or not isinstance(after, ActualLRP):
         return False
     return replace(before, internal_routes=after.internal_routes, metric_tags=after.metric_tags) == after
 
 
-def _told_by(event: Event) -> Iterator[tuple[str, _Record, bool]]:
+def _told_by(event: Event) -> Iterator[tuple[str, Record, bool]]:
     """Return the records that an event tells of, and whether it says that they are gone, or were left."""
     match event:
         case ActualLRPInstanceChanged(before=before, after=after):
@@ -232,5 +202,5 @@ def _told_by(event: Event) -> Iterator[tuple[str, _Record, bool]]:
             pass
 
 
-def _slots(group: ActualLRPGroup, *, gone: bool) -> Iterator[tuple[str, _Record, bool]]:
+def _slots(group: ActualLRPGroup, *, gone: bool) -> Iterator[tuple[str, Record, bool]]:
     return (("row", row, gone) for row in (group.instance, group.evacuating) if row is not None)

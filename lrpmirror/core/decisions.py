@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from lrpmirror.core.audit import Finding
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
+from lrpmirror.core.finding import Finding
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
@@ -185,8 +185,8 @@ class Decisions:
     def drifted(self, findings: Sequence[Finding], at: float) -> None:
         """Note what an audit found that nothing explains. O(findings)."""
         for one in findings[:MOST_LISTED]:
-            tag = one.epoch, one.tag_index
-            self._note((at, (LIST, Outcome.DRIFTED), (one.process_guid, one.index, tag, None, None), ()))
+            seen = one.process_guid, one.index, (one.epoch, one.tag_index), None, None
+            self._note((at, (LIST, Outcome.DRIFTED), seen, ()))
 
     def _note(self, entry: _Entry) -> None:
         process_guid = entry[2][0]

@@ -28,6 +28,7 @@ class Image(Struct, frozen=True, kw_only=True):
         store = Store()
         for row in self.actual_lrps:
             key = row_key(row)
+            # A file can have a row twice.
             store.put(key, store.get(key), row)
         for lrp in self.desired_lrps:
             store.put_desired(lrp)

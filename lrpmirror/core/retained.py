@@ -6,6 +6,7 @@ is retained, until the desired LRP is back, an event says that it was removed, o
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 from lrpmirror.core.changes import Delta
 from lrpmirror.core.dispatch import desired_guid_of
@@ -38,8 +39,8 @@ class Retained:
         return tuple(self._lrps.values())
 
     def restore(self, lrps: Iterable[DesiredLRP]) -> None:
-        """Retain what an earlier life of the mirror did. O(lrps)."""
-        self._lrps.update((lrp.process_guid, lrp) for lrp in lrps)
+        """Retain what an earlier life of the mirror did, up to the limit. O(lrps)."""
+        self._lrps.update((lrp.process_guid, lrp) for lrp in islice(lrps, self._limit))
 
     def told(self, event: Event, *, there: bool) -> tuple[str, ...]:
         """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).

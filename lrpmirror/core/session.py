@@ -19,21 +19,22 @@ from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.decisions import Decision, Decisions, sight
 from lrpmirror.core.derive import Process
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
+from lrpmirror.core.freshness import Freshness
 from lrpmirror.core.image import Image
+from lrpmirror.core.landing import bury, write
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
+from lrpmirror.core.limits import bound_verdicts, check_rows
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.retained import Retained
 from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
-from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
+from lrpmirror.core.status import Phase, Status, Step
 from lrpmirror.core.store import Store
-from lrpmirror.core.tally import Counts, Tally
-from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.core.tally import Counts
 from lrpmirror.core.tuning import Tuning, checked
 from lrpmirror.core.witness import Witness
 from lrpmirror.errors import (
     ConnectionFailed,
-    LimitExceeded,
     ListNotBelieved,
     LRPMirrorError,
     ServiceUnavailable,
@@ -56,19 +57,15 @@ _LIST_CAUSES = {
 _NOBODYS_FAULT = (ConnectionFailed, ServiceUnavailable)
 """How a read of some processes fails without any of them being the cause."""
 
-_OTHER = ("other", Verdict.NOTED)
 
-MOST_VERDICTS = 1_000
-"""How many kinds of events and verdicts are counted by name: a server can make up any number of types."""
-
-
-class Session:
+class Session(Freshness):
     """What a mirror knows. One owner calls its methods; its store may be read from anywhere.
 
     Raises ConfigurationError for a tuning that cannot be used.
     """
 
     def __init__(self, tuning: Tuning, rng: Random) -> None:
+        super().__init__()
         self.tuning = checked(tuning)
         self._rng = rng
         self._backoff, self._list_backoff, self._repair_backoff, self._replace_backoff = (
@@ -79,26 +76,15 @@ class Session:
         self._graves = Graveyard(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
-        self.phase = Phase.CONNECTING
         self.revision = 0
-        self.synced_at: float | None = None
-        self.restored_at: float | None = None
-        self.alive_at: float | None = None
-        self.heard_at: float | None = None
-        self._current_at: float | None = None
-        self.last_error: LRPMirrorError | None = None
-        self._trouble: LRPMirrorError | None = None
-        self._ping_trouble: LRPMirrorError | None = None
         self.cells: tuple[CellPresence, ...] = ()
         self._retained = Retained(limit=tuning.row_limit)
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
-        self._dropped = 0
         self._verdicts: dict[tuple[str, Verdict], int] = {}
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
-        self._tally = Tally()
         self._decisions = Decisions()
         self._adopt(Store())
 
@@ -137,17 +123,6 @@ class Session:
         self._failed(error)
         return self._replace_backoff.failed()
 
-    def pinged(self, now: float) -> None:
-        """Take note that the server answered a ping, while the stream is open."""
-        self.alive_at = now
-        self._ping_trouble = None
-
-    def ping_failed(self, error: LRPMirrorError) -> None:
-        """Take note that the server did not answer a ping as it should."""
-        self._ping_trouble = error
-        self.last_error = error
-        self._tally.errors[type(error).__name__] += 1
-
     def close(self) -> None:
         """Take note that the mirror is closed."""
         self._shadow = None
@@ -179,11 +154,6 @@ class Session:
             domains=store.domains,
             cells=self.cells,
         )
-
-    def noted(self, error: LRPMirrorError) -> None:
-        """Take note of an error beside the stream and the lists."""
-        self.last_error = error
-        self._tally.errors[type(error).__name__] += 1
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
@@ -222,18 +192,8 @@ class Session:
 
     def check_limits(self) -> None:
         """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
-        limit = self.tuning.row_limit
-        for what, number in (("rows", len(self.store)), ("desired LRPs", self.store.desired_count())):
-            if number > limit:
-                raise LimitExceeded(
-                    f"the events have created more than {limit} {what}; the stream is given up and everything is "
-                    "listed again (see row_limit in Tuning, if there can be so many)"
-                )
-        verdicts = self._verdicts
-        if len(verdicts) > MOST_VERDICTS:
-            # Those that came first stay: the types that there are come early.
-            others = sum(verdicts.pop(outcome) for outcome in list(verdicts)[MOST_VERDICTS - 1 :])
-            verdicts[_OTHER] = verdicts.get(_OTHER, 0) + others
+        check_rows(self.store, self.tuning.row_limit)
+        bound_verdicts(self._verdicts)
 
     # Lists
 
@@ -272,16 +232,16 @@ class Session:
             self._decisions.listed(shadow.scope, rows, desired, now)
         why = _LIST_CAUSES[self.phase] if everything else "repair"
         if why == "audit":
-            self._begin_audit(shadow, rows, desired, now)
+            self._audit.begin(shadow, rows, desired, self.repairs, now)
         self._take_doubts_of(shadow)
         if shadow.aside is not None:
             self._adopt(shadow.aside)
         else:
-            self._write(rows, desired)
+            write(self.store, rows, desired, self.repairs)
             for lrp in shadow.completed.values():
                 self.store.put_desired(lrp)
         self._completed = tuple(shadow.completed)
-        self._bury(shadow, desired)
+        bury(self._graves, shadow, desired)
         self.alive_at = now
         self._tally.lists[why] += 1
         commit = self._commit_list(shadow, rows, desired)
@@ -301,8 +261,7 @@ class Session:
         if shadow.scope == EVERYTHING:
             self._failed(error)
             return self._list_backoff.failed()
-        self.last_error = error
-        self._tally.errors[type(error).__name__] += 1
+        self.noted(error)
         blameless = isinstance(error, _NOBODYS_FAULT)
         self.repairs.failed(shadow.scope, refused=not blameless)
         return self._repair_backoff.failed()
@@ -370,16 +329,6 @@ class Session:
         guids.update(dict.fromkeys(self._retained.guids()))
         return list(guids)
 
-    @property
-    def current_at(self) -> float | None:
-        """When the state was last known to be the server's; None: never."""
-        return self.alive_at if self.phase is Phase.LIVE else self._current_at
-
-    @property
-    def trouble(self) -> LRPMirrorError | None:
-        """What is wrong now; None: nothing that is known."""
-        return self._trouble or self._ping_trouble
-
     def status(self, now: float) -> Status:
         """Return how fresh the state is. O(1)."""
         return Status(
@@ -421,18 +370,6 @@ class Session:
 
     # Inside
 
-    def _step(self, step: Step) -> None:
-        after = TRANSITIONS[self.phase, step]
-        if after is None:
-            raise AssertionError(f"a mirror that is {self.phase} cannot be told {step}: a mistake of its shell's")
-        # While LIVE it is the last proof of life, and from then on what that was.
-        self._current_at = self.current_at
-        self.phase = after
-
-    def _failed(self, error: LRPMirrorError) -> None:
-        self.last_error = self._trouble = error
-        self._tally.errors[type(error).__name__] += 1
-
     def _judge(self, shadow: Shadow, desired: DesiredDeltas, now: float) -> ListNotBelieved | None:
         """Return why a list is not to be believed. O(what it changes of desired LRPs)."""
         if self.synced_at is None and not len(self.store):
@@ -453,17 +390,6 @@ class Session:
         self._step(Step.HELD)
         # The server lives, whatever its answer is worth.
         self.alive_at = now
-
-    def _begin_audit(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas, now: float) -> None:
-        """Look for what neither a doubt nor an event explains."""
-        dropped, self._dropped = self.repairs.dropped != self._dropped, self.repairs.dropped
-
-        def explained(what: str, guid: str) -> bool:
-            doubts = {*self.repairs.doubts_of(guid), *(doubt for doubt in Doubt if (guid, doubt) in shadow.doubts)}
-            about = doubts & {Doubt.DESIRED} if what == "desired" else doubts - {Doubt.DESIRED}
-            return dropped or bool(about)
-
-        self._audit.begin(rows, desired, shadow.lagging.values(), explained, now)
 
     def _adopt(self, store: Store) -> None:
         self.store = store
@@ -488,12 +414,9 @@ class Session:
 
     def _ask_for_desired(self, process_guid: str) -> None:
         """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
-        if (
-            self.store.desired(process_guid) is None
-            and process_guid not in self._asked
-            # A server that makes up processes without end has them read at the next list.
-            and len(self._asked) < self.tuning.repair_limit
-        ):
+        # A server that makes up processes without end has them read at the next list.
+        room = len(self._asked) < self.tuning.repair_limit
+        if room and self.store.desired(process_guid) is None and process_guid not in self._asked:
             self._asked.add(process_guid)
             self.repairs.add(process_guid, Doubt.DESIRED)
 
@@ -543,38 +466,6 @@ class Session:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
         return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
-
-    def _write(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
-        store = self.store
-        for delta in rows:
-            if delta.after is not None:
-                if store.put(delta.key, delta.before, delta.after):
-                    self.repairs.add(delta.after.process_guid, Doubt.RIVALS)
-            elif delta.before is not None:
-                store.remove(delta.key, delta.before)
-        for lrp in desired:
-            if lrp.after is None:
-                store.remove_desired(lrp.key)
-            else:
-                store.put_desired(lrp.after)
-
-    def _bury(self, shadow: Shadow, desired: DesiredDeltas) -> None:
-        """Bury what the list did not have, and take from their graves the rows that it had."""
-        graves = self._graves.rows
-        for key in graves.keys():  # noqa: SIM118 - tombstones are no dict
-            if shadow.listed(key):
-                graves.discard(key)
-        for key, row in shadow.removed.items():
-            graves.bury(key, Tombstone(row.tag_index, row.instance_guid))
-        for lrp in desired:
-            if (
-                lrp.before is not None
-                and lrp.before.epoch
-                and (lrp.after is None or lrp.after.epoch != lrp.before.epoch)
-            ):
-                self._graves.desired.bury(lrp.before.epoch, Tombstone(lrp.before.tag_index))
-            if lrp.after is not None:
-                self._graves.desired.discard(lrp.after.epoch)
 
     def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
         if shadow.domains is None or shadow.domains == self.store.domains:

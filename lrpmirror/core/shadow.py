@@ -18,9 +18,9 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.audit import Finding, ahead
 from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
+from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.store import Store

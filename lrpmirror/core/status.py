@@ -125,8 +125,7 @@ class Status(Struct, frozen=True, kw_only=True):
     restored_at: float | None = None
     """When the state was the server's that a state file brought, until lists have been committed; None: there is none.
 
-    It lies before the mirror was opened, so it can be negative. The state's age is `at` less this, also while `age`,
-    which is that of the last sign of life, is short because the stream has just been opened.
+    It lies before the mirror was opened, so it can be negative.
     """
 
     @property

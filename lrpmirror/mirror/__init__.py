@@ -2,7 +2,8 @@
 
 from lrpmirror.mirror._bbs import BBS
 from lrpmirror.mirror._feed import Changes
-from lrpmirror.mirror._mirror import Mirror, open_mirror
+from lrpmirror.mirror._mirror import Mirror
+from lrpmirror.mirror._open import open_mirror
 from lrpmirror.mirror._subscription import Subscription
 from lrpmirror.mirror._view import MirrorView
 

@@ -37,8 +37,8 @@ class Keeper:
         self._kept: int | None = None
         """The revision that the file has."""
         self._last: _Taken | None = None
-        self._told: set[str] = set()
-        """The causes of failures that were logged since the file was last written."""
+        self._told: set[tuple[type, object]] = set()
+        """The kinds of failures that were logged since the file was last written."""
 
     async def begin(self) -> None:
         """Lock the file and take the state that it has. Raises ConfigurationError for a file that cannot be used."""
@@ -123,9 +123,10 @@ class Keeper:
 
     def _failed(self, error: StateFileError) -> None:
         self._session.noted(error)
-        cause = repr(error.__cause__)
-        if cause not in self._told:
-            self._told.add(cause)
+        cause = error.__cause__
+        kind = type(cause), getattr(cause, "errno", None)
+        if kind not in self._told:
+            self._told.add(kind)
             logger.warning("%s", error)
 
 

@@ -1,46 +1,37 @@
 """The mirror as its users see it: reads, status, subscriptions."""
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from math import inf
-from os import PathLike
-from random import Random
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.background import background
-from lrpmirror.client import TLS, BBSClient, Timeouts
 from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key, touched_by
-from lrpmirror.core.decisions import Decision
 from lrpmirror.core.derive import Process, View
-from lrpmirror.core.groups import groups_of
 from lrpmirror.core.session import Session
-from lrpmirror.core.status import Phase, Status
-from lrpmirror.core.store import matches
+from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
-from lrpmirror.core.tuning import Tuning
 from lrpmirror.core.witness import Witness
-from lrpmirror.errors import ConfigurationError, MirrorClosed, NotSeen, NotSynced
+from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
-from lrpmirror.mirror._keeper import keeping
+from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
-from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
-from lrpmirror.statefile import StateFile
+from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
-__all__ = ["Mirror", "open_mirror"]
+__all__ = ["Mirror"]
 
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
 
 
-class Mirror:
+class Mirror(Reads):
     """An in-memory mirror of a BBS, made by `open_mirror`.
 
     Reads are synchronous, do no I/O and return frozen values: between two awaits they all see one state. They may be
@@ -58,9 +49,8 @@ class Mirror:
         stream: StreamName,
         full: bool,
     ) -> None:
-        self._session = session
+        super().__init__(session, clock)
         self._nursery = nursery
-        self._clock = clock
         self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
         self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
         self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
@@ -68,27 +58,6 @@ class Mirror:
         self._waiting = trio.lowlevel.ParkingLot()
 
     # Freshness
-
-    @property
-    def status(self) -> Status:
-        """How fresh the state is: phase, age, last error. O(1)."""
-        return self._session.status(self._clock())
-
-    @property
-    def revision(self) -> int:
-        """The number of the last commit; 0 before the first. O(1)."""
-        return self._session.revision
-
-    def check_fresh(self, max_age: float) -> None:
-        """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
-
-        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
-        least. Else it was before what went wrong, which is the cause of the error; so a state that has been stale for
-        less than `max_age` passes. Before the first synchronisation nothing does.
-
-        The queries do the same where they are given `max_age`.
-        """
-        self.status.check_fresh(max_age)
 
     async def wait_synced(self, timeout: float | None = None) -> None:
         """Wait until the mirror has had the whole state once. Returns at once where it has, even if it is stale by now.
@@ -127,106 +96,6 @@ class Mirror:
         being opened anyway.
         """
         self._follower.replace("it was asked for")
-
-    # Actual LRPs
-
-    def actual_lrps(
-        self,
-        process_guid: str | None = None,
-        *,
-        cell_id: str | None = None,
-        state: str | None = None,
-        domain: str | None = None,
-        max_age: float | None = None,
-    ) -> tuple[ActualLRP, ...]:
-        """Return the rows that match every filter given; all of them where none is.
-
-        Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
-        O(rows under the most selective filter), in no promised order. `cell_id=""` finds the rows that are on no cell.
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        store = self._session.store
-        if process_guid is None:
-            return store.select(cell_id=cell_id, state=state, domain=domain)
-        rows = store.process(process_guid)
-        if cell_id is None and state is None and domain is None:
-            return rows
-        return tuple(row for row in rows if matches(row, cell_id, state, domain))
-
-    def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
-        """Return the groups of a process by index, by the server's rule. O(rows of the process).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return groups_of(self._session.store.process(process_guid))
-
-    def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
-        """Return the row of an instance, or None. O(1).
-
-        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
-        `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._session.store.instance(instance_guid)
-
-    # Desired LRPs, domains, cells
-
-    def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
-        """Return what should run of a process, or None. O(1).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._session.store.desired(process_guid)
-
-    def desired_lrps(
-        self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
-    ) -> tuple[DesiredLRP, ...]:
-        """Return the desired LRPs that match every filter given; all of them where none is.
-
-        `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
-        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
-        does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._session.store.select_desired(app_guid=app_guid, domain=domain)
-
-    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
-
-        O(rows of the process). See `wait_for_tag`.
-        """
-        return self._session.has_seen(process_guid, tag)
-
-    @property
-    def domains(self) -> frozenset[str]:
-        """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
-
-        O(1).
-        """
-        return self._session.store.domains
-
-    @property
-    def cells(self) -> tuple[CellPresence, ...]:
-        """The cells that were there at the last list that could be had, by id.
-
-        The BBS sends no events about them. O(1).
-        """
-        return self._session.cells
-
-    def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
-
-        A few for each of the processes that were heard of lately; since the first synchronisation. O(decisions).
-        """
-        return self._session.explain(process_guid)
 
     # Changes
 
@@ -419,65 +288,3 @@ def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:
 
 def _key_of(delta: Delta[str, DesiredLRP]) -> str:
     return delta.key
-
-
-@asynccontextmanager
-async def open_mirror(
-    bbs: str | BBS,
-    *,
-    tls: TLS | None = None,
-    stream: StreamName = "instances",
-    detail: Literal["routing", "full"] = "routing",
-    timeout: Timeouts | float | None = None,
-    state_file: str | PathLike[str] | StateFile | None = None,
-    tuning: Tuning | None = None,
-    rng: Random | None = None,
-) -> AsyncIterator[Mirror]:
-    """Open a mirror of a BBS, which lives as long as the block. It connects in the background: see `wait_synced`.
-
-    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client.
-    `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
-    whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
-    `rng` makes their jitter repeatable.
-
-    `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
-    what it has is there at once, STALE, and its `age` counts from when it was the server's, by the clock on the wall
-    (none, where that was set back since). `status.restored_at` says so until the first list is in, whose commit is the
-    true difference; revisions go on. What may hold secrets is not in the file: `detail`, and the routes of other
-    routers than `cf-router`, `tcp-router` and `internal-router`, whose value is `null`. The first list brings them,
-    without a change of which subscribers would be told. The file is written every `Tuning.state_interval` seconds where
-    anything has changed, and when the block ends, which waits for it up to `Tuning.state_patience` seconds. A file that
-    is damaged, of a later version or of another BBS is renamed, which is logged and in `status.last_error`, and the
-    mirror begins without; a failure to write it is logged once and in `status.last_error` too.
-
-    Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
-    but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
-    ExceptionGroup.
-    """
-    if stream not in ("instances", "groups"):
-        raise ConfigurationError(f"stream={stream!r} is neither 'instances' nor 'groups'")
-    if detail not in ("routing", "full"):
-        raise ConfigurationError(f"detail={detail!r} is neither 'routing' nor 'full'")
-    session = Session(tuning or Tuning(), rng or Random())  # noqa: S311 - jitter, not a secret
-    clock = trio.lowlevel.current_clock().current_time
-    async with AsyncExitStack() as stack:
-        if isinstance(bbs, str):
-            client: BBS = await stack.enter_async_context(BBSClient(bbs, tls=tls, timeout=timeout or Timeouts()))
-        elif tls is not None or timeout is not None:
-            raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
-        else:
-            client = bbs
-        keeper = None
-        if state_file is not None:
-            file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
-            keeper = await stack.enter_async_context(keeping(file, session, clock, bbs=getattr(client, "url", "")))
-        # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
-        with ExitStack() as at_last:
-            async with background() as nursery:
-                mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
-                at_last.callback(mirror._close)  # noqa: SLF001 - its own module
-                if keeper is not None:
-                    at_last.callback(keeper.take_last)
-                    nursery.start_soon(keeper.run, lambda: mirror._publish(()))  # noqa: SLF001
-                nursery.start_soon(mirror._run)  # noqa: SLF001
-                yield mirror

@@ -68,7 +68,7 @@ def load_about(path: Path) -> About:
         about = _DECODER.decode(path.read_bytes())
     except OSError as exc:
         raise RecordingError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise RecordingError(f"{path} is not what describes a recording: {exc}") from exc
     if about.format > FORMAT:
         raise RecordingError(f"{path}: format {about.format} is newer than {FORMAT}: read it with a newer lrpmirror")

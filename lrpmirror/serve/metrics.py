@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lrpmirror.core.audit import KINDS
+from lrpmirror.core.finding import KINDS
 from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
 from lrpmirror.events import Event, UnknownEvent

@@ -75,6 +75,7 @@ class StateFile:
         self._disk = Disk() if disk is None else disk
         self._lock = -1
         self._releasing = Lock()
+        self._released = False
         self._turn = Lock()
         self._current: object = None
         self._given_up = False
@@ -103,12 +104,13 @@ class StateFile:
                 raise self._unusable("is in use by another mirror: give each mirror a file of its own") from exc
             raise self._unusable(f"cannot be locked: {_reason(exc)}") from exc
         self._lock = descriptor
-        self._given_up = False
+        self._released = self._given_up = False
 
     def release(self) -> None:
         """Let other mirrors have the file. Does nothing where it is not locked."""
         with self._releasing:
             descriptor, self._lock = self._lock, -1
+            self._released = True
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -186,10 +188,14 @@ class StateFile:
 
     def _set_aside(self, kind: str) -> str:
         name = Path(f"{self.path}.{kind}")
-        try:
-            self._disk.rename(self.path, name)
-        except OSError as exc:
-            return f"it could not be set aside as {name} ({_reason(exc)})"
+        with self._releasing:
+            # Where the mirror was cancelled while it was read, the file can be another's by now, and another one.
+            if self._released:
+                return "it stays where it is"
+            try:
+                self._disk.rename(self.path, name)
+            except OSError as exc:
+                return f"it could not be set aside as {name} ({_reason(exc)})"
         return f"it is now {name}"
 
     def _check_directory(self) -> None:

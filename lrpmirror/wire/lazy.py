@@ -21,7 +21,7 @@ from lrpmirror.model import ActualLRP, ActualLRPState, PortMapping, PreferredAdd
 from lrpmirror.wire.proto import diego_pb2, events_pb2
 from lrpmirror.wire.values import PRESENCES, STATES, malformed, row_value, side_value, without
 
-__all__ = ["LazyActualLRP", "lazy_change", "lazy_record", "lazy_row"]
+__all__ = ["LazyActualLRP", "lazy_change", "lazy_record", "lazy_row", "record_of"]
 
 _LATER: Final[Any] = UNSET
 
@@ -153,6 +153,18 @@ def lazy_record(record: bytes, what: str) -> LazyActualLRP:
 def lazy_row(message: diego_pb2.ActualLRP, what: str) -> LazyActualLRP:
     """Return the row of a message that is part of another."""
     return _row(message, message.SerializeToString(deterministic=True), what)
+
+
+def record_of(row: ActualLRP) -> bytes | None:
+    """Return the record that a row was made of, where it is all that the row is; else None.
+
+    It leaves the row unread, which encoding it would not. Cost: about 3 µs.
+    """
+    if not isinstance(row, LazyActualLRP) or row.read is not _read_record:
+        return None
+    # A row that was given another value since differs from a new one in a slot.
+    again = _row(_parse_record(row.source), row.source, "actual LRP")
+    return row.source if Struct.__eq__(row, again) else None
 
 
 def lazy_change(

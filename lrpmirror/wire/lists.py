@@ -28,6 +28,8 @@ _LOW: Final = 0x7F
 _MAX_VARINT: Final = 10
 _MAX_TAG: Final = 2**32 - 1
 _MAX_LENGTH: Final = 2**31 - 1
+_MAX_MESSAGE: Final = 4096
+"""Characters that are kept of an error's message, which outlives its reply by far in a status."""
 
 
 class ReplySplitter:
@@ -145,8 +147,8 @@ class ReplySplitter:
         kinds = diego_pb2.Error.Type
         name = kinds.Name(error.type) if error.type in kinds.values() else str(error.type)
         if error.type == diego_pb2.Error.ResourceNotFound:
-            raise ResourceNotFound(name, error.message)
-        raise RequestRefused(name, error.message)
+            raise ResourceNotFound(name, error.message[:_MAX_MESSAGE])
+        raise RequestRefused(name, error.message[:_MAX_MESSAGE])
 
     def _header(self, chunk: bytes, pos: int) -> tuple[int, int, int] | None:
         """Read a field's tag and length at `pos`; None where they are not all there.

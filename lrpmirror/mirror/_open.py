@@ -1,0 +1,83 @@
+"""Opening a mirror: its client, its session, its state file and its tasks, for as long as a block lasts."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from os import PathLike
+from random import Random
+from typing import Literal
+
+import trio
+
+from lrpmirror.background import background
+from lrpmirror.client import TLS, BBSClient, Timeouts
+from lrpmirror.core.session import Session
+from lrpmirror.core.tuning import Tuning
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.mirror._bbs import BBS, StreamName
+from lrpmirror.mirror._keeper import keeping
+from lrpmirror.mirror._mirror import Mirror
+from lrpmirror.statefile import StateFile
+
+__all__ = ["open_mirror"]
+
+
+@asynccontextmanager
+async def open_mirror(
+    bbs: str | BBS,
+    *,
+    tls: TLS | None = None,
+    stream: StreamName = "instances",
+    detail: Literal["routing", "full"] = "routing",
+    timeout: Timeouts | float | None = None,
+    state_file: str | PathLike[str] | StateFile | None = None,
+    tuning: Tuning | None = None,
+    rng: Random | None = None,
+) -> AsyncIterator[Mirror]:
+    """Open a mirror of a BBS, which lives as long as the block. It connects in the background: see `wait_synced`.
+
+    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client.
+    `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
+    whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
+    `rng` makes their jitter repeatable.
+
+    `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
+    what it has is there at once, STALE, and its `state_age` counts from when it was the server's, by the clock on the
+    wall (none, where that was set back since). `status.restored_at` says so until the first list is in, whose commit is
+    the true difference; revisions go on. What may hold secrets is not in the file: `detail`, and the routes of other
+    routers than `cf-router`, `tcp-router` and `internal-router`, whose value is `null`. The first list brings them,
+    without a change of which subscribers would be told. The file is written every `Tuning.state_interval` seconds where
+    anything has changed, and when the block ends, which waits for it up to `Tuning.state_patience` seconds. A file that
+    is damaged, of a later version or of another BBS is renamed, which is logged and in `status.last_error`, and the
+    mirror begins without; a failure to write it is logged once and in `status.last_error` too.
+
+    Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
+    but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
+    ExceptionGroup.
+    """
+    if stream not in ("instances", "groups"):
+        raise ConfigurationError(f"stream={stream!r} is neither 'instances' nor 'groups'")
+    if detail not in ("routing", "full"):
+        raise ConfigurationError(f"detail={detail!r} is neither 'routing' nor 'full'")
+    session = Session(tuning or Tuning(), rng or Random())  # noqa: S311 - jitter, not a secret
+    clock = trio.lowlevel.current_clock().current_time
+    async with AsyncExitStack() as stack:
+        if isinstance(bbs, str):
+            client: BBS = await stack.enter_async_context(BBSClient(bbs, tls=tls, timeout=timeout or Timeouts()))
+        elif tls is not None or timeout is not None:
+            raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
+        else:
+            client = bbs
+        keeper = None
+        if state_file is not None:
+            file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
+            keeper = await stack.enter_async_context(keeping(file, session, clock, bbs=getattr(client, "url", "")))
+        # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
+        with ExitStack() as at_last:
+            async with background() as nursery:
+                mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
+                at_last.callback(mirror._close)  # noqa: SLF001 - its own package
+                if keeper is not None:
+                    at_last.callback(keeper.take_last)
+                    nursery.start_soon(keeper.run, lambda: mirror._publish(()))  # noqa: SLF001
+                nursery.start_soon(mirror._run)  # noqa: SLF001
+                yield mirror

@@ -1,0 +1,143 @@
+"""The reads of a mirror: synchronous, without I/O, of frozen values."""
+
+from collections.abc import Callable
+
+from lrpmirror.core.decisions import Decision
+from lrpmirror.core.groups import groups_of
+from lrpmirror.core.session import Session
+from lrpmirror.core.status import Status
+from lrpmirror.core.store import matches
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+
+__all__ = ["Reads"]
+
+
+class Reads:
+    """What can be asked of a mirror's state; `Mirror` adds what changes with time."""
+
+    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+        self._session = session
+        self._clock = clock
+
+    # Freshness
+
+    @property
+    def status(self) -> Status:
+        """How fresh the state is: phase, age, last error. O(1)."""
+        return self._session.status(self._clock())
+
+    @property
+    def revision(self) -> int:
+        """The number of the last commit; 0 before the first. O(1)."""
+        return self._session.revision
+
+    def check_fresh(self, max_age: float) -> None:
+        """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
+
+        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
+        least. Else it was before what went wrong, which is the cause of the error; so a state that has been stale for
+        less than `max_age` passes. Before the first synchronisation nothing does, but the state of a file may.
+
+        The queries do the same where they are given `max_age`.
+        """
+        self.status.check_fresh(max_age)
+
+    # Actual LRPs
+
+    def actual_lrps(
+        self,
+        process_guid: str | None = None,
+        *,
+        cell_id: str | None = None,
+        state: str | None = None,
+        domain: str | None = None,
+        max_age: float | None = None,
+    ) -> tuple[ActualLRP, ...]:
+        """Return the rows that match every filter given; all of them where none is.
+
+        Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
+        O(rows under the most selective filter), in no promised order. `cell_id=""` finds the rows that are on no cell.
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
+        store = self._session.store
+        if process_guid is None:
+            return store.select(cell_id=cell_id, state=state, domain=domain)
+        rows = store.process(process_guid)
+        if cell_id is None and state is None and domain is None:
+            return rows
+        return tuple(row for row in rows if matches(row, cell_id, state, domain))
+
+    def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
+        """Return the groups of a process by index, by the server's rule. O(rows of the process).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
+        return groups_of(self._session.store.process(process_guid))
+
+    def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
+        """Return the row of an instance, or None. O(1).
+
+        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
+        `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
+        return self._session.store.instance(instance_guid)
+
+    # Desired LRPs, domains, cells
+
+    def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
+        """Return what should run of a process, or None. O(1).
+
+        With `max_age` it raises NotFresh as `check_fresh` does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
+        return self._session.store.desired(process_guid)
+
+    def desired_lrps(
+        self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
+    ) -> tuple[DesiredLRP, ...]:
+        """Return the desired LRPs that match every filter given; all of them where none is.
+
+        `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
+        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
+        does.
+        """
+        if max_age is not None:
+            self.check_fresh(max_age)
+        return self._session.store.select_desired(app_guid=app_guid, domain=domain)
+
+    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
+        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
+
+        O(rows of the process). See `wait_for_tag`.
+        """
+        return self._session.has_seen(process_guid, tag)
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
+
+        O(1).
+        """
+        return self._session.store.domains
+
+    @property
+    def cells(self) -> tuple[CellPresence, ...]:
+        """The cells that were there at the last list that could be had, by id.
+
+        The BBS sends no events about them. O(1).
+        """
+        return self._session.cells
+
+    def explain(self, process_guid: str) -> tuple[Decision, ...]:
+        """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
+
+        A few for each of the processes that were heard of lately; since the first synchronisation. O(decisions).
+        """
+        return self._session.explain(process_guid)
