@@ -38,6 +38,7 @@ class Conductor:
         troubles: Troubles,
         diego: Diego,
         subject: Subject,
+        *,
         papers: Papers | None,
         kept: Kept | None,
     ) -> None:
@@ -80,9 +81,6 @@ class Conductor:
         self._set_right()
         if self._papers is not None:
             self._papers.renew()
-        for link in self._network.open_links():
-            if link.stuck:
-                link.end()
         self._over.set()
 
     async def calm(self) -> None:
@@ -138,7 +136,7 @@ class Conductor:
 
     def _stall(self, _: Fault) -> None:
         for link in self._network.streams():
-            link.stuck = True
+            link.stuck_at = trio.current_time()
             link.stall()
 
     def _talk_nonsense(self, fault: Fault) -> None:

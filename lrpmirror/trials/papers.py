@@ -1,4 +1,4 @@
-"""Certificates for a trial: those of the server and the client, good ones and expired ones, as files and as contexts."""
+"""Certificates for a trial: the server's and the client's, good ones and expired ones, as files and as contexts."""
 
 import ssl
 from datetime import UTC, datetime
@@ -39,8 +39,8 @@ def _issued() -> _Issued:
     authority = trustme.CA(key_type=kind)
 
     def issue(name: str, *, expired: bool = False) -> bytes:
-        period = {"not_before": FIRST, "not_after": LAST} if expired else {}
-        leaf = authority.issue_cert(name, key_type=kind, **period)
+        first, last = (FIRST, LAST) if expired else (None, None)
+        leaf = authority.issue_cert(name, key_type=kind, not_before=first, not_after=last)
         return leaf.private_key_and_cert_chain_pem.bytes()
 
     return _Issued(

@@ -113,6 +113,9 @@ INEXACT: Final = LIES | {"events lost", "stream stalled"}
 LATE: Final = frozenset({"events doubled", "events swapped", "fail-over"})
 """With these an event can be long under way."""
 
+TARDY: Final = LATE | {"peer gone", "stream stalled", "suspend", "silence", "drips", "latency", "clock jump"}
+"""With these an event can be on its way for seconds, or is not told at all though the stream seems to be there."""
+
 OF_TLS: Final = frozenset({"certificate expired", "certificate renewed"})
 """What needs encryption to go wrong."""
 
@@ -190,6 +193,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         """
         late = self.kinds & LATE and self.kinds & GAPS
         return self.stream == "instances" and not (self.kinds & INEXACT or late)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether what happens is told in moments, so that no list can be much ahead of the stream."""
+        return not self.kinds & TARDY
 
     @property
     def has_honest_lists(self) -> bool:

@@ -19,7 +19,7 @@ from lrpmirror.trials.answers import Answers
 from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.conductor import Conductor
 from lrpmirror.trials.keeping import Kept
-from lrpmirror.trials.life import Life
+from lrpmirror.trials.life import TUNING, Life
 from lrpmirror.trials.network import ADDRESS, PORT, Network
 from lrpmirror.trials.papers import Papers
 from lrpmirror.trials.plan import Plan
@@ -31,6 +31,9 @@ __all__ = ["Shell"]
 
 KEEP_ALIVE: Final = 61.0
 """How long the client's sockets may take to find that a peer is gone, in seconds; see `client._pipe`."""
+
+SILENCE: Final = TUNING.idle_limit + 40.0
+"""How long a stream may be silent for good before it is replaced: the limit, a list, and another try."""
 
 BOUND: Final = 60.0
 """How long after the last fault the mirror may take: an interval, a list that hangs, the delays, and the lists anew."""
@@ -71,8 +74,7 @@ class Shell:
         with _folder(self.plan) as folder:
             papers = Papers(folder) if folder is not None and self.plan.tls else None
             kept = Kept(folder, self.dice) if folder is not None and "restart" in self.plan.kinds else None
-            tls = None if papers is None else papers.client
-            self._subject = Subject(self.plan, self.chronicle, self.digest, kept=kept, tls=tls)
+            self._subject = Subject(self.plan, self.chronicle, self.digest, kept=kept, papers=papers)
             async with trio.open_nursery() as nursery:
                 self.network = Network(nursery)
                 self.network.install()
@@ -82,7 +84,9 @@ class Shell:
                 answers.moment = 0.0 if self.plan.hurried else MOMENT
                 server = None if papers is None else papers.server
                 async with serve_app(answers, address=ADDRESS, port=PORT, tls=server):
-                    conductor = Conductor(self.network, self.troubles, self.diego, self.subject, papers, kept)
+                    conductor = Conductor(
+                        self.network, self.troubles, self.diego, self.subject, papers=papers, kept=kept
+                    )
                     nursery.start_soon(self.subject.run)
                     nursery.start_soon(conductor.run, Timeline(self.plan.faults), self.plan.seed)
                     await self._live()
@@ -111,30 +115,41 @@ class Shell:
         phase = subject.mirror.status.phase
         self.digest.add(trio.current_time(), phase.value, subject.mirror.revision)
         subject.look()
+        laws.age_counts_from_the_last_byte(subject.mirror.status, self.network.last_byte)
         streams = self.network.streams()
         laws.live_means_that_there_is_a_stream(phase, streams)
         gone = [link.gone_at for link in streams if link.gone_at is not None]
         if gone and len(gone) == len(streams):
             laws.dead_streams_are_noticed(phase, trio.current_time() - max(gone), KEEP_ALIVE)
+        stuck = [link.stuck_at for link in streams if link.stuck_at is not None]
+        if stuck and len(stuck) == len(streams):
+            laws.silent_streams_are_replaced(trio.current_time() - max(stuck), SILENCE)
 
     # The end
 
     async def _converge(self) -> None:
         """Wait until the mirror has what the server has; first what the stream tells, then all that there is."""
         self.diego.settle()
-        await self._wait_for_the_end(told=True)
-        await trio.sleep(5)
+        while self.subject.mirror is None:  # noqa: ASYNC110 - it is being started again
+            await trio.sleep(0.5)
+        if not self.subject.gave_up_repairs:
+            await self._wait_for_the_end(told=True)
+            await trio.sleep(5)
         await self._list_once()
         await self._wait_for_the_end(told=False)
         revision = self.subject.session.revision
         await self._list_once()
         await self._look()
         laws.nothing_is_published_where_nothing_changes(revision, self.subject.session.revision)
+        await trio.sleep(TUNING.audit_grace + 1)
+        if self.plan.is_exact and self.plan.is_prompt:
+            laws.nothing_drifts_where_nothing_was_lost(self.subject.session.counts().drift_kinds)
         await self.subject.let_catch_up()
 
     async def _wait_for_the_end(self, *, told: bool) -> None:
         began = trio.current_time()
         bound = BOUND + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
+        bound += SILENCE if "stream stalled" in self.plan.kinds else 0
         while True:
             await self._look()
             waited = trio.current_time() - began

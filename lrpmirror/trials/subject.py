@@ -1,4 +1,4 @@
-"""The mirror that is tried, in all its lives: with views, subscribers of every kind, and a state file between two lives."""
+"""The mirror that is tried, in all its lives: with views, all kinds of subscribers, and a state file between lives."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import trio
 
-from lrpmirror.client import TLS, BBSClient, Timeouts
+from lrpmirror.client import BBSClient, Timeouts
 from lrpmirror.core.session import Session
 from lrpmirror.mirror import open_mirror
 from lrpmirror.mirror._mirror import Mirror
@@ -16,6 +16,7 @@ from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.keeping import Kept
 from lrpmirror.trials.life import tuning_of, views
 from lrpmirror.trials.network import HOST, PORT
+from lrpmirror.trials.papers import Papers
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.watch import Digest, Fold, Watch
 
@@ -33,12 +34,14 @@ State = Callable[[], dict[Any, Any]]
 class Subject:
     """One mirror after the other, each under a watch of its own. `mirror` is None between two lives."""
 
-    def __init__(self, plan: Plan, chronicle: Chronicle, digest: Digest, *, kept: Kept | None, tls: TLS | None) -> None:
+    def __init__(
+        self, plan: Plan, chronicle: Chronicle, digest: Digest, *, kept: Kept | None, papers: Papers | None
+    ) -> None:
         self._plan = plan
         self._chronicle = chronicle
         self._digest = digest
         self._kept = kept
-        self._tls = tls
+        self._papers = papers
         self.mirror: Mirror | None = None
         self._watches: list[Watch] = []
         self._views: list[Any] = []
@@ -59,6 +62,11 @@ class Subject:
         """How many commits there were."""
         return sum(watch.commits for watch in self._watches)
 
+    @property
+    def gave_up_repairs(self) -> bool:
+        """Whether there was something that reading again did not settle, and that is left to the next list."""
+        return self.session.repairs.dropped > 0
+
     async def run(self) -> None:
         """Live; and whenever that is ended by `restart`, live again."""
         while True:
@@ -78,14 +86,17 @@ class Subject:
             self._restart = fault
             if self._kept is not None:
                 self._kept.remember()
+            if self._papers is not None:
+                # A mirror does not begin with files that cannot be used; whoever starts it has mended them.
+                self._papers.renew()
             self._life.cancel()
 
     async def _live(self) -> None:
         number = len(self._watches) + 1
-        scheme = "http" if self._tls is None else "https"
+        scheme, tls = ("http", None) if self._papers is None else ("https", self._papers.client)
         state_file = None if self._kept is None else self._kept.open()
         async with (
-            BBSClient(f"{scheme}://{HOST}:{PORT}", tls=self._tls, timeout=TIMEOUTS) as client,
+            BBSClient(f"{scheme}://{HOST}:{PORT}", tls=tls, timeout=TIMEOUTS) as client,
             open_mirror(
                 client,
                 tuning=tuning_of(self._plan),
