@@ -1,6 +1,8 @@
 """Running one trial: the same plan is the same run, down to the last byte."""
 
 import logging
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -16,6 +18,9 @@ from lrpmirror.trials.plan import Plan
 from lrpmirror.trials.shell import Shell
 
 __all__ = ["Outcome", "tried"]
+
+PATIENCE: Final = 30.0
+"""How many seconds of a processor a trial may take; most take a tenth of one."""
 
 A_DAY: Final = 86_400.0
 """In virtual seconds: whatever takes longer hangs."""
@@ -43,14 +48,17 @@ def tried(plan: Plan) -> Outcome:
     """Play a plan and return what came of it."""
     trial = Shell(plan) if plan.machine == "shell" else Alone(plan)
     law = how = ""
+    hang = _Hang()
     try:
-        with _quiet():
+        with _quiet(), hang.noticed():
             if isinstance(trial, Shell):
                 _simulate(trial.run, plan.seed)
             else:
                 trial.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
         broken = _first(error)
+        if hang.happened:
+            broken = LawBroken("nothing_hangs", f"it takes more than {PATIENCE:g} s of a processor")
         law = broken.law if isinstance(broken, LawBroken) else "nothing_else_is_raised"
         how = broken.how if isinstance(broken, LawBroken) else f"{type(broken).__name__}: {broken}"
     return Outcome(
@@ -94,6 +102,31 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+class _Hang:
+    """What never ends, though no time passes on the mock clock: as tasks do that wake each other."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Raise something in the block when it takes too much of a processor; only where signals can be had."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGVTALRM, self._end)
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+
+    def _end(self, *_: object) -> None:
+        self.happened = True
+        raise TimeoutError("the trial hangs")
 
 
 @contextmanager
