@@ -96,11 +96,12 @@ def _report(doing: str, size: int, answer: str, theirs: list[Stall], ours: list[
 
 
 @asynccontextmanager
-async def _watched(stall: Stall) -> AsyncIterator[None]:
+async def watched(stall: Stall) -> AsyncIterator[None]:
     """Watch for stalls while the block lasts."""
 
-    async def tick() -> None:
+    async def tick(task_status: trio.TaskStatus[None]) -> None:
         wall, processor = time.perf_counter(), time.thread_time()
+        task_status.started()
         while True:
             await trio.lowlevel.checkpoint()
             now, spent = time.perf_counter(), time.thread_time()
@@ -109,14 +110,17 @@ async def _watched(stall: Stall) -> AsyncIterator[None]:
             wall, processor = now, spent
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tick)
+        await nursery.start(tick)
         yield
+        # One more turn, or a stall at the very end is not seen.
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
 
 
 async def _plain(served: Served) -> tuple[Stall, str]:
     stall = Stall()
-    async with httpx.AsyncClient(verify=served.context, timeout=PATIENCE) as client, _watched(stall):
+    async with httpx.AsyncClient(verify=served.context, timeout=PATIENCE) as client, watched(stall):
         reply = await client.post(served.url + "/v1/actual_lrps/list")
         table = plain.table_of(reply.content)
     return stall, digest(sorted(map(fingerprint, table.values())))
@@ -143,7 +147,7 @@ async def _stall_of(
     reads.longest = 0.0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_sent_from, served, mirror)
-        async with _watched(stall):
+        async with watched(stall):
             if do is None:
                 await mirror.wait_synced(timeout=PATIENCE)
             else:

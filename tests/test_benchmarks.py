@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trio
 from msgspec.structs import replace
 
-from benchmarks import data, harness, workload
+from benchmarks import data, harness, stalls, workload
 from benchmarks.__main__ import NAMES, main, reports_of
 from benchmarks.harness import Check, Report, Run, Target, WrongAnswer, compare
 from lrpmirror.wire import decode, encode
@@ -110,6 +111,20 @@ def test_the_events_of_a_stream_are_each_the_next_of_its_row() -> None:
         versions[event.after.epoch] = event.after.tag_index
     assert workload.flips(rows, 50) == workload.flips(rows, 50)
     assert workload.encoded(workload.churn(rows, 200)) == workload.encoded(workload.churn(rows, 200))
+
+
+def test_a_stall_is_seen_also_at_the_very_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(stalls, "time", SimpleNamespace(perf_counter=lambda: now, thread_time=lambda: now / 2))
+    stall = stalls.Stall()
+
+    async def main() -> None:
+        nonlocal now
+        async with stalls.watched(stall):
+            now = 3.0
+
+    trio.run(main)
+    assert (stall.wall, stall.processor) == (3_000.0, 1_500.0)
 
 
 def test_one_table_says_what_was_measured_and_what_was_reached(
