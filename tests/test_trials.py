@@ -6,12 +6,14 @@
 from pathlib import Path
 
 import pytest
+import trio
 from msgspec.structs import replace
 
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, shrunk, tried, write_plan
+from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, run, shrunk, tried, write_plan
 from lrpmirror.trials.__main__ import main
 from lrpmirror.trials.plan import Machine
+from lrpmirror.trials.shell import Shell
 from lrpmirror.trials.troubles import Moment, Timeline
 
 SEEDS = range(24)
@@ -80,6 +82,49 @@ def test_a_timeline_says_what_begins_and_what_ends() -> None:
     assert timeline.next_at == 2
     assert [*timeline.due(9)] == [(moment, Moment.BEGINS), (fault, Moment.ENDS)]
     assert timeline.next_at is None
+
+
+# What only some plans have
+
+
+@pytest.mark.parametrize("how", ["closed", "killed", "damaged"])
+def test_a_mirror_that_begins_anew_has_what_it_kept(how: str) -> None:
+    restarts = tuple(Fault(kind="restart", at=at, lasting=1, choice=how) for at in (5, 9))
+
+    outcome = tried(Plan(seed=3, seconds=12, faults=(*restarts, Fault(kind="wall clock", at=6, amount=-500))))
+
+    assert outcome.held, outcome.how
+    assert outcome.faults == {"restart": 2, "wall clock": 1}
+
+
+def test_certificates_expire_and_are_replaced() -> None:
+    faults = [
+        Fault(kind="certificate expired", at=2, lasting=3),
+        Fault(kind="all cut", at=3, choice="reset"),
+        *(
+            Fault(kind="certificate renewed", at=5 + at, choice=how)
+            for at, how in enumerate(("half", "expired", "whole"))
+        ),
+        Fault(kind="all cut", at=7, choice="end"),
+    ]
+    plan = Plan(seed=4, seconds=10, tls=True, faults=tuple(faults))
+
+    first, second = tried(plan), tried(plan)
+
+    assert first.held, first.how
+    assert first.digest == second.digest
+
+
+def test_a_trial_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PATIENCE", 0.2)
+
+    async def wake_each_other(_: object) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Shell, "run", wake_each_other)
+
+    assert tried(Plan(seed=1, seconds=1)).law == "nothing_hangs"
 
 
 # Making plans smaller
