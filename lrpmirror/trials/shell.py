@@ -13,6 +13,7 @@ import trio.testing
 from lrpmirror.core.status import Phase
 from lrpmirror.server.app import BBSApp
 from lrpmirror.server.hosting import serve_app
+from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.answers import Answers
@@ -38,6 +39,9 @@ SILENCE: Final = TUNING.idle_limit + 40.0
 BOUND: Final = 60.0
 """How long after the last fault the mirror may take: an interval, a list that hangs, the delays, and the lists anew."""
 
+KEPT_EVENTS: Final = 100
+"""How many events the server keeps for a reader, before it closes the stream of one that falls behind."""
+
 MOMENT: Final = 0.3
 """How long a server that is not hurried takes over a list, at most and twice, in seconds."""
 
@@ -52,7 +56,7 @@ class Shell:
         self.dice = Random(plan.seed)
         self.digest = Digest()
         self.troubles = Troubles()
-        self.diego = Diego(seed=plan.seed)
+        self.diego = _Impatient(seed=plan.seed)
         self.chronicle = Chronicle(self.diego)
         self.life = Life(plan, self.diego)
         self.steps = 0
@@ -175,6 +179,14 @@ class Shell:
         before = mirror.status.synced_at
         mirror.resync()
         await mirror.wait_for(lambda one: one.status.synced_at != before, timeout=BOUND)
+
+
+class _Impatient(Diego):
+    """A server that keeps fewer events for a reader than a real one: here less happens at once."""
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = KEPT_EVENTS) -> Subscription:
+        """Return a subscription from now on."""
+        return super().subscribe(kind, cell_id, limit=limit)
 
 
 @contextmanager
