@@ -163,6 +163,16 @@ def test_the_command_says_what_was_survived(capsys: pytest.CaptureFixture[str]) 
     assert "3 trials (3 core)" in capsys.readouterr().out
 
 
+def test_many_processes_try_what_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "3", "--machine", "core", "--jobs", "2"]) == 0
+    told = capsys.readouterr().out
+
+    assert main(["--seeds", "3", "--machine", "core"]) == 0
+
+    # All but the first line, which has the time that it took.
+    assert told.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+
+
 def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,14 +86,14 @@ class Subject:
             self._restart = fault
             if self._kept is not None:
                 self._kept.remember()
-            if self._papers is not None:
-                # A mirror does not begin with files that cannot be used; whoever starts it has mended them.
-                self._papers.renew()
             self._life.cancel()
 
     async def _live(self) -> None:
         number = len(self._watches) + 1
         scheme, tls = ("http", None) if self._papers is None else ("https", self._papers.client)
+        if number > 1 and self._papers is not None:
+            # A mirror does not begin with files that cannot be used; whoever starts it has mended them.
+            self._papers.renew()
         state_file = None if self._kept is None else self._kept.open()
         async with (
             BBSClient(f"{scheme}://{HOST}:{PORT}", tls=tls, timeout=TIMEOUTS) as client,
