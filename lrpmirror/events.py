@@ -116,10 +116,16 @@ class ActualLRPCrashed(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnknownEvent(Struct, frozen=True, gc=False):
-    """An event of a type that this library does not know, as newer servers send; counted and skipped."""
+    """An event of a type that this library does not know, as newer servers send; counted and skipped.
+
+    Its printed form says how much data there is, and not what, since nobody knows whether it is secret.
+    """
 
     type: str
     data: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"UnknownEvent({self.type!r}, <{len(self.data)} bytes>)"
 
 
 Event = (

@@ -159,6 +159,8 @@ class FakeBBS:
         """For how long what one read of a stream brings is under way, in virtual seconds."""
         self.closing = 0.0
         """How long it takes to close a stream, in virtual seconds."""
+        self.renewals = 0
+        """How often the certificates were replaced since it was last asked."""
         self.pings: list[float] = []
         """When it was pinged."""
         self.asked: list[Asked] = []
@@ -223,6 +225,10 @@ class FakeBBS:
             partial(whole, full=full),
             process_guids=guids,
         )
+
+    def renewed(self) -> bool:
+        renewals, self.renewals = self.renewals, 0
+        return renewals > 0
 
     async def ping(self) -> bool:
         self.pings.append(trio.current_time())

@@ -120,6 +120,12 @@ def pressed(*keys: str, state: State | None = None) -> State:
 # Screens
 
 
+@pytest.mark.parametrize(("silence", "said"), [(0.25, ""), (1.2, ""), (42.0, "the stream 42 s ago, ")])
+def test_a_stream_that_is_silent_while_pings_are_answered_shows(silence: float, said: str) -> None:
+    lines = drawn(State(), 79, 17, silence=silence)
+    assert lines[1] == f"heard 0.2 s ago, {said}listed 12 s ago, revision 1,234"
+
+
 def test_a_screen_has_freshness_amounts_rates_the_list_and_the_keys() -> None:
     lines = drawn(State(), 79, 12 + 5)
     assert lines[:4] == [

@@ -331,14 +331,32 @@ def test_what_was_found_by_the_list_that_a_new_stream_took_over_with_is_still_ju
     assert kinds(session, 201) == {"row behind": 1}
 
 
-def test_what_one_audit_found_is_judged_with_the_next_where_that_comes_before() -> None:
+def test_each_audit_is_judged_in_its_own_time() -> None:
     session = live(unclaimed("a", 0), unclaimed("b", 0, index=1))
     audit(session, unclaimed("a", 1), unclaimed("b", 0, index=1), now=100)
-
     audit(session, unclaimed("a", 1), unclaimed("b", 1, index=1), now=102)
 
-    assert session.audit_wait(102) == GRACE
-    assert kinds(session, 102) == {"row behind": 2}
+    assert session.audit_wait(102) == GRACE - 2
+    assert session.end_audit(104) is None
+    first = session.end_audit(105)
+    assert first is not None
+    assert [one.epoch for one in first.findings] == ["a"]
+    assert session.audit_wait(105) == 2
+    second = session.end_audit(107)
+    assert second is not None
+    assert [one.epoch for one in second.findings] == ["b"]
+    assert second.repeated
+
+
+def test_what_two_audits_found_of_one_record_is_judged_when_the_second_is() -> None:
+    session = live(unclaimed("a", 0))
+    audit(session, unclaimed("a", 1), now=100)
+    audit(session, unclaimed("a", 2), now=102)
+
+    assert session.end_audit(105) is None
+    session.events([created(unclaimed("a", 2))], 106)
+    assert session.end_audit(107) is None
+    assert session.audit_wait(107) is None
 
 
 def test_an_audit_without_findings_does_not_clear_what_is_not_judged_yet() -> None:

@@ -1,5 +1,7 @@
 """The brake: which list is not believed at once, and when it is after all."""
 
+from random import Random
+
 import pytest
 from core_support import Fold, created, desired, synced, take_list, unclaimed
 
@@ -146,6 +148,23 @@ def test_the_brake_holds_over_a_lost_stream_and_judges_the_list_after_it() -> No
 
     assert listed(session, ROWS, LRPS, now=47) is None
     assert session.phase is Phase.LIVE
+
+
+def test_the_brake_judges_the_first_list_after_a_warm_start() -> None:
+    image = loaded().image()
+    session = Session(TUNING, Random(0))
+    session.restore(image, image.indexed(), now=100, age=60)
+    session.stream_opened(101)
+
+    assert listed(session, [], [], now=102) is None
+
+    assert session.status(103).phase is Phase.STALE
+    assert len(session.store) == 20
+    assert session.status(103).state_age == 63
+    commit = listed(session, [], [], now=112)
+    assert commit is not None
+    assert session.phase is Phase.LIVE
+    assert len(session.store) == 0
 
 
 def test_what_is_in_doubt_stays_so_while_a_list_is_not_believed() -> None:

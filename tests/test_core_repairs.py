@@ -105,7 +105,7 @@ def test_a_process_that_the_server_refuses_starves_no_other(refused: str) -> Non
     repairs = _many(40)
     done: set[str] = set()
     reads = 0
-    while (scope := repairs.take(16, has_rivals=parted)) is not None:
+    while reads < 100 and (scope := repairs.take(16, has_rivals=parted)) is not None:
         reads += 1
         if _read(repairs, scope, refused=refused):
             done |= scope.rows or frozenset()
@@ -117,8 +117,8 @@ def test_a_process_that_the_server_refuses_starves_no_other(refused: str) -> Non
 
 def test_batches_are_small_after_a_refusal_and_grow_again_once_it_is_found() -> None:
     repairs = _many(100)
-    sizes = []
-    while (scope := repairs.take(16, has_rivals=parted)) is not None:
+    sizes: list[int] = []
+    while len(sizes) < 100 and (scope := repairs.take(16, has_rivals=parted)) is not None:
         sizes.append(len(scope.rows or ()))
         _read(repairs, scope, refused="p0")
 
@@ -140,7 +140,7 @@ def test_a_failure_that_is_nobodys_fault_narrows_nothing() -> None:
 def test_a_process_of_which_the_server_only_has_what_is_older_is_left_to_the_next_list() -> None:
     repairs = _many(2)
     reads = 0
-    while (scope := repairs.take(10, has_rivals=parted)) is not None:
+    while reads < 100 and (scope := repairs.take(10, has_rivals=parted)) is not None:
         reads += 1
         _read(repairs, scope, refused="nobody", lagging="p1")
 

@@ -12,7 +12,7 @@ from wire_support import rows
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import ActualLRPInstanceChanged
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
-from lrpmirror.wire import decode, encode
+from lrpmirror.wire import decode, encode, lazy
 from lrpmirror.wire.lazy import LazyActualLRP, record_of
 from lrpmirror.wire.proto import diego_pb2
 
@@ -54,15 +54,15 @@ def record_with_tags_in_order(*names: str) -> bytes:
 
 @given(rows)
 def test_a_lazy_row_is_the_row_of_its_record(row: ActualLRP) -> None:
-    lazy = listed(row)
-    assert isinstance(lazy, LazyActualLRP)
-    assert all(getattr(lazy, name) == getattr(row, name) for name in ActualLRP.__struct_fields__)
-    assert lazy == row
-    assert row == lazy
-    assert hash(lazy) == hash(row)
-    fields = {name: getattr(lazy, name) for name in ActualLRP.__struct_fields__}
-    assert repr(lazy) == repr(ActualLRP(**fields))
-    assert dict(lazy.__rich_repr__()) == fields
+    seen = listed(row)
+    assert isinstance(seen, LazyActualLRP)
+    assert all(getattr(seen, name) == getattr(row, name) for name in ActualLRP.__struct_fields__)
+    assert seen == row
+    assert row == seen
+    assert hash(seen) == hash(row)
+    fields = {name: getattr(seen, name) for name in ActualLRP.__struct_fields__}
+    assert repr(seen) == repr(ActualLRP(**fields))
+    assert dict(seen.__rich_repr__()) == fields
 
 
 @given(rows, rows)
@@ -94,17 +94,17 @@ def test_a_lazy_row_is_nothing_else_than_a_row() -> None:
 
 
 def test_a_lazy_row_is_copied_and_pickled_as_a_row() -> None:
-    lazy = listed(RUNNING)
-    assert copy.copy(lazy) == RUNNING
-    restored = pickle.loads(pickle.dumps(lazy))  # noqa: S301 - its own
+    seen = listed(RUNNING)
+    assert copy.copy(seen) == RUNNING
+    restored = pickle.loads(pickle.dumps(seen))  # noqa: S301 - its own
     assert type(restored) is ActualLRP
     assert restored == RUNNING
 
 
 def test_the_rest_of_a_row_is_read_once() -> None:
-    lazy = listed(RUNNING)
-    assert lazy.ports is lazy.ports
-    assert lazy.metric_tags is lazy.metric_tags
+    seen = listed(RUNNING)
+    assert seen.ports is seen.ports
+    assert seen.metric_tags is seen.metric_tags
 
 
 def test_two_lists_of_a_row_with_its_tags_in_another_order_have_the_same_bytes() -> None:
@@ -206,18 +206,38 @@ def test_rows_that_have_not_been_compared_or_are_not_lazy_are_not_unified() -> N
 
 @given(rows)
 def test_a_listed_row_is_its_record_also_once_it_was_read(row: ActualLRP) -> None:
-    lazy = listed(row)
+    seen = listed(row)
 
-    assert record_of(lazy) == encode.actual_lrp(row)
-    assert isinstance(lazy, LazyActualLRP)
-    assert lazy.memory.row is None, "nobody has read it for that"
-    assert lazy == row
-    assert record_of(lazy) == encode.actual_lrp(row)
+    record = record_of(seen)
+
+    assert isinstance(seen, LazyActualLRP)
+    assert seen.memory.row is None, "nobody has read it for that"
+    assert record is not None
+    assert decode.actual_lrp(record) == row
+    assert seen == row
+    assert record_of(seen) == record
 
 
-@pytest.mark.parametrize("change", [{"presence": Presence.SUSPECT}, {"address": "10.0.0.2"}, {"tag_index": 9}])
-def test_a_row_that_was_given_another_value_is_no_longer_its_record(change: dict[str, object]) -> None:
-    assert record_of(replace(listed(RUNNING), **change)) is None
+@pytest.mark.parametrize("change", [{"presence": Presence.SUSPECT}, {"tag_index": 9}, {"cell_id": ""}])
+def test_a_row_whose_decoded_fields_were_given_other_values_has_a_record_with_these(change: dict[str, object]) -> None:
+    record = record_of(replace(listed(RUNNING), **change))
+
+    assert record is not None
+    assert decode.actual_lrp(record) == replace(RUNNING, **change)
+
+
+def test_a_row_whose_undecoded_fields_were_given_other_values_has_no_record() -> None:
+    assert record_of(replace(listed(RUNNING), address="10.0.0.2")) is None
+
+
+def test_rows_share_the_texts_that_many_have_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (listed(replace(RUNNING, cell_id="shared", domain="shared", process_guid=guid)) for guid in "pq")
+    assert one.cell_id is other.cell_id is one.domain
+
+    monkeypatch.setattr(lazy, "MOST_SHARED", 0)
+    one, other = (listed(replace(RUNNING, cell_id="beyond")) for _ in range(2))
+    assert one.cell_id == other.cell_id
+    assert one.cell_id is not other.cell_id
 
 
 def test_a_row_that_is_from_no_record_has_none() -> None:

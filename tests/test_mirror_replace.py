@@ -112,6 +112,22 @@ async def test_a_stream_that_was_silent_for_too_long_is_replaced_and_what_it_did
 
 
 @simulated
+async def test_a_stream_is_replaced_when_the_certificates_are() -> None:
+    bbs = FakeBBS(small())
+    async with mirroring(bbs, **QUIET, renewal_interval=60) as mirror, trio.open_nursery() as nursery:
+        await mirror.wait_synced()
+        nursery.start_soon(always_live, mirror)
+        await trio.sleep(200)
+        assert len(bbs.streams) == 1
+        bbs.renewals = 2
+        await trio.sleep(61)
+        assert open_streams(bbs) == [1]
+        await trio.sleep(200)
+        assert open_streams(bbs) == [1]
+        nursery.cancel_scope.cancel()
+
+
+@simulated
 async def test_a_stream_that_brings_events_is_not_replaced() -> None:
     server = small()
     bbs = FakeBBS(server)

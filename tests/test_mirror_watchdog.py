@@ -146,6 +146,7 @@ async def test_a_server_that_does_not_know_pings_has_answered() -> None:
         assert mirror.status.live
         assert mirror.status.trouble is None
         assert mirror.status.age == pytest.approx(0, abs=10)
+        assert (len(bbs.streams), mirror.status.last_error) == (1, None)
 
 
 @simulated

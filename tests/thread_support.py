@@ -129,6 +129,9 @@ class FakeBBS:
         wanted = set(process_guids)
         return tuple(one for one in self.desired if one.process_guid in wanted)
 
+    def renewed(self) -> bool:
+        return False
+
     async def ping(self) -> bool:
         await trio.lowlevel.checkpoint()
         return True

@@ -264,6 +264,9 @@ class MemoryBBS:
         await self._read("desired", process_guids)
         return tuple(self.lrps[guid] for guid in process_guids if guid in self.lrps)
 
+    def renewed(self) -> bool:
+        return False
+
     async def ping(self) -> bool:
         await trio.lowlevel.checkpoint()
         return True

@@ -119,6 +119,9 @@ def _phase(snapshot: Snapshot, style: Style) -> list[Span]:
 
 def _freshness(snapshot: Snapshot) -> list[Span]:
     said = ["never heard"] if snapshot.age is None else [f"heard {snapshot.age:.1f} s ago"]
+    if snapshot.age is not None and snapshot.silence is not None and snapshot.silence > snapshot.age + 1:
+        # What was heard was the answer to a ping, or a list.
+        said.append(f"the stream {snapshot.silence:.0f} s ago")
     said += ["never listed"] if snapshot.listed is None else [f"listed {snapshot.listed:.0f} s ago"]
     said.append(f"revision {snapshot.revision:,}")
     spans = [(", ".join(said), "")]

@@ -117,7 +117,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     url: str
     phase: Phase
     age: float | None = None
-    """Since the server's last sign of life."""
+    """Since the last proof of life."""
+    silence: float | None = None
+    """Since the stream itself was last heard."""
     listed: float | None = None
     """Since the last lists."""
     revision: int = 0

@@ -97,6 +97,7 @@ class Sources:
             url=self._url,
             phase=status.phase,
             age=status.age,
+            silence=status.silence,
             listed=None if status.synced_at is None else status.at - status.synced_at,
             revision=status.revision,
             error="" if error is None else str(error),

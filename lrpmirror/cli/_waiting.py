@@ -107,6 +107,10 @@ class CountedBBS:
         """List the desired LRPs of some processes."""
         return await self._client.desired_lrps(process_guids=process_guids, full=full)
 
+    def renewed(self) -> bool:
+        """Tell whether the certificates have been replaced since the last call."""
+        return self._client.renewed()
+
     async def ping(self) -> bool:
         """Ask whether the BBS is in service."""
         return await self._client.ping()

@@ -3,7 +3,12 @@
     reconcile      what an event does to the rows, and `desired` to the desired LRPs: identity, versions, tombstones
     store          the rows, the desired LRPs and their indexes; `ledger` writes to it and remembers what changed
     shadow         a list in progress: what the server listed, with the events since then on top
-    session        the phases, and which input leads to which effect
+    tables         where a list in progress is put
+    session        which input leads to which effect; made of `knowledge`, the state, and `freshness`, how old it is
+    status         the phases, and the table of what leads from one to the other
+    watch          whether a silent stream is quiet or dead
+    audit          what a list on a living stream differs in, and whether anything explains it
+    brake          which list is not believed before a second one agrees
     repairs        the processes that are to be read again
     image          the state as one value, which outlives the session
     decisions      what became of the latest events about each process, and why

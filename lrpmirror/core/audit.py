@@ -77,9 +77,10 @@ class Audit:
 
     def __init__(self, *, grace: float) -> None:
         self._grace = grace
-        self._findings: dict[_Key, Finding] = {}
-        self._unexamined = 0
-        self._due: float | None = None
+        self._findings: dict[_Key, tuple[Finding, float]] = {}
+        """What was found, with the time at which it is to be judged."""
+        self._dues: list[tuple[float, int]] = []
+        """When each audit that found anything is to be judged, and how much of it was not looked at."""
         self._drifted = 0
         self._dropped = 0
 
@@ -89,25 +90,25 @@ class Audit:
     def reset(self) -> None:
         """Forget everything: the stream is another one."""
         self._findings.clear()
-        self._unexamined, self._due, self._drifted = 0, None, 0
+        self._dues.clear()
+        self._drifted = 0
 
     def begin(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas, repairs: Repairs, now: float) -> None:
         """Take what a list of everything changed, before the doubts that it settles are forgotten.
 
-        What an audit before has found and is not judged yet is judged together with this one. O(what it changed), up to
-        EXAMINED.
+        O(what it changed), up to EXAMINED.
         """
         explained = self._explained_by(shadow, repairs)
-        before = len(self._findings)
-        for row in rows[:EXAMINED]:
-            self._find("row", row, explained)
-        for lrp in desired[:EXAMINED]:
-            self._find("desired", lrp, explained)
-        self._findings.update(((one.kind, one.epoch), one) for one in islice(shadow.lagging.values(), EXAMINED))
-        self._unexamined += max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)
-        if len(self._findings) > before or self._due is not None:
-            self._due = now + self._grace
-        else:
+        found = [
+            *(one for row in rows[:EXAMINED] if (one := _found("row", row, explained))),
+            *(one for lrp in desired[:EXAMINED] if (one := _found("desired", lrp, explained))),
+            *(((one.kind, one.epoch), one) for one in islice(shadow.lagging.values(), EXAMINED)),
+        ]
+        if found:
+            due = now + self._grace
+            self._findings.update((key, (one, due)) for key, one in found)
+            self._dues.append((due, max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)))
+        elif not self._dues:
             self._drifted = 0
 
     def see(self, events: Iterable[Event]) -> None:
@@ -115,28 +116,33 @@ class Audit:
         for event in events:
             for what, record, gone in _told_by(event):
                 key = what, _key_of(record)
-                found = self._findings.get(key)
+                found, _ = self._findings.get(key, (None, 0.0))
                 if found is None or found.epoch != record.epoch:
                     continue
                 if gone or not record.epoch or record.tag_index >= found.tag_index:
                     del self._findings[key]
 
     def wait(self, now: float) -> float | None:
-        """Return in how many seconds what was found is to be judged; None where nothing was."""
-        return None if self._due is None else max(0.0, self._due - now)
+        """Return in how many seconds something is to be judged; None where nothing is."""
+        return max(0.0, self._dues[0][0] - now) if self._dues else None
 
-    def end(self) -> Drift | None:
-        """Judge what was found and is not explained by now; None where there is nothing. O(findings)."""
-        findings, unexamined = tuple(self._findings.values()), self._unexamined
-        self._findings.clear()
-        self._unexamined, self._due = 0, None
-        self._drifted = self._drifted + 1 if findings else 0
-        if not findings:
+    def end(self, now: float) -> Drift | None:
+        """Judge what is due and not explained by now; None where there is nothing. O(findings)."""
+        due = [unexamined for at, unexamined in self._dues if at <= now]
+        if not due:
             return None
-        kinds = Counter(one.kind for one in findings)
-        if unexamined:
-            kinds["unexamined"] = unexamined
-        return Drift(kinds, findings, self._drifted)
+        del self._dues[: len(due)]
+        judged = {key: one for key, (one, at) in self._findings.items() if at <= now}
+        for key in judged:
+            del self._findings[key]
+        if not judged:
+            self._drifted = 0
+            return None
+        self._drifted += 1
+        kinds = Counter(one.kind for one in judged.values())
+        if sum(due):
+            kinds["unexamined"] = sum(due)
+        return Drift(kinds, tuple(judged.values()), self._drifted)
 
     def _explained_by(self, shadow: Shadow, repairs: Repairs) -> Callable[[str, str], bool]:
         """Return what tells of the rows or desired LRP of which process it was known that they may differ."""
@@ -149,20 +155,20 @@ class Audit:
 
         return explained
 
-    def _find(self, what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]) -> None:
-        before, after = delta.before, delta.after
-        one: Any = after if after is not None else before
-        if explained(what, one.process_guid) or (
-            before is not None and after is not None and _is_uncarried(before, after)
-        ):
-            return
-        if before is None or after is None:
-            how = "missing" if before is None else "extra"
-        else:
-            how = "contents" if (before.epoch, before.tag_index) == (after.epoch, after.tag_index) else "behind"
-        # Of what the mirror has, the list not, it has seen that version: only a later one, or a removal, explains it.
-        version = one.tag_index + 1 if after is None else one.tag_index
-        self._findings[what, _key_of(one)] = finding_of(f"{what} {how}", one, version)
+
+def _found(what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]) -> tuple[_Key, Finding] | None:
+    """Return what a difference is, unless it is explained already."""
+    before, after = delta.before, delta.after
+    one: Any = after if after is not None else before
+    if explained(what, one.process_guid) or (before is not None and after is not None and _is_uncarried(before, after)):
+        return None
+    if before is None or after is None:
+        how = "missing" if before is None else "extra"
+    else:
+        how = "contents" if (before.epoch, before.tag_index) == (after.epoch, after.tag_index) else "behind"
+    # Of what the mirror has, the list not, it has seen that version: only a later one, or a removal, explains it.
+    version = one.tag_index + 1 if after is None else one.tag_index
+    return (what, _key_of(one)), finding_of(f"{what} {how}", one, version)
 
 
 def _key_of(record: Record) -> RowKey:

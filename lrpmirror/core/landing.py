@@ -17,7 +17,7 @@ def write(store: Store, rows: RowDeltas, desired: DesiredDeltas, repairs: Repair
         if delta.after is not None:
             if store.put(delta.key, delta.before, delta.after):
                 repairs.add(delta.after.process_guid, Doubt.RIVALS)
-        elif delta.before is not None:
+        elif delta.before is not None:  # pragma: no branch - one side is always there
             store.remove(delta.key, delta.before)
     for lrp in desired:
         if lrp.after is None:

@@ -16,17 +16,16 @@ from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
 from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.decisions import Decision, Decisions, sight
-from lrpmirror.core.derive import Process
-from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of
+from lrpmirror.core.decisions import sight
+from lrpmirror.core.dispatch import Reconciler, desired_guid_of
 from lrpmirror.core.freshness import Freshness
 from lrpmirror.core.image import Image
+from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.landing import bury, write
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.limits import bound_verdicts, check_rows
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.retained import Retained
 from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
 from lrpmirror.core.status import Phase, Status, Step
 from lrpmirror.core.store import Store
@@ -40,7 +39,7 @@ from lrpmirror.errors import (
     ServiceUnavailable,
 )
 from lrpmirror.events import Event
-from lrpmirror.model import ActualLRPState, CellPresence, ModificationTag
+from lrpmirror.model import ActualLRPState, CellPresence
 
 __all__ = ["Session", "Tuning"]
 
@@ -58,35 +57,31 @@ _NOBODYS_FAULT = (ConnectionFailed, ServiceUnavailable)
 """How a read of some processes fails without any of them being the cause."""
 
 
-class Session(Freshness):
+class Session(Freshness, Knowledge):
     """What a mirror knows. One owner calls its methods; its store may be read from anywhere.
 
     Raises ConfigurationError for a tuning that cannot be used.
     """
 
     def __init__(self, tuning: Tuning, rng: Random) -> None:
-        super().__init__()
-        self.tuning = checked(tuning)
+        Freshness.__init__(self)
+        Knowledge.__init__(self, checked(tuning))
+        self.tuning = tuning
         self._rng = rng
         self._backoff, self._list_backoff, self._repair_backoff, self._replace_backoff = (
             Backoff(rng, first=tuning.first_delay, most=tuning.most_delay) for _ in range(4)
         )
         self._audit = Audit(grace=tuning.audit_grace)
         self._brake = Brake(tuning)
-        self._graves = Graveyard(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
-        self.revision = 0
-        self.cells: tuple[CellPresence, ...] = ()
-        self._retained = Retained(limit=tuning.row_limit)
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
         self._verdicts: dict[tuple[str, Verdict], int] = {}
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
-        self._decisions = Decisions()
-        self._adopt(Store())
+        self._adopt(self.store)
 
     # The stream
 
@@ -142,18 +137,6 @@ class Session(Freshness):
         self.cells = image.cells
         self.revision = image.revision
         self.alive_at = self.restored_at = self._current_at = now - age
-
-    def image(self) -> Image:
-        """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
-        store = self.store
-        return Image(
-            revision=self.revision,
-            actual_lrps=store.select(cell_id=None, state=None, domain=None),
-            desired_lrps=store.select_desired(app_guid=None, domain=None),
-            retained=self._retained.lrps(),
-            domains=store.domains,
-            cells=self.cells,
-        )
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
@@ -279,7 +262,7 @@ class Session(Freshness):
 
         The stream is suspect then: list again where it is the `first`, replace the stream where it is `repeated`.
         """
-        drift = self._audit.end()
+        drift = self._audit.end(now)
         if drift is not None:
             self._tally.drift.update(drift.kinds)
             self._decisions.drifted(drift.findings, now)
@@ -292,42 +275,6 @@ class Session(Freshness):
     def next_interval(self) -> float:
         """Return after how long the next list of everything is due."""
         return self.tuning.resync_interval * self._rng.uniform(0.75, 1.25)
-
-    def tags(self, process_guid: str) -> list[ModificationTag]:
-        """Return the modification tags of a process's desired LRP and rows. O(rows of the process)."""
-        desired = self.store.desired(process_guid)
-        rows = [row.modification_tag for row in self.store.process(process_guid)]
-        return rows if desired is None else [desired.modification_tag, *rows]
-
-    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Tell whether that version of a record, or a later one, has been here; also if it is gone.
-
-        O(rows of the process).
-        """
-        grave = self._graves.rows.get(tag.epoch) or self._graves.desired.get(tag.epoch)
-        # A record of which only the instance left lives on, and can be written again.
-        if grave is not None and (grave.index >= tag.index or not grave.left):
-            return True
-        return any(one.epoch == tag.epoch and one.index >= tag.index for one in self.tags(process_guid))
-
-    def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what became of the latest events about a process, the oldest first. O(decisions)."""
-        return self._decisions.of(process_guid)
-
-    def process(self, process_guid: str) -> Process:
-        """Return a process as views see it. O(1)."""
-        store = self.store
-        desired, rows = store.desired(process_guid), store.process(process_guid)
-        routed = desired or self._retained.get(process_guid)
-        domain = routed.domain if routed is not None else rows[0].domain if rows else ""
-        return Process(process_guid, desired, routed, rows, domain in store.domains)
-
-    def process_guids(self) -> list[str]:
-        """Return the guids of all processes that there is anything of. O(processes)."""
-        guids = dict.fromkeys(self.store.processes())
-        guids.update(dict.fromkeys(self.store.desired_guids()))
-        guids.update(dict.fromkeys(self._retained.guids()))
-        return list(guids)
 
     def status(self, now: float) -> Status:
         """Return how fresh the state is. O(1)."""

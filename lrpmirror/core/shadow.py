@@ -24,6 +24,7 @@ from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.store import Store
+from lrpmirror.core.tables import IndexedTables, ListTables
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
@@ -69,40 +70,6 @@ class Scope(Struct, frozen=True):
 EVERYTHING = Scope()
 
 
-class _Tables:
-    """The listed rows and desired LRPs, as events are applied to them, and the keys that have to be compared."""
-
-    def __init__(self) -> None:
-        self.rows: dict[RowKey, ActualLRP] = {}
-        self.lrps: dict[str, DesiredLRP] = {}
-        self.touched: dict[RowKey, None] = {}
-        self.touched_desired: dict[str, None] = {}
-
-    def get(self, key: RowKey) -> ActualLRP | None:
-        return self.rows.get(key)
-
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - for a store
-        self.rows[key] = row
-        self.touched[key] = None
-        # Rivals are looked for where the rows end up: in the mirror.
-        return False
-
-    def remove(self, key: RowKey, old: ActualLRP) -> None:  # noqa: ARG002 - as above
-        del self.rows[key]
-        self.touched[key] = None
-
-    def desired(self, process_guid: str) -> DesiredLRP | None:
-        return self.lrps.get(process_guid)
-
-    def put_desired(self, lrp: DesiredLRP) -> None:
-        self.lrps[lrp.process_guid] = lrp
-        self.touched_desired[lrp.process_guid] = None
-
-    def remove_desired(self, process_guid: str) -> None:
-        del self.lrps[process_guid]
-        self.touched_desired[process_guid] = None
-
-
 class Shadow:
     """What the server has, as far as its lists and the events since then tell."""
 
@@ -121,7 +88,10 @@ class Shadow:
         self.scope = scope
         self.cells: tuple[CellPresence, ...] | None = None
         self.domains: frozenset[str] | None = None
-        self._tables = _Tables()
+        # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
+        # synchronised is another thing, since events are written to it while the list is read.
+        self._indexed = IndexedTables() if first else None
+        self._tables = self._indexed or ListTables()
         self._graves = graves.copy()
         self.doubts: dict[tuple[str, Doubt], None] = {}
         """The processes that are to be read again once this is committed."""
@@ -138,9 +108,6 @@ class Shadow:
         """The processes that have a RUNNING row which is new here, and no desired LRP."""
         self.lagging: dict[RowKey | tuple[str], Finding] = {}
         """What was listed in an older version than the mirror's; desired LRPs by their process guid in a tuple."""
-        # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
-        # synchronised is another thing, since events are written to it while the list is read.
-        self._first = first
         # The mirror's desired LRPs may be those of a state file, which lack secrets.
         self._redacted = redacted
         self.completed: dict[str, DesiredLRP] = {}
@@ -155,26 +122,27 @@ class Shadow:
 
         Raises LimitExceeded, as do the others of its kind.
         """
-        listed, touched, graves = self._tables.rows, self._tables.touched, self._graves.rows
+        tables, graves, known_of = self._tables, self._graves.rows, self._store.get
         for row in rows:
-            key = row_key(row)
-            known = self._store.get(key)
+            key = row.epoch or row_key(row)
+            known = known_of(key)
             if known is not None and known == row:
                 known.unify(row)
-                listed[key] = known
-            else:
-                listed[key] = row
-                if not self._first:
-                    touched[key] = None
-            graves.discard(key)
-        self.check_count("rows", len(listed))
+                row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
+            elif self._indexed is None:
+                tables.touched[key] = None
+            if tables.place(key, row):
+                self._doubt(row.process_guid, Doubt.RIVALS)
+            if graves:
+                graves.discard(key)
+        self.check_count("rows", tables.row_count())
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
         """Take listed desired LRPs, whole or their scheduling part. O(lrps)."""
         for lrp in lrps:
             self._tables.put_desired(lrp)
             self._graves.desired.discard(lrp.epoch)
-        self.check_count("desired LRPs", len(self._tables.lrps))
+        self.check_count("desired LRPs", self._tables.desired_count())
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
         """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
@@ -204,8 +172,7 @@ class Shadow:
 
     def written(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Take note of what was written on the mirror meanwhile: there the two have to be compared again."""
-        self._tables.touched.update(dict.fromkeys(delta.key for delta in rows))
-        self._tables.touched_desired.update(dict.fromkeys(delta.key for delta in desired))
+        self._tables.touch((delta.key for delta in rows), (delta.key for delta in desired))
 
     def check_count(self, what: str, number: int) -> None:
         """Raise LimitExceeded when a list has more records than it may have."""
@@ -237,11 +204,10 @@ class Shadow:
             yield
         self._in_flight = []
         self._listing = False
-        if self._first:
-            self._tables.touched.clear()
-            self._tables.touched_desired.clear()
-            yield from self._build_aside()
+        if self._indexed is not None:
+            yield from self._find_all(self._indexed)
             yield from self._compare_all()
+            self.aside = self._indexed.store
             return
         yield from self._find_missing()
         yield from self._compare_all()
@@ -256,7 +222,7 @@ class Shadow:
 
     def listed(self, key: RowKey) -> bool:
         """Tell whether the server has a row of that identity, as far as is known here. O(1)."""
-        return key in self._tables.rows
+        return self._tables.get(key) is not None
 
     def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return how the mirror is to change, once settled. `aside`, where there is one, has changed so already.
@@ -282,10 +248,27 @@ class Shadow:
         else:
             keys = [row_key(row) for guid in scope.rows for row in store.process(guid)]
         for some in _slices(keys, MANY):
-            tables.touched.update(dict.fromkeys(key for key in some if key not in tables.rows))
+            tables.touch((key for key in some if tables.get(key) is None), ())
             yield
         for guids in _slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
-            tables.touched_desired.update(dict.fromkeys(guid for guid in guids if guid not in tables.lrps))
+            tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
+            yield
+
+    def _find_all(self, tables: IndexedTables) -> Iterator[None]:
+        """Find what a mirror without any state lacks, which is everything."""
+        tables.touched.clear()
+        tables.touched_desired.clear()
+        for keys in _slices(tables.keys(), SLICE):
+            for key in keys:
+                row = tables.get(key)
+                if row is not None:
+                    self._differ(key, None, row)
+            yield
+        for guids in _slices(tables.desired_guids(), SLICE):
+            for guid in guids:
+                lrp = tables.desired(guid)
+                if lrp is not None:
+                    self._desired[guid] = Delta(guid, None, lrp)
             yield
 
     def _compare_all(self) -> Iterator[None]:
@@ -303,7 +286,7 @@ class Shadow:
         tables = self._tables
         for key in keys:
             del tables.touched[key]
-            before, after = self._store.get(key), tables.rows.get(key)
+            before, after = self._store.get(key), tables.get(key)
             one = after or before
             self.removed.pop(key, None)
             if one is None or before == after or not self.scope.has_row_of(one.process_guid):
@@ -313,7 +296,7 @@ class Shadow:
                 # for again.
                 self._doubt(before.process_guid, Doubt.AMBIGUOUS)
                 self.lagging[key] = ahead(after)
-                tables.rows[key] = before
+                tables.place(key, before)
                 self._rows.pop(key, None)
             else:
                 self._differ(key, before, after)
@@ -334,7 +317,7 @@ class Shadow:
         tables = self._tables
         for guid in guids:
             del tables.touched_desired[guid]
-            before, after = self._store.desired(guid), tables.lrps.get(guid)
+            before, after = self._store.desired(guid), tables.desired(guid)
             self.completed.pop(guid, None)
             if before == after or not self.scope.has_desired(guid):
                 self._desired.pop(guid, None)
@@ -344,7 +327,7 @@ class Shadow:
             elif before is not None and after is not None and _is_older(after, before):
                 self._doubt(guid, Doubt.DESIRED)
                 self.lagging[(guid,)] = ahead(after)
-                tables.lrps[guid] = before
+                tables.place_desired(before)
                 self._desired.pop(guid, None)
             else:
                 self._desired[guid] = Delta(guid, before, after)
@@ -356,30 +339,24 @@ class Shadow:
         What is touched meanwhile is brought over as it is compared.
         """
         aside = Store()
-        for keys in _slices(list(self._tables.rows), SLICE):
+        for keys in _slices(self._tables.keys(), SLICE):
             for key in keys:
-                row = self._tables.rows.get(key)
-                if row is None:
-                    continue
-                if aside.put(key, None, row):
+                row = self._tables.get(key)
+                if row is not None and aside.put(key, None, row):
                     self._doubt(row.process_guid, Doubt.RIVALS)
-                if self._first:
-                    self._differ(key, None, row)
             yield
-        for guids in _slices(list(self._tables.lrps), SLICE):
+        for guids in _slices(self._tables.desired_guids(), SLICE):
             for guid in guids:
-                lrp = self._tables.lrps.get(guid)
+                lrp = self._tables.desired(guid)
                 if lrp is not None:
                     aside.put_desired(lrp)
-                    if self._first:
-                        self._desired[guid] = Delta(guid, None, lrp)
             yield
         self.aside = aside
 
     def _bring_aside(self, key: RowKey) -> None:
-        if self.aside is None:
+        if self.aside is None or self._indexed is not None:
             return
-        old, row = self.aside.get(key), self._tables.rows.get(key)
+        old, row = self.aside.get(key), self._tables.get(key)
         if row is not None:
             if self.aside.put(key, old, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
@@ -387,9 +364,9 @@ class Shadow:
             self.aside.remove(key, old)
 
     def _bring_aside_desired(self, guid: str) -> None:
-        if self.aside is None:
+        if self.aside is None or self._indexed is not None:
             return
-        lrp = self._tables.lrps.get(guid)
+        lrp = self._tables.desired(guid)
         if lrp is not None:
             self.aside.put_desired(lrp)
         elif self.aside.desired(guid) is not None:

@@ -29,6 +29,8 @@ class Tuning(Struct, frozen=True, kw_only=True):
     """After how many failed pings in a row a silent stream is declared dead."""
     idle_limit: float = 300.0
     """After how much silence a stream is replaced, since pings cannot tell that it still brings events."""
+    renewal_interval: float = 60.0
+    """How often to look whether the certificates have been replaced on disk, in which case the stream is, too."""
 
     list_timeout: float = 600.0
     """How long a list of everything may take, all in all."""
@@ -80,6 +82,7 @@ _RULES: Final[dict[str, Rule]] = {
     "ping_interval": _INTERVAL,
     "ping_timeout": _POSITIVE,
     "idle_limit": _INTERVAL,
+    "renewal_interval": _INTERVAL,
     "list_timeout": _INTERVAL,
     "repair_timeout": _INTERVAL,
     "tombstone_age": _POSITIVE,

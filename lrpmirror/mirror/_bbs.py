@@ -32,6 +32,10 @@ class BBS(Protocol):
         """List the desired LRPs of some processes."""
         ...
 
+    def renewed(self) -> bool:
+        """Tell whether the certificates have been replaced since the last call, so that the stream should be too."""
+        ...
+
     async def ping(self) -> bool:
         """Ask whether the BBS is in service, on another connection than the stream's."""
         ...

@@ -123,6 +123,7 @@ class Follower:
         nursery.start_soon(self._keep_repaired)
         nursery.start_soon(self._keep_audited)
         nursery.start_soon(self._keep_watched, nursery)
+        nursery.start_soon(self._keep_renewed)
         nursery.start_soon(self._keep_replaced, nursery)
 
     def _ended(self, link: Link, error: LRPMirrorError, nursery: trio.Nursery) -> None:
@@ -178,6 +179,13 @@ class Follower:
                     link.scope.cancel()
             if link is self._link and watch.idle(self._clock()):
                 self.replace("it has been silent for so long that it may be dead")
+
+    async def _keep_renewed(self) -> None:
+        """Let a stream not go on for ever as whom it was opened."""
+        while True:
+            await trio.sleep(self._session.tuning.renewal_interval)
+            if self._bbs.renewed():
+                self.replace("the certificates have been renewed")
 
     # The lists
 

@@ -9,7 +9,7 @@ from typing import Literal
 import trio
 
 from lrpmirror.background import background
-from lrpmirror.client import TLS, BBSClient, Timeouts
+from lrpmirror.client import TLS, BBSClient, Limits, Timeouts
 from lrpmirror.core.session import Session
 from lrpmirror.core.tuning import Tuning
 from lrpmirror.errors import ConfigurationError
@@ -29,6 +29,7 @@ async def open_mirror(
     stream: StreamName = "instances",
     detail: Literal["routing", "full"] = "routing",
     timeout: Timeouts | float | None = None,
+    limits: Limits | None = None,
     state_file: str | PathLike[str] | StateFile | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
@@ -37,8 +38,9 @@ async def open_mirror(
 
     `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client.
     `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
-    whole desired LRPs, which means environments and credentials in memory. `tuning` has intervals, delays and limits;
-    `rng` makes their jitter repeatable.
+    whole desired LRPs, which means environments and credentials in memory. `timeout` and `limits` are what is allowed
+    to a server: how long it may take, and how much it may send. `tuning` has the mirror's own intervals, delays and
+    limits; `rng` makes their jitter repeatable.
 
     `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
     what it has is there at once, STALE, and its `state_age` counts from when it was the server's, by the clock on the
@@ -62,9 +64,11 @@ async def open_mirror(
     clock = trio.lowlevel.current_clock().current_time
     async with AsyncExitStack() as stack:
         if isinstance(bbs, str):
-            client: BBS = await stack.enter_async_context(BBSClient(bbs, tls=tls, timeout=timeout or Timeouts()))
-        elif tls is not None or timeout is not None:
-            raise ConfigurationError("tls and timeout belong to the client that was given: set them there")
+            client: BBS = await stack.enter_async_context(
+                BBSClient(bbs, tls=tls, timeout=timeout or Timeouts(), limits=limits or Limits())
+            )
+        elif tls is not None or timeout is not None or limits is not None:
+            raise ConfigurationError("tls, timeout and limits belong to the client that was given: set them there")
         else:
             client = bbs
         keeper = None

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 
 from msgspec.structs import replace
 
-from lrpmirror.client import TLS, Timeouts
+from lrpmirror.client import TLS, Limits, Timeouts
 from lrpmirror.core.changes import RowKey
 from lrpmirror.core.derive import View
 from lrpmirror.core.session import Tuning
@@ -68,6 +68,7 @@ class MirrorThread:
         stream: StreamName = "instances",
         detail: Literal["routing", "full"] = "routing",
         timeout: Timeouts | float | None = None,
+        limits: Limits | None = None,
         state_file: str | PathLike[str] | StateFile | None = None,
         tuning: Tuning | None = None,
         rng: Random | None = None,
@@ -80,6 +81,7 @@ class MirrorThread:
             stream=stream,
             detail=detail,
             timeout=timeout,
+            limits=limits,
             state_file=state_file,
             tuning=tuning,
             rng=rng,

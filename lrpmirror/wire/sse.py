@@ -35,11 +35,17 @@ _NAMES: Final = _Names((kind.type.encode(), kind.type) for kind in get_args(Even
 
 
 class Frame(Struct, frozen=True, gc=False):
-    """One event as framed: its name, its data still as base64 text, and the id that was last given ("" before any)."""
+    """One event as framed: its name, its data still as base64 text, and the id that was last given ("" before any).
+
+    Its printed form says how much data there is, and not what, since it can be secret.
+    """
 
     event: str
     data: bytes
     id: str
+
+    def __repr__(self) -> str:
+        return f"Frame({self.event!r}, <{len(self.data)} bytes>, id={self.id!r})"
 
 
 class EventStreamDecoder:

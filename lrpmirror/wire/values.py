@@ -36,9 +36,10 @@ __all__ = [
     "desired_value",
     "group_value",
     "malformed",
+    "rest_of_row",
+    "rest_of_side",
     "row_value",
     "scheduling_value",
-    "side_value",
     "without",
 ]
 
@@ -73,34 +74,48 @@ def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
     if not process_guid:
         raise without(what, "process guid")
     instance_key = message.actual_lrp_instance_key
-    net = message.actual_lrp_net_info
     tag = message.modification_tag
-    tags = message.metric_tags
-    routes = message.actual_lrp_internal_routes
     return ActualLRP(
         process_guid=process_guid,
         index=key.index,
         domain=key.domain,
         instance_guid=instance_key.instance_guid,
         cell_id=instance_key.cell_id,
-        address=net.address,
-        ports=_ports(net.ports),
-        instance_address=net.instance_address,
-        preferred_address=_PREFERRED[net.preferred_address],
-        instance_ipv6_address=net.instance_ipv6_address,
-        crash_count=message.crash_count,
-        crash_reason=message.crash_reason,
         state=STATES[message.state],
-        placement_error=message.placement_error,
-        since=message.since,
         epoch=tag.epoch,
         tag_index=tag.index,
         presence=PRESENCES[message.presence],
-        internal_routes=tuple([route.hostname for route in routes]) if routes else (),
-        metric_tags=_mapping(tags) if tags else EMPTY,
-        routable=message.routable if message.HasField("routable") else None,
-        availability_zone=message.availability_zone,
+        **rest_of_row(message),
     )
+
+
+def rest_of_row(message: diego_pb2.ActualLRP) -> dict[str, Any]:
+    """Return the fields of a row beyond its keys, state, tag and presence."""
+    tags = message.metric_tags
+    routes = message.actual_lrp_internal_routes
+    return {
+        **rest_of_side(message),
+        "internal_routes": tuple([route.hostname for route in routes]) if routes else (),
+        "metric_tags": _mapping(tags) if tags else EMPTY,
+    }
+
+
+def rest_of_side(info: events_pb2.ActualLRPInfo | diego_pb2.ActualLRP) -> dict[str, Any]:
+    """Return these fields of one side of an instance's changed event, which has neither routes nor metric tags."""
+    net = info.actual_lrp_net_info
+    return {
+        "address": net.address,
+        "ports": _ports(net.ports),
+        "instance_address": net.instance_address,
+        "preferred_address": _PREFERRED[net.preferred_address],
+        "instance_ipv6_address": net.instance_ipv6_address,
+        "crash_count": info.crash_count,
+        "crash_reason": info.crash_reason,
+        "placement_error": info.placement_error,
+        "since": info.since,
+        "routable": info.routable if info.HasField("routable") else None,
+        "availability_zone": info.availability_zone,
+    }
 
 
 def _mapping(given: Mapping[str, _V]) -> Mapping[str, _V]:
@@ -159,35 +174,6 @@ def desired_value(message: _Desired, what: str, detail: DesiredLRPDetail | None 
         epoch=tag.epoch,
         tag_index=tag.index,
         detail=detail,
-    )
-
-
-def side_value(message: events_pb2.ActualLRPInstanceChangedEvent, info: events_pb2.ActualLRPInfo) -> ActualLRP:
-    """Return one side of an instance's changed event, which has the keys of both."""
-    key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
-    net = info.actual_lrp_net_info
-    tag = info.modification_tag
-    return ActualLRP(
-        process_guid=key.process_guid,
-        index=key.index,
-        domain=key.domain,
-        instance_guid=instance_key.instance_guid,
-        cell_id=instance_key.cell_id,
-        address=net.address,
-        ports=_ports(net.ports),
-        instance_address=net.instance_address,
-        preferred_address=_PREFERRED[net.preferred_address],
-        instance_ipv6_address=net.instance_ipv6_address,
-        crash_count=info.crash_count,
-        crash_reason=info.crash_reason,
-        state=STATES[info.state],
-        placement_error=info.placement_error,
-        since=info.since,
-        epoch=tag.epoch,
-        tag_index=tag.index,
-        presence=PRESENCES[info.presence],
-        routable=info.routable if info.HasField("routable") else None,
-        availability_zone=info.availability_zone,
     )
 
 
