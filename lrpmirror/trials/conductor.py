@@ -153,6 +153,7 @@ class Conductor:
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, MockClock)  # noqa: S101 - trials have no other
         clock.jump(fault.amount)
+        self._network.touch()
         # What the plan has for later is not moved: it would all happen at once.
         self._jumped += fault.amount
 

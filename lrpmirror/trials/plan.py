@@ -192,7 +192,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         removal nobody heard.
         """
         late = self.kinds & LATE and self.kinds & GAPS
-        return self.stream == "instances" and not (self.kinds & INEXACT or late)
+        return self.stream == "instances" and self.has_honest_lists and not (self.kinds & INEXACT or late)
 
     @property
     def is_prompt(self) -> bool:
@@ -202,7 +202,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def has_honest_lists(self) -> bool:
         """Whether what is listed is always what the server has."""
-        return not self.kinds & LIES
+        # A server that lists groups only leaves out what is behind another row of its index.
+        groups = any(fault.kind == "older server" and fault.choice == "rows" for fault in self.faults)
+        return not (self.kinds & LIES or groups)
 
     def lines(self) -> Sequence[str]:
         """Say what it is, for people."""

@@ -153,6 +153,8 @@ class Soak:
             "tombstones": counts.tombstones,
             "repairs_pending": counts.repairs_pending,
             "rss_kib": self._samples[-1].rss,
+            # What Python has in use, whatever the system has given it.
+            "blocks": sys.getallocatedblocks(),
             "server_rss_kib": _rss(server),
         }
 
