@@ -53,7 +53,7 @@ class Conductor:
         self._over = trio.Event()
         self._strikes: dict[str, Callable[[Fault], None]] = {
             "stream cut": self._cut_streams,
-            "all cut": self._cut_all,
+            "all cut": lambda fault: self._cut_all(fault.choice),
             "peer gone": self._lose_peers,
             "stream stalled": self._stall,
             "nonsense": self._talk_nonsense,
@@ -77,6 +77,8 @@ class Conductor:
                 for fault, moment in timeline.due(trio.current_time() - self._jumped + ROUNDING):
                     self._turn(fault, moment)
             await trio.sleep_forever()
+        if self._troubles.now("older server"):
+            self._cut_all()
         self._troubles.calm()
         self._set_right()
         if self._papers is not None:
@@ -98,6 +100,9 @@ class Conductor:
                     self._strikes[fault.kind](fault)
             case Moment.ENDS:
                 self._troubles.end(fault)
+        if fault.kind == "older server" and moment is not Moment.NEARS:
+            # Another server takes over: connections do not outlive the one that they were made to.
+            self._cut_all()
         self._set_right()
 
     def _set_right(self) -> None:
@@ -126,9 +131,9 @@ class Conductor:
         for link in self._network.streams():
             link.cut(fault.choice, after=int(fault.amount))
 
-    def _cut_all(self, fault: Fault) -> None:
+    def _cut_all(self, how: str = "end") -> None:
         for link in self._network.open_links():
-            link.cut(fault.choice)
+            link.cut(how)
 
     def _lose_peers(self, fault: Fault) -> None:
         for link in self._network.streams() if fault.choice == "stream" else self._network.open_links():
@@ -146,8 +151,7 @@ class Conductor:
     def _fail_over(self, _: Fault) -> None:
         self._diego.forget_events()
         self._troubles.hold_events(hold=False)
-        for link in self._network.open_links():
-            link.cut("end")
+        self._cut_all()
 
     def _jump(self, fault: Fault) -> None:
         clock = trio.lowlevel.current_clock()
