@@ -18,6 +18,8 @@ from lrpmirror.trials.troubles import Moment, Timeline
 
 SEEDS = range(24)
 
+PLANS = Path(__file__).parent / "plans"
+
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("machine", ["shell", "core"])
@@ -82,6 +84,13 @@ def test_a_timeline_says_what_begins_and_what_ends() -> None:
     assert timeline.next_at == 2
     assert [*timeline.due(9)] == [(moment, Moment.BEGINS), (fault, Moment.ENDS)]
     assert timeline.next_at is None
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_plan_that_once_broke_a_law_does_no_more(path: Path) -> None:
+    outcome = tried(read_plan(path))
+
+    assert outcome.held, f"{outcome.law}: {outcome.how}"
 
 
 # What only some plans have

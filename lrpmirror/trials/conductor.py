@@ -48,7 +48,8 @@ class Conductor:
         self._papers = papers
         self._kept = kept
         self._seed = 0
-        self._jumped = 0.0
+        self.jumped = 0.0
+        """By how much the clock has jumped so far: time in which nobody could do anything."""
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         self._strikes: dict[str, Callable[[Fault], None]] = {
@@ -72,9 +73,9 @@ class Conductor:
         self._seed = seed
         with self._scope:
             while timeline.next_at is not None:
-                await trio.sleep_until(timeline.next_at + self._jumped)
+                await trio.sleep_until(timeline.next_at + self.jumped)
                 # What is due is due, however the sum was rounded.
-                for fault, moment in timeline.due(trio.current_time() - self._jumped + ROUNDING):
+                for fault, moment in timeline.due(trio.current_time() - self.jumped + ROUNDING):
                     self._turn(fault, moment)
             await trio.sleep_forever()
         if self._troubles.now("older server"):
@@ -159,7 +160,7 @@ class Conductor:
         clock.jump(fault.amount)
         self._network.touch()
         # What the plan has for later is not moved: it would all happen at once.
-        self._jumped += fault.amount
+        self.jumped += fault.amount
 
     def _suspend(self, fault: Fault) -> None:
         self._set_wall_clock(fault.amount)

@@ -37,6 +37,7 @@ __all__ = [
     "nothing_is_published_where_nothing_changes",
     "one_list_does_not_take_everything",
     "revisions_grow_by_one",
+    "silence_counts_from_the_last_event",
     "silent_streams_are_replaced",
     "the_end_is_the_servers_state",
     "versions_never_go_back",
@@ -192,6 +193,12 @@ def age_counts_from_the_last_byte(status: Status, last_byte: float) -> None:
     age = status.age
     if age is not None and age < status.at - last_byte - ROUNDING:
         _broken(age_counts_from_the_last_byte, f"{age:g} s, and nothing has come for {status.at - last_byte:g} s")
+
+
+def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None:
+    """Nor does it say that it has heard of its stream later than that brought anything."""
+    if status.heard_at is not None and status.heard_at > last_byte + ROUNDING:
+        _broken(silence_counts_from_the_last_event, f"heard at {status.heard_at:g} s, the last byte at {last_byte:g} s")
 
 
 def live_means_that_lists_are_believed(session: Session) -> None:

@@ -107,6 +107,14 @@ def _every_list_is_a_revision(end_list: Any) -> Any:
     return noisy
 
 
+def _lists_are_heard(end_list: Any) -> Any:
+    def heard(self: Any, shadow: Any, now: float) -> Any:
+        self.heard_at = now
+        return end_list(self, shadow, now)
+
+    return heard
+
+
 def _removed_desired_stay(removed: Any) -> Any:
     del removed
     return lambda _self, _lrp: reconcile.Verdict.APPLIED
@@ -297,6 +305,12 @@ PLANTS: Final[Mapping[str, Plant]] = {
         what="a ping that fails counts as a sign of life",
         plant=_put(Watchdog, "_ask", _refusal_is_an_answer),
         laws=_names(laws.age_counts_from_the_last_byte),
+        machines=("shell",),
+    ),
+    "lists-are-heard-on-the-stream": Plant(
+        what="a list that is committed counts as something that the stream has brought",
+        plant=_put(Session, "end_list", _lists_are_heard),
+        laws=_names(laws.silence_counts_from_the_last_event),
         machines=("shell",),
     ),
     "a-row-is-not-kept": Plant(

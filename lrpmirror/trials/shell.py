@@ -88,13 +88,13 @@ class Shell:
                 answers.moment = 0.0 if self.plan.hurried else MOMENT
                 server = None if papers is None else papers.server
                 async with serve_app(answers, address=ADDRESS, port=PORT, tls=server):
-                    conductor = Conductor(
+                    self._conductor = Conductor(
                         self.network, self.troubles, self.diego, self.subject, papers=papers, kept=kept
                     )
                     nursery.start_soon(self.subject.run)
-                    nursery.start_soon(conductor.run, Timeline(self.plan.faults), self.plan.seed)
+                    nursery.start_soon(self._conductor.run, Timeline(self.plan.faults), self.plan.seed)
                     await self._live()
-                    await conductor.calm()
+                    await self._conductor.calm()
                     await self._converge()
                     nursery.cancel_scope.cancel()
 
@@ -123,6 +123,7 @@ class Shell:
         # How old a restored state is, only the clock on the wall knows, as far as it is right.
         if status.synced_at is not None or not self.plan.kinds & {"wall clock", "suspend"}:
             laws.age_counts_from_the_last_byte(status, self.network.last_byte)
+        laws.silence_counts_from_the_last_event(status, self.network.last_stream_byte)
         streams = self.network.streams()
         laws.live_means_that_there_is_a_stream(phase, streams)
         gone = [link.gone_at for link in streams if link.gone_at is not None]
@@ -130,7 +131,7 @@ class Shell:
             laws.dead_streams_are_noticed(phase, trio.current_time() - max(gone), KEEP_ALIVE)
         stuck = [link.stuck_at for link in streams if link.stuck_at is not None]
         if stuck:
-            laws.silent_streams_are_replaced(trio.current_time() - min(stuck), SILENCE)
+            laws.silent_streams_are_replaced(trio.current_time() - min(stuck), SILENCE + self._conductor.jumped)
 
     # The end
 
