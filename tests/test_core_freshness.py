@@ -44,6 +44,16 @@ def test_an_open_stream_without_a_list_is_a_sign_of_life_and_no_state() -> None:
     assert ages(session, 12) == (2, 2, None)
 
 
+def test_a_stream_that_was_open_beside_the_lost_one_is_no_sign_of_life_of_now() -> None:
+    session = synced(unclaimed())
+    session.pinged(12)
+    session.stream_lost(LOST)
+
+    session.stream_opened(10)
+
+    assert ages(session, 20) == (8, 10, 8)
+
+
 def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are_in() -> None:
     session = synced(unclaimed())
     session.events([], 10)

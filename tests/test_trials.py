@@ -6,15 +6,19 @@
 from pathlib import Path
 
 import pytest
+import trio
 from msgspec.structs import replace
 
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, shrunk, tried, write_plan
+from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, run, shrunk, tried, write_plan
 from lrpmirror.trials.__main__ import main
 from lrpmirror.trials.plan import Machine
+from lrpmirror.trials.shell import Shell
 from lrpmirror.trials.troubles import Moment, Timeline
 
 SEEDS = range(24)
+
+PLANS = Path(__file__).parent / "plans"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -82,6 +86,56 @@ def test_a_timeline_says_what_begins_and_what_ends() -> None:
     assert timeline.next_at is None
 
 
+@pytest.mark.parametrize("path", sorted(PLANS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_plan_that_once_broke_a_law_does_no_more(path: Path) -> None:
+    outcome = tried(read_plan(path))
+
+    assert outcome.held, f"{outcome.law}: {outcome.how}"
+
+
+# What only some plans have
+
+
+@pytest.mark.parametrize("how", ["closed", "killed", "damaged"])
+def test_a_mirror_that_begins_anew_has_what_it_kept(how: str) -> None:
+    restarts = tuple(Fault(kind="restart", at=at, lasting=1, choice=how) for at in (5, 9))
+
+    outcome = tried(Plan(seed=3, seconds=12, faults=(*restarts, Fault(kind="wall clock", at=6, amount=-500))))
+
+    assert outcome.held, outcome.how
+    assert outcome.faults == {"restart": 2, "wall clock": 1}
+
+
+def test_certificates_expire_and_are_replaced() -> None:
+    faults = [
+        Fault(kind="certificate expired", at=2, lasting=3),
+        Fault(kind="all cut", at=3, choice="reset"),
+        *(
+            Fault(kind="certificate renewed", at=5 + at, choice=how)
+            for at, how in enumerate(("half", "expired", "whole"))
+        ),
+        Fault(kind="all cut", at=7, choice="end"),
+    ]
+    plan = Plan(seed=4, seconds=10, tls=True, faults=tuple(faults))
+
+    first, second = tried(plan), tried(plan)
+
+    assert first.held, first.how
+    assert first.digest == second.digest
+
+
+def test_a_trial_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PATIENCE", 0.2)
+
+    async def wake_each_other(_: object) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Shell, "run", wake_each_other)
+
+    assert tried(Plan(seed=1, seconds=1)).law == "nothing_hangs"
+
+
 # Making plans smaller
 
 
@@ -116,6 +170,16 @@ def test_making_a_plan_smaller_ends_after_so_many_tries() -> None:
 def test_the_command_says_what_was_survived(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "3", "--machine", "core"]) == 0
     assert "3 trials (3 core)" in capsys.readouterr().out
+
+
+def test_many_processes_try_what_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "3", "--machine", "core", "--jobs", "2"]) == 0
+    told = capsys.readouterr().out
+
+    assert main(["--seeds", "3", "--machine", "core"]) == 0
+
+    # All but the first line, which has the time that it took.
+    assert told.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
 
 
 def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(

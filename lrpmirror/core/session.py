@@ -85,11 +85,14 @@ class Session(Freshness, Knowledge):
 
     # The stream
 
-    def stream_opened(self, now: float) -> None:
-        """Take note that the server answered the subscription: from here on no event is missed."""
+    def stream_opened(self, heard_at: float) -> None:
+        """Take note that the server answered the subscription: since then no event was missed.
+
+        It answered now; but where the stream was open beside another one, it was last heard of earlier.
+        """
         self._step(Step.OPENED)
         self._tally.streams += 1
-        self.alive_at = self.heard_at = now
+        self._heard(heard_at)
 
     def stream_lost(self, error: LRPMirrorError) -> float:
         """Take note that the stream ended, or could not be opened; return how long to wait before the next try."""
@@ -100,15 +103,15 @@ class Session(Freshness, Knowledge):
         self._step(Step.LOST)
         return self._backoff.failed()
 
-    def stream_replaced(self, now: float) -> None:
-        """Take note that another stream took the place of the one that was followed, which nothing was missed by.
+    def stream_replaced(self, heard_at: float) -> None:
+        """Take note that another stream, last heard of then, took the place of the one that was followed.
 
-        Called when a list that was begun after the other was opened has been committed.
+        Nothing was missed by that. Called when a list that was begun after the other was opened has been committed.
         """
         self._tally.replacements += 1
         self._ping_trouble = None
         self._replace_backoff.succeeded()
-        self.alive_at = self.heard_at = now
+        self._heard(heard_at)
 
     def replacement_failed(self, error: LRPMirrorError) -> float:
         """Take note that a stream which was to replace the one in use ended before it could; return how long to wait.
@@ -316,6 +319,11 @@ class Session(Freshness, Knowledge):
         )
 
     # Inside
+
+    def _heard(self, at: float) -> None:
+        """Take note of when the stream was heard of. The server may have shown a sign of life since."""
+        self.heard_at = at
+        self.alive_at = at if self.alive_at is None else max(at, self.alive_at)
 
     def _judge(self, shadow: Shadow, desired: DesiredDeltas, now: float) -> ListNotBelieved | None:
         """Return why a list is not to be believed. O(what it changes of desired LRPs)."""

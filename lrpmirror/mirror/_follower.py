@@ -137,7 +137,7 @@ class Follower:
             if self._next is not None and self._next.is_open:
                 # It was there to take over, and does so before its list is in: for the mirror it is a new stream.
                 self._follow(self._next)
-                self._session.stream_opened(self._clock())
+                self._session.stream_opened(self._link.heard_at)
                 self._wanted.set()
             else:
                 nursery.cancel_scope.cancel()
@@ -226,7 +226,7 @@ class Follower:
     def _take_over(self, link: Link) -> None:
         given_up = self._link
         self._follow(link)
-        self._session.stream_replaced(self._clock())
+        self._session.stream_replaced(link.heard_at)
         given_up.scope.cancel()
 
     async def _keep_audited(self) -> None:

@@ -18,6 +18,8 @@ class Link:
         """What lists while it is followed. It learns what its server is too old for; the next server may be newer."""
         self.watch: Watch | None = None
         """What tells whether it is alive; None before it is open."""
+        self.heard_at = 0.0
+        """When it was opened, or last brought something."""
         self.error: LRPMirrorError | None = None
         """What it ended with."""
         self.scope = trio.CancelScope()
@@ -33,9 +35,11 @@ class Link:
     def opened(self, tuning: Tuning, now: float) -> None:
         """Take note that the server has answered."""
         self.watch = Watch(tuning, now)
+        self.heard_at = now
 
     def heard(self, now: float) -> None:
         """Take note that it brought something. O(1)."""
+        self.heard_at = now
         if self.watch is not None:
             self.watch.heard(now)
 

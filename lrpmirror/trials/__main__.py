@@ -1,17 +1,16 @@
 """`python -m lrpmirror.trials`: try the mirror with the plans of many seeds, or with one plan again."""
 
 import argparse
-import gc
-import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.trials.draw import drawn
+from lrpmirror.trials.many import outcomes
 from lrpmirror.trials.plan import KINDS, Machine, Plan, read_plan, write_plan
 from lrpmirror.trials.plants import PLANTS, planted
 from lrpmirror.trials.run import Outcome, tried
@@ -62,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     # Here too, where the plans that break a law are made smaller.
     with nullcontext() if args.plant is None else planted(args.plant):
-        for outcome in _outcomes(plans, args.jobs, args.plant):
+        for outcome in outcomes(plans, jobs=args.jobs, plant=args.plant):
             report.take(outcome)
             if args.seed is not None or args.plan is not None:
                 print("\n".join(outcome.plan.lines()))
@@ -78,23 +77,6 @@ def _plans(args: argparse.Namespace, machines: tuple[Machine, ...]) -> Iterable[
         return [read_plan(args.plan)]
     seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
     return (drawn(seed, machine) for seed in seeds for machine in machines)
-
-
-def _outcomes(plans: Iterable[Plan], jobs: int, plant: str | None) -> Iterator[Outcome]:
-    if jobs == 1:
-        yield from map(tried, plans)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, _prepare, (plant,)) as pool:
-        yield from pool.imap_unordered(tried, plans, chunksize=8)
-
-
-def _prepare(plant: str | None) -> None:
-    """Make a process ready for many trials."""
-    # What is there now stays; each trial leaves little, and much of it in cycles.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
-    if plant is not None:
-        planted(plant).__enter__()  # it stays for as long as the process lives
 
 
 class _Report:

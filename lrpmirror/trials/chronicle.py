@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import RowKey, row_key
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
+from lrpmirror.redaction import without_secrets
 from lrpmirror.sim import Diego, Snapshot
 
 __all__ = ["Chronicle", "bare"]
@@ -60,10 +61,14 @@ class Chronicle:
     def had_desired(self, lrp: DesiredLRP) -> bool:
         """Tell whether the server ever had this version of the desired LRP.
 
-        It may lack its metric tags: they come with a second list, which can be empty where the first one was not.
+        It may lack its metric tags: they come with a second list, which can be empty where the first one was not. And
+        it may lack what a state file does not keep.
         """
         known = self._desired.get((lrp.epoch, lrp.tag_index))
-        return known == lrp or (known is not None and not lrp.metric_tags and replace(known, metric_tags=EMPTY) == lrp)
+        if known is None:
+            return False
+        tagged = known if lrp.metric_tags else replace(known, metric_tags=EMPTY)
+        return lrp in (tagged, without_secrets(tagged))
 
     def remember(self, now: float) -> None:
         """Keep the state of this moment."""

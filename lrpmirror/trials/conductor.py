@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
 import trio
 from trio.testing import MockClock
 
 from lrpmirror.sim import Diego
+from lrpmirror.trials.keeping import Kept
 from lrpmirror.trials.link import Link
 from lrpmirror.trials.network import Network
+from lrpmirror.trials.papers import Papers
 from lrpmirror.trials.plan import Fault
+from lrpmirror.trials.subject import Subject
 from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 
-__all__ = ["Conductor", "Stage"]
+__all__ = ["Conductor"]
 
 ROUNDING: Final = 1e-6
 
@@ -26,59 +29,61 @@ NONSENSE: Final[Mapping[str, bytes]] = {
 """What a stream may bring that is no event, from a server or a proxy that has lost its mind."""
 
 
-class Stage(Protocol):
-    """Whose mirror is tried."""
-
-    def restart(self, fault: Fault) -> None:
-        """End the mirror, and begin another one after a while."""
-
-    def subscribe_slowly(self, seconds: float) -> None:
-        """Have somebody told who takes his time."""
-
-    def subscribe_badly(self, every: int, errors: Any) -> None:
-        """Have somebody told who fails now and then."""
-
-
 class Conductor:
     """Makes things go wrong."""
 
-    def __init__(self, stage: Stage, network: Network, troubles: Troubles, diego: Diego, *, seed: int) -> None:
-        self._stage = stage
+    def __init__(
+        self,
+        network: Network,
+        troubles: Troubles,
+        diego: Diego,
+        subject: Subject,
+        *,
+        papers: Papers | None,
+        kept: Kept | None,
+    ) -> None:
         self._network = network
         self._troubles = troubles
         self._diego = diego
-        self._seed = seed
-        self._jumped = 0.0
+        self._papers = papers
+        self._kept = kept
+        self._seed = 0
+        self.jumped = 0.0
+        """By how much the clock has jumped so far: time in which nobody could do anything."""
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         self._strikes: dict[str, Callable[[Fault], None]] = {
             "stream cut": self._cut_streams,
-            "all cut": self._cut_all,
+            "all cut": lambda fault: self._cut_all(fault.choice),
             "peer gone": self._lose_peers,
             "stream stalled": self._stall,
             "nonsense": self._talk_nonsense,
             "fail-over": self._fail_over,
-            "restart": stage.restart,
-            "slow subscriber": lambda fault: stage.subscribe_slowly(fault.amount),
-            "raising subscriber": lambda fault: stage.subscribe_badly(int(fault.amount), fault.choice),
+            "restart": subject.restart,
+            "slow subscriber": lambda fault: subject.subscribe_slowly(fault.amount),
+            "raising subscriber": lambda fault: subject.subscribe_badly(int(fault.amount), fault.choice),
             "clock jump": self._jump,
             "suspend": self._suspend,
+            "wall clock": lambda fault: self._set_wall_clock(fault.amount),
+            "certificate renewed": self._renew,
         }
 
-    async def run(self, timeline: Timeline) -> None:
-        """Let the faults begin and end at their times, until `calm` is called."""
+    async def run(self, timeline: Timeline, seed: int) -> None:
+        """Let the faults begin and end at their times, until `calm` is called. `seed` is what becomes of events."""
+        self._seed = seed
         with self._scope:
             while timeline.next_at is not None:
-                await trio.sleep_until(timeline.next_at + self._jumped)
+                await trio.sleep_until(timeline.next_at + self.jumped)
                 # What is due is due, however the sum was rounded.
-                for fault, moment in timeline.due(trio.current_time() - self._jumped + ROUNDING):
+                for fault, moment in timeline.due(trio.current_time() - self.jumped + ROUNDING):
                     self._turn(fault, moment)
             await trio.sleep_forever()
+        if self._troubles.now("older server"):
+            self._cut_all()
         self._troubles.calm()
         self._set_right()
-        for link in self._network.open_links():
-            if link.stuck:
-                link.end()
+        if self._papers is not None:
+            self._papers.renew()
         self._over.set()
 
     async def calm(self) -> None:
@@ -96,6 +101,9 @@ class Conductor:
                     self._strikes[fault.kind](fault)
             case Moment.ENDS:
                 self._troubles.end(fault)
+        if fault.kind == "older server" and moment is not Moment.NEARS:
+            # Another server takes over: connections do not outlive the one that they were made to.
+            self._cut_all()
         self._set_right()
 
     def _set_right(self) -> None:
@@ -110,6 +118,8 @@ class Conductor:
                 link.stall()
             else:
                 link.resume()
+        if self._papers is not None:
+            self._papers.show(expired=now("certificate expired") is not None)
         cut = now("lists cut")
         network.on_open = partial(_cut_list, cut) if cut else _leave
         faults = self._troubles.events(self._seed)
@@ -122,9 +132,9 @@ class Conductor:
         for link in self._network.streams():
             link.cut(fault.choice, after=int(fault.amount))
 
-    def _cut_all(self, fault: Fault) -> None:
+    def _cut_all(self, how: str = "end") -> None:
         for link in self._network.open_links():
-            link.cut(fault.choice)
+            link.cut(how)
 
     def _lose_peers(self, fault: Fault) -> None:
         for link in self._network.streams() if fault.choice == "stream" else self._network.open_links():
@@ -132,7 +142,7 @@ class Conductor:
 
     def _stall(self, _: Fault) -> None:
         for link in self._network.streams():
-            link.stuck = True
+            link.stuck_at = trio.current_time()
             link.stall()
 
     def _talk_nonsense(self, fault: Fault) -> None:
@@ -142,19 +152,28 @@ class Conductor:
     def _fail_over(self, _: Fault) -> None:
         self._diego.forget_events()
         self._troubles.hold_events(hold=False)
-        for link in self._network.open_links():
-            link.cut("end")
+        self._cut_all()
 
     def _jump(self, fault: Fault) -> None:
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, MockClock)  # noqa: S101 - trials have no other
         clock.jump(fault.amount)
+        self._network.touch()
         # What the plan has for later is not moved: it would all happen at once.
-        self._jumped += fault.amount
+        self.jumped += fault.amount
 
-    def _suspend(self, _: Fault) -> None:
+    def _suspend(self, fault: Fault) -> None:
+        self._set_wall_clock(fault.amount)
         for link in self._network.open_links():
             link.vanish(trio.current_time())
+
+    def _set_wall_clock(self, seconds: float) -> None:
+        if self._kept is not None:
+            self._kept.set_clock(seconds)
+
+    def _renew(self, fault: Fault) -> None:
+        if self._papers is not None:
+            {"whole": self._papers.renew, "expired": self._papers.expire, "half": self._papers.spoil}[fault.choice]()
 
 
 def _cut_list(fault: Fault, link: Link) -> None:

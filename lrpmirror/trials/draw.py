@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lrpmirror.trials.plan import KINDS, Fault, Kind, Machine, Plan
+from lrpmirror.trials.plan import KINDS, OF_TLS, Fault, Kind, Machine, Plan
 
 __all__ = ["drawn"]
 
@@ -20,7 +20,7 @@ def drawn(seed: int, machine: Machine) -> Plan:
     tls = machine == "shell" and dice.random() < TLS_SHARE
     possible = [name for name, kind in KINDS.items() if kind.core or machine == "shell"]
     if not tls:
-        possible = [name for name in possible if name != "certificate expired"]
+        possible = [name for name in possible if name not in OF_TLS]
     # From nothing wrong at all to nearly everything.
     share = dice.choice((0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.5, 0.8))
     chosen = [name for name in possible if dice.random() < share]

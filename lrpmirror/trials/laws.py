@@ -5,20 +5,22 @@ nobody has anything left to do. The last are about the end, when the faults are 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from msgspec.structs import replace
 
 from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key
 from lrpmirror.core.derive import Derivation, Process
-from lrpmirror.core.session import Session
-from lrpmirror.core.status import Phase
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.status import Phase, Status
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.redaction import without_secrets
 from lrpmirror.sim import Snapshot
 from lrpmirror.trials.chronicle import Chronicle, bare
 
 __all__ = [
     "LawBroken",
+    "age_counts_from_the_last_byte",
     "changes_begin_where_the_last_ended",
     "dead_streams_are_noticed",
     "desired_versions_never_go_back",
@@ -27,15 +29,23 @@ __all__ = [
     "folded_changes_are_the_state",
     "index_is_scan",
     "lists_withdraw_nothing_that_is_there",
+    "live_means_that_lists_are_believed",
     "live_means_that_there_is_a_stream",
     "no_desired_that_the_server_never_had",
     "no_row_that_the_server_never_had",
+    "nothing_drifts_where_nothing_was_lost",
     "nothing_is_published_where_nothing_changes",
+    "one_list_does_not_take_everything",
     "revisions_grow_by_one",
+    "silence_counts_from_the_last_event",
+    "silent_streams_are_replaced",
     "the_end_is_the_servers_state",
     "versions_never_go_back",
     "view_is_recomputation",
+    "what_was_kept_was_known",
 ]
+
+ROUNDING: Final = 1e-6
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,7 +76,9 @@ def revisions_grow_by_one(before: int, commit: Commit) -> None:
 def changes_begin_where_the_last_ended(known: Mapping[K, V], deltas: Iterable[Delta[Any, Any]]) -> None:
     """Whoever folds the changes has the state; and a step that goes nowhere is none."""
     for delta in deltas:
-        if known.get(delta.key) != delta.before:
+        if known.get(delta.key) != delta.before and _redacted({0: known.get(delta.key)}) != _redacted(
+            {0: delta.before}
+        ):
             _broken(
                 changes_begin_where_the_last_ended, f"{delta.key}: {delta.before}, known was {known.get(delta.key)}"
             )
@@ -131,6 +143,21 @@ def lists_withdraw_nothing_that_is_there(server: Collection[RowKey], commit: Com
             _broken(lists_withdraw_nothing_that_is_there, f"{commit.cause}: {delta.before}")
 
 
+def one_list_does_not_take_everything(tuning: Tuning, known: int, held_before: int, held: int, commit: Commit) -> None:
+    """A list that takes away a large share of the rows is believed only after another one that was not."""
+    gone = sum(delta.after is None for delta in commit.actual_lrps)
+    if commit.cause is not Cause.SNAPSHOT or known < tuning.brake_rows or gone <= tuning.brake_share * known:
+        return
+    if held == held_before:
+        _broken(one_list_does_not_take_everything, f"{gone} of {known} rows went with one list")
+
+
+def what_was_kept_was_known(lives: Iterable[Mapping[int, object]], revision: int, state: object) -> None:
+    """A mirror that begins with a state file knows what one before it knew at that revision, no more and no less."""
+    if all(life.get(revision) != state for life in lives):
+        _broken(what_was_kept_was_known, f"at revision {revision} there was never {state}")
+
+
 # Of each moment when nobody has anything left to do
 
 
@@ -153,9 +180,31 @@ def view_is_recomputation(
 
 
 def folded_changes_are_the_state(who: str, known: Mapping[K, V], state: Mapping[K, V]) -> None:
-    """Whoever was told of the changes, and of nothing else, has the state."""
-    if known != state:
+    """Whoever was told of the changes, and of nothing else, has the state.
+
+    But for what a state file does not have: the routes that may hold secrets come with the first list, untold.
+    """
+    if known != state and _redacted(known) != _redacted(state):
         _broken(folded_changes_are_the_state, f"{who}: {_differing(known, state)}")
+
+
+def age_counts_from_the_last_byte(status: Status, last_byte: float) -> None:
+    """A mirror is never younger than the last thing that it can have heard of the server."""
+    age = status.age
+    if age is not None and age < status.at - last_byte - ROUNDING:
+        _broken(age_counts_from_the_last_byte, f"{age:g} s, and nothing has come for {status.at - last_byte:g} s")
+
+
+def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None:
+    """Nor does it say that it has heard of its stream later than that brought anything."""
+    if status.heard_at is not None and status.heard_at > last_byte + ROUNDING:
+        _broken(silence_counts_from_the_last_event, f"heard at {status.heard_at:g} s, the last byte at {last_byte:g} s")
+
+
+def live_means_that_lists_are_believed(session: Session) -> None:
+    """A mirror that holds a list back, since it would take too much, does not call itself live."""
+    if session.phase is Phase.LIVE and session._brake.holds:
+        _broken(live_means_that_lists_are_believed, "it says live, and does not believe the last list")
 
 
 def live_means_that_there_is_a_stream(phase: Phase, streams: Collection[object]) -> None:
@@ -170,6 +219,12 @@ def dead_streams_are_noticed(phase: Phase, gone_for: float, bound: float) -> Non
         _broken(
             dead_streams_are_noticed, f"it says live {gone_for:g} s after its last stream was lost, not {bound:g} s"
         )
+
+
+def silent_streams_are_replaced(silent_for: float, bound: float) -> None:
+    """A stream on which nothing can come any more, from a server that is there, is replaced in time."""
+    if silent_for > bound:
+        _broken(silent_streams_are_replaced, f"nothing can have come for {silent_for:g} s, not {bound:g} s")
 
 
 # Of the end
@@ -187,6 +242,12 @@ def the_end_is_the_servers_state(
     found = differences(session, server, told=told)
     if found:
         _broken(the_end_is_the_servers_state, f"{within:g} s after the last fault: {'; '.join(found)}")
+
+
+def nothing_drifts_where_nothing_was_lost(kinds: Mapping[str, int]) -> None:
+    """Where the events tell everything, an audit finds no difference that it cannot explain."""
+    if kinds:
+        _broken(nothing_drifts_where_nothing_was_lost, ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
 
 
 def nothing_is_published_where_nothing_changes(before: int, after: int) -> None:
@@ -208,6 +269,10 @@ def differences(session: Session, server: Snapshot, *, told: bool = False) -> li
         found.append(f"domains: {set(store.domains)} instead of {set(server.domains)}")
     cells = {cell.cell_id: cell for cell in session.cells}
     return found + _differing(cells, {cell.cell_id: cell for cell in server.cells})
+
+
+def _redacted(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    return {key: without_secrets(one) if isinstance(one, DesiredLRP) else one for key, one in state.items()}
 
 
 def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> list[str]:

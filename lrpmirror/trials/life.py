@@ -1,6 +1,7 @@
 """What all trials share: how much happens, the numbers of the mirror, and the views that are kept."""
 
 from collections.abc import Iterator
+from math import inf
 from random import Random
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from lrpmirror.sim import Autopilot, Diego, Rates
 from lrpmirror.trials.plan import Plan
 from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes, View
 
-__all__ = ["Life", "tuning_of", "views"]
+__all__ = ["TUNING", "Life", "tuning_of", "views"]
 
 BUSY: Final = Rates(
     deploys=0.2,
@@ -24,10 +25,23 @@ BUSY: Final = Rates(
 )
 
 TUNING: Final = Tuning(
-    resync_interval=20.0, first_delay=0.2, most_delay=3.0, repair_delay=0.2, repair_batch=3, tombstone_age=300.0
+    resync_interval=20.0,
+    first_delay=0.2,
+    most_delay=3.0,
+    ping_interval=8.0,
+    ping_timeout=3.0,
+    # More than a kernel takes to find that a peer is gone: which of the two has found it is to be seen.
+    idle_limit=80.0,
+    list_timeout=30.0,
+    audit_grace=3.0,
+    brake_rows=4,
+    brake_wait=3.0,
+    repair_delay=0.2,
+    repair_timeout=15.0,
+    repair_batch=3,
+    tombstone_age=300.0,
+    state_interval=3.0,
 )
-
-NEVER: Final = 1e9
 
 CONVERGES: Final = 0.4
 LOSES: Final = 0.1
@@ -42,7 +56,7 @@ def views() -> list[View[Any, Any, Any]]:
 
 def tuning_of(plan: Plan) -> Tuning:
     """Return the numbers of the mirror in a plan."""
-    return TUNING if plan.audits else replace(TUNING, resync_interval=NEVER)
+    return TUNING if plan.audits else replace(TUNING, resync_interval=inf)
 
 
 class Life:

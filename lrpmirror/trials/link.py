@@ -43,6 +43,8 @@ class Way:
         """Bytes a second; 0 for as many as there are."""
         self.told_end = False
         """Whether the reader has been told that nothing more will come."""
+        self.arrived_at: float | None = None
+        """When something last arrived."""
         self.carried = 0
         """How many bytes have arrived so far."""
 
@@ -144,6 +146,7 @@ class Way:
 
     def _take(self, data: bytes) -> None:
         self._arrived += data
+        self.arrived_at = trio.current_time()
         self.carried += len(data)
         self._changed.unpark_all()
 
@@ -160,8 +163,8 @@ class Link:
         self.to_client = Way(spawn)
         self.gone_at: float | None = None
         """When the peers lost each other without a word; None: they have not."""
-        self.stuck = False
-        """Whether the server will never say anything more, though it is there."""
+        self.stuck_at: float | None = None
+        """Since when the server will never say anything more, though it is there; None: it may."""
         self.on_vanish: Callable[[], None] = _nothing
         self.on_request: Callable[[Link], None] = _no_link
         self.client_closed = False
@@ -214,7 +217,7 @@ class Link:
 
     def resume(self) -> None:
         """Let arrive what waits; not where the peers have lost each other."""
-        if self.gone_at is None and not self.stuck:
+        if self.gone_at is None and self.stuck_at is None:
             for way in (self.to_server, self.to_client):
                 way.stalled = False
                 way.move()

@@ -22,7 +22,7 @@ from lrpmirror.server import Subscription
 from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.chronicle import Chronicle
-from lrpmirror.trials.life import Life, tuning_of, views
+from lrpmirror.trials.life import TUNING, Life, tuning_of, views
 from lrpmirror.trials.plan import Fault, Plan
 from lrpmirror.trials.troubles import Moment, Timeline, Troubles
 from lrpmirror.trials.watch import Digest, Watch
@@ -104,8 +104,9 @@ class Alone:
         laws.live_means_that_there_is_a_stream(self._session.phase, streams)
 
     def _converge(self) -> None:
-        self._wait_for_the_end(told=True)
-        self._pass(5)
+        if not self._session.repairs.dropped:
+            self._wait_for_the_end(told=True)
+            self._pass(5)
         # Now for what no event tells.
         self._lists_at = self._now
         self._wait_for_the_end(told=False)
@@ -115,6 +116,9 @@ class Alone:
         self._pass(5)
         self._look()
         laws.nothing_is_published_where_nothing_changes(revision, self._session.revision)
+        self._pass(TUNING.audit_grace + 1)
+        if self.plan.is_exact and self.plan.is_prompt:
+            laws.nothing_drifts_where_nothing_was_lost(self._session.counts().drift_kinds)
         self.commits += self._watch.commits
 
     def _wait_for_the_end(self, *, told: bool) -> None:
@@ -187,12 +191,20 @@ class Alone:
         for _ in range(number):
             for fault, moment in self._timeline.due(self._now - self._jumped):
                 self._turn(fault, moment)
+            self._audit()
             if self._stream is None:
                 self._open()
             elif self._dice.random() < 0.5:  # noqa: PLR2004 - a coin
                 self._read(self._stream)
             else:
                 self._list()
+
+    def _audit(self) -> None:
+        """Judge what audits have found, when it is time."""
+        if self._session.audit_wait(self._now) == 0:
+            drift = self._session.end_audit(self._now)
+            if drift is not None and drift.first:
+                self._lists_at = self._now
 
     def _open(self) -> None:
         trouble = self.troubles.now
@@ -249,7 +261,7 @@ class Alone:
             self._listing = None
             commit = session.end_list(listing.shadow, self._now)
             if listing.shadow.scope == EVERYTHING:
-                self._lists_at = self._now + session.next_interval()
+                self._lists_at = self._now + session.next_list(self._now)
             self._publish([] if commit is None else [commit])
         except (BBSError, WireError) as error:
             self._listing = None

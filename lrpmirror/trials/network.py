@@ -14,7 +14,7 @@ import trio
 
 from lrpmirror.trials.link import Link, Way, broken
 
-__all__ = ["HOST", "PORT", "Network"]
+__all__ = ["ADDRESS", "HOST", "PORT", "Network"]
 
 HOST: Final = "bbs.service.cf.internal"
 ADDRESS: Final = "10.0.0.1"
@@ -34,6 +34,7 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         self.links: list[Link] = []
         """All that were ever opened and have not been closed by both sides."""
         self.opened = 0
+        self._last_byte = self._last_stream_byte = 0.0
         self.refusing = False
         self.unreachable = False
         self.nameless = False
@@ -53,6 +54,23 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def open_links(self) -> list[Link]:
         """Return the links that are open, as far as the client can know; by age."""
         return [link for link in self.links if link.is_open]
+
+    @property
+    def last_byte(self) -> float:
+        """When something last came to a client, of links that are not forgotten or were forgotten lately."""
+        return max([self._last_byte, *self._arrivals(of_streams=False)])
+
+    @property
+    def last_stream_byte(self) -> float:
+        """When something last came on an event stream."""
+        return max([self._last_stream_byte, *self._arrivals(of_streams=True)])
+
+    def _arrivals(self, *, of_streams: bool) -> list[float]:
+        return [link.to_client.arrived_at or 0.0 for link in self.links if link.streams or not of_streams]
+
+    def touch(self) -> None:
+        """Let what has come already count as coming now: who was frozen reads it now."""
+        self._last_byte = self._last_stream_byte = trio.current_time()
 
     def slow(self, *, latency: float, rate: float) -> None:
         """Slow down all links, those to come too."""
@@ -120,6 +138,7 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     def forget(self, link: Link) -> None:
         """Forget a link that both sides have closed, or of which one has and the other cannot know."""
         if link.client_closed and (link.server_closed or link.gone_at is not None) and link in self.links:
+            self._last_byte, self._last_stream_byte = self.last_byte, self.last_stream_byte
             self.links.remove(link)
 
 

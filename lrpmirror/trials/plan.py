@@ -81,7 +81,10 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     # The mirror and its clocks.
     "restart": Kind(
-        meaning="the mirror ends and begins anew", lasting=(0.0, 3.0), choices=("closed", "killed"), core=True
+        meaning="the mirror ends and begins anew",
+        lasting=(0.0, 3.0),
+        choices=("closed", "killed", "damaged"),
+        core=True,
     ),
     "slow subscriber": Kind(meaning="one takes so long over each change", amount=(0.1, 1.5), most=2),
     "raising subscriber": Kind(
@@ -93,6 +96,10 @@ KINDS: Final[dict[str, Kind]] = {
         meaning="the machine sleeps so long: peers are gone, only the wall clock went on", amount=(60, 4000), most=1
     ),
     "certificate expired": _while("the server shows a certificate that has expired"),
+    "certificate renewed": Kind(
+        meaning="the client's certificate is replaced on the disk, by a good one or not",
+        choices=("whole", "expired", "half"),
+    ),
 }
 """Everything that can go wrong in a plan."""
 
@@ -106,10 +113,26 @@ INEXACT: Final = LIES | {"events lost", "stream stalled"}
 LATE: Final = frozenset({"events doubled", "events swapped", "fail-over"})
 """With these an event can be long under way."""
 
+TARDY: Final = LATE | {"peer gone", "stream stalled", "suspend", "silence", "drips", "latency", "clock jump"}
+"""With these an event can be on its way for seconds, or is not told at all though the stream seems to be there."""
+
+OF_TLS: Final = frozenset({"certificate expired", "certificate renewed"})
+"""What needs encryption to go wrong."""
+
 GAPS: Final = frozenset(
     {
         *("stream cut", "all cut", "peer gone", "refused", "unreachable", "nameless", "nonsense", "unavailable"),
-        *("fail-over", "restart", "suspend", "drips", "silence", "latency", "older server", "certificate expired"),
+        *(
+            "fail-over",
+            "restart",
+            "suspend",
+            "drips",
+            "silence",
+            "latency",
+            "older server",
+            "certificate expired",
+            "certificate renewed",
+        ),
     }
 )
 """With these the mirror can be without a stream for a while."""
@@ -169,12 +192,19 @@ class Plan(Struct, frozen=True, kw_only=True):
         removal nobody heard.
         """
         late = self.kinds & LATE and self.kinds & GAPS
-        return self.stream == "instances" and not (self.kinds & INEXACT or late)
+        return self.stream == "instances" and self.has_honest_lists and not (self.kinds & INEXACT or late)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether what happens is told in moments, so that no list can be much ahead of the stream."""
+        return not self.kinds & TARDY
 
     @property
     def has_honest_lists(self) -> bool:
         """Whether what is listed is always what the server has."""
-        return not self.kinds & LIES
+        # A server that lists groups only leaves out what is behind another row of its index.
+        groups = any(fault.kind == "older server" and fault.choice == "rows" for fault in self.faults)
+        return not (self.kinds & LIES or groups)
 
     def lines(self) -> Sequence[str]:
         """Say what it is, for people."""

@@ -6,17 +6,23 @@ bug; a test does so with each.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from math import inf
 from typing import Any, Final
 from unittest.mock import patch
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.client import _pipe
 from lrpmirror.core import derive, desired, ledger, reconcile, shadow, store, subscriptions, tombstones
+from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
+from lrpmirror.core.watch import Watch
 from lrpmirror.mirror._follower import Follower
+from lrpmirror.mirror._watchdog import Watchdog
+from lrpmirror.statefile import _format
 from lrpmirror.trials import laws
 from lrpmirror.trials.plan import Machine
 
@@ -33,6 +39,8 @@ class Plant(Struct, frozen=True, kw_only=True):
     plant: Callable[[], AbstractContextManager[Any]]
     laws: tuple[str, ...]
     machines: tuple[Machine, ...] = ("core", "shell")
+    first: int = 0
+    """A seed from which it is caught soon."""
 
 
 @contextmanager
@@ -99,6 +107,14 @@ def _every_list_is_a_revision(end_list: Any) -> Any:
     return noisy
 
 
+def _lists_are_heard(end_list: Any) -> Any:
+    def heard(self: Any, shadow: Any, now: float) -> Any:
+        self.heard_at = now
+        return end_list(self, shadow, now)
+
+    return heard
+
+
 def _removed_desired_stay(removed: Any) -> Any:
     del removed
     return lambda _self, _lrp: reconcile.Verdict.APPLIED
@@ -112,10 +128,10 @@ def _lists_lack_the_last_row(list_rows: Any) -> Any:
 
 
 def _failure_ends_listing(sync: Any) -> Any:
-    async def once(self: Any, lister: Any) -> float:
-        failures = sum(self._session.counts().errors.values())
-        delay = await sync(self, lister)
-        return float("inf") if sum(self._session.counts().errors.values()) > failures else float(delay)
+    async def once(self: Any) -> float | None:
+        delay: float | None = await sync(self)
+        # A list that was broken off with its stream is to be tried again at once; one that failed, after a delay.
+        return delay if not delay else inf
 
     return once
 
@@ -126,11 +142,41 @@ def _presence_is_no_change(_: Any) -> Any:
     )
 
 
+def _some_are_lost(events: Any) -> Any:
+    def deaf(self: Any, told: Any, now: float) -> Any:
+        return events(self, [event for event in told if hash(repr(event)) % 10 or not self.synced_at], now)
+
+    return deaf
+
+
+def _fields_are_merged(written: Any) -> Any:
+    def merge(self: Any, lrp: Any) -> Any:
+        stored = self._lrps.desired(lrp.process_guid)
+        return written(self, lrp if stored is None else replace(lrp, instances=stored.instances))
+
+    return merge
+
+
+def _last_row_is_not_kept(image: Any) -> Any:
+    def forgetful(self: Any) -> Any:
+        whole = image(self)
+        return replace(whole, actual_lrps=whole.actual_lrps[:-1])
+
+    return forgetful
+
+
+def _refusal_is_an_answer(ask: Any) -> Any:
+    async def deaf(self: Any) -> None:
+        await ask(self)
+
+    return deaf
+
+
 def _names(*broken: Callable[..., None]) -> tuple[str, ...]:
     return tuple(law.__name__ for law in broken)
 
 
-_END = _names(laws.the_end_is_the_servers_state)
+_END = _names(laws.the_end_is_the_servers_state, laws.nothing_drifts_where_nothing_was_lost)
 
 PLANTS: Final[Mapping[str, Plant]] = {
     "graves-are-not-dug": Plant(
@@ -226,6 +272,59 @@ PLANTS: Final[Mapping[str, Plant]] = {
         what="the removal of a desired LRP is ignored",
         plant=_put(desired.DesiredReconciler, "removed", _removed_desired_stay),
         laws=_END,
+    ),
+    "desired-fields-are-merged": Plant(
+        what="a newer desired LRP keeps the number of instances of the one before",
+        plant=_put(desired.DesiredReconciler, "written", _fields_are_merged),
+        laws=_names(laws.no_desired_that_the_server_never_had),
+    ),
+    "events-are-lost": Plant(
+        what="one event of ten is lost between the stream and the rows",
+        plant=_put(Session, "events", _some_are_lost),
+        laws=_END,
+    ),
+    "no-brake": Plant(
+        what="a list that takes everything away is believed at once",
+        plant=_put(Brake, "judge", _constant(None)),
+        laws=_names(laws.one_list_does_not_take_everything),
+    ),
+    "live-behind-the-brake": Plant(
+        what="a mirror that does not believe the last list still calls itself live",
+        plant=lambda: patch.dict(
+            TRANSITIONS, {(Phase.LIVE, Step.HELD): Phase.LIVE, (Phase.RESYNCING, Step.HELD): Phase.LIVE}
+        ),
+        laws=_names(laws.live_means_that_lists_are_believed),
+    ),
+    "silence-is-golden": Plant(
+        what="a stream that has been silent for long is not replaced",
+        plant=_put(Watch, "_idle_at", _constant(inf)),
+        laws=_names(laws.silent_streams_are_replaced),
+        machines=("shell",),
+    ),
+    "a-refusal-is-an-answer": Plant(
+        what="a ping that fails counts as a sign of life",
+        plant=_put(Watchdog, "_ask", _refusal_is_an_answer),
+        laws=_names(laws.age_counts_from_the_last_byte),
+        machines=("shell",),
+    ),
+    "lists-are-heard-on-the-stream": Plant(
+        what="a list that is committed counts as something that the stream has brought",
+        plant=_put(Session, "end_list", _lists_are_heard),
+        laws=_names(laws.silence_counts_from_the_last_event),
+        machines=("shell",),
+    ),
+    "a-row-is-not-kept": Plant(
+        what="the state file lacks a row",
+        plant=_put(Session, "image", _last_row_is_not_kept),
+        laws=_names(laws.what_was_kept_was_known),
+        machines=("shell",),
+    ),
+    "damage-is-believed": Plant(
+        what="a state file is read whether or not its checksum is right",
+        plant=_put(_format, "_compare_checksum", lambda _: lambda file, _size: file.seek(0)),
+        laws=_names(laws.what_was_kept_was_known, laws.age_counts_from_the_last_byte),
+        machines=("shell",),
+        first=80,
     ),
     "doubts-are-not-settled": Plant(
         what="processes in doubt are never read again",

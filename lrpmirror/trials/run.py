@@ -1,8 +1,11 @@
 """Running one trial: the same plan is the same run, down to the last byte."""
 
 import logging
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -16,6 +19,9 @@ from lrpmirror.trials.plan import Plan
 from lrpmirror.trials.shell import Shell
 
 __all__ = ["Outcome", "tried"]
+
+PATIENCE: Final = 30.0
+"""How many seconds of a processor a trial may take; most take a tenth of one."""
 
 A_DAY: Final = 86_400.0
 """In virtual seconds: whatever takes longer hangs."""
@@ -43,16 +49,19 @@ def tried(plan: Plan) -> Outcome:
     """Play a plan and return what came of it."""
     trial = Shell(plan) if plan.machine == "shell" else Alone(plan)
     law = how = ""
+    hang = _Hang()
     try:
-        with _quiet():
+        with hang.noticed(), _quiet():
             if isinstance(trial, Shell):
-                _simulate(trial.run, plan.seed)
+                _simulate(partial(hang.ended_by, trial.run), plan.seed)
             else:
                 trial.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
         broken = _first(error)
         law = broken.law if isinstance(broken, LawBroken) else "nothing_else_is_raised"
         how = broken.how if isinstance(broken, LawBroken) else f"{type(broken).__name__}: {broken}"
+    if hang.happened:
+        law, how = "nothing_hangs", f"it takes more than {PATIENCE:g} s of a processor; {how}"
     return Outcome(
         plan=plan,
         law=law,
@@ -94,6 +103,44 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+class _Hang:
+    """What never ends, though no time passes on the mock clock: as tasks do that wake each other."""
+
+    def __init__(self) -> None:
+        self.happened = False
+        self._cancel: Callable[[], None] | None = None
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """End the block when it takes too much of a processor; only where signals can be had."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGVTALRM, self._end)
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE, PATIENCE)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+
+    async def ended_by(self, main: Callable[[], Awaitable[None]]) -> None:
+        """Run something that is cancelled where it hangs."""
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+            self._cancel = lambda: token.run_sync_soon(scope.cancel)
+            await main()
+
+    def _end(self, *_: object) -> None:
+        if self._cancel is not None and not self.happened:
+            self.happened = True
+            self._cancel()
+        else:
+            # It does not even come back to trio.
+            self.happened = True
+            raise TimeoutError("the trial hangs")
 
 
 @contextmanager

@@ -1,44 +1,51 @@
 """Trying the whole: the mirror as it is shipped, with its client, against a served Diego, over a network in memory."""
 
-from functools import partial
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import trio
 import trio.testing
 
-from lrpmirror.client import BBSClient, Timeouts
 from lrpmirror.core.status import Phase
-from lrpmirror.mirror import open_mirror
-from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.server.app import BBSApp
 from lrpmirror.server.hosting import serve_app
+from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.sim import Diego
 from lrpmirror.trials import laws
 from lrpmirror.trials.answers import Answers
 from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.conductor import Conductor
-from lrpmirror.trials.life import Life, tuning_of, views
-from lrpmirror.trials.network import HOST, PORT, Network
-from lrpmirror.trials.plan import Fault, Plan
+from lrpmirror.trials.keeping import Kept
+from lrpmirror.trials.life import TUNING, Life
+from lrpmirror.trials.network import ADDRESS, PORT, Network
+from lrpmirror.trials.papers import Papers
+from lrpmirror.trials.plan import Plan
+from lrpmirror.trials.subject import Subject
 from lrpmirror.trials.troubles import Timeline, Troubles
-from lrpmirror.trials.watch import Digest, Fold, Watch
+from lrpmirror.trials.watch import Digest
 
 __all__ = ["Shell"]
-
-TIMEOUTS: Final = Timeouts(connect=2.0, write=2.0, read=4.0)
 
 KEEP_ALIVE: Final = 61.0
 """How long the client's sockets may take to find that a peer is gone, in seconds; see `client._pipe`."""
 
+SILENCE: Final = TUNING.idle_limit + 40.0
+"""How long a stream may be silent for good before it is replaced: the limit, a list, and another try."""
+
 BOUND: Final = 60.0
 """How long after the last fault the mirror may take: an interval, a list that hangs, the delays, and the lists anew."""
+
+KEPT_EVENTS: Final = 100
+"""How many events the server keeps for a reader, before it closes the stream of one that falls behind."""
 
 MOMENT: Final = 0.3
 """How long a server that is not hurried takes over a list, at most and twice, in seconds."""
 
-PATIENCE: Final = 200.0
-"""How long the slowest subscriber may take to be told everything, once nothing happens any more."""
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder is made in it, by tempfile
 
 
 class Shell:
@@ -49,39 +56,47 @@ class Shell:
         self.dice = Random(plan.seed)
         self.digest = Digest()
         self.troubles = Troubles()
-        self.diego = Diego(seed=plan.seed)
+        self.diego = _Impatient(seed=plan.seed)
         self.chronicle = Chronicle(self.diego)
         self.life = Life(plan, self.diego)
-        self.app = BBSApp(self.diego, writes=self.diego)
-        self.mirror: Mirror | None = None
-        self.watch: Watch | None = None
         self.steps = 0
-        self._watches: list[Watch] = []
-        self._views: list[Any] = []
-        self._folds: list[tuple[Fold, Any]] = []
-        self._slow: list[tuple[Fold, Any, Any]] = []
-        self._told_at = -1
-        self._end_mirror = trio.CancelScope()
-        self._restart: Fault | None = None
+        self._subject: Subject | None = None
 
-    # The parts, and their lives
+    @property
+    def commits(self) -> int:
+        """How many commits there were."""
+        return 0 if self._subject is None else self._subject.commits
+
+    @property
+    def subject(self) -> Subject:
+        """The mirror that is tried."""
+        assert self._subject is not None  # noqa: S101 - asked for while it lives
+        return self._subject
 
     async def run(self) -> None:
         """Play the plan; raise LawBroken where a law does not hold, and whatever else is raised."""
-        async with trio.open_nursery() as nursery:
-            self.network = Network(nursery)
-            self.network.install()
-            answers = Answers(self.app, self.troubles, self.chronicle, self.dice, trio.current_time)
-            answers.moment = 0.0 if self.plan.hurried else MOMENT
-            async with serve_app(answers, address="10.0.0.1", port=PORT) as self.host:
-                conductor = Conductor(self, self.network, self.troubles, self.diego, seed=self.plan.seed)
-                nursery.start_soon(self._keep_mirror)
-                nursery.start_soon(conductor.run, Timeline(self.plan.faults))
-                await self._live()
-                await conductor.calm()
-                await self._converge()
-                self._end_mirror.cancel()
-                nursery.cancel_scope.cancel()
+        with _folder(self.plan) as folder:
+            papers = Papers(folder) if folder is not None and self.plan.tls else None
+            kept = Kept(folder, self.dice) if folder is not None and "restart" in self.plan.kinds else None
+            self._subject = Subject(self.plan, self.chronicle, self.digest, kept=kept, papers=papers)
+            async with trio.open_nursery() as nursery:
+                self.network = Network(nursery)
+                self.network.install()
+                answers = Answers(
+                    BBSApp(self.diego, writes=self.diego), self.troubles, self.chronicle, self.dice, trio.current_time
+                )
+                answers.moment = 0.0 if self.plan.hurried else MOMENT
+                server = None if papers is None else papers.server
+                async with serve_app(answers, address=ADDRESS, port=PORT, tls=server):
+                    self._conductor = Conductor(
+                        self.network, self.troubles, self.diego, self.subject, papers=papers, kept=kept
+                    )
+                    nursery.start_soon(self.subject.run)
+                    nursery.start_soon(self._conductor.run, Timeline(self.plan.faults), self.plan.seed)
+                    await self._live()
+                    await self._conductor.calm()
+                    await self._converge()
+                    nursery.cancel_scope.cancel()
 
     async def _live(self) -> None:
         """Let the deployment live, and look at the mirror each second."""
@@ -92,158 +107,95 @@ class Shell:
                 if self.dice.random() < 0.3:  # noqa: PLR2004 - now and then
                     await trio.sleep(self.dice.uniform(0, 0.1))
             await trio.sleep_until(second)
-            await self.step()
+            await self._look()
 
-    async def _converge(self) -> None:
-        """Wait until the mirror has what the server has."""
-        self.diego.settle()
-        await self._wait_for_the_end(told=True)
-        await trio.sleep(5)
-        # Now for what no event tells.
-        await self._list_once()
-        await self._wait_for_the_end(told=False)
-        assert self.mirror is not None  # noqa: S101 - it is there, and no fault is left that could end it
-        revision = self.mirror.revision
-        await self._list_once()
-        await self.step()
-        laws.nothing_is_published_where_nothing_changes(revision, self.mirror.revision)
-        await self._let_catch_up()
-
-    async def _wait_for_the_end(self, *, told: bool) -> None:
-        began = trio.current_time()
-        bound = BOUND + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
-        while True:
-            await self.step()
-            waited = trio.current_time() - began
-            if self.mirror is not None:
-                server, phase = self.diego.snapshot(), self.mirror.status.phase
-                there = phase is Phase.LIVE and not laws.differences(self.session, server, told=told)
-                if there or waited > bound:
-                    break
-            await trio.sleep(1)
-        laws.the_end_is_the_servers_state(self.session, phase, server, waited, told=told)
-
-    async def _list_once(self) -> None:
-        assert self.mirror is not None  # noqa: S101 - as above
-        # So that the time of the one list is not that of the other.
-        await trio.sleep(1)
-        before = self.mirror.status.synced_at
-        self.mirror.resync()
-        await self.mirror.wait_for(lambda mirror: mirror.status.synced_at != before, timeout=BOUND)
-
-    async def step(self) -> None:
-        """Let everybody finish what can be done now, then look at everything."""
+    async def _look(self) -> None:
+        """Let everybody finish what can be done now, then hold everything against the laws."""
         await trio.testing.wait_all_tasks_blocked()
         self.steps += 1
-        if self.mirror is None or self.watch is None:
+        subject = self.subject
+        if subject.mirror is None:
             return
-        phase = self.mirror.status.phase
-        self.digest.add(trio.current_time(), phase.value, self.mirror.revision)
-        self.watch.settled([(type(view).__name__, kept._derivation) for view, kept in self._views])
-        if self._told_at != self.mirror.revision:
-            self._told_at = self.mirror.revision
-            for fold, now in self._folds:
-                laws.folded_changes_are_the_state(fold.name, fold.known, now())
+        phase = subject.mirror.status.phase
+        self.digest.add(trio.current_time(), phase.value, subject.mirror.revision)
+        subject.look()
+        status = subject.mirror.status
+        # How old a restored state is, only the clock on the wall knows, as far as it is right.
+        if status.synced_at is not None or not self.plan.kinds & {"wall clock", "suspend"}:
+            laws.age_counts_from_the_last_byte(status, self.network.last_byte)
+        laws.silence_counts_from_the_last_event(status, self.network.last_stream_byte)
         streams = self.network.streams()
         laws.live_means_that_there_is_a_stream(phase, streams)
         gone = [link.gone_at for link in streams if link.gone_at is not None]
         if gone and len(gone) == len(streams):
             laws.dead_streams_are_noticed(phase, trio.current_time() - max(gone), KEEP_ALIVE)
+        stuck = [link.stuck_at for link in streams if link.stuck_at is not None]
+        if stuck:
+            laws.silent_streams_are_replaced(trio.current_time() - min(stuck), SILENCE + self._conductor.jumped)
 
-    # The mirror
+    # The end
 
-    @property
-    def commits(self) -> int:
-        """How many commits there were."""
-        return sum(watch.commits for watch in self._watches)
+    async def _converge(self) -> None:
+        """Wait until the mirror has what the server has; first what the stream tells, then all that there is."""
+        self.diego.settle()
+        while self.subject.mirror is None:  # noqa: ASYNC110 - it is being started again
+            await trio.sleep(0.5)
+        if not self.subject.gave_up_repairs:
+            await self._wait_for_the_end(told=True)
+            await trio.sleep(5)
+        await self._list_once()
+        await self._wait_for_the_end(told=False)
+        revision = self.subject.session.revision
+        await self._list_once()
+        await self._look()
+        laws.nothing_is_published_where_nothing_changes(revision, self.subject.session.revision)
+        while any(link.stuck_at is not None for link in self.network.streams()):
+            await trio.sleep(2)
+            await self._look()
+        await trio.sleep(TUNING.audit_grace + 1)
+        if self.plan.is_exact and self.plan.is_prompt:
+            laws.nothing_drifts_where_nothing_was_lost(self.subject.session.counts().drift_kinds)
+        await self.subject.let_catch_up()
 
-    @property
-    def session(self) -> Any:
-        """The machine in the middle of the mirror."""
-        assert self.mirror is not None  # noqa: S101 - asked for while there is one
-        return self.mirror._session
-
-    def restart(self, fault: Fault) -> None:
-        """End the mirror, and begin another one after a while."""
-        self._restart = fault
-        self._end_mirror.cancel()
-
-    async def _keep_mirror(self) -> None:
-        number = 0
+    async def _wait_for_the_end(self, *, told: bool) -> None:
+        began = trio.current_time()
+        bound = BOUND + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
+        bound += SILENCE if "stream stalled" in self.plan.kinds else 0
         while True:
-            number += 1
-            with trio.CancelScope() as self._end_mirror:
-                await self._one_life(number)
-            if self.watch is not None:
-                self.watch.check()
-            self.mirror = self.watch = None
-            fault, self._restart = self._restart, None
-            await trio.sleep(fault.lasting if fault is not None else 0)
+            await self._look()
+            waited = trio.current_time() - began
+            if self.subject.mirror is not None:
+                server, phase = self.diego.snapshot(), self.subject.mirror.status.phase
+                there = phase is Phase.LIVE and not laws.differences(self.subject.session, server, told=told)
+                if there or waited > bound:
+                    break
+            await trio.sleep(1)
+        laws.the_end_is_the_servers_state(self.subject.session, phase, server, waited, told=told)
 
-    async def _one_life(self, number: int) -> None:
-        seed = self.plan.seed + number
-        async with (
-            BBSClient(f"http://{HOST}:{PORT}", timeout=TIMEOUTS) as client,
-            open_mirror(client, tuning=tuning_of(self.plan), rng=Random(seed), stream=self.plan.stream) as mirror,
-        ):
-            self.watch = Watch(mirror._session, self.chronicle, self.digest, honest=self.plan.has_honest_lists)
-            self._watches.append(self.watch)
-            with mirror.witnessed(self.watch):
-                self._subscribe(mirror)
-                self.mirror = mirror
-                await trio.sleep_forever()
-
-    def _subscribe(self, mirror: Mirror) -> None:
-        session = mirror._session
-        self._views = [(view, mirror.view(view)) for view in views()]
-        rows, lrps = Fold("a subscriber of rows"), Fold("a subscriber of desired LRPs")
-        mirror.subscribe(rows)
-        mirror.subscribe_desired(lrps)
-        self._folds = [(rows, lambda: laws.rows_of(session)), (lrps, lambda: laws.desired_of(session))]
-        for view, kept in self._views:
-            fold = Fold(f"a subscriber of {type(view).__name__}")
-            kept.subscribe(fold)
-            self._folds.append((fold, partial(_told, kept)))
-        self._slow = []
-
-    async def _let_catch_up(self) -> None:
-        """Wait until those who take their time have been told everything."""
-        for fold, subscription, now in self._slow:
-            with trio.move_on_after(PATIENCE):
-                while subscription.lag.pending or fold.busy:  # noqa: ASYNC110 - it is what a user can see
-                    await trio.sleep(0.5)
-            laws.folded_changes_are_the_state(fold.name, fold.known, now())
-
-    def subscribe_slowly(self, seconds: float) -> None:
-        """Have somebody told who takes his time."""
-        if self.mirror is None:
-            return
-        session, fold = self.session, Fold("a slow subscriber of rows")
-
-        async def slow(change: Any) -> None:
-            fold.busy = True
-            await trio.sleep(seconds)
-            fold.busy = False
-            fold(change)
-
-        self._slow.append((fold, self.mirror.subscribe(slow), lambda: laws.rows_of(session)))
-
-    def subscribe_badly(self, every: int, errors: Any) -> None:
-        """Have somebody told who fails now and then."""
-        if self.mirror is None:
-            return
-        told = 0
-
-        def failing(_: Any) -> None:
-            nonlocal told
-            told += 1
-            if told % every == 0:
-                raise RuntimeError("the subscriber fails, as the plan says")
-
-        self.mirror.subscribe(failing, errors=errors)
+    async def _list_once(self) -> None:
+        mirror = self.subject.mirror
+        assert mirror is not None  # noqa: S101 - it is there, and no fault is left that could end it
+        # So that the time of the one list is not that of the other.
+        await trio.sleep(1)
+        before = mirror.status.synced_at
+        mirror.resync()
+        await mirror.wait_for(lambda one: one.status.synced_at != before, timeout=BOUND)
 
 
-def _told(kept: Any) -> dict[Any, Any]:
-    """Return what the subscribers of a view were told last; a value that is the same to them may have gone on."""
-    derivation = kept._derivation
-    return {key: derivation.published(key) for key in derivation.values}
+class _Impatient(Diego):
+    """A server that keeps fewer events for a reader than a real one: here less happens at once."""
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = KEPT_EVENTS) -> Subscription:
+        """Return a subscription from now on."""
+        return super().subscribe(kind, cell_id, limit=limit)
+
+
+@contextmanager
+def _folder(plan: Plan) -> Iterator[Path | None]:
+    """Make a folder for the files of a trial, where it has any."""
+    if not plan.tls and "restart" not in plan.kinds:
+        yield None
+        return
+    where = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="lrpmirror-trial-", dir=where) as name:
+        yield Path(name)

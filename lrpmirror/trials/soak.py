@@ -10,6 +10,7 @@ exit status is 1 where the mirror differs from the server at the end, or a subsc
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -79,12 +80,16 @@ class Soak:
 
     async def run(self, report: Callable[[dict[str, Any]], None]) -> bool:
         """Run, and report; return whether mirror and server, and subscribers and mirror, agree at the end."""
+        with tempfile.TemporaryDirectory(prefix="lrpmirror-soak-") as folder:
+            return await self._run(report, Path(folder) / "state")
+
+    async def _run(self, report: Callable[[dict[str, Any]], None], state_file: Path) -> bool:
         async with trio.open_nursery() as nursery:
             serving = await nursery.start(self._start)
             replies = _lines(serving.stdout)
             url = await replies()
             tuning = Tuning(resync_interval=60, first_delay=0.2, most_delay=3)
-            async with open_mirror(url, tuning=tuning, rng=Random(self._seed)) as mirror:
+            async with open_mirror(url, tuning=tuning, rng=Random(self._seed), state_file=state_file) as mirror:
                 self._subscribe(mirror)
                 await self._watch(mirror, serving.pid, report)
                 await serving.stdin.send_all(b"calm\n")
@@ -142,11 +147,14 @@ class Soak:
             "streams": counts.streams,
             "lists": dict(counts.lists),
             "events": sum(counts.events.values()),
-            "drift": counts.drift if isinstance(counts.drift, int) else dict(counts.drift),
+            "drift": dict(counts.drift_kinds),
+            "lists_held": counts.lists_held,
             "errors": dict(counts.errors),
             "tombstones": counts.tombstones,
             "repairs_pending": counts.repairs_pending,
             "rss_kib": self._samples[-1].rss,
+            # What Python has in use, whatever the system has given it.
+            "blocks": sys.getallocatedblocks(),
             "server_rss_kib": _rss(server),
         }
 
@@ -172,6 +180,7 @@ class Soak:
                 "rss_last_kib": rss[-1],
                 "rss_most_kib": max(rss),
                 "rss_trend_kib_per_minute": round(trend(warm), 1),
+                "drift": dict(mirror.counts.drift_kinds),
                 "streams": mirror.counts.streams,
                 "events": sum(mirror.counts.events.values()),
                 "commits": mirror.revision,

@@ -48,7 +48,14 @@ class Watch:
         self._desired: dict[str, DesiredLRP] = laws.desired_of(session)
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
         self._looked_at: tuple[int, float | None] | None = None
+        self._held = 0
         self.commits = 0
+        self.states: dict[int, object] = {session.revision: self.state()}
+        """What was known at each revision, in outline."""
+
+    def state(self) -> object:
+        """Return what is known now, in outline."""
+        return self._rows.copy(), {guid: (lrp.epoch, lrp.tag_index) for guid, lrp in self._desired.items()}
 
     def event(self, _event: Event, _verdict: Verdict, commit: Commit | None) -> None:
         """See an event and what became of it."""
@@ -68,6 +75,7 @@ class Watch:
         """Hold the state against the laws, when nobody has anything left to do."""
         session = self._session
         self.check()
+        laws.live_means_that_lists_are_believed(session)
         if self._looked_at == (session.revision, session.synced_at):
             return
         self._looked_at = session.revision, session.synced_at
@@ -89,6 +97,9 @@ class Watch:
             laws.no_desired_that_the_server_never_had(self._chronicle, commit)
             laws.versions_never_go_back(commit)
             laws.desired_versions_never_go_back(commit)
+            held = self._session.counts().lists_held if commit.cause is Cause.SNAPSHOT else self._held
+            laws.one_list_does_not_take_everything(self._session.tuning, len(self._rows), self._held, held, commit)
+            self._held = held
             laws.events_raise_nobody_from_the_grave(self._highest, commit)
             if self._honest and commit.cause is not Cause.EVENT:
                 laws.lists_withdraw_nothing_that_is_there(self._chronicle.row_keys(), commit)
@@ -109,6 +120,7 @@ class Watch:
                 self._desired.pop(lrp.key, None)
             else:
                 self._desired[lrp.key] = lrp.after
+        self.states[commit.revision] = self.state()
 
 
 def _outline(commit: Commit) -> list[tuple[str, str, str]]:
