@@ -192,7 +192,7 @@ def test_only_the_latest_decisions_of_a_process_are_kept(each: int) -> None:
         event = created(unclaimed("a", number))
         seen = sight(event, store, graves)
         assert seen is not None
-        decisions.judged((event.type, Verdict.APPLIED), seen, float(number), Repairs(limit=1))
+        decisions.judged(event.type, Verdict.APPLIED, seen, float(number), Repairs(limit=1))
     assert [decision.at for decision in decisions.of(GUID)] == [float(number) for number in range(5 - each, 5)]
 
 
@@ -202,6 +202,6 @@ def test_the_process_that_was_heard_of_longest_ago_is_forgotten_first() -> None:
         event = created(unclaimed("a", 0, process_guid=guid))
         seen = sight(event, store, graves)
         assert seen is not None
-        decisions.judged((event.type, Verdict.APPLIED), seen, 0.0, Repairs(limit=1))
+        decisions.judged(event.type, Verdict.APPLIED, seen, 0.0, Repairs(limit=1))
     assert len(decisions) == 2
     assert [len(decisions.of(guid)) for guid in ("p", "q", "r")] == [2, 0, 1]

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
@@ -122,17 +123,25 @@ class Decision(Struct, frozen=True, gc=False):
         return f"{how} had {tag}; {stored} was at hand"
 
 
-_Version = tuple[str, int]
-"""A modification tag's epoch and index; tuples are made in less time."""
+class _Entry(Struct, frozen=True, gc=False):
+    """What is kept of a decision: one flat value, which the garbage collector need not look at."""
 
-Sighting = tuple[str, int | None, _Version | None, _Version | None, int | None]
-"""What an event is about, and what was at hand when it came.
+    at: float
+    type: str
+    verdict: Verdict | Outcome
+    index: int | None
+    epoch: str | None
+    tag_index: int
+    stored_epoch: str | None
+    stored_index: int
+    buried: int | None
+    doubts: tuple[Doubt, ...]
 
-Process guid, index, the version told of, the version at hand, and the last version of a record that is gone.
-"""
 
-_Entry = tuple[float, tuple[str, Verdict | Outcome], Sighting, tuple[Doubt, ...]]
-"""When it was, what came of which type of event, what it was about, and the doubts that it raised."""
+Record = ActualLRP | DesiredLRP
+
+Sighting = tuple[Record | ActualLRPCrashed, Record | None, int | None]
+"""What an event is about, what was at hand when it came, and the last version of a record that is gone."""
 
 
 class Decisions:
@@ -145,7 +154,6 @@ class Decisions:
     def __init__(self, *, each: int = 16, processes: int = 4096) -> None:
         self._each = each
         self._processes = processes
-        # Plain tuples in plain lists: most of what is noted is never asked for.
         self._younger: dict[str, list[_Entry]] = {}
         self._older: dict[str, list[_Entry]] = {}
         self._raised = 0
@@ -158,13 +166,14 @@ class Decisions:
         ring = self._younger.get(process_guid) or self._older.get(process_guid)
         return tuple(map(_decision, ring or ()))
 
-    def judged(self, outcome: tuple[str, Verdict], seen: Sighting, at: float, repairs: Repairs) -> None:
-        """Note what became of an event: its type and the verdict. O(1)."""
+    def judged(self, kind: str, verdict: Verdict, seen: Sighting, at: float, repairs: Repairs) -> None:
+        """Note what became of an event of that type. O(1)."""
+        one, stored, buried = seen
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
-            doubts = repairs.doubts_of(seen[0])
-        self._note((at, outcome, seen, doubts))
+            doubts = repairs.doubts_of(one.process_guid)
+        self._note(one.process_guid, _entry(at, kind, verdict, one, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -176,20 +185,18 @@ class Decisions:
         for delta in deltas:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
-            index = one.index if isinstance(one, ActualLRP) else None
-            seen = one.process_guid, index, _version(delta.after), _version(delta.before), None
-            self._note((at, (kind, Outcome.REPAIRED), seen, ()))
+            entry = _entry(at, kind, Outcome.REPAIRED, one, delta.before)
+            self._note(one.process_guid, entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note((at, (kind, Outcome.CONFIRMED), (guid, None, None, None, None), ()))
+            self._note(guid, _Entry(at, kind, Outcome.CONFIRMED, None, None, 0, None, 0, None, ()))
 
     def drifted(self, findings: Sequence[Finding], at: float) -> None:
         """Note what an audit found that nothing explains. O(findings)."""
         for one in findings[:MOST_LISTED]:
-            seen = one.process_guid, one.index, (one.epoch, one.tag_index), None, None
-            self._note((at, (LIST, Outcome.DRIFTED), seen, ()))
+            version = one.epoch, one.tag_index
+            self._note(one.process_guid, _Entry(at, LIST, Outcome.DRIFTED, one.index, *version, None, 0, None, ()))
 
-    def _note(self, entry: _Entry) -> None:
-        process_guid = entry[2][0]
+    def _note(self, process_guid: str, entry: _Entry) -> None:
         ring = self._younger.get(process_guid)
         if ring is None:
             ring = self._older.pop(process_guid, [])
@@ -202,26 +209,23 @@ class Decisions:
 
 
 def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
-    """Return which process an event is about, and what is at hand about it; None for one that is about none. O(1).
+    """Return what an event is about, and what is at hand of it; None for one that is about nothing. O(1).
 
     To be called before the event is applied.
     """
     subject = _SUBJECTS.get(event.type)
     if subject is None:
         # It is no event of a record.
-        return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
+        return (event, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
     if isinstance(one, ActualLRP):
-        epoch = one.epoch
-        key = epoch or row_key(one)
-        row = store.get(key)
-        if row is not None:
-            return one.process_guid, one.index, (epoch, one.tag_index), (row.epoch, row.tag_index), None
+        key = one.epoch or row_key(one)
+        stored = store.get(key)
+        if stored is not None:
+            return one, stored, None
         grave = graves.rows.get(key)
-        return one.process_guid, one.index, (epoch, one.tag_index), None, None if grave is None else grave.index
-    if isinstance(one, DesiredLRP):
-        return one.process_guid, None, _version(one), _version(store.desired(one.process_guid)), None
-    return None
+        return one, None, None if grave is None else grave.index
+    return None if one is None else (one, store.desired(one.process_guid), None)
 
 
 def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
@@ -247,17 +251,37 @@ _SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] =
 }
 
 
-def _version(one: ActualLRP | DesiredLRP | None) -> _Version | None:
-    return None if one is None else (one.epoch, one.tag_index)
+def _entry(  # noqa: PLR0917 - once an event, and keywords cost
+    at: float,
+    kind: str,
+    verdict: Verdict | Outcome,
+    one: Record | ActualLRPCrashed,
+    stored: Record | None,
+    buried: int | None = None,
+    doubts: tuple[Doubt, ...] = (),
+) -> _Entry:
+    index = None if isinstance(one, DesiredLRP) else one.index
+    epoch, tag_index = (None, 0) if isinstance(one, ActualLRPCrashed) else (one.epoch, one.tag_index)
+    if stored is None:
+        return _Entry(at, kind, verdict, index, epoch, tag_index, None, 0, buried, doubts)
+    return _Entry(at, kind, verdict, index, epoch, tag_index, stored.epoch, stored.tag_index, buried, doubts)
 
 
 def _decision(entry: _Entry) -> Decision:
-    at, (kind, verdict), (_, index, tag, stored, buried), doubts = entry
-    return Decision(at, kind, verdict, index, _tag(tag), _tag(stored), buried, doubts)
+    return Decision(
+        entry.at,
+        entry.type,
+        entry.verdict,
+        entry.index,
+        _tag(entry.epoch, entry.tag_index),
+        _tag(entry.stored_epoch, entry.stored_index),
+        entry.buried,
+        entry.doubts,
+    )
 
 
-def _tag(version: _Version | None) -> ModificationTag | None:
-    return None if version is None else ModificationTag(*version)
+def _tag(epoch: str | None, index: int) -> ModificationTag | None:
+    return None if epoch is None else ModificationTag(epoch, index)
 
 
 def _words(tag: ModificationTag | None) -> str:

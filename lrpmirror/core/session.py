@@ -164,10 +164,10 @@ class Session(Freshness, Knowledge):
                 shadow.event(event)
             seen = sight(event, store, graves)
             verdict = apply(event)
-            outcome = event.type, verdict
-            verdicts[outcome] = verdicts.get(outcome, 0) + 1
+            kind = event.type
+            verdicts[kind, verdict] = verdicts.get((kind, verdict), 0) + 1
             if seen is not None:
-                judged(outcome, seen, now, repairs)
+                judged(kind, verdict, seen, now, repairs)
             released = self._release(event) if retained else ()
             commit = self._commit(released) if ledger or released else None
             if commit is not None:
