@@ -260,11 +260,12 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     buried: int | None = None,
     doubts: tuple[Doubt, ...] = (),
 ) -> _Entry:
-    index = None if isinstance(one, DesiredLRP) else one.index
-    epoch, tag_index = (None, 0) if isinstance(one, ActualLRPCrashed) else (one.epoch, one.tag_index)
+    if isinstance(one, ActualLRPCrashed):
+        return _Entry(at, kind, verdict, one.index, None, 0, None, 0, None, doubts)
+    index = one.index if isinstance(one, ActualLRP) else None
     if stored is None:
-        return _Entry(at, kind, verdict, index, epoch, tag_index, None, 0, buried, doubts)
-    return _Entry(at, kind, verdict, index, epoch, tag_index, stored.epoch, stored.tag_index, buried, doubts)
+        return _Entry(at, kind, verdict, index, one.epoch, one.tag_index, None, 0, buried, doubts)
+    return _Entry(at, kind, verdict, index, one.epoch, one.tag_index, stored.epoch, stored.tag_index, buried, doubts)
 
 
 def _decision(entry: _Entry) -> Decision:

@@ -11,6 +11,7 @@ at an interval, as an audit.
 
 from collections.abc import Iterable
 from random import Random
+from typing import Final
 
 from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
@@ -43,7 +44,8 @@ from lrpmirror.model import ActualLRPState, CellPresence
 
 __all__ = ["Session", "Tuning"]
 
-_RUNNING = ActualLRPState.RUNNING
+_RUNNING: Final = ActualLRPState.RUNNING
+_EVENT: Final = Cause.EVENT
 
 _LIST_CAUSES = {
     Phase.SYNCING: "first",
@@ -164,10 +166,10 @@ class Session(Freshness, Knowledge):
                 shadow.event(event)
             seen = sight(event, store, graves)
             verdict = apply(event)
-            kind = event.type
-            verdicts[kind, verdict] = verdicts.get((kind, verdict), 0) + 1
+            outcome = event.type, verdict
+            verdicts[outcome] = verdicts.get(outcome, 0) + 1
             if seen is not None:
-                judged(kind, verdict, seen, now, repairs)
+                judged(*outcome, seen, now, repairs)
             released = self._release(event) if retained else ()
             commit = self._commit(released) if ledger or released else None
             if commit is not None:
@@ -363,9 +365,7 @@ class Session(Freshness, Knowledge):
                 self._ask_for_desired(row.process_guid)
         self.revision += 1
         self._tally.event_commits += 1
-        return Commit(
-            revision=self.revision, cause=Cause.EVENT, actual_lrps=rows, desired_lrps=desired, released=released
-        )
+        return Commit(revision=self.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released)
 
     def _ask_for_desired(self, process_guid: str) -> None:
         """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
