@@ -13,6 +13,7 @@ from core_support import (
     desired,
     law,
     removed,
+    row,
     running,
     synced,
     take_list,
@@ -504,6 +505,46 @@ def test_a_part_that_is_gone_before_the_other_is_listed_is_not_missed() -> None:
     session.end_list(shadow, 0)
 
     assert session.take_doubts() is None
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_what_goes_while_a_first_list_is_read_or_settled_is_not_in_the_mirror(step: int) -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    shadow = session.begin_list(0)
+    gone = running("gone", 3, index=7), desired("dg", process_guid="q")
+    stays = [row(f"e{number}", process_guid=f"p{number}") for number in range(SLICE)]
+    shadow.list_rows([*stays, gone[0]])
+    shadow.list_desired([*(desired(f"d{number}", process_guid=f"p{number}") for number in range(SLICE)), gone[1]])
+    going: list[Event] = [removed(gone[0]), DesiredLRPRemoved(gone[1])]
+    for at, _ in enumerate(shadow.settle()):
+        session.events(going if at == step else [], 0)
+    session.events(going, 0)
+    session.end_list(shadow, 0)
+
+    assert session.store.get("gone") is None
+    assert session.store.desired("q") is None
+    assert len(session.store) == SLICE
+    session.store._check()
+
+
+def test_what_goes_before_a_first_list_is_whole_is_not_in_the_mirror() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    commit = take_list(
+        session, [running("a", 2)], [desired()], meanwhile=[removed(running("a", 2)), DesiredLRPRemoved(desired())]
+    )
+
+    assert commit is None
+    assert session.phase == "live"
+
+
+def test_two_rows_that_a_first_list_has_for_one_slot_are_read_again() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    take_list(session, [running("a", 2), running("b", 2)], [desired()])
+
+    assert doubts(session) == {"p": {Doubt.RIVALS}}
 
 
 def test_metric_tags_come_from_the_routing_part() -> None:

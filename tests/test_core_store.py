@@ -6,9 +6,10 @@ import pytest
 from core_support import RUNNING, SUSPECT, claimed, desired, law, row, running, unclaimed
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lrpmirror.core.changes import RowKey, row_key
-from lrpmirror.core.store import Store, matches
+from lrpmirror.core.store import FEW, Store, matches
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
 PROCESSES, CELLS, DOMAINS = ("p", "q"), ("", "cell-a", "cell-b"), ("apps", "tasks")
@@ -137,6 +138,19 @@ def test_a_row_that_changes_its_presence_takes_its_new_place() -> None:
 
     assert [one.epoch for one in store.process("p")] == ["a", "b", "c"]
     store._check()
+
+
+def test_a_row_is_found_among_many_of_its_process_also_beside_a_rival() -> None:
+    store = Store()
+    many = [running(f"e{index}", 0, index=index) for index in range(2 * FEW)]
+    rival = running("rival", 0, index=FEW)
+    put(store, *many, rival)
+
+    for old in (many[FEW], rival, many[-1]):
+        store.put(old.epoch, old, replace(old, tag_index=1))
+        store._check()
+
+    assert [one.tag_index for one in store.process("p")].count(1) == 3
 
 
 def test_a_moving_instance_is_found_in_the_row_written_last_and_then_in_the_one_that_stays() -> None:

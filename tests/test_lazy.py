@@ -121,6 +121,8 @@ def test_a_row_that_has_been_read_equals_one_that_has_not() -> None:
     assert read.address == "10.0.0.1"
     assert read == unread
     assert isinstance(unread, LazyActualLRP)
+    assert isinstance(read, LazyActualLRP)
+    assert hash(read.memory) == hash(unread.memory), "they are equal, whether anything was read or not"
     assert unread.memory.row is None, "bytes that are equal were read to be compared"
 
 

@@ -244,3 +244,7 @@ def test_an_encoded_frame_is_the_bytes_that_a_bbs_writes() -> None:
 def test_a_name_that_no_reader_would_read_back_is_refused(event: str) -> None:
     with pytest.raises(MalformedFrame, match="an event's name"):
         encode_frame(1, event, b"")
+
+
+def test_a_frame_prints_without_its_data() -> None:
+    assert repr(Frame("desired_lrp_created", b"c2VjcmV0", "7")) == "Frame('desired_lrp_created', <8 bytes>, id='7')"

@@ -100,7 +100,7 @@ class Shadow:
         self._in_flight_limit = in_flight_limit
         self._list_limit = list_limit
         self._listing = True
-        self._untagged: dict[str, None] = {}
+        self._untagged: dict[str, DesiredLRP] = {}
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
         self.removed: dict[RowKey, ActualLRP] = {}
@@ -150,7 +150,7 @@ class Shadow:
         """Take the scheduling part of desired LRPs, which lacks their metric tags. O(parts)."""
         parts = list(parts)
         self.list_desired(parts)
-        self._untagged.update(dict.fromkeys(part.process_guid for part in parts))
+        self._untagged.update((part.process_guid, part) for part in parts)
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
         """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
@@ -203,8 +203,8 @@ class Shadow:
 
     def settle(self) -> Iterator[None]:
         """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
-        for guids in _slices(list(self._untagged), SLICE):
-            self._keep_tags(guids)
+        for parts in _slices(list(self._untagged.values()), SLICE):
+            self._keep_tags(parts)
             yield
         done = 0
         # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
@@ -248,19 +248,17 @@ class Shadow:
             self.aside.domains = self._store.domains
         return tuple(self._rows.values()), tuple(self._desired.values())
 
-    def _keep_tags(self, guids: list[str]) -> None:
+    def _keep_tags(self, parts: list[DesiredLRP]) -> None:
         """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
 
         The two lists can come from servers of which one lags behind. That the tags are gone is not what they say, so
         the process is read again.
         """
-        for guid in guids:
-            listed, known = self._tables.desired(guid), self._store.desired(guid)
-            if listed is None:
-                continue
-            self._doubt(guid, Doubt.DESIRED)
-            if known is not None and known.modification_tag == listed.modification_tag:
-                self._tables.put_desired(replace(listed, metric_tags=known.metric_tags))
+        for part in parts:
+            known = self._store.desired(part.process_guid)
+            self._doubt(part.process_guid, Doubt.DESIRED)
+            if known is not None and known.modification_tag == part.modification_tag:
+                self._tables.put_desired(replace(part, metric_tags=known.metric_tags))
 
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None

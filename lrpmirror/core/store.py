@@ -314,11 +314,7 @@ def _taken(of: Iterable[T]) -> list[T]:
 
 def _position(rows: tuple[ActualLRP, ...], row: ActualLRP) -> int:
     """Where that very row stands in its process's tuple."""
-    if len(rows) <= FEW:
-        for at, one in enumerate(rows):
-            if one is row:
-                return at
-    at = bisect_left(rows, _slot(row), key=_slot)
+    at = 0 if len(rows) <= FEW else bisect_left(rows, _slot(row), key=_slot)
     # Two rows can claim one slot for a moment, so the slot alone does not say which.
     while rows[at] is not row:
         at += 1
