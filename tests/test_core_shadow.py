@@ -475,6 +475,37 @@ def test_two_rows_that_a_list_has_for_one_slot_are_read_again() -> None:
 TAGS = {"source_id": MetricTagValue("app")}
 
 
+@pytest.mark.parametrize(
+    ("known", "tags"),
+    [(desired("d", 1, metric_tags=TAGS), TAGS), (desired("d", 0, metric_tags=TAGS), {}), (None, {})],
+)
+def test_without_a_routing_part_the_tags_of_that_version_stay_and_the_process_is_read_again(
+    known: DesiredLRP | None, tags: object
+) -> None:
+    session = synced(*([] if known is None else [known]))
+    shadow = session.begin_list(0)
+    shadow.list_scheduling_parts([desired("d", 1)])
+    settle(shadow)
+    session.end_list(shadow, 0)
+
+    kept = session.store.desired("p")
+    assert kept is not None
+    assert kept.metric_tags == tags
+    assert session.take_doubts() == Scope(frozenset(), frozenset({"p"}))
+
+
+def test_a_part_that_is_gone_before_the_other_is_listed_is_not_missed() -> None:
+    session = synced(desired("d", 1, metric_tags=TAGS))
+    shadow = session.begin_list(0)
+    shadow.list_scheduling_parts([desired("d", 1), desired("e", process_guid="q")])
+    shadow.list_metric_tags([desired("d", 1, metric_tags=TAGS)])
+    shadow.list_desired([desired("e", process_guid="q")])
+    settle(shadow)
+    session.end_list(shadow, 0)
+
+    assert session.take_doubts() is None
+
+
 def test_metric_tags_come_from_the_routing_part() -> None:
     session = synced()
     shadow = session.begin_list(0)

@@ -100,6 +100,7 @@ class Shadow:
         self._in_flight_limit = in_flight_limit
         self._list_limit = list_limit
         self._listing = True
+        self._untagged: dict[str, None] = {}
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
         self.removed: dict[RowKey, ActualLRP] = {}
@@ -138,11 +139,18 @@ class Shadow:
         self.check_count("rows", tables.row_count())
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
-        """Take listed desired LRPs, whole or their scheduling part. O(lrps)."""
+        """Take listed desired LRPs. O(lrps)."""
         for lrp in lrps:
             self._tables.put_desired(lrp)
             self._graves.desired.discard(lrp.epoch)
+            self._untagged.pop(lrp.process_guid, None)
         self.check_count("desired LRPs", self._tables.desired_count())
+
+    def list_scheduling_parts(self, parts: Iterable[DesiredLRP]) -> None:
+        """Take the scheduling part of desired LRPs, which lacks their metric tags. O(parts)."""
+        parts = list(parts)
+        self.list_desired(parts)
+        self._untagged.update(dict.fromkeys(part.process_guid for part in parts))
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
         """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
@@ -151,6 +159,7 @@ class Shadow:
         way and brings the whole; should the event be lost, the process is read again.
         """
         for part in parts:
+            self._untagged.pop(part.process_guid, None)
             lrp = self._tables.desired(part.process_guid)
             if lrp is None or lrp.epoch != part.epoch:
                 continue
@@ -194,6 +203,9 @@ class Shadow:
 
     def settle(self) -> Iterator[None]:
         """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
+        for guids in _slices(list(self._untagged), SLICE):
+            self._keep_tags(guids)
+            yield
         done = 0
         # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
         while done < len(self._in_flight):
@@ -235,6 +247,20 @@ class Shadow:
         if self.aside is not None:
             self.aside.domains = self._store.domains
         return tuple(self._rows.values()), tuple(self._desired.values())
+
+    def _keep_tags(self, guids: list[str]) -> None:
+        """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
+
+        The two lists can come from servers of which one lags behind. That the tags are gone is not what they say, so
+        the process is read again.
+        """
+        for guid in guids:
+            listed, known = self._tables.desired(guid), self._store.desired(guid)
+            if listed is None:
+                continue
+            self._doubt(guid, Doubt.DESIRED)
+            if known is not None and known.modification_tag == listed.modification_tag:
+                self._tables.put_desired(replace(listed, metric_tags=known.metric_tags))
 
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None

@@ -56,7 +56,7 @@ class Lister:
             # A replica of a BBS can have their parts only.
             if not self._has_parts:
                 raise
-            await self._read("scheduling_infos", shadow, shadow.list_desired, process_guids=guids)
+            await self._read("scheduling_infos", shadow, shadow.list_scheduling_parts, process_guids=guids)
             await self._read("routing_infos", shadow, shadow.list_metric_tags, process_guids=guids)
 
     async def _settle(self, shadow: Shadow) -> None:
@@ -77,7 +77,7 @@ class Lister:
         """List the desired LRPs: by their parts, which are a small share of the whole, unless the whole is wanted."""
         if self._has_parts:
             try:
-                await self._read("scheduling_infos", shadow, shadow.list_desired)
+                await self._read("scheduling_infos", shadow, shadow.list_scheduling_parts)
                 await self._read("routing_infos", shadow, shadow.list_metric_tags)
             except UnknownPath:
                 self._has_parts = False
