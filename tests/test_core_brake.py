@@ -122,17 +122,6 @@ def test_a_second_list_that_agrees_is_committed() -> None:
     assert session.counts().drift == 0
 
 
-def test_a_list_that_comes_when_it_was_asked_for_is_late_enough_however_the_times_are_rounded() -> None:
-    brake = Brake(Tuning(brake_wait=3.0))
-    since = 15.774467022710263
-    now = since + 3.0
-    assert now - since < 3.0
-    brake.judge(100, 100, 0, 0, since)
-
-    assert brake.wait(now) == 0
-    assert brake.judge(100, 100, 0, 0, now) is None
-
-
 def test_a_second_list_that_is_fine_is_committed_and_nothing_is_lost() -> None:
     session = loaded()
     listed(session, [], [], now=50)
