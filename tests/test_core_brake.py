@@ -48,6 +48,17 @@ def test_a_second_list_that_agrees_after_the_wait_is_believed_and_one_before_it_
     assert (brake.holds, brake.wait(110)) == (False, 0)
 
 
+def test_a_list_that_comes_when_it_was_asked_for_is_late_enough_however_the_times_are_rounded() -> None:
+    brake = Brake(Tuning(brake_wait=3.0))
+    since = 15.774467022710263
+    now = since + 3.0
+    assert now - since < 3.0
+    brake.judge(100, 100, 0, 0, since)
+
+    assert brake.wait(now) == 0
+    assert brake.judge(100, 100, 0, 0, now) is None
+
+
 def test_a_second_list_that_is_fine_is_believed_at_once_and_the_next_bad_one_begins_anew() -> None:
     brake = Brake(TUNING)
     brake.judge(10, 10, 0, 0, 100)

@@ -1,5 +1,6 @@
 """A list in progress: what the server listed, with the events since then on top, against what the mirror has."""
 
+import weakref
 from collections.abc import Callable
 from random import Random
 
@@ -646,6 +647,21 @@ def test_a_scope_admits_the_events_of_its_processes() -> None:
 
 
 # Bounds
+
+
+def test_a_list_that_is_over_leaves_nothing_to_the_garbage_collector() -> None:
+    session = synced(unclaimed())
+    shadow = session.begin_list(0)
+    shadow.list_rows([unclaimed(), unclaimed("b", process_guid="q")])
+    session.events([changed(unclaimed(), claimed())], 0)
+    for _ in shadow.settle():
+        pass
+    session.end_list(shadow, 0)
+    gone = weakref.ref(shadow)
+
+    del shadow
+
+    assert gone() is None
 
 
 def test_more_events_than_may_be_kept_begin_the_list_anew() -> None:

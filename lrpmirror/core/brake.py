@@ -35,7 +35,7 @@ class Brake:
             return None
         if self._since is None:
             self._since = now
-        elif now - self._since >= self._tuning.brake_wait:
+        elif self.wait(now) <= 0:
             self._since = None
             return None
         return ListNotBelieved(

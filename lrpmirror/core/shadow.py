@@ -95,7 +95,11 @@ class Shadow:
         self._graves = graves.copy()
         self.doubts: dict[tuple[str, Doubt], None] = {}
         """The processes that are to be read again once this is committed."""
-        self._reconciler = Reconciler(self._tables, self._graves, self._doubt)
+        # Not this object's own method: all that was listed would be in a cycle, and wait for the garbage collector.
+        doubts = self.doubts
+        self._reconciler = Reconciler(
+            self._tables, self._graves, lambda guid, doubt: doubts.setdefault((guid, doubt), None)
+        )
         self._in_flight: list[Event] = []
         self._in_flight_limit = in_flight_limit
         self._list_limit = list_limit

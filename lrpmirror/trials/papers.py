@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from lrpmirror.client import TLS
+from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.hosting import mutual_tls
 from lrpmirror.trials.network import HOST
 
@@ -31,8 +32,11 @@ class _Issued(Struct, frozen=True):
 
 @cache
 def _issued() -> _Issued:
-    # Only trials with TLS need it, and only tests install it.
-    import trustme  # noqa: PLC0415
+    try:
+        # Only trials with TLS need it, and only tests install it.
+        import trustme  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError("trials with TLS make certificates with trustme: install lrpmirror[test]") from error
 
     # What RSA signs is as long each time, so a plan cuts a connection at the same byte again.
     kind = trustme.KeyType.RSA
