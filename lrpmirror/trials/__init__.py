@@ -20,8 +20,9 @@ faults are over, the mirror has the server's state within a bounded time. A plan
 """
 
 from lrpmirror.trials.draw import drawn
+from lrpmirror.trials.kinds import KINDS, Kind
 from lrpmirror.trials.laws import LawBroken
-from lrpmirror.trials.plan import KINDS, Fault, Kind, Plan, read_plan, write_plan
+from lrpmirror.trials.plan import Fault, Plan, read_plan, write_plan
 from lrpmirror.trials.run import Outcome, tried
 from lrpmirror.trials.shrink import shrunk
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.trials.draw import drawn
+from lrpmirror.trials.kinds import KINDS
 from lrpmirror.trials.many import outcomes
-from lrpmirror.trials.plan import KINDS, Machine, Plan, read_plan, write_plan
+from lrpmirror.trials.plan import Machine, Plan, read_plan, write_plan
 from lrpmirror.trials.plants import PLANTS, planted
 from lrpmirror.trials.run import Outcome, tried
 from lrpmirror.trials.shrink import shrunk

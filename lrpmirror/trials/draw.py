@@ -5,7 +5,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lrpmirror.trials.plan import KINDS, OF_TLS, Fault, Kind, Machine, Plan
+from lrpmirror.trials.kinds import KINDS, OF_TLS, Kind
+from lrpmirror.trials.plan import Fault, Machine, Plan
 
 __all__ = ["drawn"]
 

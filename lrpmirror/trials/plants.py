@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from lrpmirror.client import _pipe
 from lrpmirror.core import derive, desired, ledger, reconcile, shadow, store, subscriptions, tombstones
 from lrpmirror.core.brake import Brake
-from lrpmirror.core.changes import Delta, row_key
+from lrpmirror.core.changes import Cause, Delta, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.watch import Watch
@@ -88,6 +88,25 @@ def _last_change_is_not_told(publish: Any) -> Any:
         publish(self, tuple(deltas)[:-1] or tuple(deltas), *rest)
 
     return forgetful
+
+
+def _repairs_are_not_told(publish: Any) -> Any:
+    def forgetful(self: Any, deltas: Any, revision: int, cause: Cause, at: float) -> None:
+        if cause is not Cause.REPAIR:
+            publish(self, deltas, revision, cause, at)
+
+    return forgetful
+
+
+def _older_desired_is_believed(written: Any) -> Any:
+    def believe(self: Any, lrp: Any) -> Any:
+        stored = self._lrps.desired(lrp.process_guid)
+        if stored is not None and stored.epoch == lrp.epoch and lrp.tag_index < stored.tag_index:
+            self._lrps.put_desired(lrp)
+            return reconcile.Verdict.APPLIED
+        return written(self, lrp)
+
+    return believe
 
 
 def _before_is_forgotten(close: Any) -> Any:
@@ -225,6 +244,12 @@ PLANTS: Final[Mapping[str, Plant]] = {
         laws=_names(laws.folded_changes_are_the_state, laws.changes_begin_where_the_last_ended),
         machines=("shell",),
     ),
+    "repairs-are-not-told": Plant(
+        what="what a read of single processes changes does not reach the subscribers",
+        plant=_put(subscriptions.Hub, "publish", _repairs_are_not_told),
+        laws=_names(laws.folded_changes_are_the_state),
+        machines=("shell",),
+    ),
     "before-is-forgotten": Plant(
         what="a change does not say what was there before",
         plant=_put(ledger.Ledger, "close", _before_is_forgotten),
@@ -272,6 +297,12 @@ PLANTS: Final[Mapping[str, Plant]] = {
         what="the removal of a desired LRP is ignored",
         plant=_put(desired.DesiredReconciler, "removed", _removed_desired_stay),
         laws=_END,
+    ),
+    "older-desired-are-believed": Plant(
+        what="a late event replaces a newer desired LRP",
+        plant=_put(desired.DesiredReconciler, "written", _older_desired_is_believed),
+        laws=_names(laws.desired_versions_never_go_back),
+        machines=("shell",),
     ),
     "desired-fields-are-merged": Plant(
         what="a newer desired LRP keeps the number of instances of the one before",
@@ -324,7 +355,7 @@ PLANTS: Final[Mapping[str, Plant]] = {
         plant=_put(_format, "_compare_checksum", lambda _: lambda file, _size: file.seek(0)),
         laws=_names(laws.what_was_kept_was_known, laws.age_counts_from_the_last_byte),
         machines=("shell",),
-        first=80,
+        first=125,
     ),
     "doubts-are-not-settled": Plant(
         what="processes in doubt are never read again",
