@@ -6,7 +6,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 from wire_support import rows
 
 from lrpmirror.errors import MalformedRecord
@@ -194,6 +194,30 @@ def test_an_equal_row_takes_over_the_others_bytes_and_stays_what_it_was() -> Non
     assert diffed == unread
     assert isinstance(unread, LazyActualLRP)
     assert unread.memory.row is None, "the bytes were not taken over"
+
+
+class Interrupted:
+    """The memory of a row as a thread sees it that is interrupted right after it has found nothing there."""
+
+    def __init__(self, whole: ActualLRP) -> None:
+        self._whole = whole
+        self._looks = 0
+
+    @property
+    def row(self) -> ActualLRP | None:
+        self._looks += 1
+        return None if self._looks == 1 else self._whole
+
+
+def test_a_thread_that_reads_a_row_while_it_takes_over_others_bytes_never_reads_these_as_its_own() -> None:
+    """It looked before the row was read, and goes on when the bytes are another's and the way to read them is not."""
+    listed_row, torn = listed(RUNNING), diff(RUNNING, RUNNING).after
+    assert isinstance(listed_row, LazyActualLRP)
+    force_setattr(torn, "memory", Interrupted(RUNNING))
+    force_setattr(torn, "source", listed_row.source)
+
+    assert torn.address == "10.0.0.1"
+    assert torn.since == RUNNING.since
 
 
 def test_rows_that_have_not_been_compared_or_are_not_lazy_are_not_unified() -> None:

@@ -281,10 +281,15 @@ def _whole(row: LazyActualLRP) -> ActualLRP:
     """Return what the row's bytes say, remembered. Two threads that ask at once do it twice, to the same end."""
     whole = row.memory.row
     if whole is None:
-        whole = row.read(row.source)
-        if row.carried:
-            whole = whole.carrying_over(_read_row(row.carried))
-        force_setattr(row, "memory", _Memory(whole))
+        source, read, carried = row.source, row.read, row.carried
+        # Another thread can have read the row since, and only a row that was read takes over another's bytes: where it
+        # still has not been, these three belong together. See `unify`.
+        whole = row.memory.row
+        if whole is None:
+            whole = read(source)
+            if carried:
+                whole = whole.carrying_over(_read_row(carried))
+            force_setattr(row, "memory", _Memory(whole))
     return whole
 
 
