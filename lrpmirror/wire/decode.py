@@ -98,8 +98,8 @@ def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002
     """Decode an event from its name and its base64 text; `full`: desired LRPs with their `detail`.
 
     An event of a type that has no name here is an UnknownEvent with its undecoded payload: empty, where the text is not
-    base64, since nobody knows what a newer server sends. Cost: about 10 µs for an event of one or two rows, without what
-    `lazy` reads later; three times that on the group stream, whose rows are read at once.
+    base64, since nobody knows what a newer server sends. Cost: about 10 µs for an event of one or two rows, without
+    what `lazy` reads later; three times that on the group stream, whose rows are read at once.
     """
     decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
     if decoder is None:
