@@ -508,7 +508,7 @@ def test_a_part_that_is_gone_before_the_other_is_listed_is_not_missed() -> None:
     assert session.take_doubts() is None
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 9])
 def test_what_goes_while_a_first_list_is_read_or_settled_is_not_in_the_mirror(step: int) -> None:
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
@@ -521,8 +521,11 @@ def test_what_goes_while_a_first_list_is_read_or_settled_is_not_in_the_mirror(st
     for at, _ in enumerate(shadow.settle()):
         session.events(going if at == step else [], 0)
     session.events(going, 0)
-    session.end_list(shadow, 0)
+    commit = session.end_list(shadow, 0)
 
+    assert commit is not None
+    assert "gone" not in {delta.key for delta in commit.actual_lrps}
+    assert "q" not in {delta.key for delta in commit.desired_lrps}
     assert session.store.get("gone") is None
     assert session.store.desired("q") is None
     assert len(session.store) == SLICE
@@ -538,6 +541,20 @@ def test_what_goes_before_a_first_list_is_whole_is_not_in_the_mirror() -> None:
 
     assert commit is None
     assert session.phase == "live"
+
+
+def test_what_is_written_again_while_a_first_list_is_read_is_indexed_as_it_is_last() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    shadow = session.begin_list(0)
+    shadow.list_rows([unclaimed("a", 0)])
+    shadow.list_rows([claimed("a", 1)])
+    session.events([changed(claimed("a", 1), running("a", 2))], 0)
+    settle(shadow)
+    session.end_list(shadow, 0)
+
+    session.store._check()
+    assert session.store.process("p") == (bare(running("a", 2)),)
 
 
 def test_two_rows_that_a_first_list_has_for_one_slot_are_read_again() -> None:

@@ -153,6 +153,20 @@ def test_a_row_is_found_among_many_of_its_process_also_beside_a_rival() -> None:
     assert [one.tag_index for one in store.process("p")].count(1) == 3
 
 
+def test_a_record_that_changes_its_process_is_counted_with_the_new_one() -> None:
+    store = Store()
+    put(store, running("a", 0), running("b", 0, index=1))
+
+    old = store.get("a")
+    store.put("a", old, running("a", 1, process_guid="q"))
+
+    assert store.select(cell_id=None, state="RUNNING", domain=None) == (
+        running("b", 0, index=1),
+        running("a", 1, process_guid="q"),
+    )
+    store._check()
+
+
 def test_a_moving_instance_is_found_in_the_row_written_last_and_then_in_the_one_that_stays() -> None:
     store = Store()
     leaving = running("b", 0, presence=Presence.EVACUATING)
