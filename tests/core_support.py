@@ -257,7 +257,7 @@ class Fold:
 
     def agrees_with(self, session: Session) -> None:
         store = session.store
-        assert self.rows == {key: store.get(key) for key in store.keys()}  # noqa: SIM118 - a store is no dict
+        assert self.rows == {key: store.get(key) for keys in store.keys_by_cell() for key in keys}
         assert self.lrps == {guid: store.desired(guid) for guid in store.desired_guids()}
         assert self.revision == session.revision
 

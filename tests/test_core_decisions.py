@@ -18,8 +18,9 @@ from core_support import (
 )
 from msgspec.structs import replace
 
-from lrpmirror.core.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, Outcome, sight
+from lrpmirror.core.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, Outcome
 from lrpmirror.core.dispatch import Graveyard
+from lrpmirror.core.ledger import Ledger
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.session import Session, Tuning
@@ -126,7 +127,24 @@ def test_events_of_desired_lrps_are_explained_by_theirs() -> None:
 def test_group_events_are_explained_by_the_row_in_the_slot_that_they_speak_of() -> None:
     before, after = ActualLRPGroup(instance=unclaimed("a", 0)), ActualLRPGroup(instance=claimed("a", 1))
     assert told(having(unclaimed("a", 0)), ActualLRPChanged(before, after)).why == "a:1 is newer than a:0"
-    assert sight(ActualLRPChanged(before, ActualLRPGroup()), Store(), Graveyard(limit=1, age=1)) is None
+
+
+def test_an_event_of_an_empty_group_is_of_no_process() -> None:
+    session = having(unclaimed("a", 0))
+    session.events([ActualLRPChanged(ActualLRPGroup(instance=unclaimed("a", 0)), ActualLRPGroup())], 1.0)
+    assert session.explain(GUID) == ()
+
+
+def test_an_instance_that_moved_is_explained_by_the_record_that_it_moved_to() -> None:
+    session = having(running("a", 2))
+    decision = told(session, changed(running("a", 2), running("b", 1, presence=Presence.EVACUATING)))
+    assert (decision.tag, decision.stored) == (ModificationTag("b", 1), None)
+    decision = told(session, changed(running("a", 2), running("b", 1)))
+    assert (decision.verdict, decision.tag, decision.stored) == (
+        Verdict.SAME,
+        ModificationTag("b", 1),
+        ModificationTag("b", 1),
+    )
 
 
 def test_a_record_without_epoch_is_named_so() -> None:
@@ -187,21 +205,20 @@ def test_a_list_that_differs_in_everything_is_not_broken_down() -> None:
 
 @pytest.mark.parametrize("each", [1, 3])
 def test_only_the_latest_decisions_of_a_process_are_kept(each: int) -> None:
-    decisions, store, graves = Decisions(each=each), Store(), Graveyard(limit=1, age=1)
+    decisions = Decisions(each=each)
     for number in range(5):
-        event = created(unclaimed("a", number))
-        seen = sight(event, store, graves)
-        assert seen is not None
-        decisions.judged(event.type, Verdict.APPLIED, seen, float(number), Repairs(limit=1))
+        judge(decisions, created(unclaimed("a", number)), at=number)
     assert [decision.at for decision in decisions.of(GUID)] == [float(number) for number in range(5 - each, 5)]
 
 
 def test_the_process_that_was_heard_of_longest_ago_is_forgotten_first() -> None:
-    decisions, store, graves = Decisions(processes=2), Store(), Graveyard(limit=1, age=1)
+    decisions = Decisions(processes=2)
     for guid in ("p", "q", "p", "r"):
-        event = created(unclaimed("a", 0, process_guid=guid))
-        seen = sight(event, store, graves)
-        assert seen is not None
-        decisions.judged(event.type, Verdict.APPLIED, seen, 0.0, Repairs(limit=1))
+        judge(decisions, created(unclaimed("a", 0, process_guid=guid)))
     assert len(decisions) == 2
     assert [len(decisions.of(guid)) for guid in ("p", "q", "r")] == [2, 0, 1]
+
+
+def judge(decisions: Decisions, event: Event, at: float = 0) -> None:
+    """Have an event noted that has written nothing."""
+    decisions.judged(event, Verdict.SAME, Ledger(Store()), Graveyard(limit=1, age=1), float(at), Repairs(limit=1))

@@ -121,6 +121,27 @@ def test_the_first_list_is_indexed_aside_and_every_row_is_news() -> None:
     assert commit.desired_lrps == (Delta("p", None, desired()),)
 
 
+@pytest.mark.parametrize("count", [1, FEW + SLICE])
+def test_what_was_listed_can_be_let_go_of_bit_by_bit_and_the_mirror_keeps_it(count: int) -> None:
+    new = Session(Tuning(), _rng())
+    new.stream_opened(0)
+    for session in (synced(running("old")), new):
+        shadow = session.begin_list(0)
+        shadow.list_rows(many(count))
+        shadow.list_desired([desired()])
+        settle(shadow)
+        session.end_list(shadow, 0)
+
+        steps = list(shadow.emptied())
+
+        assert len(steps) > 1
+        assert len(session.store) == count
+        assert session.store.desired_count() == 1
+        session.store._check()
+        if not shadow.first:
+            assert not shadow.listed("e0")
+
+
 def test_fresh_domains_survive_the_exchange_of_the_indexes() -> None:
     session = synced()
     shadow = session.begin_list(0)
@@ -206,7 +227,7 @@ def same_size(_count: int) -> list[ActualLRP]:
     return many(SLICE + 10)
 
 
-@pytest.mark.parametrize("stage", range(14))
+@pytest.mark.parametrize("stage", range(40))
 @pytest.mark.parametrize("listed", [same_size, many], ids=["nothing new", "much new"])
 def test_events_that_arrive_at_any_stage_of_a_list_are_in_the_result(
     stage: int, listed: Callable[[int], list[ActualLRP]]
@@ -246,7 +267,7 @@ def test_events_that_arrive_at_any_stage_of_a_list_are_in_the_result(
 
 
 @law(60)
-@given(at=st.lists(st.integers(0, 12), min_size=12, max_size=12), count=st.sampled_from([10, SLICE + 5, FEW + 900]))
+@given(at=st.lists(st.integers(0, 40), min_size=12, max_size=12), count=st.sampled_from([10, SLICE + 5, FEW + 900]))
 def test_a_mirror_that_is_written_while_it_is_compared_ends_in_the_servers_state(at: list[int], count: int) -> None:
     """Twelve rows are claimed one after the other, each at its own slice of the list."""
     had = many(60)
@@ -270,7 +291,7 @@ def test_a_mirror_that_is_written_while_it_is_compared_ends_in_the_servers_state
     for _ in shadow.settle():
         turn += 1
         claim(turn)
-    for rest in range(turn + 1, 13):
+    for rest in range(turn + 1, 41):
         claim(rest)
     fold.take([session.end_list(shadow, 0)])
 
@@ -339,8 +360,8 @@ def test_many_desired_lrps_are_compared_in_slices_and_written_while_they_are() -
     shadow.list_desired(lrps(1))
     for turn, _ in enumerate(shadow.settle()):
         # In the middle of comparing, and in the middle of building the new indexes.
-        if turn in (4, 12):
-            session.events([DesiredLRPRemoved(gone[turn == 12])], 0)
+        if turn in (4, 30):
+            session.events([DesiredLRPRemoved(gone[turn == 30])], 0)
     commit = session.end_list(shadow, 0)
 
     session.store._check()
@@ -350,7 +371,7 @@ def test_many_desired_lrps_are_compared_in_slices_and_written_while_they_are() -
     assert len(commit.desired_lrps) == 2 * FEW - 2
 
 
-@pytest.mark.parametrize("turn", range(2, 18, 3))
+@pytest.mark.parametrize("turn", range(2, 34, 3))
 def test_a_desired_lrp_that_goes_or_comes_while_the_indexes_are_made_anew(turn: int) -> None:
     session = synced(desired())
     rows = many(FEW + 2 * SLICE)

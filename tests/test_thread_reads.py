@@ -276,7 +276,7 @@ def test_a_write_that_the_garbage_collector_lets_in_breaks_no_read(
         assert store.select(cell_id=None, state=None, domain=None)
         assert store.select_desired(app_guid=None, domain=None)
         assert store.select_desired(app_guid=None, domain="apps")
-        assert store.keys()
+        assert [*store.keys_by_cell()]
         assert store.desired_guids()
     assert next(names) > 50
 

@@ -18,13 +18,16 @@ from lrpmirror.wire.sse import EventStreamDecoder
 T = TypeVar("T")
 
 BATCH: Final = 500
-"""How many records are decoded at most before other tasks get their turn: a few milliseconds."""
+"""How many events are decoded at most before other tasks get their turn: a few milliseconds."""
+
+RECORDS: Final = 100
+"""The same of a list's records, which take longer, and are filed at once."""
 
 
 class Batches(Generic[T]):
     """The records of a list, decoded as they arrive: iterate over it for lists of values, in the server's order.
 
-    A batch is what one read of the network brought, at most 500 records, never none. Raises a BBSError or a WireError;
+    A batch is what one read of the network brought, at most 100 records, never none. Raises a BBSError or a WireError;
     only an iteration that ends without one has seen the whole list. Memory is bounded by one read and one record.
     """
 
@@ -51,7 +54,7 @@ class Batches(Generic[T]):
                 self._records.extend(self._splitter.feed(piece))
                 if self._number + len(self._records) > self._max_number:
                     raise LimitExceeded(f"the list has over {self._max_number} records (max_records)")
-        count = min(BATCH, len(self._records))
+        count = min(RECORDS, len(self._records))
         self._number += count
         with errors_of(self._body.asked, "reading the list"):
             return [self._decode(self._records.popleft()) for _ in range(count)]

@@ -4,10 +4,10 @@ The memory is a ring for each process, bounded per process and in the number of 
 longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,11 +15,10 @@ from msgspec.structs import replace
 from lrpmirror.core.changes import Delta, row_key
 from lrpmirror.core.dispatch import Graveyard
 from lrpmirror.core.finding import Finding
-from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
+from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.shadow import EVERYTHING, Scope
-from lrpmirror.core.store import Store
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCrashed,
@@ -35,7 +34,10 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag
 
-__all__ = ["LIST", "REPAIR", "Decision", "Decisions", "Outcome", "Sighting", "sight"]
+__all__ = ["LIST", "REPAIR", "Decision", "Decisions", "Outcome"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 LIST: Final = "list"
 """The type of a decision that a list of everything made."""
@@ -141,7 +143,7 @@ class _Entry(Struct, frozen=True, gc=False):
 Record = ActualLRP | DesiredLRP
 
 Sighting = tuple[Record | ActualLRPCrashed, Record | None, int | None]
-"""What an event is about, what was at hand when it came, and the last version of a record that is gone."""
+"""What an event is about, what was at hand before it, and the last version of a record that is gone."""
 
 
 class Decisions:
@@ -166,14 +168,27 @@ class Decisions:
         ring = self._younger.get(process_guid) or self._older.get(process_guid)
         return tuple(map(_decision, ring or ()))
 
-    def judged(self, kind: str, verdict: Verdict, seen: Sighting, at: float, repairs: Repairs) -> None:
-        """Note what became of an event of that type. O(1)."""
-        one, stored, buried = seen
+    def judged(  # noqa: PLR0917 - once an event, and keywords cost
+        self, event: Event, verdict: Verdict, ledger: Ledger, graves: Graveyard, at: float, repairs: Repairs
+    ) -> None:
+        """Note what became of an event that was just applied. O(1)."""
+        written = ledger.rows
+        one: Record | ActualLRPCrashed
+        stored: Record | None
+        buried = None
+        if len(written) == 1 and written[0].after is not None:
+            # Nearly every event writes one row, and what it says of it is what was written.
+            one, stored = written[0].after, written[0].before
+        else:
+            seen = _seen(event, ledger, graves)
+            if seen is None:
+                return
+            one, stored, buried = seen
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
             doubts = repairs.doubts_of(one.process_guid)
-        self._note(one.process_guid, _entry(at, kind, verdict, one, stored, buried, doubts))
+        self._note(one.process_guid, _entry(at, event.type, verdict, one, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -208,24 +223,31 @@ class Decisions:
             del ring[0]
 
 
-def sight(event: Event, store: Store, graves: Graveyard) -> Sighting | None:
-    """Return what an event is about, and what is at hand of it; None for one that is about nothing. O(1).
+def _seen(event: Event, ledger: Ledger, graves: Graveyard) -> Sighting | None:
+    """Return what an event was about, and what was at hand before it was applied; None where it is about nothing. O(1).
 
-    To be called before the event is applied.
+    What it has not written is as it was.
     """
     subject = _SUBJECTS.get(event.type)
     if subject is None:
         # It is no event of a record.
         return (event, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
-    if isinstance(one, ActualLRP):
-        key = one.epoch or row_key(one)
-        stored = store.get(key)
-        if stored is not None:
-            return one, stored, None
-        grave = graves.rows.get(key)
-        return one, None, None if grave is None else grave.index
-    return None if one is None else (one, store.desired(one.process_guid), None)
+    if one is None:
+        return None
+    if isinstance(one, DesiredLRP):
+        return one, _before(ledger.lrps, one.process_guid, ledger.desired), None
+    key = one.epoch or row_key(one)
+    stored = _before(ledger.rows, key, ledger.get)
+    grave = None if stored is not None else graves.rows.get(key)
+    return one, stored, None if grave is None else grave.index
+
+
+def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:
+    for delta in written:
+        if delta.key == key:
+            return delta.before
+    return get(key)
 
 
 def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:

@@ -1,7 +1,7 @@
 """From an event to the rule that applies it."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lrpmirror.core.desired import DesiredLRPs, DesiredReconciler
 from lrpmirror.core.reconcile import Doubt, RowReconciler, Rows, Verdict
@@ -51,7 +51,7 @@ class Reconciler:
     def __init__(self, tables: Tables, graves: Graveyard, doubt: Callable[[str, Doubt], None]) -> None:
         rows = RowReconciler(tables, graves.rows, doubt)
         desired = DesiredReconciler(tables, graves.desired, doubt)
-        self._rules: dict[str, Callable[[Any], Verdict]] = {
+        rules: dict[str, Callable[[Any], Verdict]] = {
             ActualLRPInstanceChanged.type: rows.changed,
             ActualLRPInstanceCreated.type: lambda event: rows.created(event.actual_lrp),
             ActualLRPInstanceRemoved.type: lambda event: rows.removed(event.actual_lrp),
@@ -63,10 +63,15 @@ class Reconciler:
             DesiredLRPRemoved.type: lambda event: desired.removed(event.desired_lrp),
         }
 
+        self.rule_for: Final[Callable[[str], Callable[[Any], Verdict] | None]] = rules.get
+        """Returns what applies an event of a type, and tells what became of it; None where nothing is to be done.
+
+        A crash is told of by the events around it, too; and some are of types that this library does not know.
+        """
+
     def apply(self, event: Event) -> Verdict:
         """Apply one event, and tell what became of it."""
-        rule = self._rules.get(event.type)
-        # A crash is told of by the events around it, too; and some are of types that this library does not know.
+        rule = self.rule_for(event.type)
         return Verdict.NOTED if rule is None else rule(event)
 
 

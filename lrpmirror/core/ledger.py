@@ -1,6 +1,6 @@
 """The store, written with a record of what changed."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final, TypeVar
 
 from lrpmirror.core.changes import Delta, RowKey
@@ -12,8 +12,8 @@ __all__ = ["DesiredDeltas", "Ledger", "RowDeltas"]
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-RowDeltas = tuple[Delta[RowKey, ActualLRP], ...]
-DesiredDeltas = tuple[Delta[str, DesiredLRP], ...]
+RowDeltas = Sequence[Delta[RowKey, ActualLRP]]
+DesiredDeltas = Sequence[Delta[str, DesiredLRP]]
 
 
 class Ledger:
@@ -27,46 +27,46 @@ class Ledger:
         self.store: Final = store
         self.get: Final = store.get
         self.desired: Final = store.desired
-        self._rows: list[Delta[RowKey, ActualLRP]] = []
-        self._desired: list[Delta[str, DesiredLRP]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._rows or self._desired)
+        self._write: Final = store.put
+        self.rows: list[Delta[RowKey, ActualLRP]] = []
+        """What was written to the rows since the last commit, in order."""
+        self.lrps: list[Delta[str, DesiredLRP]] = []
+        """What was written to the desired LRPs."""
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
         """Write a row; tell whether another row claims its slot."""
-        self._rows.append(Delta(key, old, row))
-        return self.store.put(key, old, row)
+        self.rows.append(Delta(key, old, row))
+        return self._write(key, old, row)
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove a row."""
-        self._rows.append(Delta(key, old, None))
+        self.rows.append(Delta(key, old, None))
         self.store.remove(key, old)
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Write a desired LRP."""
-        self._desired.append(Delta(lrp.process_guid, self.desired(lrp.process_guid), lrp))
+        self.lrps.append(Delta(lrp.process_guid, self.desired(lrp.process_guid), lrp))
         self.store.put_desired(lrp)
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP."""
-        self._desired.append(Delta(process_guid, self.desired(process_guid), None))
+        self.lrps.append(Delta(process_guid, self.desired(process_guid), None))
         self.store.remove_desired(process_guid)
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return what differs from the state at the last call, and begin anew. O(what was written)."""
         rows: RowDeltas = ()
         desired: DesiredDeltas = ()
-        # Most events write one row: what has nothing to tell costs nothing.
-        if self._rows:
-            rows, self._rows = _folded(self._rows), []
-        if self._desired:
-            desired, self._desired = _folded(self._desired), []
+        if self.rows:
+            rows, self.rows = _folded(self.rows), []
+        if self.lrps:
+            desired, self.lrps = _folded(self.lrps), []
         return rows, desired
 
 
 def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
     """Return one delta a key, of those that have changed."""
+    # Most events write one row.
     if len(written) == 1:
         return (written[0],)
     folded: dict[K, Delta[K, V]] = {}

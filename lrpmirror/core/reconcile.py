@@ -232,7 +232,9 @@ class RowReconciler:
         ):
             self._doubt(after.process_guid, Doubt.INCOMPLETE)
         # It is another version, so it differs.
-        return self._put(after.epoch, stored, after.carrying_over(stored))
+        if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
+            self._doubt(after.process_guid, Doubt.RIVALS)
+        return _APPLIED
 
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Verdict:
         """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
@@ -280,9 +282,6 @@ class RowReconciler:
     def _write(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Verdict:
         if stored == row:
             return Verdict.SAME
-        return self._put(key, stored, row)
-
-    def _put(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Verdict:
         if self._rows.put(key, stored, row):
             self._doubt(row.process_guid, Doubt.RIVALS)
         return _APPLIED

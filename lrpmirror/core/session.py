@@ -9,6 +9,7 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from random import Random
 from typing import Final
@@ -17,7 +18,6 @@ from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
 from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.decisions import sight
 from lrpmirror.core.dispatch import Reconciler, desired_guid_of
 from lrpmirror.core.freshness import Freshness
 from lrpmirror.core.image import Image
@@ -46,6 +46,7 @@ __all__ = ["Session", "Tuning"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
 _EVENT: Final = Cause.EVENT
+_NOTED: Final = Verdict.NOTED
 
 _LIST_CAUSES = {
     Phase.SYNCING: "first",
@@ -80,7 +81,7 @@ class Session(Freshness, Knowledge):
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
-        self._verdicts: dict[tuple[str, Verdict], int] = {}
+        self._verdicts: Counter[tuple[str, Verdict]] = Counter()
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
         self._adopt(self.store)
@@ -157,25 +158,24 @@ class Session(Freshness, Knowledge):
                 for event in events:
                     shadow.event(event)
             return commits
-        # What each event needs is looked up once for all of them.
-        ledger, apply, judged = self._ledger, self._reconciler.apply, self._decisions.judged
-        store, graves, repairs = self.store, self._graves, self.repairs
-        verdicts, retained, witnesses = self._verdicts, self._retained, self.witnesses
+        # What each event needs is looked up once for all of them. Only a list can add to what is retained.
+        ledger, rule_for, judged = self._ledger, self._reconciler.rule_for, self._decisions.judged
+        graves, repairs, retained = self._graves, self.repairs, len(self._retained)
+        outcomes, witnesses = [], self.witnesses
         for event in events:
             if shadow is not None:
                 shadow.event(event)
-            seen = sight(event, store, graves)
-            verdict = apply(event)
-            outcome = event.type, verdict
-            verdicts[outcome] = verdicts.get(outcome, 0) + 1
-            if seen is not None:
-                judged(*outcome, seen, now, repairs)
+            rule = rule_for(event.type)
+            verdict = _NOTED if rule is None else rule(event)
+            outcomes.append((event.type, verdict))
+            judged(event, verdict, ledger, graves, now, repairs)
             released = self._release(event) if retained else ()
-            commit = self._commit(released) if ledger or released else None
+            commit = self._commit(released) if ledger.rows or ledger.lrps or released else None
             if commit is not None:
                 commits.append(commit)
             for witness in witnesses:
                 witness.event(event, verdict, commit)
+        self._verdicts.update(outcomes)
         return commits
 
     def check_limits(self) -> None:
@@ -229,7 +229,9 @@ class Session(Freshness, Knowledge):
             for lrp in shadow.completed.values():
                 self.store.put_desired(lrp)
         self._completed = tuple(shadow.completed)
-        bury(self._graves, shadow, desired)
+        # Of what a mirror without any state gets, nothing was buried or retained before.
+        if not shadow.first:
+            bury(self._graves, shadow, desired)
         self.alive_at = now
         self._tally.lists[why] += 1
         commit = self._commit_list(shadow, rows, desired)
@@ -359,9 +361,10 @@ class Session(Freshness, Knowledge):
             return None
         if self._shadow is not None:
             self._shadow.written(rows, desired)
+        lrp_of = self.store.desired
         for delta in rows:
             row = delta.after
-            if row is not None and row.state == _RUNNING:
+            if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
                 self._ask_for_desired(row.process_guid)
         self.revision += 1
         self._tally.event_commits += 1
@@ -370,8 +373,7 @@ class Session(Freshness, Knowledge):
     def _ask_for_desired(self, process_guid: str) -> None:
         """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
         # A server that makes up processes without end has them read at the next list.
-        room = len(self._asked) < self.tuning.repair_limit
-        if room and self.store.desired(process_guid) is None and process_guid not in self._asked:
+        if len(self._asked) < self.tuning.repair_limit and process_guid not in self._asked:
             self._asked.add(process_guid)
             self.repairs.add(process_guid, Doubt.DESIRED)
 
@@ -389,9 +391,11 @@ class Session(Freshness, Knowledge):
 
     def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self._take_domains(shadow), self._take_cells(shadow)
-        released = self._retained.listed(desired, self.store.domains) if shadow.listed_desired else ()
+        judged = shadow.listed_desired and not shadow.first
+        released = self._retained.listed(desired, self.store.domains) if judged else ()
         for guid in sorted(shadow.undesired):
-            self._ask_for_desired(guid)
+            if self.store.desired(guid) is None:
+                self._ask_for_desired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
         self.revision += 1

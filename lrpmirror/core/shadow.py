@@ -13,12 +13,13 @@ end.
 """
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Delta, RowKey, row_key
+from lrpmirror.core.changes import Arrivals, Delta, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
 from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
@@ -34,10 +35,12 @@ __all__ = ["EVERYTHING", "Scope", "Shadow"]
 
 T = TypeVar("T")
 
-SLICE = 500
+_process_guid = attrgetter("process_guid")
+
+SLICE = 200
 """How many rows or events one step handles: about a millisecond's work."""
 
-MANY = 10_000
+MANY = 4_000
 """How many keys one step looks up, which is much less work each."""
 
 FEW = 2_000
@@ -90,7 +93,13 @@ class Shadow:
         self.domains: frozenset[str] | None = None
         # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
         # synchronised is another thing, since events are written to it while the list is read.
+        self.first = first
+        """Whether the mirror has no state yet."""
         self._indexed = IndexedTables() if first else None
+        self._arrived: list[tuple[ActualLRP, ...]] = []
+        self._arrived_desired: list[DesiredLRP] = []
+        self._rewritten: set[RowKey] = set()
+        self._rewritten_desired: set[str] = set()
         self._tables = self._indexed or ListTables()
         self._graves = graves.copy()
         self.doubts: dict[tuple[str, Doubt], None] = {}
@@ -127,7 +136,8 @@ class Shadow:
 
         Raises LimitExceeded, as do the others of its kind.
         """
-        tables, graves, known_of = self._tables, self._graves.rows, self._store.get
+        tables, known_of = self._tables, self._store.get
+        graves = self._graves.rows if len(self._graves.rows) else None
         for row in rows:
             key = row.epoch or row_key(row)
             known = known_of(key)
@@ -138,7 +148,7 @@ class Shadow:
                 tables.touched[key] = None
             if tables.place(key, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
-            if graves:
+            if graves is not None:
                 graves.discard(key)
         self.check_count("rows", tables.row_count())
 
@@ -250,7 +260,19 @@ class Shadow:
         self._compare_desired(list(tables.touched_desired))
         if self.aside is not None:
             self.aside.domains = self._store.domains
-        return tuple(self._rows.values()), tuple(self._desired.values())
+        rows, desired = tuple(self._rows.values()), tuple(self._desired.values())
+        if self._indexed is None:
+            return rows, desired
+        store = self._indexed.store
+        return (
+            Arrivals(self._arrived, row_key, self._rewritten, rows, len(store)),
+            Arrivals([self._arrived_desired], _process_guid, self._rewritten_desired, desired, store.desired_count()),
+        )
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
+        self._in_flight = []
+        return self._tables.emptied()
 
     def _keep_tags(self, parts: list[DesiredLRP]) -> None:
         """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
@@ -270,33 +292,34 @@ class Shadow:
     def _find_missing(self) -> Iterator[None]:
         """Find what the mirror has and the list does not."""
         store, tables, scope = self._store, self._tables, self.scope
-        keys: list[RowKey]
         if scope.rows is None:
-            keys = store.keys()
+            # One list of all would be looked at by the garbage collector, again and again. What is written meanwhile,
+            # and could be missed, is touched by that.
+            parts = store.keys_by_cell()
         else:
-            keys = [row_key(row) for guid in scope.rows for row in store.process(guid)]
-        for some in _slices(keys, MANY):
-            tables.touch((key for key in some if tables.get(key) is None), ())
-            yield
+            parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
+        for keys in parts:
+            for some in _slices(keys, MANY):
+                tables.touch(tables.lacked(some), ())
+                yield
         for guids in _slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
             tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
             yield
 
     def _find_all(self, tables: IndexedTables) -> Iterator[None]:
-        """Find what a mirror without any state lacks, which is everything."""
+        """Find what a mirror without any state lacks, which is everything; what is touched from here on is compared."""
         tables.touched.clear()
         tables.touched_desired.clear()
-        for keys in _slices(tables.keys(), SLICE):
-            for key in keys:
-                row = tables.get(key)
-                if row is not None:
-                    self._differ(key, None, row)
-            yield
-        for guids in _slices(tables.desired_guids(), SLICE):
+        for guids in _slices(tables.store.processes(), SLICE):
             for guid in guids:
-                lrp = tables.desired(guid)
-                if lrp is not None:
-                    self._desired[guid] = Delta(guid, None, lrp)
+                rows = tables.store.process(guid)
+                self._arrived.append(rows)
+                if tables.desired(guid) is None and any(row.state == ActualLRPState.RUNNING for row in rows):
+                    self.undesired.add(guid)
+            yield
+        for guids in _slices(tables.desired_guids(), MANY):
+            found = map(tables.desired, guids)
+            self._arrived_desired += [lrp for lrp in found if lrp is not None]
             yield
 
     def _compare_all(self) -> Iterator[None]:
@@ -312,6 +335,8 @@ class Shadow:
 
     def _compare(self, keys: list[RowKey]) -> None:
         tables = self._tables
+        if self.first:
+            self._rewritten.update(keys)
         for key in keys:
             del tables.touched[key]
             before, after = self._store.get(key), tables.get(key)
@@ -343,6 +368,8 @@ class Shadow:
 
     def _compare_desired(self, guids: list[str]) -> None:
         tables = self._tables
+        if self.first:
+            self._rewritten_desired.update(guids)
         for guid in guids:
             del tables.touched_desired[guid]
             before, after = self._store.desired(guid), tables.desired(guid)

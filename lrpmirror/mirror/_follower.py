@@ -211,8 +211,17 @@ class Follower:
         shadow = session.begin_list(self._clock(), EVERYTHING)
         lister = (upcoming or self._link).lister
         error = await self._fill(lister.everything, shadow, session.tuning.list_timeout)
-        if not session.is_listing(shadow):
-            return 0.0
+        delay: float | None = 0.0
+        if session.is_listing(shadow):
+            delay = self._listed(shadow, error, upcoming)
+        # What was listed is let go of bit by bit. A quarter of a million rows at once would hold up the stream.
+        for _ in shadow.emptied():
+            await trio.lowlevel.checkpoint()
+        return delay
+
+    def _listed(self, shadow: Shadow, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
+        """Commit a list of everything that has settled, or failed; return what `_sync` does."""
+        session = self._session
         if error is not None:
             delay = session.list_failed(shadow, error)
             self._publish(())

@@ -107,9 +107,9 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
 
     def carrying_over(self, stored: ActualLRP) -> ActualLRP:
         """Return this row with what a diff does not carry; of another lazy one without reading it."""
-        if not isinstance(stored, LazyActualLRP) or _routes_of(stored) is not UNSET or _tags_of(stored) is not UNSET:
+        if type(stored) is not LazyActualLRP or _routes_of(stored) is not UNSET or _tags_of(stored) is not UNSET:
             return super().carrying_over(stored)
-        carried = stored.source if stored.read is _read_row else stored.carried
+        carried = stored.carried or (stored.source if stored.read is _read_row else b"")
         return replace(self, carried=carried) if carried else self
 
     def is_rewrite_of(self, before: ActualLRP) -> bool:
