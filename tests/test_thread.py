@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from thread_support import PATIENCE, FakeBBS, InThread, Versions, changed, creat
 
 from lrpmirror import TLS, MirrorThread, ModificationTag, Phase, Tuning
 from lrpmirror.errors import ConfigurationError, ConnectionFailed, MirrorClosed, MirrorError, NotSeen, NotSynced
+from lrpmirror.thread._portal import Portal
 
 URL = "http://127.0.0.1:1"
 
@@ -163,6 +164,31 @@ def test_ctrl_c_ends_a_wait_and_leaves_nothing_behind() -> None:
         bbs.push(changed(row()))
         mirror.wait_for(lambda one: one.revision == 2, PATIENCE)
         assert calls == asked
+
+
+def test_ctrl_c_at_the_very_beginning_of_a_wait_leaves_nothing_behind_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    bbs = FakeBBS([row()])
+    enter, calls = Portal._enter, 0
+
+    def entered_and_interrupted(self: Portal, function: Callable[[], object]) -> None:
+        enter(self, function)
+        raise KeyboardInterrupt
+
+    def asked(_: MirrorThread) -> bool:
+        nonlocal calls
+        calls += 1
+        return False
+
+    with synced(bbs) as mirror:
+        with monkeypatch.context() as patch:
+            patch.setattr(Portal, "_enter", entered_and_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                mirror.wait_for(asked)
+        mirror.wait_for(lambda one: one.revision == 1, PATIENCE)
+        before = calls
+        bbs.push(changed(row()))
+        mirror.wait_for(lambda one: one.revision == 2, PATIENCE)
+        assert calls == before
 
 
 def test_a_wait_in_a_callback_of_the_mirrors_thread_is_refused_rather_than_stuck() -> None:

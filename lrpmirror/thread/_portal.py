@@ -133,15 +133,15 @@ class Portal:
         future: Future[T] = Future()
         scope = trio.CancelScope()
         with self._expecting(future):
+            # All in one block: an interrupt between the two would leave a wait behind that nobody waits for.
             try:
                 self._enter(lambda: self._start(future, scope, function))
+                return future.result(None if timeout is None else min(timeout + PATIENCE, TIMEOUT_MAX))
             except trio.RunFinishedError:
                 # The run has ended, and its thread is about to say why.
                 self._ended.wait()
                 self.raise_failure(again=True)
                 return after()
-            try:
-                return future.result(None if timeout is None else min(timeout + PATIENCE, TIMEOUT_MAX))
             except BaseException as error:
                 self.run_soon(scope.cancel)
                 if error is self.failure:
