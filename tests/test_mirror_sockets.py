@@ -12,6 +12,8 @@ import trio
 import trustme
 from mirror_support import differences, lively
 from msgspec import Struct
+from msgspec.structs import replace
+from tls_support import issue
 
 from lrpmirror import TLS, Mirror, Phase, Timeouts, Tuning, open_mirror
 from lrpmirror.errors import ConnectionFailed, NotSynced, ServiceUnavailable, TimedOut
@@ -189,6 +191,35 @@ async def test_a_stranger_is_kept_out(certificates: Certificates) -> None:
         # With TLS 1.3 the server's refusal comes after the client's handshake, and its reason may be lost with the
         # connection.
         assert isinstance(caught.value.__cause__, ConnectionFailed)
+
+
+@on_sockets
+async def test_a_certificate_that_is_renewed_is_taken_up_by_another_stream_and_the_mirror_stays_live(
+    tmp_path: Path,
+) -> None:
+    files = issue(tmp_path / "files")
+    diego, autopilot = lively()
+    server = files.server()
+    files.authority.issue_cert("127.0.0.1").configure_cert(server)
+    async with (
+        serve_diego(diego, tls=server) as served,
+        mirror_of(served, tls=files.tls, tuning=replace(SWIFT, renewal_interval=0.05)) as mirror,
+    ):
+        await mirror.wait_synced(timeout=5)
+        phases = {mirror.status.phase}
+
+        def replaced(mirror: Mirror) -> bool:
+            phases.add(mirror.status.phase)
+            return mirror.counts.replacements == 1
+
+        leaf = files.authority.issue_cert("client")
+        files.key.write_bytes(leaf.private_key_pem.bytes())
+        files.cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        await mirror.wait_for(replaced, timeout=10)
+        assert phases == {Phase.LIVE}
+        await until(lambda: served.host.streams == 1)
+        await live(autopilot, 5)
+        await converged(mirror, diego)
 
 
 @pytest.mark.parametrize("stream", ["instances", "groups"])
