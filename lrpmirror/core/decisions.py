@@ -142,8 +142,9 @@ class _Entry(Struct, frozen=True, gc=False):
 
 Record = ActualLRP | DesiredLRP
 
-Sighting = tuple[Record | ActualLRPCrashed, Record | None, int | None]
-"""What an event is about, what was at hand before it, and the last version of a record that is gone."""
+Sighting = tuple[str, int | None, Record | None, Record | None, int | None]
+"""What an event is about: the process and the index, the record that it tells of and the one that was at hand before;
+and the last version of a record that is gone."""
 
 
 class Decisions:
@@ -173,22 +174,20 @@ class Decisions:
     ) -> None:
         """Note what became of an event that was just applied. O(1)."""
         written = ledger.rows
-        one: Record | ActualLRPCrashed
-        stored: Record | None
-        buried = None
         if len(written) == 1 and written[0].after is not None:
             # Nearly every event writes one row, and what it says of it is what was written.
-            one, stored = written[0].after, written[0].before
+            after, before = written[0].after, written[0].before
+            seen: Sighting | None = (after.process_guid, after.index, after, before, None)
         else:
             seen = _seen(event, ledger, graves)
-            if seen is None:
-                return
-            one, stored, buried = seen
+        if seen is None:
+            return
+        guid, index, told, stored, buried = seen
         doubts: tuple[Doubt, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
-            doubts = repairs.doubts_of(one.process_guid)
-        self._note(one.process_guid, _entry(at, event.type, verdict, one, stored, buried, doubts))
+            doubts = repairs.doubts_of(guid)
+        self._note(guid, _entry(at, event.type, verdict, index, told, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -200,7 +199,8 @@ class Decisions:
         for delta in deltas:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
-            entry = _entry(at, kind, Outcome.REPAIRED, one, delta.before)
+            index = one.index if isinstance(one, ActualLRP) else None
+            entry = _entry(at, kind, Outcome.REPAIRED, index, one, delta.before)
             self._note(one.process_guid, entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self._note(guid, _Entry(at, kind, Outcome.CONFIRMED, None, None, 0, None, 0, None, ()))
@@ -231,16 +231,16 @@ def _seen(event: Event, ledger: Ledger, graves: Graveyard) -> Sighting | None:
     subject = _SUBJECTS.get(event.type)
     if subject is None:
         # It is no event of a record.
-        return (event, None, None) if isinstance(event, ActualLRPCrashed) else None
+        return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
     if one is None:
         return None
     if isinstance(one, DesiredLRP):
-        return one, _before(ledger.lrps, one.process_guid, ledger.desired), None
+        return one.process_guid, None, one, _before(ledger.lrps, one.process_guid, ledger.desired), None
     key = one.epoch or row_key(one)
     stored = _before(ledger.rows, key, ledger.get)
     grave = None if stored is not None else graves.rows.get(key)
-    return one, stored, None if grave is None else grave.index
+    return one.process_guid, one.index, one, stored, None if grave is None else grave.index
 
 
 def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:
@@ -277,17 +277,17 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     at: float,
     kind: str,
     verdict: Verdict | Outcome,
-    one: Record | ActualLRPCrashed,
+    index: int | None,
+    told: Record | None,
     stored: Record | None,
     buried: int | None = None,
     doubts: tuple[Doubt, ...] = (),
 ) -> _Entry:
-    if isinstance(one, ActualLRPCrashed):
-        return _Entry(at, kind, verdict, one.index, None, 0, None, 0, None, doubts)
-    index = one.index if isinstance(one, ActualLRP) else None
+    if told is None:
+        return _Entry(at, kind, verdict, index, None, 0, None, 0, None, doubts)
     if stored is None:
-        return _Entry(at, kind, verdict, index, one.epoch, one.tag_index, None, 0, buried, doubts)
-    return _Entry(at, kind, verdict, index, one.epoch, one.tag_index, stored.epoch, stored.tag_index, buried, doubts)
+        return _Entry(at, kind, verdict, index, told.epoch, told.tag_index, None, 0, buried, doubts)
+    return _Entry(at, kind, verdict, index, told.epoch, told.tag_index, stored.epoch, stored.tag_index, buried, doubts)
 
 
 def _decision(entry: _Entry) -> Decision:

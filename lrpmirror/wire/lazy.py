@@ -114,7 +114,8 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
 
     def is_rewrite_of(self, before: ActualLRP) -> bool:
         """Tell whether this is like `before` in all but version and time; of both sides of a diff without reading."""
-        if isinstance(before, LazyActualLRP) and self.source is before.source:
+        # By its very type, which no other has: `isinstance` of a Struct takes three times as long.
+        if type(before) is LazyActualLRP and self.source is before.source:
             return self.tells_nothing
         return super().is_rewrite_of(before)
 
@@ -123,12 +124,12 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
 
         Nothing of it can be seen: this row has been read, and what was read of it stays.
         """
-        if isinstance(other, LazyActualLRP) and self.memory.row is not None and other.memory.row is not None:
+        if type(other) is LazyActualLRP and self.memory.row is not None and other.memory.row is not None:
             for field in ("source", "read", "carried", "tells_nothing"):
                 force_setattr(self, field, getattr(other, field))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ActualLRP):
+        if type(other) is not LazyActualLRP and not isinstance(other, ActualLRP):
             return NotImplemented
         if self.tag_index != other.tag_index or self.epoch != other.epoch:
             return False
