@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lrpmirror.core.changes import Arrivals, Commit, Delta
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import SLICE
+from lrpmirror.core.slices import SLICE
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 

@@ -3,7 +3,7 @@
     reconcile      what an event does to the rows, and `desired` to the desired LRPs: identity, versions, tombstones
     store          the rows, the desired LRPs and their indexes; `ledger` writes to it and remembers what changed
     shadow         a list in progress: what the server listed, with the events since then on top
-    tables         where a list in progress is put
+    opening        the first list, which lacks everything; `tables` are where a list is put, in `slices`
     session        which input leads to which effect; made of `knowledge`, the state, and `freshness`, how old it is
     status         the phases, and the table of what leads from one to the other
     watch          whether a silent stream is quiet or dead

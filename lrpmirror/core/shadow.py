@@ -13,35 +13,25 @@ end.
 """
 
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
-from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Arrivals, Delta, RowKey, row_key
+from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
 from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
+from lrpmirror.core.opening import Opening
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.slices import MANY, SLICE, slices
 from lrpmirror.core.store import Store
-from lrpmirror.core.tables import IndexedTables, ListTables
+from lrpmirror.core.tables import ListTables
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
 from lrpmirror.redaction import is_redacted_of
 
 __all__ = ["EVERYTHING", "Scope", "Shadow"]
-
-T = TypeVar("T")
-
-_process_guid = attrgetter("process_guid")
-
-SLICE = 200
-"""How many rows or events one step handles: about a millisecond's work."""
-
-MANY = 4_000
-"""How many keys one step looks up, which is much less work each."""
 
 FEW = 2_000
 """Up to so many differences are written into the mirror's own indexes in one go: a few milliseconds."""
@@ -91,16 +81,9 @@ class Shadow:
         self.scope = scope
         self.cells: tuple[CellPresence, ...] | None = None
         self.domains: frozenset[str] | None = None
-        # What a mirror without any state lacks need not be looked for: it is everything. An empty mirror that has been
-        # synchronised is another thing, since events are written to it while the list is read.
-        self.first = first
-        """Whether the mirror has no state yet."""
-        self._indexed = IndexedTables() if first else None
-        self._arrived: list[tuple[ActualLRP, ...]] = []
-        self._arrived_desired: list[DesiredLRP] = []
-        self._rewritten: set[RowKey] = set()
-        self._rewritten_desired: set[str] = set()
-        self._tables = self._indexed or ListTables()
+        # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
+        self._opening = Opening() if first else None
+        self._tables = ListTables() if self._opening is None else self._opening.tables
         self._graves = graves.copy()
         self.doubts: dict[tuple[str, Doubt], None] = {}
         """The processes that are to be read again once this is committed."""
@@ -144,7 +127,7 @@ class Shadow:
             if known is not None and known == row:
                 known.unify(row)
                 row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
-            elif self._indexed is None:
+            elif self._opening is None:
                 tables.touched[key] = None
             if tables.place(key, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
@@ -217,7 +200,7 @@ class Shadow:
 
     def settle(self) -> Iterator[None]:
         """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
-        for parts in _slices(list(self._untagged.values()), SLICE):
+        for parts in slices(list(self._untagged.values()), SLICE):
             self._keep_tags(parts)
             yield
         done = 0
@@ -230,16 +213,21 @@ class Shadow:
             yield
         self._in_flight = []
         self._listing = False
-        if self._indexed is not None:
-            yield from self._find_all(self._indexed)
+        if self._opening is not None:
+            yield from self._opening.find(self.undesired)
             yield from self._compare_all()
-            self.aside = self._indexed.store
+            self.aside = self._opening.tables.store
             return
         yield from self._find_missing()
         yield from self._compare_all()
         if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
             yield from self._build_aside()
             yield from self._compare_all()
+
+    @property
+    def first(self) -> bool:
+        """Whether the mirror has no state yet."""
+        return self._opening is not None
 
     @property
     def listed_desired(self) -> bool:
@@ -261,13 +249,7 @@ class Shadow:
         if self.aside is not None:
             self.aside.domains = self._store.domains
         rows, desired = tuple(self._rows.values()), tuple(self._desired.values())
-        if self._indexed is None:
-            return rows, desired
-        store = self._indexed.store
-        return (
-            Arrivals(self._arrived, row_key, self._rewritten, rows, len(store)),
-            Arrivals([self._arrived_desired], _process_guid, self._rewritten_desired, desired, store.desired_count()),
-        )
+        return (rows, desired) if self._opening is None else self._opening.deltas(rows, desired)
 
     def emptied(self) -> Iterator[None]:
         """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
@@ -299,44 +281,28 @@ class Shadow:
         else:
             parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
         for keys in parts:
-            for some in _slices(keys, MANY):
+            for some in slices(keys, MANY):
                 tables.touch(tables.lacked(some), ())
                 yield
-        for guids in _slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
+        for guids in slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
             tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
-            yield
-
-    def _find_all(self, tables: IndexedTables) -> Iterator[None]:
-        """Find what a mirror without any state lacks, which is everything; what is touched from here on is compared."""
-        tables.touched.clear()
-        tables.touched_desired.clear()
-        for guids in _slices(tables.store.processes(), SLICE):
-            for guid in guids:
-                rows = tables.store.process(guid)
-                self._arrived.append(rows)
-                if tables.desired(guid) is None and any(row.state == ActualLRPState.RUNNING for row in rows):
-                    self.undesired.add(guid)
-            yield
-        for guids in _slices(tables.desired_guids(), MANY):
-            found = map(tables.desired, guids)
-            self._arrived_desired += [lrp for lrp in found if lrp is not None]
             yield
 
     def _compare_all(self) -> Iterator[None]:
         tables = self._tables
         while len(tables.touched) > SLICE:
-            for keys in _slices(list(tables.touched), SLICE):
+            for keys in slices(list(tables.touched), SLICE):
                 self._compare(keys)
                 yield
         while len(tables.touched_desired) > SLICE:
-            for guids in _slices(list(tables.touched_desired), SLICE):
+            for guids in slices(list(tables.touched_desired), SLICE):
                 self._compare_desired(guids)
                 yield
 
     def _compare(self, keys: list[RowKey]) -> None:
         tables = self._tables
-        if self.first:
-            self._rewritten.update(keys)
+        if self._opening is not None:
+            self._opening.rewritten.update(keys)
         for key in keys:
             del tables.touched[key]
             before, after = self._store.get(key), tables.get(key)
@@ -368,8 +334,8 @@ class Shadow:
 
     def _compare_desired(self, guids: list[str]) -> None:
         tables = self._tables
-        if self.first:
-            self._rewritten_desired.update(guids)
+        if self._opening is not None:
+            self._opening.rewritten_desired.update(guids)
         for guid in guids:
             del tables.touched_desired[guid]
             before, after = self._store.desired(guid), tables.desired(guid)
@@ -394,13 +360,13 @@ class Shadow:
         What is touched meanwhile is brought over as it is compared.
         """
         aside = Store()
-        for keys in _slices(self._tables.keys(), SLICE):
+        for keys in slices(self._tables.keys(), SLICE):
             for key in keys:
                 row = self._tables.get(key)
                 if row is not None and aside.put(key, None, row):
                     self._doubt(row.process_guid, Doubt.RIVALS)
             yield
-        for guids in _slices(self._tables.desired_guids(), SLICE):
+        for guids in slices(self._tables.desired_guids(), SLICE):
             for guid in guids:
                 lrp = self._tables.desired(guid)
                 if lrp is not None:
@@ -409,7 +375,7 @@ class Shadow:
         self.aside = aside
 
     def _bring_aside(self, key: RowKey) -> None:
-        if self.aside is None or self._indexed is not None:
+        if self.aside is None or self._opening is not None:
             return
         old, row = self.aside.get(key), self._tables.get(key)
         if row is not None:
@@ -419,7 +385,7 @@ class Shadow:
             self.aside.remove(key, old)
 
     def _bring_aside_desired(self, guid: str) -> None:
-        if self.aside is None or self._indexed is not None:
+        if self.aside is None or self._opening is not None:
             return
         lrp = self._tables.desired(guid)
         if lrp is not None:
@@ -430,7 +396,3 @@ class Shadow:
 
 def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
     return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index
-
-
-def _slices(items: list[T], size: int) -> Iterator[list[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
