@@ -136,9 +136,12 @@ def test_bytes_that_are_no_record_are_refused_at_once_and_not_when_they_are_read
         decode.actual_lrp(record + b"\x1a" + bytes([len(bad_text)]) + bad_text)
 
 
-@given(rows, rows)
-def test_a_diff_carries_over_what_it_lacks(stored: ActualLRP, after: ActualLRP) -> None:
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "read before"])
+@given(stored=rows, after=rows)
+def test_a_diff_carries_over_what_it_lacks(stored: ActualLRP, after: ActualLRP, read: bool) -> None:
     side = diff(stored, after).after
+    if read:
+        assert not side.internal_routes
     bare = replace(RUNNING, internal_routes=(), metric_tags={})
     for source in (
         stored,

@@ -186,10 +186,11 @@ def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bug = ["--plant", "lists-lack-rows"]
+    folder = tmp_path / "that" / "is new"
 
-    assert main(["--machine", "core", "--seeds", "9", "--most-failures", "1", "--keep", str(tmp_path), *bug]) == 1
+    assert main(["--machine", "core", "--seeds", "9", "--most-failures", "1", "--keep", str(folder), *bug]) == 1
     told = capsys.readouterr().out
-    (kept,) = tmp_path.glob("*.json")
+    (kept,) = folder.glob("*.json")
     assert "BROKEN lists withdraw nothing that is there (seed" in told
     assert f"--plan {kept} --plant lists-lack-rows" in told
     assert not read_plan(kept).faults

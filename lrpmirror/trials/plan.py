@@ -94,7 +94,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Keep a plan as JSON."""
+    """Keep a plan as JSON, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
 
 

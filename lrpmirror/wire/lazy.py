@@ -110,7 +110,8 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         if type(stored) is not LazyActualLRP or _routes_of(stored) is not UNSET or _tags_of(stored) is not UNSET:
             return super().carrying_over(stored)
         carried = stored.carried or (stored.source if stored.read is _read_row else b"")
-        return replace(self, carried=carried) if carried else self
+        # Who has read this row has read that it has neither, which the other one does not inherit.
+        return replace(self, carried=carried, memory=_NOTHING) if carried else self
 
     def is_rewrite_of(self, before: ActualLRP) -> bool:
         """Tell whether this is like `before` in all but version and time; of both sides of a diff without reading."""
