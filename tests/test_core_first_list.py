@@ -131,6 +131,18 @@ def test_a_mirror_of_nothing_is_told_of_nothing() -> None:
     assert not Arrivals([], str, (), (), 0)
 
 
+def test_what_was_removed_while_it_was_listed_stays_gone_though_it_is_told_of_again() -> None:
+    session = opened()
+    lrp = desired("d")
+    take_list(
+        session,
+        meanwhile=[created(unclaimed("a")), removed(unclaimed("a")), DesiredLRPCreated(lrp), DesiredLRPRemoved(lrp)],
+    )
+
+    assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
+    assert not len(session.store)
+
+
 @pytest.mark.parametrize("lrps", [[], [desired()]])
 def test_the_desired_lrp_is_asked_for_of_a_process_that_runs_without_one(lrps: list[DesiredLRP]) -> None:
     session = opened()

@@ -144,6 +144,14 @@ def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
     }
 
 
+def test_what_came_and_went_before_the_first_list_was_in_stays_gone_though_it_is_told_of_again() -> None:
+    session = restored(image(running("a", 2)))
+    session.stream_opened(0)
+    take_list(session, [running("a", 2)], meanwhile=[created(unclaimed("x")), removed(unclaimed("x"))])
+
+    assert session.events([created(unclaimed("x"))], 1) == []
+
+
 def test_folding_the_commits_over_the_image_gives_the_state() -> None:
     begun = image(unclaimed("a"), unclaimed("b", index=1), desired())
     session = restored(begun)

@@ -222,6 +222,10 @@ class Session(Freshness, Knowledge):
         if why == "audit":
             self._audit.begin(shadow, rows, desired, self.repairs, now)
         self._take_doubts_of(shadow)
+        if self.synced_at is None:
+            # Events were applied to the list only until now, and what they removed was buried there.
+            self._graves = shadow.graves
+            self._adopt(self.store)
         if shadow.aside is not None:
             self._adopt(shadow.aside)
         else:

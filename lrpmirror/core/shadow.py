@@ -13,6 +13,7 @@ end.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -84,13 +85,14 @@ class Shadow:
         # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
         self._opening = Opening() if first else None
         self._tables = ListTables() if self._opening is None else self._opening.tables
-        self._graves = graves.copy()
+        self.graves: Final = graves.copy()
+        """What is remembered of records that are gone, also those that events removed since the list was begun."""
         self.doubts: dict[tuple[str, Doubt], None] = {}
         """The processes that are to be read again once this is committed."""
         # Not this object's own method: all that was listed would be in a cycle, and wait for the garbage collector.
         doubts = self.doubts
         self._reconciler = Reconciler(
-            self._tables, self._graves, lambda guid, doubt: doubts.setdefault((guid, doubt), None)
+            self._tables, self.graves, lambda guid, doubt: doubts.setdefault((guid, doubt), None)
         )
         self._in_flight: list[Event] = []
         self._in_flight_limit = in_flight_limit
@@ -120,7 +122,7 @@ class Shadow:
         Raises LimitExceeded, as do the others of its kind.
         """
         tables, known_of = self._tables, self._store.get
-        graves = self._graves.rows if len(self._graves.rows) else None
+        graves = self.graves.rows if len(self.graves.rows) else None
         for row in rows:
             key = row.epoch or row_key(row)
             known = known_of(key)
@@ -139,7 +141,7 @@ class Shadow:
         """Take listed desired LRPs. O(lrps)."""
         for lrp in lrps:
             self._tables.put_desired(lrp)
-            self._graves.desired.discard(lrp.epoch)
+            self.graves.desired.discard(lrp.epoch)
             self._untagged.pop(lrp.process_guid, None)
         self.check_count("desired LRPs", self._tables.desired_count())
 

@@ -110,6 +110,9 @@ class Alone:
         # Now for what no event tells.
         self._lists_at = self._now
         self._wait_for_the_end(told=False)
+        # A list that was asked for amid the faults may be under way still, and what it brings has to be mended.
+        self._pass(5)
+        self._wait_for_the_end(told=False)
         revision = self._session.revision
         self._pass(5)
         self._lists_at = self._now
