@@ -8,8 +8,8 @@ A list can be of everything or of some processes only (its scope), which is how 
 
 All of it is done in slices, since a list can have a million rows: `settle` is a generator, and between two of its steps
 the caller lets others run. Rows that equal those of the mirror are shared with it, so a list that brings nothing new
-costs one dictionary; one that brings much gets indexes of its own beside the mirror's, and the two are exchanged at the
-end.
+costs its dictionaries; one that brings much gets indexes of its own beside the mirror's, and the two are exchanged at
+the end.
 """
 
 from collections.abc import Iterable, Iterator
