@@ -57,7 +57,10 @@ class Ledger:
         """Return what differs from the state at the last call, and begin anew. O(what was written)."""
         rows: RowDeltas = ()
         desired: DesiredDeltas = ()
-        if self.rows:
+        # Most events write one row.
+        if len(self.rows) == 1:
+            rows = (self.rows.pop(),)
+        elif self.rows:
             rows, self.rows = _folded(self.rows), []
         if self.lrps:
             desired, self.lrps = _folded(self.lrps), []
@@ -66,9 +69,6 @@ class Ledger:
 
 def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
     """Return one delta a key, of those that have changed."""
-    # Most events write one row.
-    if len(written) == 1:
-        return (written[0],)
     folded: dict[K, Delta[K, V]] = {}
     for delta in written:
         first = folded.get(delta.key)

@@ -11,7 +11,7 @@ in no time.
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from google.protobuf.message import DecodeError
 from msgspec import UNSET, Struct
@@ -104,10 +104,13 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     memory: _Memory = _NOTHING
     tells_nothing: bool = False
     """Of the later side of a diff: whether the sides are alike in all but version and time."""
+    own_routes: ClassVar[object] = ActualLRP.internal_routes
+    own_tags: ClassVar[object] = ActualLRP.metric_tags
+    """The slots of these two under other names: what the row has been given, where it was, without reading it."""
 
     def carrying_over(self, stored: ActualLRP) -> ActualLRP:
         """Return this row with what a diff does not carry; of another lazy one without reading it."""
-        if type(stored) is not LazyActualLRP or _routes_of(stored) is not UNSET or _tags_of(stored) is not UNSET:
+        if type(stored) is not LazyActualLRP or stored.own_routes is not UNSET or stored.own_tags is not UNSET:
             return super().carrying_over(stored)
         carried = stored.carried or (stored.source if stored.read is _read_row else b"")
         # Who has read this row has read that it has neither, which the other one does not inherit.
@@ -275,8 +278,6 @@ def _alike(before: events_pb2.ActualLRPInfo, after: events_pb2.ActualLRPInfo) ->
 
 
 _FIELDS: Final = ActualLRP.__struct_fields__
-_routes_of: Final[Callable[[ActualLRP], object]] = ActualLRP.internal_routes.__get__  # type: ignore[attr-defined]  # a slot
-_tags_of: Final[Callable[[ActualLRP], object]] = ActualLRP.metric_tags.__get__  # type: ignore[attr-defined]  # a slot
 
 
 def _whole(row: LazyActualLRP) -> ActualLRP:
