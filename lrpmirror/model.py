@@ -144,8 +144,9 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
         """Tell whether this is like `before` in all but its version and its time. O(1)."""
         return self == replace(before, tag_index=self.tag_index, since=self.since)
 
-    def unify(self, other: "ActualLRP") -> None:
-        """Take note that `other` is equal, where that makes the next comparison cheaper. Changes nothing. O(1)."""
+    def is_confirmed_by(self, listed: "ActualLRP") -> bool:
+        """Tell whether another row is equal, and take note of it where that makes the next comparison cheaper. O(1)."""
+        return self == listed
 
     def __hash__(self) -> int:
         return hash((self.process_guid, self.index, self.presence, self.epoch, self.tag_index))

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from lrpmirror.core.changes import Commit, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler
 from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import EVERYTHING, Scope
 from lrpmirror.core.store import Store
 from lrpmirror.events import (
     ActualLRPInstanceChanged,

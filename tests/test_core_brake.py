@@ -7,8 +7,8 @@ from core_support import Fold, created, desired, synced, take_list, unclaimed
 
 from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Commit
+from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Scope
 from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed, ListNotBelieved
 from lrpmirror.model import ActualLRP, DesiredLRP

@@ -23,8 +23,8 @@ from lrpmirror.core.dispatch import Graveyard
 from lrpmirror.core.ledger import Ledger
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Scope
 from lrpmirror.core.store import Store
 from lrpmirror.events import (
     ActualLRPChanged,

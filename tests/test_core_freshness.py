@@ -5,8 +5,8 @@ from random import Random
 import pytest
 from core_support import created, synced, take_list, unclaimed
 
+from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Scope
 from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed, NotFresh, ServiceUnavailable, TimedOut
 

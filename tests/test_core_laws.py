@@ -11,8 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import EVERYTHING, Shadow
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.events import Event
 
 

@@ -5,7 +5,7 @@ from core_support import synced, unclaimed
 
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.repairs import TRIES, Repairs
-from lrpmirror.core.shadow import Scope
+from lrpmirror.core.scope import Scope
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 
 

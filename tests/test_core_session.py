@@ -23,8 +23,8 @@ from core_support import (
 from lrpmirror.core.changes import Cause, Commit, Delta, touched_by
 from lrpmirror.core.ledger import Ledger
 from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Scope
 from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
 from lrpmirror.core.store import Store
 from lrpmirror.errors import ConnectionFailed, ServiceUnavailable

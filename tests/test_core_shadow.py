@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 from lrpmirror.core.changes import Cause, Commit, Delta
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import EVERYTHING, FEW, Scope, Shadow
+from lrpmirror.core.shadow import FEW, Shadow
 from lrpmirror.core.slices import SLICE
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import (

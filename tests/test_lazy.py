@@ -191,8 +191,7 @@ def test_an_equal_row_takes_over_the_others_bytes_and_stays_what_it_was() -> Non
     listed_row = listed(RUNNING)
     diffed = diff(RUNNING, RUNNING).after.carrying_over(listed_row)
     assert isinstance(diffed, LazyActualLRP)
-    assert diffed == listed_row
-    diffed.unify(listed_row)
+    assert diffed.is_confirmed_by(listed_row)
     assert diffed == RUNNING
     unread = listed(RUNNING)
     assert diffed == unread
@@ -224,14 +223,22 @@ def test_a_thread_that_reads_a_row_while_it_takes_over_others_bytes_never_reads_
     assert torn.since == RUNNING.since
 
 
-def test_rows_that_have_not_been_compared_or_are_not_lazy_are_not_unified() -> None:
-    diffed, other = diff(RUNNING, RUNNING).after, listed(RUNNING)
-    assert isinstance(diffed, LazyActualLRP)
-    source = diffed.source
-    diffed.unify(other)
-    diffed.unify(RUNNING)
-    RUNNING.unify(other)
-    assert diffed.source is source
+def test_a_row_that_is_not_lazy_has_no_bytes_to_take_over() -> None:
+    listed_row = listed(RUNNING)
+    assert isinstance(listed_row, LazyActualLRP)
+    source = listed_row.source
+    assert listed_row.is_confirmed_by(RUNNING)
+    assert RUNNING.is_confirmed_by(listed_row)
+    assert listed_row.source is source
+
+
+@pytest.mark.parametrize("other", [replace(RUNNING, since=8_888), replace(RUNNING, tag_index=9)])
+def test_a_row_is_not_confirmed_by_another_one(other: ActualLRP) -> None:
+    for one in (RUNNING, listed(RUNNING), diff(RUNNING, RUNNING).after):
+        before = replace(one)
+        assert not one.is_confirmed_by(other)
+        assert not one.is_confirmed_by(listed(other))
+        assert one == before
 
 
 @given(rows)

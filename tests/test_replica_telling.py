@@ -12,8 +12,8 @@ from sim_support import OTHER_NET, TAGS, A, B, C, diego, run, silent, types, wan
 from lrpmirror import ActualLRP, Tuning
 from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import EVERYTHING
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPInstanceChanged,

@@ -13,8 +13,8 @@ from views_support import Beside, MemoryBBS, cell, desired, every_view, run_mock
 
 from lrpmirror.core.changes import Cause, Change, Delta
 from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Tuning
-from lrpmirror.core.shadow import Scope
 from lrpmirror.core.subscriptions import Hub, Mailbox
 from lrpmirror.events import (
     ActualLRPInstanceCreated,

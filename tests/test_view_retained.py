@@ -8,7 +8,7 @@ from views_support import EVACUATING, Beside, cell, desired, every_view, row, ru
 
 from lrpmirror.core.changes import Delta
 from lrpmirror.core.retained import Retained
-from lrpmirror.core.shadow import Scope
+from lrpmirror.core.scope import Scope
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,

@@ -13,8 +13,8 @@ import trio.testing
 
 from lrpmirror.core.changes import Commit, Delta, touched_by
 from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import EVERYTHING, Scope
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved, DesiredLRPCreated, Event
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, CellCapacity, CellPresence, DesiredLRP, PortMapping, Presence

@@ -18,7 +18,7 @@ from lrpmirror.core.finding import Finding
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.shadow import EVERYTHING, Scope
+from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCrashed,

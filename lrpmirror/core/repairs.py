@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.shadow import Scope
+from lrpmirror.core.scope import Scope
 
 __all__ = ["Repairs"]
 

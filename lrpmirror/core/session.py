@@ -27,7 +27,8 @@ from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.limits import bound_verdicts, check_rows
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.shadow import EVERYTHING, Scope, Shadow
+from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase, Status, Step
 from lrpmirror.core.store import Store
 from lrpmirror.core.tally import Counts

@@ -15,15 +15,15 @@ the end.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
-from lrpmirror.core.dispatch import Graveyard, Reconciler, desired_guid_of, row_guid_of
+from lrpmirror.core.dispatch import Graveyard, Reconciler
 from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.opening import Opening
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.slices import MANY, SLICE, slices
 from lrpmirror.core.store import Store
 from lrpmirror.core.tables import ListTables
@@ -32,36 +32,10 @@ from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
 from lrpmirror.redaction import is_redacted_of
 
-__all__ = ["EVERYTHING", "Scope", "Shadow"]
+__all__ = ["Shadow"]
 
 FEW = 2_000
 """Up to so many differences are written into the mirror's own indexes in one go: a few milliseconds."""
-
-
-class Scope(Struct, frozen=True):
-    """The processes whose rows, and those whose desired LRPs, are listed; None means all."""
-
-    rows: frozenset[str] | None = None
-    desired: frozenset[str] | None = None
-
-    def has_row_of(self, process_guid: str) -> bool:
-        """Tell whether the rows of a process are listed."""
-        return self.rows is None or process_guid in self.rows
-
-    def has_desired(self, process_guid: str) -> bool:
-        """Tell whether the desired LRP of a process is listed."""
-        return self.desired is None or process_guid in self.desired
-
-    def admits(self, event: Event) -> bool:
-        """Tell whether an event is about something that is listed."""
-        guid = row_guid_of(event)
-        if guid is not None:
-            return self.has_row_of(guid)
-        guid = desired_guid_of(event)
-        return guid is not None and self.has_desired(guid)
-
-
-EVERYTHING = Scope()
 
 
 class Shadow:
@@ -126,8 +100,7 @@ class Shadow:
         for row in rows:
             key = row.epoch or row_key(row)
             known = known_of(key)
-            if known is not None and known == row:
-                known.unify(row)
+            if known is not None and known.is_confirmed_by(row):
                 row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
             elif self._opening is None:
                 tables.touched[key] = None
@@ -276,12 +249,15 @@ class Shadow:
     def _find_missing(self) -> Iterator[None]:
         """Find what the mirror has and the list does not."""
         store, tables, scope = self._store, self._tables, self.scope
-        if scope.rows is None:
+        parts: Iterator[list[RowKey]]
+        if scope.rows is not None:
+            parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
+        elif self._has_every_row():
+            parts = iter(())
+        else:
             # One list of all would be looked at by the garbage collector, again and again. What is written meanwhile,
             # and could be missed, is touched by that.
             parts = store.keys_by_cell()
-        else:
-            parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
         for keys in parts:
             for some in slices(keys, MANY):
                 tables.touch(tables.lacked(some), ())
@@ -289,6 +265,17 @@ class Shadow:
         for guids in slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
             tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
             yield
+
+    def _has_every_row(self) -> bool:
+        """Tell whether none of the mirror's rows is missing, as far as counting tells, which saves the search for it.
+
+        What is here and not there was touched: when it was listed or written here, or removed there. O(touched).
+        """
+        tables, known_of = self._tables, self._store.get
+        if len(tables.touched) > MANY:
+            return False
+        new = sum(known_of(key) is None for key in tables.touched)
+        return tables.row_count() - new == len(self._store)
 
     def _compare_all(self) -> Iterator[None]:
         tables = self._tables

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import trio
 
 from lrpmirror.core.changes import Commit
+from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import EVERYTHING, Shadow
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Commit, touched_by
 from lrpmirror.core.derive import Derivation
+from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import EVERYTHING, Shadow
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import BBSError, ConnectionFailed, MalformedFrame, RequestRefused, TruncatedReply, WireError
 from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP

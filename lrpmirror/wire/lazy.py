@@ -45,6 +45,7 @@ class _Memory(Struct, frozen=True, gc=False):
 
 
 _NOTHING: Final = _Memory()
+_same_slots: Final = Struct.__eq__
 
 
 class _Shared(dict[str, str]):
@@ -123,14 +124,20 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
             return self.tells_nothing
         return super().is_rewrite_of(before)
 
-    def unify(self, other: ActualLRP) -> None:
-        """Take over the bytes of an equal row: then the next one with these bytes is known to be equal at once.
+    def is_confirmed_by(self, listed: ActualLRP) -> bool:
+        """Tell whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
 
-        Nothing of it can be seen: this row has been read, and what was read of it stays.
+        Nothing of it can be seen: this row has been read to compare it, and what was read of it stays.
         """
-        if type(other) is LazyActualLRP and self.memory.row is not None and other.memory.row is not None:
+        # Nearly every listed row is one with the same bytes: to compare these first takes half the time.
+        if _same_slots(self, listed) is True:
+            return True
+        if self != listed:
+            return False
+        if type(listed) is LazyActualLRP and self.memory.row is not None and listed.memory.row is not None:
             for field in ("source", "read", "carried", "tells_nothing"):
-                force_setattr(self, field, getattr(other, field))
+                force_setattr(self, field, getattr(listed, field))
+        return True
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not LazyActualLRP and not isinstance(other, ActualLRP):
@@ -138,7 +145,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         if self.tag_index != other.tag_index or self.epoch != other.epoch:
             return False
         # As bytes first. Where these differ, which a record's do from a diff's, what they say can be the same.
-        if Struct.__eq__(self, other) is True:
+        if _same_slots(self, other) is True:
             return True
         return all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
@@ -286,7 +293,7 @@ def _whole(row: LazyActualLRP) -> ActualLRP:
     if whole is None:
         source, read, carried = row.source, row.read, row.carried
         # Another thread can have read the row since, and only a row that was read takes over another's bytes: where it
-        # still has not been, these three belong together. See `unify`.
+        # still has not been, these three belong together. See `is_confirmed_by`.
         whole = row.memory.row
         if whole is None:
             whole = read(source)
