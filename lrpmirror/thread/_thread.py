@@ -219,7 +219,6 @@ class MirrorThread:
     def actual_lrps(
         self,
         process_guid: str | None = None,
-        *,
         cell_id: str | None = None,
         state: str | None = None,
         domain: str | None = None,
