@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from lrpmirror.core.changes import Arrivals, Commit, Delta
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.slices import SLICE
+from lrpmirror.errors import TimedOut
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 
@@ -141,6 +142,33 @@ def test_what_was_removed_while_it_was_listed_stays_gone_though_it_is_told_of_ag
 
     assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
     assert not len(session.store)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_was_removed_before_it_was_asked_for_stays_gone_though_it_is_told_of_again(begun: bool) -> None:
+    """As where the list before it failed, of which nothing is left."""
+    session = opened()
+    lrp = desired("d")
+    shadow = session.begin_list(0) if begun else None
+    session.events(
+        [created(unclaimed("a")), removed(unclaimed("a")), DesiredLRPCreated(lrp), DesiredLRPRemoved(lrp)], 0
+    )
+    if shadow is not None:
+        session.list_failed(shadow, TimedOut("the list took too long"))
+    take_list(session)
+
+    assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
+    assert not len(session.store)
+
+
+def test_what_was_unclaimed_before_it_was_asked_for_is_there() -> None:
+    """Its instance left, which a `removed` tells of too."""
+    session = opened()
+    session.events([created(unclaimed("a", 3)), removed(running("a", 2))], 0)
+    take_list(session, [unclaimed("a", 3)])
+    session.events([changed(unclaimed("a", 3), claimed("a", 4))], 1)
+
+    assert [row.tag_index for row in session.store.process("p")] == [4]
 
 
 @pytest.mark.parametrize("lrps", [[], [desired()]])

@@ -2,7 +2,7 @@
 
     reconcile      what an event does to the rows, and `desired` to the desired LRPs: identity, versions, tombstones
     store          the rows, the desired LRPs and their indexes; `ledger` writes to it and remembers what changed
-    shadow         a list in progress: what the server listed, with the events since then on top; `scope` is what it is of
+    shadow         a list in progress: what the server listed, with the events since then on top; `scope`: what it is of
     opening        the first list, which lacks everything; `tables` are where a list is put, in `slices`
     session        which input leads to which effect; made of `knowledge`, the state, and `freshness`, how old it is
     status         the phases, and the table of what leads from one to the other

@@ -31,6 +31,7 @@ from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase, Status, Step
 from lrpmirror.core.store import Store
+from lrpmirror.core.tables import NoTables
 from lrpmirror.core.tally import Counts
 from lrpmirror.core.tuning import Tuning, checked
 from lrpmirror.core.witness import Witness
@@ -155,9 +156,7 @@ class Session(Freshness, Knowledge):
         commits: list[Commit] = []
         shadow = self._shadow
         if self.synced_at is None:
-            if shadow is not None:
-                for event in events:
-                    shadow.event(event)
+            self._gather(events)
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
         ledger, rule_for, judged = self._ledger, self._reconciler.rule_for, self._decisions.judged
@@ -328,6 +327,17 @@ class Session(Freshness, Knowledge):
         )
 
     # Inside
+
+    def _gather(self, events: Iterable[Event]) -> None:
+        """Keep events for the first list, if one is being read, and remember what they removed.
+
+        That list may fail, and the next one is too late to tell: what went before it was asked for it does not have.
+        """
+        buried = Reconciler(NoTables(), self._graves, lambda _, __: None)
+        for event in events:
+            buried.apply(event)
+            if self._shadow is not None:
+                self._shadow.event(event)
 
     def _heard(self, at: float) -> None:
         """Take note of when the stream was heard of. The server may have shown a sign of life since."""

@@ -8,7 +8,7 @@ from lrpmirror.core.changes import RowKey
 from lrpmirror.core.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = ["IndexedTables", "ListTables"]
+__all__ = ["IndexedTables", "ListTables", "NoTables"]
 
 
 PARTS: Final = 16
@@ -128,3 +128,28 @@ class IndexedTables(ListTables):
         """Remove the desired LRP of a process, which is there."""
         self.store.remove_desired(process_guid)
         self.touched_desired[process_guid] = None
+
+
+class NoTables:
+    """Tables that keep nothing: of the events that are applied to them only the tombstones stay."""
+
+    def get(self, key: RowKey) -> ActualLRP | None:  # noqa: ARG002 - of others
+        """Return nothing."""
+        return None
+
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
+        """Keep nothing; nobody else claims its slot."""
+        return False
+
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
+        """Never called, as there is nothing to remove."""
+
+    def desired(self, process_guid: str) -> DesiredLRP | None:  # noqa: ARG002 - of others
+        """Return nothing."""
+        return None
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        """Keep nothing."""
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Never called, as there is nothing to remove."""
