@@ -1,6 +1,6 @@
 """Listing again: on every reconnection, at an interval, on demand; and how quietly."""
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -26,6 +26,7 @@ from sim_support import A, B, wanted
 
 from lrpmirror import ActualLRP, Cause, Phase
 from lrpmirror.core.changes import RowKey
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import ConnectionFailed, MalformedRecord, ServiceUnavailable, TimedOut, TruncatedReply
 from lrpmirror.events import ActualLRPInstanceRemoved, Event
 
@@ -94,6 +95,31 @@ async def test_events_are_applied_to_the_old_state_while_the_lists_are_read_agai
         await settled()
         assert mirror.status.phase is Phase.RESYNCING
         assert mirror.actual_lrps("p")[0].state == "UNCLAIMED"
+
+
+@simulated
+async def test_what_was_listed_is_let_go_of_to_the_end_also_where_the_stream_is_lost_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_go = []
+    emptied = Shadow.emptied
+
+    def noted(shadow: Shadow) -> Iterator[None]:
+        yield from emptied(shadow)
+        let_go.append(shadow)
+
+    monkeypatch.setattr(Shadow, "emptied", noted)
+    bbs = FakeBBS(small())
+    async with mirroring(bbs) as mirror:
+        await mirror.wait_synced()
+        bbs.once("cells", FOREVER)
+        bbs.cut()
+        await mirror.wait_for(lambda m: m.status.phase is Phase.RESYNCING)
+        await settled()
+        bbs.cut()
+        await mirror.wait_for(lambda m: m.status.live)
+        await settled()
+        assert len(let_go) == 3
 
 
 @simulated

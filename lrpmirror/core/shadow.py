@@ -113,16 +113,14 @@ class Shadow:
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
         """Take listed desired LRPs. O(lrps)."""
         for lrp in lrps:
-            self._tables.put_desired(lrp)
-            self.graves.desired.discard(lrp.epoch)
             self._untagged.pop(lrp.process_guid, None)
+            self._place_desired(lrp)
         self.check_count("desired LRPs", self._tables.desired_count())
 
     def list_scheduling_parts(self, parts: Iterable[DesiredLRP]) -> None:
-        """Take the scheduling part of desired LRPs, which lacks their metric tags. O(parts)."""
-        parts = list(parts)
-        self.list_desired(parts)
+        """Take the scheduling part of desired LRPs, which lacks their metric tags; they wait for these. O(parts)."""
         self._untagged.update((part.process_guid, part) for part in parts)
+        self.check_count("desired LRPs", len(self._untagged))
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
         """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
@@ -131,14 +129,15 @@ class Shadow:
         way and brings the whole; should the event be lost, the process is read again.
         """
         for part in parts:
-            self._untagged.pop(part.process_guid, None)
-            lrp = self._tables.desired(part.process_guid)
-            if lrp is None or lrp.epoch != part.epoch:
+            lrp = self._untagged.pop(part.process_guid, None) or self._tables.desired(part.process_guid)
+            if lrp is None:
                 continue
-            if lrp.tag_index != part.tag_index:
-                self._doubt(lrp.process_guid, Doubt.DESIRED)
-            if part.metric_tags:
-                self._tables.put_desired(replace(lrp, metric_tags=part.metric_tags))
+            if lrp.epoch == part.epoch:
+                if lrp.tag_index != part.tag_index:
+                    self._doubt(lrp.process_guid, Doubt.DESIRED)
+                if part.metric_tags:
+                    lrp = replace(lrp, metric_tags=part.metric_tags)
+            self._place_desired(lrp)
 
     def event(self, event: Event) -> None:
         """Take an event that arrived since the list was asked for; it is applied once the list is whole."""
@@ -178,6 +177,7 @@ class Shadow:
         for parts in slices(list(self._untagged.values()), SLICE):
             self._keep_tags(parts)
             yield
+        self._untagged.clear()
         done = 0
         # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
         while done < len(self._in_flight):
@@ -241,7 +241,18 @@ class Shadow:
             known = self._store.desired(part.process_guid)
             self._doubt(part.process_guid, Doubt.DESIRED)
             if known is not None and known.modification_tag == part.modification_tag:
-                self._tables.put_desired(replace(part, metric_tags=known.metric_tags))
+                part = replace(part, metric_tags=known.metric_tags)  # noqa: PLW2901 - the same one, with its tags
+            self._place_desired(part)
+
+    def _place_desired(self, lrp: DesiredLRP) -> None:
+        """Take a listed desired LRP; of two that are equal the mirror's is shared. It rises from its grave."""
+        known = self._store.desired(lrp.process_guid)
+        if known == lrp and known is not None:
+            lrp = known
+        elif self._opening is None:
+            self._tables.touched_desired[lrp.process_guid] = None
+        self._tables.place_desired(lrp)
+        self.graves.desired.discard(lrp.epoch)
 
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None

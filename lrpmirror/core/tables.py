@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from lrpmirror.core.changes import RowKey
+from lrpmirror.core.slices import MANY
 from lrpmirror.core.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
@@ -92,11 +93,13 @@ class ListTables:
         self.touched_desired.update(dict.fromkeys(guids))
 
     def emptied(self) -> Iterator[None]:
-        """Let go of what was listed, a part a step; of what is not the mirror's by now."""
-        for part in self._rows:
-            part.clear()
-            yield
-        self._lrps.clear()
+        """Let go of what was listed, some of it a step; what is the mirror's by now stays there."""
+        tables: tuple[dict[Any, Any], ...] = (*self._rows, self._lrps)
+        for table in tables:
+            while table:
+                for _ in range(min(MANY, len(table))):
+                    table.popitem()
+                yield
 
 
 class IndexedTables(ListTables):

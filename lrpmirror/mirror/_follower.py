@@ -60,15 +60,18 @@ class Follower:
         self._link = self._new_link()
         self._next: Link | None = None
         self._delay = 0.0
+        self._outliving: trio.Nursery
+        """For what goes on when the stream is lost."""
 
     async def run(self) -> None:
         """Follow the stream for ever; on every loss wait, reconnect and list again."""
-        while True:
-            async with trio.open_nursery() as nursery:
-                self._link, self._next = self._new_link(), None
-                self._replacing = trio.Event()
-                nursery.start_soon(self._carry, self._link, nursery)
-            await trio.sleep(self._delay)
+        async with trio.open_nursery() as self._outliving:
+            while True:
+                async with trio.open_nursery() as nursery:
+                    self._link, self._next = self._new_link(), None
+                    self._replacing = trio.Event()
+                    nursery.start_soon(self._carry, self._link, nursery)
+                await trio.sleep(self._delay)
 
     def resync(self) -> None:
         """Ask for a list of everything now, instead of at the next interval."""
@@ -211,14 +214,11 @@ class Follower:
             upcoming = None
         shadow = session.begin_list(self._clock(), EVERYTHING)
         lister = (upcoming or self._link).lister
-        error = await self._fill(lister.everything, shadow, session.tuning.list_timeout)
-        delay: float | None = 0.0
-        if session.is_listing(shadow):
-            delay = self._listed(shadow, error, upcoming)
-        # What was listed is let go of bit by bit. A quarter of a million rows at once would hold up the stream.
-        for _ in shadow.emptied():
-            await trio.lowlevel.checkpoint()
-        return delay
+        try:
+            error = await self._fill(lister.everything, shadow, session.tuning.list_timeout)
+            return self._listed(shadow, error, upcoming) if session.is_listing(shadow) else 0.0
+        finally:
+            self._outliving.start_soon(_let_go, shadow)
 
     def _listed(self, shadow: Shadow, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
         """Commit a list of everything that has settled, or failed; return what `_sync` does."""
@@ -290,6 +290,12 @@ class Follower:
                 else:
                     delay = session.list_failed(shadow, error)
             await trio.sleep(delay)
+
+
+async def _let_go(shadow: Shadow) -> None:
+    """Let go of what was listed, bit by bit: a quarter of a million rows at once would hold up everybody."""
+    for _ in shadow.emptied():
+        await trio.lowlevel.checkpoint()
 
 
 def _all(commit: Commit | None) -> tuple[Commit, ...]:
