@@ -4,6 +4,7 @@ The server, in another process, writes the monotonic time into each event. Each 
 is passed over. What the baseline does is the least: it has the event decoded and looks at the clock.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 from statistics import median, quantiles
@@ -54,8 +55,10 @@ def run(size: int, rounds: int) -> Iterator[Report]:
             number = min(size, int(rate * SECONDS))
             ways: dict[str, list[_Seen]] = {"decoded only": [], "mirror, to the callback": []}
             for _ in range(rounds):
-                ways["decoded only"].append(trio.run(_decoded, served, rate, number))
-                ways["mirror, to the callback"].append(trio.run(_mirrored, served, rate, number))
+                for seen, way in zip(ways.values(), (_decoded, _mirrored), strict=True):
+                    # The mirror of the round before is garbage, and would be collected in the midst of this one.
+                    gc.collect()
+                    seen.append(trio.run(way, served, rate, number))
             yield _report(size, rate, ways)
 
 
@@ -76,7 +79,12 @@ def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
     if rate == RATES[0]:
         checks = check(TARGETS, TARGETS[0].what, figures[-1].value)
     reached = {name: median(seen.rate for seen in rounds) for name, rounds in ways.items()}
-    behind = [f"{name}: only {most:,.0f} events/s came through" for name, most in reached.items() if most < 0.9 * rate]
+    # What else the machine does can only add to it, and shows here.
+    notes = [
+        f"{name}: p99 of the rounds {', '.join(f'{_share(seen, 99):.2f}' for seen in rounds)} ms"
+        for name, rounds in ways.items()
+    ]
+    notes += [f"{name}: only {most:,.0f} events/s came through" for name, most in reached.items() if most < 0.9 * rate]
     answers = {seen.answer for rounds in ways.values() for seen in rounds}
     agree("what came through, in all ways and rounds", len(answers), 1)
     return Report(
@@ -85,7 +93,7 @@ def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
         figures=tuple(figures),
         digest=answers.pop(),
         checks=checks,
-        notes=tuple(behind),
+        notes=tuple(notes),
     )
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, Question, StreamName
-from lrpmirror.client._errors import Asked, errors_of
+from lrpmirror.client._errors import Asked, ErrorsOf
 from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Bounds, Hooks, Tap, exchange
 from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
@@ -293,7 +293,7 @@ def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.Asyn
 
 
 def _available(reply: bytes, asked: Asked) -> bool:
-    with errors_of(asked, "reading the reply"):
+    with ErrorsOf(asked, "reading the reply"):
         try:
             return requests_pb2.PingResponse.FromString(reply).available
         except DecodeError as exc:

@@ -1,16 +1,17 @@
 """One request and its reply: the head checked, the body in pieces, errors mapped, the connection always given back."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from types import TracebackType
 from typing import Final, Self
 
 import httpx
 import trio
 from msgspec import Struct
 
-from lrpmirror.client._errors import Asked, check_reply, errors_of
+from lrpmirror.client._errors import Asked, ErrorsOf, check_reply
 from lrpmirror.client._transport import READ, Read
 from lrpmirror.errors import ConnectionFailed, LimitExceeded, ServiceUnavailable, TimedOut
 
@@ -19,22 +20,28 @@ Tap = Callable[[str, bytes], None]
 PROTOBUF: Final = "application/x-protobuf"
 EVENT_STREAM: Final = "text/event-stream"
 
+_CLOSED: Final = "the server closed the stream"
+
 
 class Hooks:
-    """Who is told of a request's course: of each piece as it was received, and of a server out of reach."""
+    """Who is told of a request's course: of each piece as it was received, and of a server out of reach.
+
+    Of the latter when a block that it is entered for ends with such an error.
+    """
 
     def __init__(self, received: Callable[[bytes], None] | None, lost: Callable[[], None]) -> None:
         self.received = received
         self.lost = lost
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Tell of an error inside after which another server may answer."""
-        try:
-            yield
-        except (ConnectionFailed, TimedOut, ServiceUnavailable):
+    def __enter__(self) -> None:
+        """Begin a block in which the server may turn out to be out of reach."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Tell of an error after which another server may answer."""
+        if isinstance(error, (ConnectionFailed, TimedOut, ServiceUnavailable)):
             self.lost()
-            raise
 
 
 class Bounds(Struct, frozen=True):
@@ -61,6 +68,7 @@ class Body:
         self._hooks = hooks
         self._bounds = bounds
         self._endless = bounds is ENDLESS
+        self._errors = ErrorsOf(asked, "reading the reply", _CLOSED if self._endless else "the connection broke")
         self._size = 0
         self._waited = 0.0
         self._over = False
@@ -73,7 +81,7 @@ class Body:
         if self._over:
             raise ConnectionFailed(f"{self.asked}: the reply has been read to its end, or left")
         try:
-            with self._hooks.watching():
+            with self._hooks:
                 piece = await (self._next() if self._endless else self._next_within_bounds())
         except BaseException:
             self._over = True
@@ -84,11 +92,10 @@ class Body:
         return piece
 
     async def _next(self) -> bytes:
-        lost = "the server closed the stream" if self._endless else "the connection broke"
-        with errors_of(self.asked, "reading the reply", lost):
+        with self._errors:
             piece = await self._read()
         if self._endless and not piece:
-            raise ConnectionFailed(f"{self.asked}: {lost}; connect again, and list again")
+            raise ConnectionFailed(f"{self.asked}: {_CLOSED}; connect again, and list again")
         return piece
 
     async def _next_within_bounds(self) -> bytes:
@@ -123,13 +130,13 @@ async def exchange(
 ) -> AsyncIterator[Body]:
     """Send a request; yield the body once the head has come and is as promised."""
     headers = {"Content-Type": PROTOBUF, "Accept": content_type}
-    with hooks.watching(), errors_of(asked, "waiting for the reply"):
+    with hooks, ErrorsOf(asked, "waiting for the reply"):
         message = client.build_request(asked.method, asked.url + asked.path, content=request, headers=headers)
         message.stream = _RequestBody(request)
         response = await client.send(message, stream=True)
     body = Body(response, asked, hooks, bounds)
     try:
-        with hooks.watching():
+        with hooks:
             check_reply(asked, response, content_type)
         if hooks.received:
             hooks.received(b"")

@@ -8,6 +8,7 @@ each event.
 import math
 import socket
 import ssl
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 import httpx
@@ -55,7 +56,7 @@ class PlainPipe:
     async def send(self, data: bytes, timeout: float) -> None:
         """Send everything."""
         try:
-            with trio.fail_after(timeout):
+            with _limit(timeout):
                 await self._stream.send_all(data)
         except trio.TooSlowError as exc:
             raise httpx.WriteTimeout("") from exc
@@ -65,7 +66,7 @@ class PlainPipe:
     async def receive(self, timeout: float) -> bytes:
         """Return what the next read of the network brings; empty at its end."""
         try:
-            with trio.fail_after(timeout):
+            with _limit(timeout):
                 return bytes(await self._stream.receive_some(_READ_SIZE))
         except trio.TooSlowError as exc:
             raise httpx.ReadTimeout("") from exc
@@ -87,6 +88,7 @@ class TLSPipe:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._failure: ssl.SSLError | None = None
         self._ended = False
+        self._drained = False  # whether nothing can be decrypted before more has come
 
     async def handshake(self, timeout: float) -> None:
         """Agree on keys; raises httpx.ConnectError with OpenSSL's error as its cause."""
@@ -112,13 +114,15 @@ class TLSPipe:
     async def receive(self, timeout: float) -> bytes:
         """Return all that is there after the next read of the network; empty at its end."""
         while True:
-            data = self._decrypted()
-            if data:
-                return data
-            if self._failure:
-                raise httpx.ReadError(_text(self._failure)) from self._failure
-            if self._ended:
-                return b""
+            # To be told so by OpenSSL costs an exception, each time that an event comes alone.
+            if not self._drained:
+                data = self._decrypted()
+                if data:
+                    return data
+                if self._failure:
+                    raise httpx.ReadError(_text(self._failure)) from self._failure
+                if self._ended:
+                    return b""
             await self._flush(timeout)
             await self._fill(timeout)
 
@@ -134,7 +138,7 @@ class TLSPipe:
                 pieces.append(piece)
             self._ended = True
         except ssl.SSLWantReadError:
-            pass
+            self._drained = True
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._ended = True
         except ssl.SSLError as exc:
@@ -143,6 +147,7 @@ class TLSPipe:
 
     async def _fill(self, timeout: float) -> None:
         data = await self._below.receive(timeout)
+        self._drained = False
         if data:
             self._incoming.write(data)
         else:
@@ -152,6 +157,14 @@ class TLSPipe:
         data = self._outgoing.read()
         if data:
             await self._below.send(data, timeout)
+
+
+_WITHOUT: Final = nullcontext()
+
+
+def _limit(timeout: float) -> AbstractContextManager[object]:
+    """Return a block that may take so long; nothing is set up where that is for ever, as for each read of a stream."""
+    return trio.fail_after(timeout) if timeout < math.inf else _WITHOUT
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout: float) -> Pipe:

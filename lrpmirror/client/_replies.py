@@ -6,7 +6,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import trio
 
-from lrpmirror.client._errors import errors_of
+from lrpmirror.client._errors import ErrorsOf
 from lrpmirror.client._exchange import Body
 from lrpmirror.client._options import Limits
 from lrpmirror.errors import LimitExceeded
@@ -36,6 +36,7 @@ class Batches(Generic[T]):
         self._decode = decode_record
         self._splitter = ReplySplitter(max_record=limits.max_record)
         self._records: deque[bytes] = deque()
+        self._errors = ErrorsOf(body.asked, "reading the list")
         self._number = 0
         self._max_number = limits.max_records
 
@@ -47,7 +48,7 @@ class Batches(Generic[T]):
             await trio.lowlevel.checkpoint()
         while not self._records:
             piece = await self._body.read()
-            with errors_of(self._body.asked, "reading the list"):
+            with self._errors:
                 if not piece:
                     self._splitter.finish()
                     raise StopAsyncIteration
@@ -56,7 +57,7 @@ class Batches(Generic[T]):
                     raise LimitExceeded(f"the list has over {self._max_number} records (max_records)")
         count = min(RECORDS, len(self._records))
         self._number += count
-        with errors_of(self._body.asked, "reading the list"):
+        with self._errors:
             return [self._decode(self._records.popleft()) for _ in range(count)]
 
 
@@ -72,6 +73,7 @@ class EventStream:
     def __init__(self, body: Body, max_frame: int, *, full: bool) -> None:
         self._body = body
         self._decoder = EventStreamDecoder(max_frame=max_frame)
+        self._errors = ErrorsOf(body.asked, "reading the stream")
         self._texts: list[tuple[str, bytes]] = []
         self._full = full
 
@@ -83,8 +85,8 @@ class EventStream:
             await trio.lowlevel.checkpoint()
         while not self._texts:
             piece = await self._body.read()
-            with errors_of(self._body.asked, "reading the stream"):
+            with self._errors:
                 self._texts = self._decoder.texts(piece)
         texts, self._texts = self._texts[:BATCH], self._texts[BATCH:]
-        with errors_of(self._body.asked, "reading the stream"):
+        with self._errors:
             return decode.events(texts, full=self._full)

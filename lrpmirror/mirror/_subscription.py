@@ -77,7 +77,7 @@ class Subscription(Generic[K, V]):
     async def _deliver(self, change: Change[K, V]) -> None:
         try:
             result: Any = self._callback(change)
-            if isawaitable(result):
+            if result is not None and isawaitable(result):
                 await result
             else:
                 # The reader of the stream gets its turn between any two calls.

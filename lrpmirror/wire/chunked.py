@@ -43,7 +43,7 @@ class ChunkedDecoder:
     def __init__(self, *, max_line: int = 4096, max_trailers: int = 16 * 1024) -> None:
         self._max_line = max_line
         self._max_trailers = max_trailers
-        self._sizes = _Sizes()
+        self._sizes = _Sizes({b"": 0})
         self._failed: WireError | None = None
         self._offset = 0  # of the first byte at hand, among those that were sent
         # The line before a chunk is read together with the CRLF that ends the chunk before it. The first has none.
@@ -71,6 +71,8 @@ class ChunkedDecoder:
         """
         if self._failed is not None:
             raise self._failed
+        if not data:
+            return b""
         out: list[bytes] = []
         try:
             self._read(data, out)
