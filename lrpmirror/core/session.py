@@ -9,7 +9,6 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from random import Random
 from typing import Final
@@ -83,7 +82,6 @@ class Session(Freshness, Knowledge):
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
-        self._verdicts: Counter[tuple[str, Verdict]] = Counter()
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
         self._adopt(self.store)
@@ -175,13 +173,13 @@ class Session(Freshness, Knowledge):
                 commits.append(commit)
             for witness in witnesses:
                 witness.event(event, verdict, commit)
-        self._verdicts.update(outcomes)
+        self._tally.verdicts.update(outcomes)
         return commits
 
     def check_limits(self) -> None:
         """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
         check_rows(self.store, self.tuning.row_limit)
-        bound_verdicts(self._verdicts)
+        bound_verdicts(self._tally.verdicts)
 
     # Lists
 
@@ -307,24 +305,11 @@ class Session(Freshness, Knowledge):
     @property
     def verdicts(self) -> dict[str, int]:
         """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
-        return {f"{kind} {verdict}": number for (kind, verdict), number in self._verdicts.items()}
+        return self._tally.events
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        return Counts(
-            streams=self._tally.streams,
-            replacements=self._tally.replacements,
-            events=self.verdicts,
-            lists=dict(self._tally.lists),
-            lists_held=self._tally.lists_held,
-            drift=self._tally.drift.total(),
-            drift_kinds=dict(self._tally.drift),
-            commits=self._tally.commits,
-            errors=dict(self._tally.errors),
-            repairs_pending=len(self.repairs),
-            repairs_dropped=self.repairs.dropped,
-            tombstones=len(self._graves.rows) + len(self._graves.desired),
-        )
+        return self._tally.counts(self.repairs, tombstones=len(self._graves.rows) + len(self._graves.desired))
 
     # Inside
 

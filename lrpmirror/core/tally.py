@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from lrpmirror.core.changes import Cause
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.subscriptions import Lag
 
 __all__ = ["Counts", "Tally"]
@@ -60,9 +62,33 @@ class Tally:
         self.event_commits = 0
         self.list_commits: Counter[Cause] = Counter()
         self.errors: Counter[str] = Counter()
+        self.verdicts: Counter[tuple[str, Verdict]] = Counter()
+        """What became of the events, by their type."""
 
     @property
     def commits(self) -> dict[str, int]:
         """Commits by cause. O(causes)."""
         causes = {cause.value: number for cause, number in self.list_commits.items()}
         return {Cause.EVENT.value: self.event_commits, **causes} if self.event_commits else causes
+
+    @property
+    def events(self) -> dict[str, int]:
+        """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
+        return {f"{kind} {verdict}": number for (kind, verdict), number in self.verdicts.items()}
+
+    def counts(self, repairs: Repairs, *, tombstones: int) -> Counts:
+        """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
+        return Counts(
+            streams=self.streams,
+            replacements=self.replacements,
+            events=self.events,
+            lists=dict(self.lists),
+            lists_held=self.lists_held,
+            drift=self.drift.total(),
+            drift_kinds=dict(self.drift),
+            commits=self.commits,
+            errors=dict(self.errors),
+            repairs_pending=len(repairs),
+            repairs_dropped=repairs.dropped,
+            tombstones=tombstones,
+        )
