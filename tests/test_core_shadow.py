@@ -28,7 +28,7 @@ from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.shadow import FEW, Shadow
-from lrpmirror.core.slices import SLICE
+from lrpmirror.core.slices import MANY, SLICE
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import (
     ActualLRPCrashed,
@@ -143,6 +143,17 @@ def test_what_was_listed_can_be_let_go_of_bit_by_bit_and_the_mirror_keeps_it(cou
         session.store._check()
         if not shadow.first:
             assert not shadow.listed("e0")
+
+
+def test_what_a_list_lacks_is_found_also_where_nearly_all_of_it_is_new() -> None:
+    session = synced(running("old"))
+
+    commit = take_list(session, many(MANY + 1), [desired()])
+
+    assert commit is not None
+    assert len(commit.actual_lrps) == MANY + 2
+    assert session.store.get("old") is None
+    assert len(session.store) == MANY + 1
 
 
 def test_fresh_domains_survive_the_exchange_of_the_indexes() -> None:
