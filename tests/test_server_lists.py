@@ -1,20 +1,17 @@
 """The lists of the served BBS, over a socket: every path, its filters, its errors."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
-import trustme
 from sim_support import A, B, diego, run, wanted
 
 from lrpmirror.errors import ConfigurationError, ConnectionFailed, ServiceUnavailable
 from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.server import LISTS, BBSApp, Lag, mutual_tls, serve_app
+from lrpmirror.server import LISTS, BBSApp, Lag, serve_app
 from lrpmirror.sim import Autopilot, Diego, ServedDiego, serve_diego
 from lrpmirror.wire import decode
 from lrpmirror.wire.proto import requests_pb2 as pb
@@ -335,45 +332,6 @@ def test_otherwise_its_time_stands_still() -> None:
         assert bbs.now == before
 
     trio.run(main)
-
-
-# ------------------------------------------------------------------ mutual TLS
-
-
-@pytest.fixture
-def pems(tmp_path: Path) -> dict[str, Path]:
-    """Write a CA and the certificates of a server and a client that it has signed; return the files."""
-    ca = trustme.CA()
-    paths = {"ca": tmp_path / "ca.pem"}
-    ca.cert_pem.write_to_path(paths["ca"])
-    for name, identity in (("server", "127.0.0.1"), ("client", "client.example")):
-        made = ca.issue_cert(identity)
-        paths[f"{name}_cert"], paths[f"{name}_key"] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        made.cert_chain_pems[0].write_to_path(paths[f"{name}_cert"])
-        made.private_key_pem.write_to_path(paths[f"{name}_key"])
-    return paths
-
-
-def test_with_mutual_tls_only_a_client_with_a_certificate_is_served(pems: dict[str, Path]) -> None:
-    async def main() -> None:
-        tls = mutual_tls(ca=pems["ca"], cert=pems["server_cert"], key=pems["server_key"])
-        async with serve_diego(populated(), tls=tls) as server:
-            assert server.url.startswith("https://")
-            known = ssl.create_default_context(cafile=pems["ca"])
-            known.load_cert_chain(pems["client_cert"], pems["client_key"])
-            async with httpx.AsyncClient(base_url=server.url, verify=known) as client:
-                assert (await client.post("/v1/actual_lrps/list")).content
-            stranger = ssl.create_default_context(cafile=pems["ca"])
-            async with httpx.AsyncClient(base_url=server.url, verify=stranger) as client:
-                with pytest.raises(httpx.TransportError):
-                    await client.post("/v1/ping")
-
-    trio.run(main)
-
-
-def test_files_that_cannot_be_used_for_tls_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"nothing\.pem"):
-        mutual_tls(ca=tmp_path / "nothing.pem", cert=tmp_path / "c", key=tmp_path / "k")
 
 
 def test_a_port_that_is_taken_is_named() -> None:

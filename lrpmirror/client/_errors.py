@@ -9,6 +9,7 @@ import httpx
 from msgspec import Struct
 
 from lrpmirror.client._identity import Identity
+from lrpmirror.client._pipe import HandshakeCutError
 from lrpmirror.errors import (
     BBSError,
     ConnectionFailed,
@@ -116,6 +117,11 @@ def _phase(exc: httpx.TimeoutException, doing: str) -> str:
 
 def _connection_error(exc: BaseException, asked: Asked, lost: str) -> BBSError:
     """Tell apart what matters to who reads the message: names, TLS of either side, refusal, breakage."""
+    if isinstance(exc, HandshakeCutError):
+        known = asked.identity.own_problem() if asked.identity else ""
+        return ConnectionFailed(
+            f"{asked}: the BBS closed the connection during the TLS handshake{known and f'; {known}'}"
+        )
     roots = tuple(_causes(exc))
     for root in roots:
         if isinstance(root, ssl.SSLCertVerificationError):
@@ -130,8 +136,6 @@ def _connection_error(exc: BaseException, asked: Asked, lost: str) -> BBSError:
         if isinstance(root, socket.gaierror):
             return ConnectionFailed(f"{asked}: the host name cannot be resolved: {root.strerror}")
     if isinstance(exc, httpx.ConnectError):
-        if any(isinstance(root, ssl.SSLEOFError) for root in roots):
-            return TLSFailed(f"{asked}: the server closed the connection in the TLS handshake; {_own_problem(asked)}")
         errors = [root for root in roots if isinstance(root, OSError) and root.strerror]
         reason = errors[-1].strerror if errors else str(exc) or type(exc).__name__
         return ConnectionFailed(f"{asked}: no connection: {reason}")

@@ -8,7 +8,7 @@ each event.
 import math
 import socket
 import ssl
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Final, Protocol
 
 import httpx
@@ -45,6 +45,10 @@ class Pipe(Protocol):
 
     async def close(self) -> None:
         """Close at once, without a farewell; safe when cancelled and when called twice."""
+
+
+class HandshakeCutError(httpx.ConnectError):
+    """The peer closed the connection, or reset it, before the TLS handshake was done, and said nothing of why."""
 
 
 class PlainPipe:
@@ -91,20 +95,20 @@ class TLSPipe:
         self._drained = False  # whether nothing can be decrypted before more has come
 
     async def handshake(self, timeout: float) -> None:
-        """Agree on keys; raises httpx.ConnectError with OpenSSL's error as its cause."""
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
+        """Agree on keys; raises httpx.ConnectError with OpenSSL's error as its cause, HandshakeCutError for none."""
+        # Sent and received outside of what handles OpenSSL's errors: that it wants to read is the cause of nothing.
+        try:
+            while not self._agreed():
                 await self._flush(timeout)
                 await self._fill(timeout)
-            except ssl.SSLError as exc:
-                # What is left to send is the alert that tells the server why.
+        except (httpx.ReadError, httpx.WriteError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:
+            raise HandshakeCutError(_text(exc)) from exc
+        except ssl.SSLError as exc:
+            # What is left to send is the alert that tells the server why.
+            with suppress(httpx.WriteError):
                 await self._flush(timeout)
-                raise httpx.ConnectError(_text(exc)) from exc
-            else:
-                await self._flush(timeout)
-                return
+            raise httpx.ConnectError(_text(exc)) from exc
+        await self._flush(timeout)
 
     async def send(self, data: bytes, timeout: float) -> None:
         """Send everything."""
@@ -129,6 +133,14 @@ class TLSPipe:
     async def close(self) -> None:
         """Close at once."""
         await self._below.close()
+
+    def _agreed(self) -> bool:
+        """Take the handshake as far as it goes with what has come; return whether it is done."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
 
     def _decrypted(self) -> bytes:
         """Return what can be decrypted now, and note the end or the error that follows it."""

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server import mutual_tls
+from lrpmirror.server.hosting import authority
 
 __all__ = ["Address", "checked_tls", "parse_address"]
 
@@ -27,7 +28,7 @@ class Address(Struct, frozen=True):
             return self.host == "localhost"
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
 
 def parse_address(text: str) -> Address:

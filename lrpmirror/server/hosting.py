@@ -12,7 +12,7 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
 
-__all__ = ["Host", "mutual_tls", "serve_app"]
+__all__ = ["Host", "authority", "mutual_tls", "serve_app"]
 
 
 def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLContext:
@@ -30,6 +30,11 @@ def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLC
             f"mutual_tls(ca={ca}, cert={cert}, key={key}): {exc}; give readable PEM files"
         ) from exc
     return context
+
+
+def authority(host: str, port: int) -> str:
+    """Return a host, by name or number, and its port as a URL has them: an IPv6 address has brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Host:
@@ -59,7 +64,7 @@ class Host:
     @property
     def url(self) -> str:
         """The URL that a client is given."""
-        return f"{'http' if self._tls is None else 'https'}://{self._address}:{self._port}"
+        return f"{'http' if self._tls is None else 'https'}://{authority(self._address, self._port)}"
 
     @property
     def connections(self) -> int:
@@ -106,7 +111,9 @@ class Host:
         try:
             listeners = await trio.open_tcp_listeners(self._port, host=self._address)
         except OSError as exc:
-            raise ConfigurationError(f"cannot listen on {self._address}:{self._port}: {exc}; choose another") from exc
+            raise ConfigurationError(
+                f"cannot listen on {authority(self._address, self._port)}: {exc}; choose another"
+            ) from exc
         self._port = listeners[0].socket.getsockname()[1]
         self._accepting = await self._nursery.start(self._accept, listeners)
 

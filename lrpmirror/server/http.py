@@ -14,6 +14,7 @@ import h11
 import trio
 
 from lrpmirror.server.asgi import CHUNKS, ASGIApp, Message
+from lrpmirror.server.handshake import shake_hands
 
 __all__ = ["Connection", "Gate", "Stream"]
 
@@ -85,7 +86,7 @@ class Connection:
     async def _handshake(self) -> None:
         if isinstance(self._stream, trio.SSLStream):
             with trio.fail_after(HANDSHAKE_TIMEOUT):
-                await self._stream.do_handshake()
+                await shake_hands(self._stream)
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""
