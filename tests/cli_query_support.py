@@ -17,6 +17,7 @@ import pytest
 import trio
 from cli_support import Simulation, started
 from client_support import PROTOBUF, STREAM_HEAD, Heard, Served, chunk, reply, serving
+from wire_support import without_younger
 
 from lrpmirror.cli import main
 from lrpmirror.events import Event as LRPEvent
@@ -71,14 +72,8 @@ def lines_of(output: bytes) -> list[Any]:
 
 
 def as_the_tool(value: Any) -> str:
-    """Return a value as text, key order and all, without the one key that the recorded tool is too old for."""
-
-    def known(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: known(inner) for key, inner in item.items() if key != "instance_ipv6_address"}
-        return [known(inner) for inner in item] if isinstance(item, list) else item
-
-    return json.dumps(known(value))
+    """Return a value as text, key order and all, without the keys that the recorded tool is too old for."""
+    return json.dumps(without_younger(value))
 
 
 class Scripted:

@@ -404,6 +404,6 @@ def test_watched_cells_change_as_cells() -> None:
             bbs.lists[path] = lists[path]
             (change,) = out.lines(1)
             (cell,) = printed("cells")
-            assert change == {"change": "added", "before": None, "after": cell}
+            assert as_the_tool(change) == as_the_tool({"change": "added", "before": None, "after": cell})
 
         assert watching(bbs, script, "cells") == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cli_support import NAMES, recorded, started
+from wire_support import without_younger
 
 from lrpmirror.cli import main
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
@@ -17,8 +18,6 @@ from lrpmirror.recording import Recording
 from lrpmirror.wire import json as diego_json
 
 NOT_STREAMED = ("actual_lrp_internal_routes", "metric_tags")
-NOT_KNOWN_TO_THE_TOOL = "instance_ipv6_address"
-"""A field that is younger than the tool whose output was recorded."""
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[Any]:
@@ -52,14 +51,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
 def test_it_prints_what_diegos_own_tool_printed(capsys: pytest.CaptureFixture[str], what: str, stream: str) -> None:
     path = recorded("06-mixed")
     expected = ndjson(path / "json" / f"{what}.ndjson")
-    got = printed(capsys, path, "--stream", stream, "--print", what)
+    got = without_younger(printed(capsys, path, "--stream", stream, "--print", what))
     assert {json.dumps(one, sort_keys=True) for one in got} == {json.dumps(one, sort_keys=True) for one in expected}
     assert len(got) == len(expected)
 
 
 def rows_by_slot(rows: list[Any]) -> dict[tuple[str, int, str], dict[str, Any]]:
-    known = ({key: value for key, value in row.items() if key != NOT_KNOWN_TO_THE_TOOL} for row in rows)
-    return {(row["process_guid"], row["index"], row["presence"]): row for row in known}
+    return {(row["process_guid"], row["index"], row["presence"]): row for row in without_younger(rows)}
 
 
 def test_its_rows_are_those_of_diegos_own_tool_but_for_what_the_stream_does_not_tell(

@@ -36,6 +36,21 @@ from lrpmirror.wire.sse import EventStreamDecoder, Frame
 _T = TypeVar("_T")
 
 RECORDINGS: Final = Path(__file__).parents[2] / "shared" / "recordings"
+YOUNGER: Final = (("instance_ipv6_address", None), ("update_strategy", None), ("annotations", {}))
+"""Keys that are younger than the tool whose output was recorded; one with a value is old, and only that is new."""
+
+
+def without_younger(item: Any) -> Any:
+    """Return JSON without the keys that the recorded tool is too old for, at any depth."""
+    if isinstance(item, dict):
+        return {key: without_younger(inner) for key, inner in item.items() if not _younger(key, inner)}
+    return [without_younger(inner) for inner in item] if isinstance(item, list) else item
+
+
+def _younger(key: str, value: Any) -> bool:
+    return any(key == name and (only is None or only == value) for name, only in YOUNGER)
+
+
 LISTS: Final = (
     "actual_lrps",
     "actual_lrp_groups",

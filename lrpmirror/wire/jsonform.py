@@ -2,15 +2,13 @@
 
 How a field prints is said by its options (`proto/options.proto`). What the options do not say is here:
 
-- A repeated field or message that is empty and not left out prints as null, as nil does in Go.
-- An enum prints as its name, a number without a name as that number in a string.
+- A repeated field or message that is empty and not left out prints as null, as nil does in Go; a map as `{}`.
+- An enum prints as its name, a number without a name as that number in a string; `update_strategy` as its number.
 - `ProtoRoutes` prints as a map from router to the JSON that the router's bytes hold. Bytes that are no JSON, which
   Diego's tools fail on, print as a JSON string of their text; read back, a string whose text is no JSON becomes these
   bytes again.
 - The limits of `ResourceLimits` print in place, without an object of their own.
 - Where an optional field's key is in Go's spelling (`Routable`), a false value is left out of its object.
-- `annotations` of a cell and `update_strategy` are left out when they are empty or the default: tools that do not know
-  them yet are in use, and theirs is what a mirror's output is compared with.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +26,12 @@ __all__ = ["fill_message", "print_message"]
 
 _MAX_DEPTH: Final = 100  # protobuf's own limit of messages in messages, and enough for any route
 _IN_PLACE: Final = frozenset({"models.ResourceLimits.nofile", "models.ResourceLimits.nproc"})
-_YOUNGER: Final = frozenset({"models.CellPresence.annotations", "models.DesiredLRP.update_strategy"})
+_AS_NUMBER: Final = frozenset({"models.DesiredLRP.update_strategy"})
 _ORDER: Final[Mapping[str, float]] = {"models.DesiredLRP.start_timeout_ms": 7.5}
 _INT32: Final = (-(2**31), 2**31 - 1)
 _LIMITS: Final[Mapping[int, tuple[int, int]]] = {
     FieldDescriptor.CPPTYPE_INT32: _INT32,
+    FieldDescriptor.CPPTYPE_ENUM: _INT32,
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
@@ -57,13 +56,14 @@ class _Field:
         self.descriptor = field
         self.key: str = options[options_pb2.json_key] or field.name
         self.inlined: bool = options[options_pb2.inlined]
-        self.omit_empty: bool = options[options_pb2.omit_empty] or field.full_name in _YOUNGER
+        self.omit_empty: bool = options[options_pb2.omit_empty]
         in_place = field.full_name in _IN_PLACE
         self.in_object: str = "" if in_place else options[options_pb2.in_object]
         self.optional = field.has_presence
         self.omit_default_in_object = bool(options[options_pb2.json_key])
         self.message = field.message_type
         self.enum = field.enum_type
+        self.as_number = field.full_name in _AS_NUMBER
         self.map_value: _Field | None = None
         if self.message is not None and self.message.GetOptions().map_entry:
             self.map_value = _Field(self.message.fields_by_name["value"])
@@ -96,7 +96,7 @@ def print_message(message: Message) -> Any:
         elif value or field.optional:
             out[field.key] = _print(field, value)
         elif not field.omit_empty:
-            out[field.key] = None if field.descriptor.is_repeated else _print(field, value)
+            out[field.key] = None if field.repeated else _print(field, value)
     return out
 
 
@@ -114,7 +114,7 @@ def _print(field: _Field, value: Any) -> Any:
 def _printer(field: _Field) -> Callable[[Any], Any]:
     if field.message is not None:
         return print_message
-    if field.enum is not None:
+    if field.enum is not None and not field.as_number:
         names = field.enum.values_by_number
         return lambda number: names[number].name if number in names else str(number)
     return _same
@@ -202,7 +202,7 @@ def _set(message: Message, field: _Field, given: Any, path: str, depth: int) -> 
 
 
 def _scalar(field: _Field, given: Any, path: str) -> Any:
-    if field.enum is not None:
+    if field.enum is not None and not (field.as_number and type(given) is int):
         return _enum(field.enum.values_by_name, given, path)
     if field.limits is not None:
         return _integer(given, field.limits, path)
