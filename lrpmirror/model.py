@@ -140,10 +140,6 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
             return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
         return self
 
-    def is_rewrite_of(self, before: "ActualLRP") -> bool:
-        """Tell whether this is like `before` in all but its version and its time. O(1)."""
-        return self == replace(before, tag_index=self.tag_index, since=self.since)
-
     def is_confirmed_by(self, listed: "ActualLRP") -> bool:
         """Tell whether another row is equal, and take note of it where that makes the next comparison cheaper. O(1)."""
         return self == listed

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings"
 NAMES = ("01-lifecycle", "02-crash", "03-evacuation", "06-mixed", "07-routes", "churn1")
+IN_PARTS = ("09-not-ready", "10-start-again", "churn4")
+"""Those whose desired LRPs were recorded in their two parts only."""
 
 
 def recorded(name: str) -> Path:

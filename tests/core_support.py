@@ -315,6 +315,12 @@ def recorded_rows(folder: Path) -> list[ActualLRP]:
 
 
 def recorded_desired(folder: Path) -> list[DesiredLRP]:
+    """The desired LRPs of a folder; joined from their two parts where the whole was not recorded."""
+    if not (folder / "desired_lrps.pb").exists():
+        parts = [decode.scheduling_info(record) for record in _records(folder / "desired_lrp_scheduling_infos.pb")]
+        routing = [decode.desired_lrp(record) for record in _records(folder / "desired_lrp_routing_infos.pb")]
+        tags = {part.process_guid: part.metric_tags for part in routing}
+        return [replace(part, metric_tags=tags[part.process_guid]) for part in parts]
     return [decode.desired_lrp(record) for record in _records(folder / "desired_lrps.pb")]
 
 

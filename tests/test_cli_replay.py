@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import NAMES, recorded, started
+from cli_support import IN_PARTS, NAMES, recorded, started
 from wire_support import without_younger
 
 from lrpmirror.cli import main
@@ -83,7 +83,7 @@ def test_its_rows_from_the_group_stream_are_all_those_of_diegos_own_tool(capsys:
 # What it prints
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *IN_PARTS])
 def test_the_summary_says_that_the_outcome_is_as_expected(capsys: pytest.CaptureFixture[str], name: str) -> None:
     path = recorded(name)
     for stream in ("instances", "groups"):

@@ -44,7 +44,7 @@ def first_commit(*listed: ActualLRP) -> Commit:
 
 
 MEANWHILE: tuple[Callable[[int], Event], ...] = (
-    lambda n: changed(unclaimed(f"e{n}", process_guid=f"p{n}"), claimed(f"e{n}", 1, process_guid=f"p{n}")),
+    lambda n: changed(unclaimed(f"e{n}", process_guid=f"p{n}"), claimed(f"e{n}", 1, f"i{n}", process_guid=f"p{n}")),
     lambda n: removed(unclaimed(f"e{n}", process_guid=f"p{n}")),
     lambda n: created(unclaimed(f"new{n}", process_guid=f"p{n}", index=1)),
     lambda n: DesiredLRPChanged(desired(f"d{n}", process_guid=f"p{n}"), desired(f"d{n}", 1, process_guid=f"p{n}")),

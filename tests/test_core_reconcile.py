@@ -35,7 +35,7 @@ APPLIED, SAME, STALE, BURIED, LEFT, DOUBTED, NOTED = (
     Verdict.NOTED,
 )
 
-KEPT = {"internal_routes": ("old.internal",), "metric_tags": {"source": "before"}}
+KEPT: dict[str, Any] = {"internal_routes": ("old.internal",), "metric_tags": {"source": "before"}}
 
 
 # Ordinary lives
@@ -74,21 +74,22 @@ def test_a_start_is_read_again_since_its_diff_carries_no_internal_routes() -> No
     assert bench.doubts == [("p", Doubt.INCOMPLETE)]
 
 
-def test_a_diff_that_shows_no_difference_hides_one_and_is_read_again() -> None:
-    bench = Bench(running("a", 2))
-
-    bench.tell(changed(running("a", 2), running("a", 3, since=7)))
-
-    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
-
-
-@pytest.mark.parametrize("news", [{"routable": False}, {"address": "10.0.0.2"}])
-def test_new_net_info_and_routable_need_no_read(news: dict[str, Any]) -> None:
-    bench = Bench(running("a", 2))
+@pytest.mark.parametrize("news", [{"since": 7}, {"routable": False}, {"address": "10.0.0.2"}])
+def test_a_start_of_what_runs_is_read_again_whatever_its_diff_shows(news: dict[str, Any]) -> None:
+    bench = Bench(running("a", 2, **KEPT))
 
     bench.tell(changed(running("a", 2), running("a", 3, **news)))
 
-    assert bench.rows == [running("a", 3, **news)]
+    assert bench.rows == [replace(running("a", 3, **news), **KEPT)]
+    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+
+
+def test_a_change_of_presence_is_no_start_and_needs_no_read() -> None:
+    bench = Bench(running("a", 2, **KEPT))
+
+    bench.tell(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
+
+    assert bench.rows == [running("a", 2, presence=SUSPECT, **KEPT)]
     assert bench.doubts == []
 
 
@@ -143,6 +144,17 @@ def test_an_unclaim_whose_row_has_been_claimed_since_is_ambiguous_and_changes_no
     assert bench.tell(removed(running("a", 2))) == [DOUBTED]
     assert bench.rows == [claimed("a", 4, "j")]
     assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+
+
+@pytest.mark.parametrize("now", [claimed("a", 4, "j"), running("a", 5, "j"), unclaimed("a", 4), crashed("a", 4)])
+def test_a_removed_that_carries_an_unclaimed_row_means_the_record_in_whatever_version(now: ActualLRP) -> None:
+    bench = Bench(now)
+
+    assert bench.tell(removed(unclaimed("a", 3))) == [APPLIED]
+    assert bench.rows == []
+    assert bench.doubts == []
+    assert bench.tell(changed(claimed("a", 4, "j"), running("a", 5, "j"))) in ([BURIED], [DOUBTED])
+    assert bench.rows == []
 
 
 def test_a_later_version_of_a_removed_record_that_is_not_unclaimed_is_not_believed_but_read() -> None:

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrpmirror.core.changes import RowKey
+from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.session import Session
 from lrpmirror.events import (
     ActualLRPCrashed,
@@ -187,3 +188,31 @@ def test_the_group_stream_in_order_gives_the_last_lists_whole(name: str) -> None
 
     session.store._check()
     assert state_of(session) == expected(folder)
+
+
+def test_sixteen_writers_at_once_leave_no_row_that_a_removed_said_was_gone() -> None:
+    folder = recording("churn4")
+    session = mirror_of(folder, "snapshot")
+
+    session.events(recorded_events(folder), 0)
+
+    session.store._check()
+    assert state_of(session)[0].keys() == expected(folder)[0].keys()
+    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    assert state_of(session) == expected(folder)
+
+
+def test_an_instance_that_is_started_again_is_read_again_whatever_else_its_start_changed() -> None:
+    folder = recording("10-start-again")
+    session = mirror_of(folder, "snapshot")
+    again = 0
+
+    for event in recorded_events(folder):
+        session.repairs.clear()
+        session.events([event], 0)
+        match event:
+            case ActualLRPInstanceChanged(before=before, after=after) if before.state == after.state:
+                again += 1
+                assert session.repairs.doubts_of(after.process_guid) == (Doubt.INCOMPLETE,)
+
+    assert again == 2, "of one what a diff carries stayed, of the other not"

@@ -565,11 +565,11 @@ def test_an_instance_that_runs_without_a_known_desired_lrp_has_it_read_once() ->
     assert session.take_doubts() == Scope(frozenset(), frozenset({"p"}))
 
     session.events([changed(running("a", 0), running("a", 1, routable=False))], 0)
-    assert session.take_doubts() is None
+    assert session.take_doubts() == Scope(frozenset({"p"}), frozenset()), "its rows, since it was started again"
 
     take_list(session, [running("a", 1, routable=False)])
     session.events([changed(running("a", 1), running("a", 2, address="10.0.0.9"))], 0)
-    assert session.take_doubts() == Scope(frozenset(), frozenset({"p"})), "the next list begins anew"
+    assert session.take_doubts() == Scope(frozenset({"p"}), frozenset({"p"})), "the next list begins anew"
 
 
 def test_an_instance_that_runs_with_its_desired_lrp_has_nothing_read() -> None:

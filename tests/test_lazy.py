@@ -169,24 +169,6 @@ def test_a_row_whose_tags_were_replaced_hands_on_the_new_ones() -> None:
     assert diff(RUNNING, RUNNING).after.carrying_over(stored).internal_routes == ("new",)
 
 
-@pytest.mark.parametrize(
-    ("change", "rewrite"),
-    [
-        ({"since": 9}, True),
-        ({"routable": False}, False),
-        ({"address": "10.0.0.2"}, False),
-        ({"presence": Presence.SUSPECT}, False),
-        ({"state": ActualLRPState.CLAIMED}, False),
-    ],
-)
-def test_a_diff_that_tells_of_nothing_but_a_write_is_a_rewrite(change: dict[str, object], rewrite: bool) -> None:
-    before, after = RUNNING, replace(RUNNING, tag_index=4, **change)
-    event = diff(before, after)
-    assert event.after.is_rewrite_of(event.before) is rewrite
-    assert after.is_rewrite_of(before) is rewrite
-    assert listed(after).is_rewrite_of(listed(before)) is rewrite
-
-
 def test_an_equal_row_takes_over_the_others_bytes_and_stays_what_it_was() -> None:
     listed_row = listed(RUNNING)
     diffed = diff(RUNNING, RUNNING).after.carrying_over(listed_row)

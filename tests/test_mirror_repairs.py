@@ -64,13 +64,26 @@ async def test_what_changes_no_started_instance_is_not_read() -> None:
     async with mirroring(bbs, **QUIET) as mirror:
         await mirror.wait_synced()
         listed = len(bbs.asked)
-        server.start("p", 0, A, NET, internal_routes=ROUTES, metric_tags=TAGS, availability_zone="z1", routable=False)
         server.crash("p", 0, A)
         server.claim("p", 0, B)
         server.update_desired("p", annotation="1")
         server.desire(wanted("q"))
         await trio.sleep(10)
         assert len(bbs.asked) == listed
+        assert not differences(mirror, server)
+
+
+@simulated
+@pytest.mark.parametrize("seen", [{}, {"routable": False}])
+async def test_what_a_start_changes_of_an_instance_that_runs_is_read_within_one_repair(seen: dict[str, Any]) -> None:
+    server = small()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, **QUIET) as mirror:
+        await mirror.wait_synced()
+        server.start("p", 0, A, NET, internal_routes=("new.internal",), metric_tags={"new": "1"}, **seen)
+        await trio.sleep(1)
+        (row,) = mirror.actual_lrps("p")
+        assert (row.internal_routes, row.metric_tags) == (("new.internal",), {"new": "1"})
         assert not differences(mirror, server)
 
 

@@ -36,7 +36,11 @@ from lrpmirror.wire.sse import EventStreamDecoder, Frame
 _T = TypeVar("_T")
 
 RECORDINGS: Final = Path(__file__).parents[2] / "shared" / "recordings"
-YOUNGER: Final = (("instance_ipv6_address", None), ("update_strategy", None), ("annotations", {}))
+YOUNGER: Final[tuple[tuple[str, object], ...]] = (
+    ("instance_ipv6_address", None),
+    ("update_strategy", None),
+    ("annotations", {}),
+)
 """Keys that are younger than the tool whose output was recorded; one with a value is old, and only that is new."""
 
 

@@ -10,7 +10,10 @@ what makes events that arrive late, twice or in the wrong order harmless:
 - an unclaim is told as `created` (same epoch, next version, no instance) and then `removed` (the version before, with
   the instance that left): that `removed` says that the instance is gone, not the record;
 - a removal's version may be older than the row's, since it was read before the delete: with the same instance it means
-  the row.
+  the row; and so it does where it carries an UNCLAIMED row, which no instance can have left;
+- a diff carries no internal routes and no metric tags, and only a start writes them: so every version that runs is read
+  again. A start that changes them can change anything else with them, or nothing, so no diff of an instance that runs
+  says that they stayed.
 
 What these rules cannot decide is not guessed: the row stays as it is, and the process is asked for again (see `Doubt`).
 """
@@ -63,7 +66,7 @@ class Doubt(StrEnum):
     RIVALS = "rivals"
     """Two rows claim one slot: one of them is about to leave it, or its removal was lost."""
     INCOMPLETE = "incomplete"
-    """The diff does not carry what a start has changed: internal routes and metric tags."""
+    """The diff does not carry what a start may have changed: internal routes and metric tags."""
     DESIRED = "desired"
     """It is the desired LRP, not the rows, that could not be decided."""
 
@@ -153,7 +156,7 @@ class RowReconciler:
             known = key in self._tombstones
             self._tombstones.bury(key, Tombstone(row.tag_index, row.instance_guid))
             return Verdict.SAME if known else Verdict.BURIED
-        if row.epoch and stored.tag_index > row.tag_index:
+        if row.epoch and stored.tag_index > row.tag_index and row.state != ActualLRPState.UNCLAIMED:
             # A crashed row names no instance that could tell a restart from a removal.
             nameless = row.state == ActualLRPState.CRASHED
             if _is_next_unclaimed(row, stored):
@@ -221,15 +224,8 @@ class RowReconciler:
 
     def _advanced(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Verdict:
         """Apply a newer version from a diff, which leaves internal routes and metric tags as they were."""
-        if (
-            # A version that was passed over may have changed what the diffs do not carry.
-            before.tag_index != stored.tag_index
-            or (
-                after.state == _RUNNING
-                # A start that changed nothing which the diff carries has changed what it does not carry.
-                and (stored.state != _RUNNING or after.is_rewrite_of(before))
-            )
-        ):
+        # A start may have changed what the diff does not carry; and so may a version that was passed over.
+        if after.state == _RUNNING or before.tag_index != stored.tag_index:
             self._doubt(after.process_guid, Doubt.INCOMPLETE)
         # It is another version, so it differs.
         if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
@@ -305,9 +301,5 @@ def _without_instance(row: ActualLRP) -> ActualLRP:
 
 
 def _is_next_unclaimed(removed: ActualLRP, stored: ActualLRP) -> bool:
-    """Tell whether the row at hand is what an unclaim made of the removed one."""
-    return (
-        stored.tag_index == removed.tag_index + 1
-        and stored.state == ActualLRPState.UNCLAIMED
-        and removed.state != ActualLRPState.UNCLAIMED
-    )
+    """Tell whether the row at hand is what an unclaim made of the removed one, which was not UNCLAIMED."""
+    return stored.tag_index == removed.tag_index + 1 and stored.state == ActualLRPState.UNCLAIMED

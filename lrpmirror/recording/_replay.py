@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Commit, row_key
 from lrpmirror.core.groups import groups_of
+from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import RecordingError, RequestRefused
-from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.recording._layout import SNAPSHOT, StreamName
 from lrpmirror.recording._reader import Lists, Recording
 
@@ -108,20 +109,20 @@ class Replay:
     def differences(self, expected: Lists) -> list[Difference]:
         """Compare the state with the lists of a folder that are there, usually `expected`; empty where they agree.
 
-        Internal routes and metric tags that the replayed row has not are no difference: the stream does not carry them
-        for rows that were started by a `changed` event. Domains and cells are not compared, since they come and go
-        without an event. Raises RecordingError.
+        Internal routes and metric tags that the replayed row has not are no difference, nor are other ones where an
+        instance of the process was started by a `changed` event, since the stream does not carry them there. Domains
+        and cells are not compared, since they come and go without an event. Raises RecordingError.
         """
         found: list[Difference] = []
         names = expected.names
         if "actual_lrps" in names:
             there = {row_key(row): row for row in expected.actual_lrps()}
-            rows = {row_key(row): _filled(row, there.get(row_key(row))) for row in self.actual_lrps()}
+            rows = {row_key(row): self._filled(row, there.get(row_key(row))) for row in self.actual_lrps()}
             found += _compare("actual_lrp", there, rows)
         if "actual_lrp_groups" in names:
             groups = {_slot_of(group): group for group in expected.actual_lrp_groups()}
             made = {_slot_of(group): group for group in self.actual_lrp_groups()}
-            filled = {slot: _filled_group(group, groups.get(slot)) for slot, group in made.items()}
+            filled = {slot: self._filled_group(group, groups.get(slot)) for slot, group in made.items()}
             found += _compare("actual_lrp_group", groups, filled)
         if "desired_lrps" in names:
             found += self._compare_desired(expected.desired_lrps(full=self.full))
@@ -135,6 +136,26 @@ class Replay:
         there = {lrp.process_guid: lrp for lrp in lrps}
         own = self.desired_lrps() if with_tags else [replace(lrp, metric_tags={}) for lrp in self.desired_lrps()]
         return _compare("desired_lrp", there, {lrp.process_guid: lrp for lrp in own})
+
+    def _filled(self, row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
+        """Return a row with the internal routes and metric tags that no event told, from how it is expected."""
+        if expected is None:
+            return row
+        # What a mirror would read again: another version of it ran since these two were last told.
+        untold = Doubt.INCOMPLETE in self.session.repairs.doubts_of(row.process_guid)
+        return replace(
+            row,
+            internal_routes=expected.internal_routes if untold or not row.internal_routes else row.internal_routes,
+            metric_tags=expected.metric_tags if untold or not row.metric_tags else row.metric_tags,
+        )
+
+    def _filled_group(self, group: ActualLRPGroup, expected: ActualLRPGroup | None) -> ActualLRPGroup:
+        if expected is None:
+            return group
+        return ActualLRPGroup(
+            None if group.instance is None else self._filled(group.instance, expected.instance),
+            None if group.evacuating is None else self._filled(group.evacuating, expected.evacuating),
+        )
 
     def _run(self) -> Iterator[Commit]:
         session = self.session
@@ -190,26 +211,6 @@ class Replay:
             shadow.list_metric_tags(lists.routing_infos())
         else:
             shadow.list_desired(lists.desired_lrps())
-
-
-def _filled(row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
-    """Return a row with the internal routes and metric tags that it lacks, from how it is expected."""
-    if expected is None or (row.internal_routes and row.metric_tags):
-        return row
-    return replace(
-        row,
-        internal_routes=row.internal_routes or expected.internal_routes,
-        metric_tags=row.metric_tags or expected.metric_tags or EMPTY,
-    )
-
-
-def _filled_group(group: ActualLRPGroup, expected: ActualLRPGroup | None) -> ActualLRPGroup:
-    if expected is None:
-        return group
-    return ActualLRPGroup(
-        None if group.instance is None else _filled(group.instance, expected.instance),
-        None if group.evacuating is None else _filled(group.evacuating, expected.evacuating),
-    )
 
 
 def _slot_of(group: ActualLRPGroup) -> tuple[str, int]:

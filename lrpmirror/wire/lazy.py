@@ -103,8 +103,6 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     carried: bytes = b""
     """The source that the internal routes and metric tags are from, where the row's own is a diff, which has none."""
     memory: _Memory = _NOTHING
-    tells_nothing: bool = False
-    """Of the later side of a diff: whether the sides are alike in all but version and time."""
     own_routes: ClassVar[object] = ActualLRP.internal_routes
     own_tags: ClassVar[object] = ActualLRP.metric_tags
     """The slots of these two under other names: what the row has been given, where it was, without reading it."""
@@ -117,13 +115,6 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         # Who has read this row has read that it has neither, which the other one does not inherit.
         return replace(self, carried=carried, memory=_NOTHING) if carried else self
 
-    def is_rewrite_of(self, before: ActualLRP) -> bool:
-        """Tell whether this is like `before` in all but version and time; of both sides of a diff without reading."""
-        # By its very type, which no other has: `isinstance` of a Struct takes three times as long.
-        if type(before) is LazyActualLRP and self.source is before.source:
-            return self.tells_nothing
-        return super().is_rewrite_of(before)
-
     def is_confirmed_by(self, listed: ActualLRP) -> bool:
         """Tell whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
 
@@ -135,7 +126,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         if self != listed:
             return False
         if type(listed) is LazyActualLRP and self.memory.row is not None and listed.memory.row is not None:
-            for field in ("source", "read", "carried", "tells_nothing"):
+            for field in ("source", "read", "carried"):
                 force_setattr(self, field, getattr(listed, field))
         return True
 
@@ -260,8 +251,6 @@ def lazy_change(
             PRESENCES[after.presence],
             source=payload,
             read=_read_after,
-            # Most diffs change the state; and most of those that do not, whether the instance is routable.
-            tells_nothing=old == new and before.routable == after.routable and _alike(before, after),
         ),
     )
 
@@ -272,16 +261,6 @@ def _read_before(source: bytes) -> ActualLRP:
 
 def _read_after(source: bytes) -> ActualLRP:
     return ActualLRP(process_guid="", **rest_of_side(_parse_change(source).after))
-
-
-def _alike(before: events_pb2.ActualLRPInfo, after: events_pb2.ActualLRPInfo) -> bool:
-    """Compare all but version and time, as messages: a fifth of the time that reading two rows takes."""
-    old, new = events_pb2.ActualLRPInfo(), events_pb2.ActualLRPInfo()
-    for copy, side in ((old, before), (new, after)):
-        copy.CopyFrom(side)
-        copy.ClearField("since")
-        copy.ClearField("modification_tag")
-    return old == new
 
 
 _FIELDS: Final = ActualLRP.__struct_fields__
