@@ -1,8 +1,14 @@
 """What holds for all tests."""
 
+import os
 import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # The same examples in every run: a test that fails fails for everyone, and what is covered does not depend on luck. No
 # deadline, since a busy machine is no failure of the code.
@@ -13,3 +19,38 @@ settings.load_profile("repeatable")
 # Ctrl-C does would wait for it for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class OnceScheduling(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """Hands out tests by file, and one whose worker died not again: xdist itself has it take all other workers down."""
+
+    def remove_node(self, node: Any) -> str | None:
+        """Take back what a worker has not done, but for the test that it died of, whose name is returned."""
+        files = self.assigned_work[node]
+        left = ((tests, name) for tests in files.values() for name, done in tests.items() if not done)
+        at, crashed = next(left, (None, None))
+        if at is not None:
+            at[crashed] = True
+        self.assigned_work[node] = {file: tests for file, tests in files.items() if not all(tests.values())}
+        super().remove_node(node)
+        return crashed
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Have the tests handed out so, where xdist does as pyproject.toml says."""
+    return OnceScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Kill what the tests of a worker of xdist have left running: one whose test hung ends without a clean-up."""
+    run = {
+        f"PYTEST_XDIST_WORKER={node.workerinput['workerid']}".encode(),
+        f"PYTEST_XDIST_TESTRUNUID={node.workerinput['testrunuid']}".encode(),
+    }
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        # It can have ended meanwhile, or be somebody else's.
+        with suppress(OSError):
+            if run <= set(environment.read_bytes().split(b"\0")):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
