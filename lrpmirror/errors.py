@@ -30,6 +30,8 @@
 An error of another library never leaves this one: it is the `__cause__` of one of these.
 """
 
+from typing import TypeVar
+
 __all__ = [
     "BBSError",
     "ConfigurationError",
@@ -59,6 +61,8 @@ __all__ = [
     "WireError",
 ]
 
+
+E = TypeVar("E", bound=BaseException)
 
 _LONGEST_SHOWN = 500
 
@@ -195,3 +199,23 @@ class NotSeen(MirrorError):
 
 class MirrorClosed(MirrorError):
     """The mirror has been closed."""
+
+
+def without_frames(error: E) -> E:
+    """Take the traceback off an error that is kept, and off what it came from; return the error.
+
+    Each would keep all that the functions had in their hands which it passed through (megabytes, of a stream), and with
+    an error that those have a hold of they would live until the garbage collector comes by.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        left += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+    return error

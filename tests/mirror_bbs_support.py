@@ -5,8 +5,8 @@ a network would bring: a diff without internal routes, a scheduling part without
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -211,13 +211,15 @@ class FakeBBS:
         guids = tuple(filters.pop("process_guids", ()))
         return self._list(name, lambda: self._records(name, guids), partial(_carried_record, name, **filters), guids)
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str], **_: Any) -> tuple[ActualLRP, ...]:
         guids = tuple(process_guids)
         return await self._all(
             "rows of processes", lambda: self.diego.actual_lrps_by_process_guids(guids), process_guids=guids
         )
 
-    async def desired_lrps(self, *, process_guids: Iterable[str] = (), full: bool = False) -> tuple[DesiredLRP, ...]:
+    async def desired_lrps(
+        self, *, process_guids: Iterable[str] = (), full: bool = False, **_: Any
+    ) -> tuple[DesiredLRP, ...]:
         guids = tuple(process_guids)
         return await self._all(
             "desired of processes",
@@ -238,10 +240,10 @@ class FakeBBS:
             raise self.pong.error.with_traceback(None)
         return self.available
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, **_: Any) -> tuple[str, ...]:
         return await self._all("domains", self.diego.domains)
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, **_: Any) -> tuple[CellPresence, ...]:
         return await self._all("cells", self.diego.cells)
 
     # How it is answered
@@ -284,11 +286,12 @@ class FakeBBS:
         records = read()
         if answer.after:
             await trio.sleep(answer.after)
-        yield self._batches(records, answer, convert)
+        async with aclosing(self._batches(records, answer, convert)) as batches:
+            yield batches
 
     async def _batches(
         self, records: Sequence[Any], answer: Answer, convert: Callable[[Any], Any]
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncGenerator[list[Any], None]:
         starts = range(0, len(records), self._batch)
         for number, start in enumerate(starts):
             if answer.error is not None and number >= answer.batches:

@@ -192,6 +192,33 @@ def test_a_server_that_speaks_no_tls_is_called_that(mine: Files, way: str) -> No
     run(main)
 
 
+class Absolute(trio.abc.HostnameResolver):
+    """A name service that knows one name, and only with its trailing dot."""
+
+    async def getaddrinfo(self, host: bytes | None, port: object, *_args: object, **_options: object) -> Any:
+        if host != b"localhost.":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    async def getnameinfo(self, *_args: object, **_options: object) -> Any:
+        raise AssertionError("nobody asks for that")
+
+
+def test_a_trailing_dot_is_for_the_resolver_and_not_for_the_server(mine: Files, way: str) -> None:
+    asked_for: list[str | None] = []
+
+    async def main() -> None:
+        trio.socket.set_custom_hostname_resolver(Absolute())
+        server = mine.server()
+        server.sni_callback = lambda _socket, name, _context: asked_for.append(name)
+        async with serving(ALIVE, tls=server, host="localhost.") as bbs, BBSClient(bbs.url, tls=mine.tls) as client:
+            await ask(client, way)
+            assert bbs.url.startswith("https://localhost.:")
+
+    run(main)
+    assert asked_for == ["localhost"]
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_server_that_hangs_up_in_the_handshake_is_called_that(mine: Files, way: str, *, reset: bool) -> None:
     async def main() -> None:

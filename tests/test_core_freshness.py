@@ -197,3 +197,25 @@ def test_a_list_is_of_use_until_its_stream_is_lost() -> None:
     session.stream_lost(LOST)
 
     assert not session.is_listing(shadow)
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_what_it_passed_through() -> None:
+    def raised(error: BaseException) -> None:
+        with pytest.raises(type(error)):
+            raise error
+        assert error.__traceback__ is not None
+
+    error, cause, root = TimedOut("no answer"), OSError("unreachable"), OSError("root")
+    group = ExceptionGroup("some", [root])
+    error.__cause__, cause.__context__ = cause, group
+    # A loop, as errors that are raised again and again can have.
+    root.__context__ = error
+    for one in (root, group, cause, error):
+        raised(one)
+    session = Session(Tuning(), Random(0))
+
+    session.noted(error)
+
+    assert session.last_error is error
+    assert error.__cause__ is cause, "what it came from stays told"
+    assert [one.__traceback__ for one in (error, cause, group, root)] == [None] * 4

@@ -305,7 +305,7 @@ async def test_a_process_that_the_server_refuses_to_tell_of_keeps_no_other_waiti
     bbs = FakeBBS(server)
     read = bbs.actual_lrps_by_process_guids
 
-    async def refuse_one(process_guids: Any) -> Any:
+    async def refuse_one(process_guids: Any, **_: Any) -> Any:
         guids = tuple(process_guids)
         rows = await read(guids)
         if "p7" in guids:

@@ -121,7 +121,7 @@ class FakeBBS:
         found: dict[str, Collection[Any]] = {"actual_lrps": self.rows, "scheduling_infos": self.desired}
         yield _batches(list(found.get(name, ())))
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str], **_: Any) -> tuple[ActualLRP, ...]:
         wanted = set(process_guids)
         return tuple(one for one in self.rows if one.process_guid in wanted)
 
@@ -136,10 +136,10 @@ class FakeBBS:
         await trio.lowlevel.checkpoint()
         return True
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, **_: Any) -> tuple[str, ...]:
         return self.fresh
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, **_: Any) -> tuple[CellPresence, ...]:
         return self.present
 
 

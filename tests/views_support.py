@@ -255,11 +255,13 @@ class MemoryBBS:
 
         yield batches()
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str], **_: Any) -> tuple[ActualLRP, ...]:
         await self._read("rows", process_guids)
         return tuple(one for one in self.rows.values() if one.process_guid in set(process_guids))
 
-    async def desired_lrps(self, *, process_guids: Iterable[str] = (), full: bool = False) -> tuple[DesiredLRP, ...]:
+    async def desired_lrps(
+        self, *, process_guids: Iterable[str] = (), full: bool = False, **_: Any
+    ) -> tuple[DesiredLRP, ...]:
         assert not full
         await self._read("desired", process_guids)
         return tuple(self.lrps[guid] for guid in process_guids if guid in self.lrps)
@@ -271,11 +273,11 @@ class MemoryBBS:
         await trio.lowlevel.checkpoint()
         return True
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, **_: Any) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
         return self.fresh
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, **_: Any) -> tuple[CellPresence, ...]:
         await trio.lowlevel.checkpoint()
         return self.present
 

@@ -99,13 +99,17 @@ class CountedBBS:
         async with self._client.stream_list(name, **filters) as batches:
             yield _Counted(batches, self._waiting)
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(
+        self, process_guids: Iterable[str], *, most: int | None = None
+    ) -> tuple[ActualLRP, ...]:
         """List the rows of some processes."""
-        return await self._client.actual_lrps_by_process_guids(process_guids)
+        return await self._client.actual_lrps_by_process_guids(process_guids, most=most)
 
-    async def desired_lrps(self, *, process_guids: Iterable[str] = (), full: bool = False) -> tuple[DesiredLRP, ...]:
+    async def desired_lrps(
+        self, *, process_guids: Iterable[str] = (), full: bool = False, most: int | None = None
+    ) -> tuple[DesiredLRP, ...]:
         """List the desired LRPs of some processes."""
-        return await self._client.desired_lrps(process_guids=process_guids, full=full)
+        return await self._client.desired_lrps(process_guids=process_guids, full=full, most=most)
 
     def renewed(self) -> bool:
         """Tell whether the certificates have been replaced since the last call."""
@@ -115,13 +119,13 @@ class CountedBBS:
         """Ask whether the BBS is in service."""
         return await self._client.ping()
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """List the domains that are fresh."""
-        return await self._client.domains()
+        return await self._client.domains(most=most)
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
         """List the cells that are there."""
-        return await self._client.cells()
+        return await self._client.cells(most=most)
 
 
 class _Counted:

@@ -51,6 +51,8 @@ class BBSClient:
     "events.instances" and "events.groups"; replies about particular processes are not shown. `transport` stands in for
     the network.
 
+    What returns a whole list holds it in memory: with `most` it raises LimitExceeded as soon as more have arrived.
+
     Requests may run in parallel, streams beside lists: every stream has a connection of its own. Nothing is retried.
 
     Raises ConfigurationError at construction; each request raises the BBSErrors, and WireErrors for replies that cannot
@@ -126,13 +128,13 @@ class BBSClient:
                     raise LimitExceeded(f"{asked}: over {self._limits.max_record} bytes, which no ping answers")
             return _available(reply, asked)
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """Return the fresh domains."""
-        return await self._all(endpoints.domains())
+        return await self._all(endpoints.domains(), most)
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
         """Return the cells that are there."""
-        return await self._all(endpoints.cells())
+        return await self._all(endpoints.cells(), most)
 
     async def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
@@ -140,7 +142,9 @@ class BBSClient:
         """Return the rows, or those that pass all given filters."""
         return await self._all(endpoints.actual_lrps(domain, cell_id, process_guid, index))
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(
+        self, process_guids: Iterable[str], *, most: int | None = None
+    ) -> tuple[ActualLRP, ...]:
         """Return the rows of some processes; nothing is asked for none.
 
         Servers before late 2025 are asked for one process after the other.
@@ -151,12 +155,14 @@ class BBSClient:
         question = endpoints.actual_lrps_by_process_guids(guids)
         if not self._older.get(question.path):
             try:
-                return await self._all(question)
+                return await self._all(question, most)
             except UnknownPath:
                 self._older[question.path] = 1
         rows: list[ActualLRP] = []
         for guid in guids:
-            rows += await self._all(endpoints.actual_lrps(process_guid=guid))
+            rows += await self._all(
+                endpoints.actual_lrps(process_guid=guid), None if most is None else most - len(rows)
+            )
         return tuple(rows)
 
     async def actual_lrp_groups(self, domain: str = "", cell_id: str = "") -> tuple[ActualLRPGroup, ...]:
@@ -178,9 +184,10 @@ class BBSClient:
         app_guids: Iterable[str] = (),
         *,
         full: bool = False,
+        most: int | None = None,
     ) -> tuple[DesiredLRP, ...]:
         """Return the desired LRPs, or those that pass all given filters; `full` decodes all of them, with secrets."""
-        return await self._all(endpoints.desired_lrps(domain, process_guids, app_guids, full=full))
+        return await self._all(endpoints.desired_lrps(domain, process_guids, app_guids, full=full), most)
 
     async def desired_lrp(self, process_guid: str, *, full: bool = False) -> DesiredLRP:
         """Return one desired LRP; raises ResourceNotFound."""
@@ -266,9 +273,17 @@ class BBSClient:
         async with self._exchange(asked, question.body, PROTOBUF, question.tap) as body:
             yield Batches(body, question.decode, self._limits)
 
-    async def _all(self, question: Question[T]) -> tuple[T, ...]:
+    async def _all(self, question: Question[T], most: int | None = None) -> tuple[T, ...]:
+        values: list[T] = []
         async with self._batches(question) as batches:
-            return tuple([value async for batch in batches for value in batch])
+            async for batch in batches:
+                values += batch
+                if most is not None and len(values) > most:
+                    asked = Asked("POST", question.path, self.url, self._identity)
+                    raise LimitExceeded(
+                        f"{asked}: over {most} records, which is all that is wanted (list_limit, of a mirror)"
+                    )
+        return tuple(values)
 
     async def _one(self, question: Question[T]) -> T:
         values = await self._all(question)

@@ -8,6 +8,7 @@ from types import TracebackType
 import httpx
 from msgspec import Struct
 
+from lrpmirror.client._framing import OPEN_ENDED
 from lrpmirror.client._identity import Identity
 from lrpmirror.client._pipe import HandshakeCutError
 from lrpmirror.errors import (
@@ -71,8 +72,10 @@ class ErrorsOf:
             error.args = (f"{asked}: {error}",)
 
 
-def check_reply(asked: Asked, response: httpx.Response, content_type: str) -> None:
-    """Raise unless the head of a reply is what the protocol promises: 200 and the content type.
+def check_reply(asked: Asked, response: httpx.Response, content_type: str, *, endless: bool) -> None:
+    """Raise unless the head of a reply is what the protocol promises: 200, the content type, and where its body ends.
+
+    Of that a stream, which is endless, says nothing.
 
     Raises ServiceUnavailable (503), UnknownPath (404 of the BBS itself) and UnexpectedReply. A 404 that a router in
     between sent says nothing about the BBS, so it is no UnknownPath.
@@ -90,6 +93,11 @@ def check_reply(asked: Asked, response: httpx.Response, content_type: str) -> No
     if given.partition(";")[0].strip().lower() != content_type:
         raise UnexpectedReply(
             f"{asked}: content type {quoted(given)} instead of {content_type}{sender}; is this the URL of a BBS?"
+        )
+    if response.extensions.get(OPEN_ENDED) and not endless:
+        raise UnexpectedReply(
+            f"{asked}: a reply that does not say where it ends (neither Content-Length nor chunks), so that one which "
+            f"was cut off would pass for whole{sender}; a BBS says so: is there a proxy of HTTP/1.0 in between?"
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise UnexpectedReply(f"{asked}: an encoded body, which was not asked for{sender}")

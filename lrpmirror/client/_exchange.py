@@ -20,6 +20,8 @@ Tap = Callable[[str, bytes], None]
 PROTOBUF: Final = "application/x-protobuf"
 EVENT_STREAM: Final = "text/event-stream"
 
+_NOTHING: Final = httpx.ByteStream(b"")
+
 _CLOSED: Final = "the server closed the stream"
 
 
@@ -122,6 +124,9 @@ class Body:
                 except (httpx.HTTPError, httpx.StreamError):
                     self._over = True
             self._over = True
+            # httpx's stream has a hold of the response that has it: the two, with the connection's buffers, would live
+            # until the garbage collector comes by.
+            self._response.stream = _NOTHING
 
 
 @asynccontextmanager
@@ -137,7 +142,7 @@ async def exchange(
     body = Body(response, asked, hooks, bounds)
     try:
         with hooks:
-            check_reply(asked, response, content_type)
+            check_reply(asked, response, content_type, endless=bounds is ENDLESS)
         if hooks.received:
             hooks.received(b"")
         yield body

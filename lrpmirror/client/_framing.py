@@ -1,10 +1,13 @@
 """Which of the bytes behind the head of a reply are its body: chunks, a number of bytes, or all until the end."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import h11
 
 from lrpmirror.wire.chunked import ChunkedDecoder
+
+OPEN_ENDED: Final = "lrpmirror.open_ended"
+"""The extension of a response whose body ends where the connection does, so that a cut cannot be told from its end."""
 
 _BODYLESS = frozenset({204, 304})
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from lrpmirror.client._tls import TLS, Loaded, authorities_problem, certificate_problem, load
-from lrpmirror.errors import ConfigurationError
+from lrpmirror.errors import ConfigurationError, without_frames
 
 logger = logging.getLogger("lrpmirror")
 
@@ -98,7 +98,8 @@ class Identity:
         logger.info("new TLS files are taken up: %s", ", ".join(map(str, self._paths)))
 
     def _refuse(self, problem: ConfigurationError, digest: str) -> None:
-        self._problem = problem
+        # What it passed through had the private key in its hands.
+        self._problem = without_frames(problem)
         # Not only another file can mend it: a certificate can become valid, a folder accessible.
         self._marks = None
         state = f"{digest} {problem}"

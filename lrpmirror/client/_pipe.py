@@ -193,7 +193,8 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout:
                     stream.setsockopt(*option)
                 if context is None:
                     return plain
-                pipe = TLSPipe(plain, context, host)
+                # A trailing dot is for the resolver: certificates and servers know the name without it.
+                pipe = TLSPipe(plain, context, host.removesuffix("."))
                 await pipe.handshake(math.inf)
             except BaseException:
                 await plain.close()

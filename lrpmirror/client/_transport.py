@@ -14,7 +14,7 @@ from typing import Final
 import h11
 import httpx
 
-from lrpmirror.client._framing import Framing, framing_of
+from lrpmirror.client._framing import OPEN_ENDED, Framing, framing_of
 from lrpmirror.client._head import read_head
 from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Limits
@@ -64,7 +64,7 @@ class Transport(httpx.AsyncBaseTransport):
             headers=response.headers.raw_items(),
             stream=stream,
             request=request,
-            extensions={READ: stream.read},
+            extensions={READ: stream.read, OPEN_ENDED: framing.open_ended},
         )
 
 

@@ -2,7 +2,7 @@
 
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.tally import Tally
-from lrpmirror.errors import LRPMirrorError
+from lrpmirror.errors import LRPMirrorError, without_frames
 
 __all__ = ["Freshness"]
 
@@ -48,7 +48,7 @@ class Freshness:
 
     def noted(self, error: LRPMirrorError) -> None:
         """Take note of an error that is not what is wrong with the state."""
-        self.last_error = error
+        self.last_error = without_frames(error)
         self._tally.errors[type(error).__name__] += 1
 
     # For the session

@@ -70,7 +70,8 @@ class Shadow:
         )
         self._in_flight: list[Event] = []
         self._in_flight_limit = in_flight_limit
-        self._list_limit = list_limit
+        self.list_limit = list_limit
+        """How many records a list may have."""
         self._listing = True
         self._untagged: dict[str, DesiredLRP] = {}
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
@@ -156,9 +157,9 @@ class Shadow:
 
     def check_count(self, what: str, number: int) -> None:
         """Raise LimitExceeded when a list has more records than it may have."""
-        if number > self._list_limit:
+        if number > self.list_limit:
             raise LimitExceeded(
-                f"the server listed more than {self._list_limit} {what}; the mirror stays as it is (see list_limit and "
+                f"the server listed more than {self.list_limit} {what}; the mirror stays as it is (see list_limit and "
                 "row_limit in Tuning, if there can be so many)"
             )
 

@@ -14,7 +14,10 @@ StreamName = Literal["instances", "groups"]
 
 
 class BBS(Protocol):
-    """The reads of a BBS that a mirror makes. All raise BBSError or WireError, and nothing else."""
+    """The reads of a BBS that a mirror makes. All raise BBSError or WireError, and nothing else.
+
+    `most` is how many records are wanted at most: where more arrive, the read is given up with LimitExceeded then.
+    """
 
     def events(self, name: StreamName, *, full: bool = ...) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
         """Subscribe; entered once the server has answered. Yields the events of each read, in order of arrival."""
@@ -24,11 +27,15 @@ class BBS(Protocol):
         """List all records of a kind, batch by batch."""
         ...
 
-    async def actual_lrps_by_process_guids(self, process_guids: Iterable[str]) -> tuple[ActualLRP, ...]:
+    async def actual_lrps_by_process_guids(
+        self, process_guids: Iterable[str], *, most: int | None = ...
+    ) -> tuple[ActualLRP, ...]:
         """List the rows of some processes."""
         ...
 
-    async def desired_lrps(self, *, process_guids: Iterable[str] = ..., full: bool = ...) -> tuple[DesiredLRP, ...]:
+    async def desired_lrps(
+        self, *, process_guids: Iterable[str] = ..., full: bool = ..., most: int | None = ...
+    ) -> tuple[DesiredLRP, ...]:
         """List the desired LRPs of some processes."""
         ...
 
@@ -40,10 +47,10 @@ class BBS(Protocol):
         """Ask whether the BBS is in service, on another connection than the stream's."""
         ...
 
-    async def domains(self) -> tuple[str, ...]:
+    async def domains(self, *, most: int | None = ...) -> tuple[str, ...]:
         """List the domains that are fresh."""
         ...
 
-    async def cells(self) -> tuple[CellPresence, ...]:
+    async def cells(self, *, most: int | None = ...) -> tuple[CellPresence, ...]:
         """List the cells that are there."""
         ...

@@ -26,14 +26,15 @@ class Lister:
     async def everything(self, shadow: Shadow) -> None:
         """List it all. Raises BBSError, WireError; LimitExceeded where events come in faster than lists."""
         # The domains first: a domain that was fresh before the desired LRPs were listed vouches that they are complete.
-        domains = await self._bbs.domains()
+        most = shadow.list_limit
+        domains = await self._bbs.domains(most=most)
         shadow.check_count("domains", len(domains))
         shadow.domains = frozenset(domains)
         await self._rows(shadow)
         await self._desired(shadow)
         try:
             # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
-            shadow.cells = tuple(sorted(await self._bbs.cells(), key=attrgetter("cell_id")))
+            shadow.cells = tuple(sorted(await self._bbs.cells(most=most), key=attrgetter("cell_id")))
             shadow.check_count("cells", len(shadow.cells))
         except (RequestRefused, UnknownPath):
             # The cells are kept by another service, which can be down while the BBS is well; then those known before
@@ -44,14 +45,16 @@ class Lister:
     async def some(self, shadow: Shadow) -> None:
         """List what is in the shadow's scope, which is of some processes. Raises BBSError, WireError."""
         if shadow.scope.rows:
-            shadow.list_rows(await self._bbs.actual_lrps_by_process_guids(sorted(shadow.scope.rows)))
+            guids, most = sorted(shadow.scope.rows), shadow.list_limit
+            shadow.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
         if shadow.scope.desired:
             await self._some_desired(shadow, sorted(shadow.scope.desired))
         await self._settle(shadow)
 
     async def _some_desired(self, shadow: Shadow, guids: list[str]) -> None:
         try:
-            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full))
+            most = shadow.list_limit
+            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full, most=most))
         except RequestRefused:
             # A replica of a BBS can have their parts only.
             if not self._has_parts:

@@ -98,6 +98,7 @@ class EventStreamDecoder:
             found = self._frames(data)
         except WireError as exc:
             self._failed = exc
+            self._line, self._data, self._held = bytearray(), bytearray(), 0
             raise
         self._offset += len(data)
         return found
