@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import faulthandler
 import os
 import signal
 from contextlib import suppress
@@ -19,6 +20,23 @@ settings.load_profile("repeatable")
 # Ctrl-C does would wait for it for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Now nothing is captured.
+    config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have the process end, rather than only say where it is, once a test has taken longer than `faulthandler_timeout`.
+
+    pytest 9 has an option for it.
+    """
+    limit = float(item.config.getini("faulthandler_timeout"))
+    faulthandler.dump_traceback_later(limit, exit=True, file=item.config.stash[STDERR])
 
 
 class OnceScheduling(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
