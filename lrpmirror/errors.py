@@ -18,7 +18,8 @@
     │   ├── UnexpectedReply         another status or content type than the protocol's
     │   ├── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
     │   │   └── ResourceNotFound    the same, for a record that does not exist
-    │   └── ListNotBelieved         a list that would remove so much that it is read a second time first
+    │   ├── ListNotBelieved         a list that would remove so much that it is read a second time first
+    │   └── UpstreamStale           the replica that was asked does not follow the BBS itself: `trouble` says why
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
     ├── StateFileError              a state file that cannot be used, or not be written
     └── MirrorError
@@ -58,6 +59,7 @@ __all__ = [
     "TruncatedReply",
     "UnexpectedReply",
     "UnknownPath",
+    "UpstreamStale",
     "WireError",
 ]
 
@@ -159,6 +161,17 @@ class ListNotBelieved(BBSError):
 
     The mirror keeps what it has, says STALE, and reads a second list after a wait. See `Tuning.brake_share`.
     """
+
+
+class UpstreamStale(BBSError):
+    """Who is followed is no BBS, and does not follow the BBS at the moment; so nothing here is known to be current.
+
+    `trouble` is why, as the one who has lost the BBS says: the name of an error.
+    """
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__(f"who is followed has lost the BBS itself, and says: {trouble}")
+        self.trouble = trouble
 
 
 class RecordingError(LRPMirrorError):

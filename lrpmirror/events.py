@@ -21,6 +21,7 @@ __all__ = [
     "DesiredLRPCreated",
     "DesiredLRPRemoved",
     "Event",
+    "SourceStatus",
     "UnknownEvent",
 ]
 
@@ -126,6 +127,19 @@ class UnknownEvent(Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"UnknownEvent({self.type!r}, <{len(self.data)} bytes>)"
+
+
+class SourceStatus(Struct, frozen=True):
+    """How old what a source tells is, as it says of itself; no event, but it has its place among them.
+
+    A BBS never says so: it is the origin. A replica of one does, and whoever else passes on what it has been told: a
+    follower's state, with all that was told before this, was known to be the BBS's `age` seconds ago.
+    """
+
+    age: float
+    """In seconds, when this was sent."""
+    trouble: str = ""
+    """Why the source does not follow the BBS now, as the name of an error; empty where it does."""
 
 
 Event = (

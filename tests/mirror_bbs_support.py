@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, ConnectionFailed, UnknownPath, WireError
-from lrpmirror.events import Event, UnknownEvent
+from lrpmirror.events import Event, SourceStatus, UnknownEvent
 from lrpmirror.mirror._bbs import ListName, StreamName
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.server import Subscription
@@ -62,12 +62,21 @@ class Asked(Struct, frozen=True):
 class Stream:
     """One open event stream."""
 
-    def __init__(self, subscription: Subscription, loses: Callable[[Event], bool], *, full: bool) -> None:
+    def __init__(
+        self,
+        subscription: Subscription,
+        loses: Callable[[Event], bool],
+        *,
+        full: bool,
+        said: Callable[[SourceStatus], None] | None = None,
+    ) -> None:
         self._subscription = subscription
         self._loses = loses
         self._full = full
         self._error: BBSError | WireError | None = None
         self._news = trio.Event()
+        self._said = said
+        self._says: deque[SourceStatus] = deque()
         self.batches: list[int] = []
         """How many events each read brought."""
         self.lag: Callable[[], float] = lambda: 0.0
@@ -79,6 +88,11 @@ class Stream:
     def cut(self, error: BBSError | WireError) -> None:
         """End the stream with an error; what was not read is lost."""
         self._error = error
+        self._wake()
+
+    def say(self, age: float, trouble: str = "") -> None:
+        """Say of the source how old its state is, behind all events so far."""
+        self._says.append(SourceStatus(age, trouble))
         self._wake()
 
     def put(self, event: Event) -> None:
@@ -105,6 +119,8 @@ class Stream:
                 if self.lag():
                     await trio.sleep(self.lag())
                 return events
+            while self._says and self._said is not None:
+                self._said(self._says.popleft())
             self._news = trio.Event()
             await self._news.wait()
 
@@ -190,13 +206,15 @@ class FakeBBS:
     # What a mirror asks
 
     @asynccontextmanager
-    async def events(self, name: StreamName, *, full: bool = False) -> AsyncIterator[Stream]:
+    async def events(
+        self, name: StreamName, *, full: bool = False, said: Callable[[SourceStatus], None] | None = None
+    ) -> AsyncIterator[Stream]:
         self.tries.append(trio.current_time())
         await _pass(self.gate)
         self._check_known(name)
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        stream = Stream(self.diego.subscribe(name), self._loses, full=full)
+        stream = Stream(self.diego.subscribe(name), self._loses, full=full, said=said)
         stream.lag = self._lag
         self.streams.append(stream)
         try:

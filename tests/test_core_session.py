@@ -34,6 +34,7 @@ from lrpmirror.events import (
     DesiredLRPCreated,
     DesiredLRPRemoved,
     Event,
+    SourceStatus,
     UnknownEvent,
 )
 from lrpmirror.model import ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
@@ -61,6 +62,8 @@ CALLS: dict[str, Call] = {
     "repair": lambda session: take_list(session, scope=Scope(frozenset({"p"}), frozenset())),
     "fail a list": lambda session: session.list_failed(session.begin_list(0), LOST),
     "tell": lambda session: session.events([created(unclaimed())], 0),
+    "lose the source": lambda session: session.source_told(SourceStatus(1, "ConnectionFailed"), 0),
+    "find the source": lambda session: session.source_told(SourceStatus(1), 0),
     "close": Session.close,
 }
 
@@ -74,7 +77,8 @@ def calls_of_a_shell(*, connected: bool, was_synced: bool, closed: bool) -> list
         return []
     if not connected:
         return ["open", "lose", "close"]
-    return ["lose", "list", "fail a list", "tell", "close", *(["repair", "hold"] if was_synced else [])]
+    calls = ["lose", "list", "fail a list", "tell", "lose the source", "find the source", "close"]
+    return [*calls, *(["repair", "hold"] if was_synced else [])]
 
 
 def test_the_table_of_transitions_is_total() -> None:
@@ -90,17 +94,18 @@ def test_a_step_that_cannot_happen_in_a_phase_is_a_mistake_of_the_callers() -> N
     assert session.phase is Phase.CLOSED
 
 
-def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made() -> None:
-    # Only a shell that has just begun can restore.
-    taken: set[tuple[Phase, Step]] = {(Phase.CONNECTING, Step.RESTORED)}
-    steps = {
-        "open": Step.OPENED,
-        "lose": Step.LOST,
-        "list": Step.SYNCED,
-        "hold": Step.HELD,
-        "close": Step.CLOSED,
-    }
-    seen: set[tuple[Phase, bool, bool]] = set()
+def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: set[tuple[Phase, Step]] = set()
+    step = Session._step
+
+    def recorded(session: Session, what: Step) -> None:
+        taken.add((session.phase, what))
+        step(session, what)
+
+    monkeypatch.setattr(Session, "_step", recorded)
+    seen: set[tuple[Phase, bool, bool, bool, bool]] = set()
     ways: deque[tuple[str, ...]] = deque([(), ("restore",)])
     while ways:
         way = ways.popleft()
@@ -110,17 +115,15 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
             CALLS[call](session)
             connected = call not in ("lose", "close") and (connected or call == "open")
         was_synced = session.synced_at is not None
-        state = session.phase, connected, was_synced
+        state = session.phase, connected, was_synced, session._outdated, bool(session._source_trouble)
         if state in seen:
             continue
         seen.add(state)
         closed = session.phase is Phase.CLOSED
         for call in calls_of_a_shell(connected=connected, was_synced=was_synced, closed=closed):
-            if call in steps:
-                taken.add((session.phase, steps[call]))
             ways.append((*way, call))
 
-    assert {phase for phase, _, _ in seen} == set(Phase)
+    assert {phase for phase, *_ in seen} == set(Phase)
     possible = {way for way, after in TRANSITIONS.items() if after is not None}
     assert taken == possible - {(Phase.CLOSED, Step.CLOSED)}, "closing twice is allowed"
 
@@ -146,6 +149,19 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         (["open", "list", "hold", "list"], Phase.LIVE),
         (["open", "list", "hold", "lose", "open", "hold"], Phase.STALE),
         (["open", "list", "lose", "open", "hold"], Phase.STALE),
+        (["open", "list", "lose the source"], Phase.STALE),
+        (["open", "list", "lose the source", "list"], Phase.STALE),
+        (["open", "list", "lose the source", "list", "find the source"], Phase.LIVE),
+        (["open", "list", "lose the source", "lose the source", "tell", "find the source"], Phase.LIVE),
+        (["open", "list", "lose the source", "hold", "find the source"], Phase.STALE),
+        (["open", "list", "hold", "lose the source", "find the source"], Phase.STALE),
+        (["open", "list", "lose the source", "lose", "open", "list"], Phase.LIVE),
+        (["open", "lose the source"], Phase.SYNCING),
+        (["open", "lose the source", "list"], Phase.STALE),
+        (["open", "lose the source", "list", "find the source"], Phase.LIVE),
+        (["open", "lose the source", "find the source", "list"], Phase.LIVE),
+        (["open", "list", "lose", "open", "lose the source", "list", "find the source"], Phase.LIVE),
+        (["open", "list", "close", "find the source", "lose the source"], Phase.CLOSED),
         (["open", "list", "close", "close"], Phase.CLOSED),
         (["restore"], Phase.STALE),
         (["restore", "lose"], Phase.STALE),

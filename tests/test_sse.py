@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from wire_support import cut, in_pieces, positions, recorded
 
 from lrpmirror.errors import MalformedFrame, WireError
-from lrpmirror.wire.sse import EventStreamDecoder, Frame, encode_frame
+from lrpmirror.events import SourceStatus
+from lrpmirror.wire import source
+from lrpmirror.wire.sse import EventStreamDecoder, Frame, encode_aside, encode_frame
 
 _SHAPE = re.compile(rb"id: (\d+)\nevent: (\S+)\ndata: (\S*)\n\n")
 
@@ -248,3 +250,85 @@ def test_a_name_that_no_reader_would_read_back_is_refused(event: str) -> None:
 
 def test_a_frame_prints_without_its_data() -> None:
     assert repr(Frame("desired_lrp_created", b"c2VjcmV0", "7")) == "Frame('desired_lrp_created', <8 bytes>, id='7')"
+
+
+# What is said to mirrors only
+
+ASIDE = encode_aside("actual_lrp_instance_created", b"payload")
+MIXED = ASIDE + encode_frame(7, "e", b"a") + ASIDE + b"data: b\n\n" + ASIDE
+
+
+def test_what_is_said_to_mirrors_only_is_a_frame_to_them_and_nothing_to_any_other_reader() -> None:
+    aside = Frame("actual_lrp_instance_created", b"cGF5bG9hZA==", "")
+    told = [Frame("e", b"YQ==", "7"), Frame("message", b"b", "7")]
+    assert frames(MIXED) == [aside, told[0], aside, told[1], aside]
+    assert by_the_standard(MIXED) == told
+
+
+@given(positions)
+def test_what_is_said_to_mirrors_only_is_the_same_in_any_pieces(at: list[int]) -> None:
+    assert in_pieces(EventStreamDecoder().feed, cut(MIXED, at)) == frames(MIXED)
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_decoder_knows_whether_anything_was_said_to_mirrors_only(size: int) -> None:
+    decoder = EventStreamDecoder()
+    decoder.feed(encode_frame(0, "e", b"a") + b":another comment\n")
+    assert not decoder.asides
+    for at in range(0, len(ASIDE), size):
+        decoder.feed(ASIDE[at : at + size])
+    assert decoder.asides
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b":lrpmirror e\n\n:data: YQ==\n\n",
+        b":lrpmirror e\n: a comment\n:data: YQ==\n\n",
+        b":lrpmirror e\ndata: YQ==\n\n",
+        b":lrpmirror \xc3\xa9\n:data: YQ==\n\n",
+        b":lrpmirror\n:data: YQ==\n\n",
+        b"id: 1\nevent: e\n:data: YQ==\n\n",
+    ],
+)
+def test_other_comments_say_nothing(stream: bytes) -> None:
+    assert frames(stream) == by_the_standard(stream)
+
+
+def test_a_comment_counts_for_the_limit() -> None:
+    with pytest.raises(WireError, match="max_frame"):
+        EventStreamDecoder(max_frame=20).feed(ASIDE)
+
+
+@pytest.mark.parametrize("event", ["", "a\nb", "\x85", "\x7f"])
+def test_a_name_for_mirrors_only_that_would_not_be_read_back_is_refused(event: str) -> None:
+    with pytest.raises(MalformedFrame, match="printable ASCII"):
+        encode_aside(event, b"")
+
+
+# How old what a source tells is
+
+
+def test_how_old_a_source_is_goes_over_the_stream_and_in_a_header() -> None:
+    status = SourceStatus(1.25, "ConnectionFailed")
+    (frame,) = frames(source.comment(status))
+    assert (frame.event, source.parse_comment(frame.data)) == (source.STATUS, status)
+    assert source.parse_header(source.header(SourceStatus(0))) == SourceStatus(0)
+    assert by_the_standard(source.comment(status)) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"\xff", b"{}", b'{"age":-1}', b'{"age":1e999}', b'{"age":"1"}', b'{"age":1,"trouble":"\\u009b"}'],
+)
+def test_what_a_source_says_that_cannot_be_read_says_nothing(value: bytes) -> None:
+    assert source.parse_header(value) is None
+    (frame,) = frames(encode_aside(source.STATUS, value))
+    assert source.parse_comment(frame.data) is None
+    assert source.parse_comment(b"?") is None
+
+
+@pytest.mark.parametrize("status", [SourceStatus(-1), SourceStatus(0, "a\nb"), SourceStatus(float("inf"))])
+def test_what_no_reader_would_understand_is_not_told(status: SourceStatus) -> None:
+    with pytest.raises(MalformedFrame, match="cannot be told"):
+        source.header(status)

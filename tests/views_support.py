@@ -230,7 +230,7 @@ class MemoryBBS:
     # The reads of a mirror
 
     @asynccontextmanager
-    async def events(self, name: str, *, full: bool = False) -> AsyncIterator[AsyncIterator[list[Event]]]:
+    async def events(self, name: str, *, full: bool = False, **_: Any) -> AsyncIterator[AsyncIterator[list[Event]]]:
         assert (name, full) == ("instances", False)
         send, receive = trio.open_memory_channel[list[Event]](0)
         self._streams.append(send)

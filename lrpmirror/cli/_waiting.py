@@ -1,7 +1,7 @@
 """What a terminal is shown while lists are read: how many records and bytes have come."""
 
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Self
 
@@ -9,7 +9,7 @@ import trio
 
 from lrpmirror.cli._progress import Progress
 from lrpmirror.client import BBSClient
-from lrpmirror.events import Event
+from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import ListName, StreamName
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
@@ -88,10 +88,10 @@ class CountedBBS:
         self._waiting = waiting
 
     def events(
-        self, name: StreamName, *, full: bool = False
+        self, name: StreamName, *, full: bool = False, said: Callable[[SourceStatus], None] | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
         """Subscribe."""
-        return self._client.events(name, full=full)
+        return self._client.events(name, full=full, said=said)
 
     @asynccontextmanager
     async def stream_list(self, name: ListName, **filters: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:

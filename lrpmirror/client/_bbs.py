@@ -26,6 +26,7 @@ from lrpmirror.errors import (
     UnexpectedReply,
     UnknownPath,
 )
+from lrpmirror.events import SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.proto import requests_pb2
 
@@ -85,6 +86,8 @@ class BBSClient:
         self._streams = _http(transport or Transport(self._identity, limits, endless=True), timeouts)
         self._tap = tap
         self._older: dict[str, int] = {}
+        self.source: SourceStatus | None = None
+        """How old what the last reply told was, if a replica answered it and not a BBS; None: nothing was said."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -236,20 +239,28 @@ class BBSClient:
         return self._batches(endpoints.LISTS[name](**filters))
 
     @asynccontextmanager
-    async def events(self, name: StreamName, cell_id: str = "", *, full: bool = False) -> AsyncIterator[EventStream]:
+    async def events(
+        self,
+        name: StreamName,
+        cell_id: str = "",
+        *,
+        full: bool = False,
+        said: Callable[[SourceStatus], None] | None = None,
+    ) -> AsyncIterator[EventStream]:
         """Follow an event stream: `async with client.events("instances") as stream: async for events in stream`.
 
         Entering returns when the server has answered 200: it keeps every event from then on, up to its limit of 1024
         unread ones, so a list that is asked for afterwards misses nothing. `cell_id` leaves out the actual events of
-        other cells, and of rows on no cell. `full` decodes all of a desired LRP, secrets included. Leaving closes the
-        connection. See EventStream.
+        other cells, and of rows on no cell. `full` decodes all of a desired LRP, secrets included. A replica of a BBS
+        says now and then how old its state is: `said` is called with that, from the iteration, once all events before
+        it have been yielded and more are asked for. Leaving closes the connection. See EventStream.
         """
         if name not in endpoints.STREAMS:
             raise ConfigurationError(f"{name!r} is not a stream; these are: {', '.join(endpoints.STREAMS)}")
         request = endpoints.by_cell(cell_id)
         async with AsyncExitStack() as stack:
             body = await self._open_stream(stack, name, request)
-            yield EventStream(body, self._limits.max_frame, full=full)
+            yield EventStream(body, self._limits.max_frame, full=full, said=said)
 
     async def _open_stream(self, stack: AsyncExitStack, name: StreamName, request: bytes) -> Body:
         """Open a stream by the newest path that the server knows."""
@@ -298,6 +309,7 @@ class BBSClient:
         client, bounds = (self._streams, ENDLESS) if endless else (self._lists, self._bounds)
         hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
         async with exchange(client, asked, request, content_type=content_type, hooks=hooks, bounds=bounds) as body:
+            self.source = body.source
             yield body
 
 

@@ -14,6 +14,8 @@ from msgspec import Struct
 from lrpmirror.client._errors import Asked, ErrorsOf, check_reply
 from lrpmirror.client._transport import READ, Read
 from lrpmirror.errors import ConnectionFailed, LimitExceeded, ServiceUnavailable, TimedOut
+from lrpmirror.events import SourceStatus
+from lrpmirror.wire import source
 
 Tap = Callable[[str, bytes], None]
 
@@ -23,6 +25,7 @@ EVENT_STREAM: Final = "text/event-stream"
 _NOTHING: Final = httpx.ByteStream(b"")
 
 _CLOSED: Final = "the server closed the stream"
+_SOURCE: Final = source.HEADER.decode()
 
 
 class Hooks:
@@ -62,6 +65,8 @@ class Body:
 
     def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, bounds: Bounds) -> None:
         self.asked = asked
+        self.source = _source_of(response)
+        """How old what the reply tells is, where it says so."""
         self._response = response
         # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
         direct: Read | None = response.extensions.get(READ)
@@ -148,6 +153,11 @@ async def exchange(
         yield body
     finally:
         await body.close()
+
+
+def _source_of(response: httpx.Response) -> SourceStatus | None:
+    said = response.headers.get(_SOURCE)
+    return None if said is None else source.parse_header(said.encode())
 
 
 class _RequestBody(httpx.AsyncByteStream):

@@ -10,8 +10,8 @@ from lrpmirror.client._errors import ErrorsOf
 from lrpmirror.client._exchange import Body
 from lrpmirror.client._options import Limits
 from lrpmirror.errors import LimitExceeded
-from lrpmirror.events import Event
-from lrpmirror.wire import decode
+from lrpmirror.events import Event, SourceStatus
+from lrpmirror.wire import decode, source
 from lrpmirror.wire.lists import ReplySplitter
 from lrpmirror.wire.sse import EventStreamDecoder
 
@@ -70,12 +70,15 @@ class EventStream:
     tells it. Raises WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
     """
 
-    def __init__(self, body: Body, max_frame: int, *, full: bool) -> None:
+    def __init__(
+        self, body: Body, max_frame: int, *, full: bool, said: Callable[[SourceStatus], None] | None = None
+    ) -> None:
         self._body = body
         self._decoder = EventStreamDecoder(max_frame=max_frame)
         self._errors = ErrorsOf(body.asked, "reading the stream")
         self._texts: list[tuple[str, bytes]] = []
         self._full = full
+        self._said = said
 
     def __aiter__(self) -> Self:
         return self
@@ -83,10 +86,28 @@ class EventStream:
     async def __anext__(self) -> list[Event]:
         if self._texts:
             await trio.lowlevel.checkpoint()
-        while not self._texts:
-            piece = await self._body.read()
+        while True:
+            while not self._texts:
+                piece = await self._body.read()
+                with self._errors:
+                    self._texts = self._decoder.texts(piece)
+            size = BATCH
+            if self._decoder.asides:
+                size = self._tell(self._texts[:BATCH])
+                if not size:
+                    continue
+            texts, self._texts = self._texts[:size], self._texts[size:]
             with self._errors:
-                self._texts = self._decoder.texts(piece)
-        texts, self._texts = self._texts[:BATCH], self._texts[BATCH:]
-        with self._errors:
-            return decode.events(texts, full=self._full)
+                return decode.events(texts, full=self._full)
+
+    def _tell(self, texts: list[tuple[str, bytes]]) -> int:
+        """Tell what the source says of itself before the next event; return how many events come before it does again.
+
+        Nothing is told before what stands before it was taken.
+        """
+        place = next((at for at, (name, _) in enumerate(texts) if name == source.STATUS), len(texts))
+        if place == 0:
+            status = source.parse_comment(self._texts.pop(0)[1])
+            if status is not None and self._said is not None:
+                self._said(status)
+        return place

@@ -2,9 +2,10 @@
 
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.tally import Tally
-from lrpmirror.errors import LRPMirrorError, without_frames
+from lrpmirror.errors import LRPMirrorError, UpstreamStale, without_frames
+from lrpmirror.events import SourceStatus
 
-__all__ = ["Freshness"]
+__all__ = ["Freshness", "later"]
 
 
 class Freshness:
@@ -25,16 +26,40 @@ class Freshness:
         self._current_at: float | None = None
         self._trouble: LRPMirrorError | None = None
         self._ping_trouble: LRPMirrorError | None = None
+        self._source_at: float | None = None
+        """When what the stream has told was the BBS's, as the source says; None: it says nothing, so it is the BBS."""
+        self._source_trouble = ""
+        self._outdated = False
+        """Whether it is for the source's trouble alone that this is not LIVE."""
 
     @property
     def current_at(self) -> float | None:
-        """When the state was last known to be the server's; None: never."""
-        return self.alive_at if self.phase is Phase.LIVE else self._current_at
+        """When the state was last known to be the BBS's; None: never."""
+        if self.phase is not Phase.LIVE:
+            return self._current_at
+        return self.alive_at if self._source_at is None else self._source_at
 
     @property
     def trouble(self) -> LRPMirrorError | None:
         """What is wrong now; None: nothing that is known."""
         return self._trouble or self._ping_trouble
+
+    def source_told(self, status: SourceStatus, at: float) -> None:
+        """Take note of what the source said of itself on the stream that is followed, behind what it has told so far.
+
+        One that has lost the BBS makes the mirror STALE; it is LIVE again when the source is, without a new list, since
+        the source has told on the stream what it had missed.
+        """
+        if self.phase is Phase.CLOSED:
+            return
+        self.alive_at, self.heard_at = later(self.alive_at, at), later(self.heard_at, at)
+        self._source_at, self._source_trouble = at - status.age, status.trouble
+        if status.trouble and (self.phase is Phase.LIVE or self._outdated):
+            self._lose_source()
+        elif self._outdated and not status.trouble:
+            self._step(Step.CURRENT)
+            if isinstance(self._trouble, UpstreamStale):
+                self._trouble = None
 
     def pinged(self, now: float) -> None:
         """Take note that the server answered a ping, while the stream is open."""
@@ -59,9 +84,28 @@ class Freshness:
             raise AssertionError(f"a mirror that is {self.phase} cannot be told {step}: a mistake of its shell's")
         # While LIVE it is the last proof of life, and from then on what that was.
         self._current_at = self.current_at
+        self._outdated = False
         self.phase = after
+
+    def _lose_source(self) -> None:
+        """Be STALE, with the state as old as the source says that its own is."""
+        known = self._trouble
+        if not (self._outdated and isinstance(known, UpstreamStale) and known.trouble == self._source_trouble):
+            self._failed(UpstreamStale(self._source_trouble))
+        self._step(Step.OUTDATED)
+        self._outdated = True
+        self._current_at = self._source_at
+
+    def _forget_source(self) -> None:
+        """Expect of a new stream that it is the BBS's own, until it says otherwise."""
+        self._source_at, self._source_trouble = None, ""
 
     def _failed(self, error: LRPMirrorError) -> None:
         """Take note of what is wrong until the next list of everything is committed."""
         self._trouble = error
         self.noted(error)
+
+
+def later(one: float | None, other: float) -> float:
+    """Return the later of two moments; None was never."""
+    return other if one is None else max(one, other)

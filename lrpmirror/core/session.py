@@ -18,7 +18,7 @@ from lrpmirror.core.backoff import Backoff
 from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.dispatch import Reconciler, desired_guid_of
-from lrpmirror.core.freshness import Freshness
+from lrpmirror.core.freshness import Freshness, later
 from lrpmirror.core.image import Image
 from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.landing import bury, write
@@ -94,6 +94,7 @@ class Session(Freshness, Knowledge):
         It answered now; but where the stream was open beside another one, it was last heard of earlier.
         """
         self._step(Step.OPENED)
+        self._forget_source()
         self._tally.streams += 1
         self._heard(heard_at)
 
@@ -113,6 +114,7 @@ class Session(Freshness, Knowledge):
         """
         self._tally.replacements += 1
         self._ping_trouble = None
+        self._forget_source()
         self._replace_backoff.succeeded()
         self._heard(heard_at)
 
@@ -327,7 +329,7 @@ class Session(Freshness, Knowledge):
     def _heard(self, at: float) -> None:
         """Take note of when the stream was heard of. The server may have shown a sign of life since."""
         self.heard_at = at
-        self.alive_at = at if self.alive_at is None else max(at, self.alive_at)
+        self.alive_at = later(self.alive_at, at)
 
     def _judge(self, shadow: Shadow, desired: DesiredDeltas, now: float) -> ListNotBelieved | None:
         """Return why a list is not to be believed. O(what it changes of desired LRPs)."""
@@ -419,7 +421,10 @@ class Session(Freshness, Knowledge):
         self.restored_at = None
         self._backoff.succeeded()
         self._list_backoff.succeeded()
-        self._step(Step.SYNCED)
+        if self._source_trouble:
+            self._lose_source()
+        else:
+            self._step(Step.SYNCED)
 
     def _release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""

@@ -18,11 +18,14 @@ class Phase(StrEnum):
     SYNCING = "syncing"
     """There is no state yet; the stream is open and the first lists are being read."""
     LIVE = "live"
-    """The state is the server's, as far as the stream has told."""
+    """The state is the server's, as far as the stream has told; and the server has not lost the BBS, if it is none."""
     RESYNCING = "resyncing"
     """The stream is open again after a gap; until the lists are in, the state is the old one with the events since."""
     STALE = "stale"
-    """There is a state that nothing vouches for: there is no stream, or the last list was not believed."""
+    """There is a state that nothing vouches for.
+
+    There is no stream, or the last list was not believed, or who is followed has lost the BBS itself.
+    """
     CLOSED = "closed"
     """The mirror has been closed; the last state stays readable."""
 
@@ -36,6 +39,10 @@ class Step(StrEnum):
     """The lists, with the events since the subscription on top, were committed."""
     HELD = "held"
     """The lists would remove so much that they are not believed before others agree."""
+    OUTDATED = "outdated"
+    """The server, a replica, has lost the BBS: what it tells, and what was listed there, is not known to be current."""
+    CURRENT = "current"
+    """The replica follows the BBS again, and has told what it had missed."""
     RESTORED = "restored"
     """There is the state of an earlier life to begin with."""
     LOST = "lost"
@@ -51,36 +58,48 @@ TRANSITIONS: Final[dict[tuple[Phase, Step], Phase | None]] = {
     (_C, Step.RESTORED): _A,
     (_C, Step.SYNCED): None,
     (_C, Step.HELD): None,
+    (_C, Step.OUTDATED): None,
+    (_C, Step.CURRENT): None,
     (_C, Step.LOST): _C,
     (_C, Step.CLOSED): _X,
     (_S, Step.OPENED): None,
     (_S, Step.RESTORED): None,
     (_S, Step.SYNCED): _L,
     (_S, Step.HELD): None,
+    (_S, Step.OUTDATED): _A,
+    (_S, Step.CURRENT): None,
     (_S, Step.LOST): _C,
     (_S, Step.CLOSED): _X,
     (_L, Step.OPENED): None,
     (_L, Step.RESTORED): None,
     (_L, Step.SYNCED): _L,
     (_L, Step.HELD): _A,
+    (_L, Step.OUTDATED): _A,
+    (_L, Step.CURRENT): None,
     (_L, Step.LOST): _A,
     (_L, Step.CLOSED): _X,
     (_R, Step.OPENED): None,
     (_R, Step.RESTORED): None,
     (_R, Step.SYNCED): _L,
     (_R, Step.HELD): _A,
+    (_R, Step.OUTDATED): _A,
+    (_R, Step.CURRENT): None,
     (_R, Step.LOST): _A,
     (_R, Step.CLOSED): _X,
     (_A, Step.OPENED): _R,
     (_A, Step.RESTORED): None,
     (_A, Step.SYNCED): _L,
     (_A, Step.HELD): _A,
+    (_A, Step.OUTDATED): _A,
+    (_A, Step.CURRENT): _L,
     (_A, Step.LOST): _A,
     (_A, Step.CLOSED): _X,
     (_X, Step.OPENED): None,
     (_X, Step.RESTORED): None,
     (_X, Step.SYNCED): None,
     (_X, Step.HELD): None,
+    (_X, Step.OUTDATED): None,
+    (_X, Step.CURRENT): None,
     (_X, Step.LOST): None,
     (_X, Step.CLOSED): _X,
 }
@@ -113,7 +132,10 @@ class Status(Struct, frozen=True, kw_only=True):
     heard_at: float | None
     """When the stream itself was last heard: opened, or an event; None: never."""
     current_at: float | None
-    """When the state was last known to be the server's: while LIVE, the last proof of life; None: never."""
+    """When the state was last known to be the BBS's; None: never.
+
+    While LIVE: the last proof of life, or what a replica said that is followed instead of a BBS.
+    """
     trouble: LRPMirrorError | None
     """What is wrong now: why it is not LIVE, or what fails although it is; None: nothing that is known."""
     last_error: LRPMirrorError | None
@@ -147,7 +169,8 @@ class Status(Struct, frozen=True, kw_only=True):
     def state_age(self) -> float | None:
         """Seconds since the state was last known to be the server's, which `check_fresh` goes by; None: it never was.
 
-        While LIVE it is `age`. After that it grows, whatever the server says, until the next lists are committed.
+        While LIVE it is `age`; behind a replica it is the replica's own, and what has passed since it was told. After
+        that it grows, whatever the server says, until the next lists are committed.
         """
         return self._since(self.current_at)
 

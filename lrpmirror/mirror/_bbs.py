@@ -1,10 +1,10 @@
 """What a mirror needs of a BBS; `BBSClient` is one, and tests have others."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
-from lrpmirror.events import Event
+from lrpmirror.events import Event, SourceStatus
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
 __all__ = ["BBS", "ListName", "StreamName"]
@@ -19,8 +19,15 @@ class BBS(Protocol):
     `most` is how many records are wanted at most: where more arrive, the read is given up with LimitExceeded then.
     """
 
-    def events(self, name: StreamName, *, full: bool = ...) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
-        """Subscribe; entered once the server has answered. Yields the events of each read, in order of arrival."""
+    def events(
+        self, name: StreamName, *, full: bool = ..., said: Callable[[SourceStatus], None] | None = ...
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
+        """Subscribe; entered once the server has answered. Yields the events of each read, in order of arrival.
+
+        `said` is called with how old all that is which has been yielded so far, whenever the source says so: at first,
+        then every second or so, and when that changes; from the iteration, once what was told before has been taken. A
+        BBS never says so: what it tells is its own state. Whoever tells another's state must, or it passes for new.
+        """
         ...
 
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -11,7 +12,7 @@ from lrpmirror.core.session import Session
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
-from lrpmirror.events import Event
+from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._link import Link
 from lrpmirror.mirror._lister import Lister
@@ -92,7 +93,8 @@ class Follower:
         """Follow one stream to its end."""
         with link.scope:
             try:
-                async with self._bbs.events(self._stream, full=self._full) as batches:
+                said = partial(self._source_said, link)
+                async with self._bbs.events(self._stream, full=self._full, said=said) as batches:
                     self._opened(link, nursery)
                     error = await self._read(link, batches)
                     # Before the connection is closed, which takes a moment: what is known to be over is not LIVE.
@@ -113,6 +115,16 @@ class Follower:
         except (BBSError, WireError) as error:
             return error
         return ConnectionFailed("the event stream ended")
+
+    def _source_said(self, link: Link, status: SourceStatus) -> None:
+        now = self._clock()
+        link.heard(now)
+        link.said = status, now
+        if link is self._link:
+            phase = self._session.phase
+            self._session.source_told(status, now)
+            if phase is not self._session.phase:
+                self._publish(())
 
     def _opened(self, link: Link, nursery: trio.Nursery) -> None:
         now = self._clock()
@@ -142,6 +154,7 @@ class Follower:
                 # It was there to take over, and does so before its list is in: for the mirror it is a new stream.
                 self._follow(self._next)
                 self._session.stream_opened(self._link.heard_at)
+                self._tell_source()
                 self._wanted.set()
             else:
                 nursery.cancel_scope.cancel()
@@ -151,6 +164,11 @@ class Follower:
         """Go on with a stream that was opened beside the one before."""
         self._link, self._next = link, None
         link.settled.set()
+
+    def _tell_source(self) -> None:
+        """Have it count what the source said on a stream before that was the one that is followed."""
+        if self._link.said is not None:
+            self._session.source_told(*self._link.said)
 
     async def _keep_replaced(self, nursery: trio.Nursery) -> None:
         while True:
@@ -237,6 +255,7 @@ class Follower:
         given_up = self._link
         self._follow(link)
         self._session.stream_replaced(link.heard_at)
+        self._tell_source()
         given_up.scope.cancel()
 
     async def _keep_audited(self) -> None:

@@ -5,6 +5,7 @@ import trio
 from lrpmirror.core.tuning import Tuning
 from lrpmirror.core.watch import Watch
 from lrpmirror.errors import LRPMirrorError
+from lrpmirror.events import SourceStatus
 from lrpmirror.mirror._lister import Lister
 
 __all__ = ["Link"]
@@ -20,6 +21,8 @@ class Link:
         """What tells whether it is alive; None before it is open."""
         self.heard_at = 0.0
         """When it was opened, or last brought something."""
+        self.said: tuple[SourceStatus, float] | None = None
+        """What the source last said of itself, and when."""
         self.error: LRPMirrorError | None = None
         """What it ended with."""
         self.scope = trio.CancelScope()

@@ -3,10 +3,14 @@
 The lines are those of the WHATWG's event streams (LF, CR or CRLF line ends, comments, data over several lines, a byte
 order mark at the start, an id that stays until the next one). A BBS writes only one shape of them, `id`, `event` and
 `data` on one line each and a blank line, and whole bursts of that shape take one pass of a regular expression.
+
+What a replica has to say to mirrors only stands in comments, which every other reader skips: `:lrpmirror NAME`,
+`:data: DATA` and a blank line. Here it is a frame like any other, without an id.
 """
 
 import re
 from binascii import b2a_base64
+from operator import itemgetter
 from typing import Final, get_args
 
 from msgspec import Struct
@@ -14,11 +18,12 @@ from msgspec import Struct
 from lrpmirror.errors import LimitExceeded, MalformedFrame, WireError
 from lrpmirror.events import Event, UnknownEvent
 
-__all__ = ["EventStreamDecoder", "Frame", "encode_frame"]
+__all__ = ["EventStreamDecoder", "Frame", "encode_aside", "encode_frame"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 # The last alternative takes all the rest, so that nothing can stand between two matches unseen.
-_BURST: Final = re.compile(rb"id: ([0-9]+)\nevent: ([ -~]+)\ndata: ([^\n]*)\n\n|[\s\S]+")
+_BURST: Final = re.compile(rb"(?:id: ([0-9]+)\nevent: |:lrpmirror )([ -~]+)\n(?(1)|:)data: ([^\n]*)\n\n|[\s\S]+")
+_ASIDE: Final = re.compile(rb":lrpmirror ([ -~]+)")
 
 _Raw = tuple[bytes, bytes, bytes]
 """An event's id, name and data. The first two are UTF-8."""
@@ -36,6 +41,8 @@ _NAMES: Final = _Names((kind.type.encode(), kind.type) for kind in get_args(Even
 
 class Frame(Struct, frozen=True, gc=False):
     """One event as framed: its name, its data still as base64 text, and the id that was last given ("" before any).
+
+    The id of what is said to mirrors only is empty, too.
 
     Its printed form says how much data there is, and not what, since it can be secret.
     """
@@ -68,6 +75,9 @@ class EventStreamDecoder:
         self._data = bytearray()
         self._event = b""
         self._id = b""
+        self._aside = b""  # the name of what is said in comments, until its data has come
+        self.asides = False
+        """Whether anything was said to mirrors only so far: no BBS does that."""
 
     @property
     def buffered(self) -> int:
@@ -139,7 +149,9 @@ class EventStreamDecoder:
         if not name:
             return pos
         out += found
-        self._id = number
+        if not self.asides:
+            self.asides = not all(map(itemgetter(0), found))
+        self._id = number or next((one for one, _, _ in reversed(found) if one), self._id)
         return end
 
     def _lines(self, data: bytes, pos: int, out: list[_Raw], *, one_event: bool) -> int:
@@ -176,10 +188,13 @@ class EventStreamDecoder:
             self._keep(piece, offset)
             piece, offset = bytes(self._line), self._line_offset
             self._line = bytearray()
-        if piece:
+        if not piece:
+            return self._dispatch(out)
+        if piece.startswith(b":"):
+            self._comment(piece, offset, out)
+        else:
             self._field(piece, offset)
-            return False
-        return self._dispatch(out)
+        return False
 
     def _check(self, length: int, offset: int) -> None:
         if self._held + length > self._max_frame:
@@ -187,6 +202,15 @@ class EventStreamDecoder:
                 f"an event of the stream is larger than max_frame, {self._max_frame} bytes, in the line at byte "
                 f"{offset}: raise max_frame if such events are real"
             )
+
+    def _comment(self, line: bytes, offset: int, out: list[_Raw]) -> None:
+        self._check(len(line), offset)
+        aside, self._aside = self._aside, b""
+        if aside and line.startswith(b":data: "):
+            self.asides = True
+            out.append((b"", aside, line.removeprefix(b":data: ")))
+        elif begun := _ASIDE.fullmatch(line):
+            self._aside = begun[1]
 
     def _field(self, line: bytes, offset: int) -> None:
         self._check(len(line), offset)
@@ -212,7 +236,7 @@ class EventStreamDecoder:
             out.append((self._id, self._event or b"message", bytes(self._data[:-1])))
             self._data = bytearray()
             self._has_data = False
-        self._event = b""
+        self._event = self._aside = b""
         self._held = 0
         return complete
 
@@ -237,3 +261,13 @@ def encode_frame(id: int, event: str, payload: bytes) -> bytes:  # noqa: A002 - 
     except UnicodeEncodeError as exc:
         raise MalformedFrame("an event's name is not Unicode text that UTF-8 can hold") from exc
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (id, name, b2a_base64(payload, newline=False))
+
+
+def encode_aside(event: str, payload: bytes) -> bytes:
+    """Return the comments that tell an event to mirrors only; any other reader of the stream skips them.
+
+    Raises MalformedFrame for a name that is not printable ASCII.
+    """
+    if not (event and event.isascii() and event.isprintable()):
+        raise MalformedFrame("the name of what is said in comments needs printable ASCII: give it the event's `type`")
+    return b":lrpmirror %s\n:data: %s\n\n" % (event.encode(), b2a_base64(payload, newline=False))

@@ -1,0 +1,60 @@
+"""How a source that is no BBS says how old what it tells is: on its stream, and in a header of each reply.
+
+Diego's own clients know neither: they skip comments of a stream, and headers that they do not ask for.
+"""
+
+from base64 import b64decode
+from typing import Annotated, Final
+
+import msgspec
+
+from lrpmirror.errors import MalformedFrame
+from lrpmirror.events import SourceStatus
+from lrpmirror.wire import sse
+
+__all__ = ["HEADER", "STATUS", "comment", "header", "parse_comment", "parse_header"]
+
+STATUS: Final = "source_status"
+"""The name on a stream, where it is told to mirrors only."""
+
+HEADER: Final = b"x-lrpmirror-source"
+"""The header of each reply, in lower case."""
+
+
+class _Said(msgspec.Struct, omit_defaults=True):
+    age: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+    trouble: Annotated[str, msgspec.Meta(max_length=200, pattern="^[ -~]*$")] = ""
+
+
+_parse: Final = msgspec.json.Decoder(_Said).decode
+
+
+def header(status: SourceStatus) -> bytes:
+    """Return the value of the header. Raises MalformedFrame for what no reader would understand."""
+    text = msgspec.json.encode(_Said(round(status.age, 3), status.trouble))
+    if parse_header(text) is None:
+        raise MalformedFrame(f"{status} cannot be told: an age is in seconds, and trouble the name of an error")
+    return text
+
+
+def comment(status: SourceStatus) -> bytes:
+    """Return what is sent on a stream. Raises MalformedFrame as `header` does."""
+    return sse.encode_aside(STATUS, header(status))
+
+
+def parse_header(value: bytes) -> SourceStatus | None:
+    """Read the value of the header; None for what does not say anything: the state is no fresher for it."""
+    try:
+        said = _parse(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return SourceStatus(said.age, said.trouble)
+
+
+def parse_comment(data: bytes) -> SourceStatus | None:
+    """Read the data of a frame of the name STATUS, as `parse_header` does."""
+    try:
+        value = b64decode(data, validate=True)
+    except ValueError:
+        return None
+    return parse_header(value)
