@@ -89,7 +89,9 @@ def simulated_bbs(*, seed: int = 1, apps: int = 4, cells: int = 3, steps: int = 
 
 def started(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if not key.endswith(("_FILE", "BBS_URL"))}
+    # A terminal's size is its own.
+    left_out = ("_FILE", "BBS_URL", "COLUMNS", "LINES")
+    environment = {key: value for key, value in os.environ.items() if not key.endswith(left_out)}
     command = [sys.executable, "-c", "import sys; from lrpmirror.cli import main; sys.exit(main())", *arguments]
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
     return popen(command, env={**environment, "TERM": "xterm"}, **options)

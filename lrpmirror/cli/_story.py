@@ -12,6 +12,7 @@ from lrpmirror.core.changes import Change, RowKey
 from lrpmirror.core.status import Phase
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.thread import MirrorThread
 
 __all__ = ["Story"]
 
@@ -39,9 +40,10 @@ class Story:
     """
 
     def __init__(
-        self, mirror: Mirror, clock: Callable[[], float], *, kept: int = _KEPT, completions: bool = True
+        self, mirror: Mirror | MirrorThread, clock: Callable[[], float], *, kept: int = _KEPT, completions: bool = True
     ) -> None:
         self._mirror = mirror
+        self._phase = mirror.status.phase
         self._clock = clock
         self._completions = completions
         self._names: dict[str, str] = {}
@@ -68,12 +70,15 @@ class Story:
 
     async def watch_phases(self) -> None:
         """Tell of the mirror's phases, for ever."""
-        phase = self._mirror.status.phase
         while True:
             await trio.sleep(_GLANCE)
-            before, phase = phase, self._mirror.status.phase
-            if phase is not before and phase in _PHASES:
-                self.tell(_PHASES[phase])
+            self.watch_phase()
+
+    def watch_phase(self) -> None:
+        """Tell of the mirror's phase, where it is another one than at the last look."""
+        before, self._phase = self._phase, self._mirror.status.phase
+        if self._phase is not before and self._phase in _PHASES:
+            self.tell(_PHASES[self._phase])
 
     def _row_changed(self, change: Change[RowKey, ActualLRP]) -> None:
         row = change.after or change.before

@@ -28,7 +28,10 @@ class Runner:
     """
 
     def __init__(
-        self, bbs: str | BBS, open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]], name: str
+        self,
+        bbs: str | BBS | AbstractAsyncContextManager[BBS],
+        open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]],
+        name: str,
     ) -> None:
         self._bbs = bbs
         self._open_mirror = open_mirror

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from os import PathLike
 from random import Random
@@ -14,9 +15,11 @@ from msgspec.structs import replace
 
 from lrpmirror.client import TLS, Limits, Timeouts
 from lrpmirror.core.changes import RowKey
+from lrpmirror.core.decisions import Decision
 from lrpmirror.core.derive import View
 from lrpmirror.core.session import Tuning
 from lrpmirror.core.status import Phase, Status
+from lrpmirror.core.tally import Counts
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, open_mirror
 from lrpmirror.mirror._bbs import StreamName
@@ -44,10 +47,11 @@ class MirrorThread:
             mirror.wait_synced(timeout=30)
             mirror.actual_lrps(process_guid)
 
-    The arguments are those of `open_mirror`; a client that is given is entered in the mirror's thread, and is for that
-    thread only. Entering the block starts the thread, without asking the BBS for anything yet: see `wait_synced`. What
-    a `state_file` has is there then. It raises ConfigurationError for options or files that cannot be used. Leaving it
-    closes the mirror: see `close`. A MirrorThread is entered once; there may be several in a program.
+    The arguments are those of `open_mirror`; a client that is given, or what yields one when it is entered, is entered
+    in the mirror's thread, and is for that thread only. Entering the block starts the thread, without asking the BBS
+    for anything yet: see `wait_synced`. What a `state_file` has is there then. It raises ConfigurationError for options
+    or files that cannot be used. Leaving it closes the mirror: see `close`. A MirrorThread is entered once; there may
+    be several in a program.
 
     Reads are those of `Mirror`. They are called from any thread, take no lock and wait for nothing. Each gives whole
     values, which never change. Other than on the mirror's own thread, one read and the next can be of different
@@ -62,7 +66,7 @@ class MirrorThread:
 
     def __init__(
         self,
-        bbs: str | BBS,
+        bbs: str | BBS | AbstractAsyncContextManager[BBS],
         *,
         tls: TLS | None = None,
         stream: StreamName = "instances",
@@ -192,6 +196,18 @@ class MirrorThread:
         The queries do the same where they are given `max_age`.
         """
         self.status.check_fresh(max_age)
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
+        return self._portal.call(lambda: self._mirror.counts)
+
+    def explain(self, process_guid: str) -> tuple[Decision, ...]:
+        """Return what became of the latest events and lists about a process, and why, the oldest first.
+
+        As `Mirror.explain`. O(decisions about it).
+        """
+        return self._portal.call(lambda: self._mirror.explain(process_guid))
 
     def resync(self) -> None:
         """Ask for a list of everything now, instead of at the next interval. Returns at once."""

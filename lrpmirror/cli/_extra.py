@@ -1,0 +1,13 @@
+"""What only some commands need, and those who embed the library do not."""
+
+import importlib.util
+
+from lrpmirror.errors import ConfigurationError
+
+__all__ = ["require"]
+
+
+def require(package: str) -> None:
+    """Raise ConfigurationError, which says how to get it, where a package of the extra `cli` is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigurationError(f"{package} is not installed: pip install 'lrpmirror[cli]'")

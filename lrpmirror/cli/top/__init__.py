@@ -1,0 +1,53 @@
+"""`lrpmirror top`: a terminal dashboard over a mirror."""
+
+import argparse
+import os
+import sys
+from typing import Final
+
+from lrpmirror.cli import _bbs
+from lrpmirror.cli._extra import require
+from lrpmirror.errors import ConfigurationError
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "watch cells, processes in trouble and changes on a terminal"
+
+DESCRIPTION: Final = """\
+Open a mirror of the BBS and show it on the terminal, twice a second: how fresh
+it is, how much happens, the cells and how full they are, the processes with
+those in trouble first, and the latest changes in words. It goes on while the
+BBS cannot be reached, and says so. Needs the extra lrpmirror[cli].
+
+  Tab, 1 2 3           cells, processes, changes
+  Up Down PgUp PgDn    move (also k and j)
+  Enter, click         open: a cell's instances; a process's rows, routes and
+                       what became of its latest events
+  Esc, Backspace       back
+  s, click on a head   sort by something else
+  /                    show only what has a text in it
+  t                    dark or light
+  ?                    help
+  q, Ctrl-C            quit
+
+NO_COLOR=1 is for no colours.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    _bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it until it is quit."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+        raise ConfigurationError(
+            "stdin and stdout have to be a terminal; elsewhere use 'lrpmirror cells --watch' or 'lrpmirror lrp-events'"
+        )
+    require("textual")
+    # Only whoever runs it needs Textual.
+    from lrpmirror.cli.top._app import show  # noqa: PLC0415
+
+    show(_bbs.target(args))
+    return 0

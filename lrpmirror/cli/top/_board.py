@@ -1,0 +1,294 @@
+"""What `lrpmirror top` keeps beside a mirror: cells and processes in order, the latest changes, rates."""
+
+import time
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping
+from threading import Thread
+from typing import Any, Final
+
+from msgspec import Struct
+
+from lrpmirror.cli._story import Story
+from lrpmirror.cli._view import Kind, News, kind_of, name_of
+from lrpmirror.cli._waiting import Waiting
+from lrpmirror.cli.top._process import ProcessDetail
+from lrpmirror.cli.top._ranking import Ranking
+from lrpmirror.core.status import Status
+from lrpmirror.errors import LRPMirrorError
+from lrpmirror.model import ActualLRP
+from lrpmirror.serve.picture import SEVERITY, detail_of, natural
+from lrpmirror.serve.pulse import MINUTES, Second
+from lrpmirror.thread import MirrorThread, ThreadView
+from lrpmirror.views import CellLoad, Cells, Health, Processes, ProcessHealth
+
+__all__ = ["FULL", "ORDERS", "Board", "Instance", "Totals", "kinds_of_cell", "kinds_of_process"]
+
+FULL: Final = 0.95
+"""The share of a cell's memory beyond which it is called full."""
+
+ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cells": ("trouble", "name", "memory", "instances"),
+    "processes": ("trouble", "name", "instances", "latest crash"),
+    "changes": ("latest",),
+    "cell": ("trouble", "name", "age"),
+}
+"""What each table can be sorted by."""
+
+KEPT: Final = 1_000
+"""How many of the latest changes are kept."""
+
+_KINDS_BY_TROUBLE: Final = (
+    Kind.CRASHED,
+    Kind.SUSPECT,
+    Kind.EVACUATING,
+    Kind.UNCLAIMED,
+    Kind.CLAIMED,
+    Kind.OTHER,
+    Kind.RUNNING,
+)
+
+_THERE: Final = "there"
+_GONE: Final = "gone"
+_FULL: Final = "full"
+"""What cells are counted by."""
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """What everything adds up to."""
+
+    kinds: Mapping[Kind, int]
+    healths: Mapping[Health, int]
+    cells: int
+    cells_gone: int
+    cells_full: int
+
+
+class Instance(Struct, frozen=True):
+    """An instance on a cell, and the name of its process."""
+
+    name: str
+    row: ActualLRP
+
+    @property
+    def key(self) -> str:
+        """What it is known by; the process guid comes first."""
+        return f"{self.row.process_guid} {self.row.index} {self.row.presence}"
+
+
+class Board:
+    """What is shown of a mirror. Reads of it come from one thread, that of the screen."""
+
+    def __init__(self, mirror: MirrorThread, url: str, waiting: Waiting) -> None:
+        self.mirror = mirror
+        self.url = url
+        self._waiting = waiting
+        self._story = Story(mirror, time.time, kept=KEPT, completions=False)
+        self.cells: Ranking[CellLoad] = Ranking(_rank_cell, _cell_says, _cell_parts, "trouble")
+        self.processes: Ranking[ProcessHealth] = Ranking(self._rank_process, self._process_says, _parts, "trouble")
+        self._seconds: deque[Second] = deque(maxlen=MINUTES * 60)
+        self._counted: tuple[float, int, int, int] | None = None
+        self._following = False
+
+    def begin(self) -> None:
+        """Keep cells and processes in order from now on, each in a thread that ends with the mirror."""
+        mirror = self.mirror
+        for ranking, view in ((self.cells, mirror.view(Cells())), (self.processes, mirror.view(Processes()))):
+            Thread(target=_follow, args=(ranking, view), daemon=True).start()
+
+    def tick(self) -> None:
+        """Look at phase and counters. Called often; O(kinds of events)."""
+        self._story.watch_phase()
+        # What is fresh is asked for by nobody else, and would add up.
+        self._story.take_fresh()
+        if not self._following and self.mirror.status.synced_at is not None:
+            # What the first lists bring is no news.
+            self._following = True
+            self._story.follow()
+        self._count(time.monotonic())
+
+    @property
+    def status(self) -> Status:
+        """How fresh the mirror is."""
+        return self.mirror.status
+
+    @property
+    def reading(self) -> str:
+        """How far the first lists are; empty where they are in, or nothing has come of them."""
+        return self._waiting.line() if self.status.synced_at is None and self._waiting.records else ""
+
+    @property
+    def totals(self) -> Totals:
+        """What all cells and processes add up to."""
+        totals, cells = self.processes.totals, self.cells.totals
+        return Totals(
+            kinds={kind: totals[kind] for kind in Kind if totals[kind]},
+            healths={health: totals[health] for health in SEVERITY if totals[health]},
+            cells=cells[_THERE],
+            cells_gone=cells[_GONE],
+            cells_full=cells[_FULL],
+        )
+
+    @property
+    def rates(self) -> tuple[Second, ...]:
+        """What happened in each of the last seconds, the oldest first."""
+        return tuple(self._seconds)
+
+    def changes(self, text: str) -> list[News]:
+        """Return the latest changes that have a text in them, the latest first. O(changes kept)."""
+        text = text.lower()
+        latest = list(self._story.latest)
+        return [one for one in latest if text in one.text.lower() or text in one.process_guid] if text else latest
+
+    def on_cell(self, cell_id: str, order: str, text: str) -> list[Instance]:
+        """Return what is on a cell and has a text in it, in an order. O(rows of the cell)."""
+        text = text.lower()
+        found = [Instance(self.name(row.process_guid, row), row) for row in self.mirror.actual_lrps(cell_id=cell_id)]
+        if text:
+            found = [one for one in found if text in f"{one.name} {one.row.process_guid} {one.row.state}".lower()]
+        return sorted(found, key=lambda one: _rank_instance(one, order))
+
+    def about_cell(self, cell_id: str) -> str:
+        """Say in a line what there is of a cell."""
+        load = self.cells.get(cell_id)
+        present = next((cell for cell in self.mirror.cells if cell.cell_id == cell_id), None)
+        parts = ["GONE: not there at the last list" if present is None else f"zone {present.zone or '-'}"]
+        if load is not None and load.capacity is not None:
+            parts.append(f"memory {load.memory_mb:,} of {load.capacity.memory_mb:,} MB")
+            parts.append(f"disk {load.disk_mb:,} of {load.capacity.disk_mb:,} MB")
+            parts.append(f"{load.instances} of {load.capacity.containers} containers")
+        return ", ".join(parts)
+
+    def process(self, guid: str) -> ProcessDetail:
+        """Return all there is of one process. O(its rows and decisions)."""
+        mirror = self.mirror
+        return ProcessDetail(
+            process_guid=guid,
+            desired=mirror.desired_lrp(guid),
+            health=self.processes.get(guid),
+            rows=mirror.actual_lrps(guid),
+            decisions=mirror.explain(guid),
+            now=mirror.status.at,
+            wall=time.time_ns(),
+        )
+
+    def name(self, guid: str, row: ActualLRP | None = None) -> str:
+        """Return what to call a process."""
+        lrp = self.mirror.desired_lrp(guid)
+        if lrp is None and row is None:
+            row = next(iter(self.mirror.actual_lrps(guid)), None)
+        return name_of(guid, lrp, row)
+
+    def _count(self, now: float) -> None:
+        """Add the seconds that have passed since the last one that was counted."""
+        if self._counted is not None and now < self._counted[0] + 1:
+            return
+        counts = self.mirror.counts
+        events = sum(counts.events.values())
+        crashes = sum(count for kind, count in counts.events.items() if kind.startswith("actual_lrp_crashed"))
+        changes = sum(counts.commits.values())
+        if self._counted is not None:
+            then, *before = self._counted
+            seconds = min(int(now - then), MINUTES * 60)
+            new = [(count - last) / seconds for count, last in zip((events, changes, crashes), before, strict=True)]
+            self._seconds.extend(Second(*map(round, new)) for _ in range(seconds))
+            now = then + int(now - then)
+        self._counted = now, events, changes, crashes
+
+    def _rank_process(self, guid: str, value: ProcessHealth, order: str) -> tuple[Any, ...]:
+        name = _natural(self.name(guid))
+        if order == "instances":
+            return -max(value.desired, value.running), name
+        if order == "latest crash":
+            return -(0 if value.last_crash is None else value.last_crash.since), name
+        if order == "name":
+            return (name,)
+        # Of those with one health, those come first that are about to have a worse one.
+        ailing = value.crashed + value.suspect + value.evacuating + value.missing + value.unclaimed
+        return SEVERITY[value.health], -ailing, name
+
+    def _process_says(self, guid: str, value: ProcessHealth) -> str:
+        return f"{self.name(guid)} {guid} {value.health} {detail_of(value)}"
+
+
+def kinds_of_cell(load: CellLoad) -> dict[Kind, int]:
+    """Count the instances on a cell by kind; those that leave it and those of a lost cell are taken to run."""
+    special = load.evacuating + load.suspect
+    running = max(0, load.running - special)
+    return _some(
+        {
+            Kind.RUNNING: running,
+            Kind.CLAIMED: max(0, load.instances - special - running),
+            Kind.EVACUATING: load.evacuating,
+            Kind.SUSPECT: load.suspect,
+        }
+    )
+
+
+def kinds_of_process(health: ProcessHealth) -> dict[Kind, int]:
+    """Count the rows of a process by kind."""
+    return _some(
+        {
+            Kind.RUNNING: health.running,
+            Kind.CLAIMED: health.claimed,
+            Kind.UNCLAIMED: health.unclaimed,
+            Kind.CRASHED: health.crashed,
+            Kind.EVACUATING: health.evacuating,
+            Kind.SUSPECT: health.suspect,
+        }
+    )
+
+
+def _follow(ranking: Ranking[Any], view: ThreadView[str, Any]) -> None:
+    try:
+        with view.changes() as changes:
+            ranking.follow(changes)
+    except LRPMirrorError:
+        # The mirror is over; what ended it is raised where it is closed.
+        return
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    """Sort app-2@ffff before app-10@0000."""
+    app, _, version = name.partition("@")
+    return natural(app), version
+
+
+def _some(kinds: Mapping[Kind, int]) -> dict[Kind, int]:
+    return {kind: count for kind, count in kinds.items() if count}
+
+
+def _parts(value: ProcessHealth) -> Mapping[Hashable, int]:
+    kinds: Iterable[tuple[Hashable, int]] = kinds_of_process(value).items()
+    return {value.health: 1, **dict(kinds)}
+
+
+def _cell_parts(load: CellLoad) -> Mapping[Hashable, int]:
+    full = load.memory_share is not None and load.memory_share > FULL
+    return {_THERE if load.present else _GONE: 1, _FULL: int(full)}
+
+
+def _cell_says(cell_id: str, load: CellLoad) -> str:
+    return f"{cell_id} {load.zone}{'' if load.present else ' gone'}"
+
+
+def _rank_cell(cell_id: str, load: CellLoad, order: str) -> tuple[Any, ...]:
+    name = natural(cell_id)
+    share = -1.0 if load.memory_share is None else load.memory_share
+    if order == "memory":
+        return -share, name
+    if order == "instances":
+        return -load.instances, name
+    if order == "name":
+        return (name,)
+    # What reserves more than there is is trouble; how full it is else is not.
+    return load.present, -load.suspect, -load.evacuating, -max(share, 1.0), name
+
+
+def _rank_instance(one: Instance, order: str) -> tuple[Any, ...]:
+    row = one.row
+    named = (_natural(one.name), row.index, row.presence)
+    if order == "name":
+        return named
+    if order == "age":
+        return -row.since, *named
+    return _KINDS_BY_TROUBLE.index(kind_of(row)), -row.crash_count, *named

@@ -1,0 +1,106 @@
+"""What `lrpmirror top` says, as styled text. Pure functions of what it shows."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from rich.text import Text
+
+from lrpmirror.cli._paint import SIGNS, line, phase_line
+from lrpmirror.cli._view import Kind
+from lrpmirror.cli.top._board import FULL, Totals
+from lrpmirror.core.status import Status
+from lrpmirror.serve.picture import SEVERITY
+from lrpmirror.views import CellLoad, Health
+
+__all__ = ["HEALTHS", "amounts", "freshness", "instances", "kind", "memory", "phase", "trouble"]
+
+HEALTHS: Final[Mapping[Health, str]] = {
+    Health.DOWN: "bold red",
+    Health.CRASHING: "red",
+    Health.UNPLACEABLE: "bold magenta",
+    Health.DEGRADED: "bold yellow",
+    Health.UNDESIRED: "cyan",
+    Health.HEALTHY: "green",
+    Health.STOPPED: "dim",
+}
+"""How the word for each health is shown."""
+
+_FILLING: Final = 0.8
+"""The share of a cell's memory beyond which it stands out."""
+
+_BAR: Final = 10
+"""How many characters wide a whole cell's memory is."""
+
+
+def phase(status: Status, url: str, reading: str) -> Text:
+    """Say whether what is shown is the server's state."""
+    return phase_line(status.phase, reading).append_text(line((f"  {url}", "dim")))
+
+
+def freshness(status: Status) -> Text:
+    """Say how long ago what was heard of the server."""
+    said = ["never heard"] if status.age is None else [f"heard {status.age:.1f} s ago"]
+    if status.age is not None and status.silence is not None and status.silence > status.age + 1:
+        # What was heard was the answer to a ping, or a list.
+        said.append(f"the stream {status.silence:.0f} s ago")
+    if status.synced_at is None:
+        said.append("never listed")
+    else:
+        said.append(f"listed {status.at - status.synced_at:.0f} s ago")
+    said.append(f"revision {status.revision:,}")
+    over = status.last_error if status.trouble is None else None
+    return line(", ".join(said), (f"; overcome: {over}" if over is not None else "", "dim"))
+
+
+def trouble(status: Status) -> Text | None:
+    """Say what is wrong now, over two lines if it is long; None where nothing is."""
+    if status.trouble is None:
+        return None
+    text = line((str(status.trouble), "red"))
+    text.no_wrap = False
+    return text
+
+
+def amounts(totals: Totals) -> Text:
+    """Count the cells, and the processes by health."""
+    text = line(
+        f"{totals.cells:,} cells",
+        (f" and {totals.cells_gone:,} gone" if totals.cells_gone else "", "bold magenta"),
+        (f", {totals.cells_full:,} full" if totals.cells_full else "", "red"),
+        f"; {sum(totals.healths.values()):,} processes",
+    )
+    before = ": "
+    for health in SEVERITY:
+        if totals.healths.get(health):
+            text.append(before)
+            text.append(f"{totals.healths[health]:,} {health}", HEALTHS[health])
+            before = ", "
+    return text
+
+
+def instances(totals: Totals) -> Text:
+    """Count the instances by kind, which also tells what the signs in bars mean."""
+    text = line(f"{sum(totals.kinds.values()):,} instances")
+    for one, (character, style) in SIGNS.items():
+        if totals.kinds.get(one):
+            text.append(f"  {character}", style)
+            text.append(f" {totals.kinds[one]:,} {one.value}")
+    return text
+
+
+def memory(load: CellLoad, width: int) -> Text:
+    """Say how much of a cell's memory is reserved, or that the cell is gone; drawn as well, where there is room."""
+    if not load.present:
+        return line((" GONE", "bold magenta"))
+    share = load.memory_share
+    if share is None:
+        return line(("    -", "dim"))
+    style = "bold red" if share > FULL else "yellow" if share > _FILLING else "green"
+    drawn = f" {'━' * min(_BAR, round(share * _BAR))}" if width > _BAR else ""
+    return line((f"{share:>5.0%}{drawn}", style))
+
+
+def kind(of: Kind, state: str) -> Text:
+    """Return the state of an instance, and what it counts as where that is something else, after its sign in bars."""
+    sign, style = SIGNS[of]
+    return line((f"{sign} {state}{'' if of.value == state else f', {of.value}'}", style))
