@@ -1,8 +1,10 @@
 """What holds for all tests."""
 
 import faulthandler
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,3 +74,19 @@ def pytest_testnodedown(node: Any) -> None:
         with suppress(OSError):
             if run <= set(environment.read_bytes().split(b"\0")):
                 os.kill(int(environment.parent.name), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def server_failures() -> Iterator[list[str]]:
+    """Fail each test in which a server here has failed a request, since only that request is told; what was logged.
+
+    A test that wants a server to fail takes the list, looks at it and empties it.
+    """
+    logged: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("lrpmirror.server")
+    logger.addHandler(handler)
+    yield logged
+    logger.removeHandler(handler)
+    assert not logged

@@ -208,7 +208,7 @@ def test_a_server_that_is_not_available_answers_503_to_everything_until_it_is() 
 
 
 def test_a_request_that_is_too_large_is_refused() -> None:
-    assert post(Diego(), "/v1/actual_lrps/list", b"x" * (16 * 1024 * 1024 + 1)).status_code == 413
+    assert post(Diego(), "/v1/actual_lrps/list", b"x" * (1024 * 1024 + 1)).status_code == 413
 
 
 class Broken(Diego):

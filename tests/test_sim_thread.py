@@ -66,11 +66,12 @@ class Broken(Diego):
         raise ZeroDivisionError(wanted.process_guid)
 
 
-def test_a_server_that_breaks_is_told_at_the_end_of_the_block() -> None:
+def test_a_server_that_breaks_is_told_at_the_end_of_the_block(server_failures: list[str]) -> None:
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True), serve_diego_in_thread(Broken()) as bbs:
         path = "/v1/desired_lrp/desire.r2"
-        with pytest.raises(httpx.RemoteProtocolError):
-            httpx.post(f"{bbs.url}{path}", content=WHOLE[path].SerializeToString())
+        assert httpx.post(f"{bbs.url}{path}", content=WHOLE[path].SerializeToString()).status_code == 500
+    assert len(server_failures) == 1
+    server_failures.clear()
 
 
 def test_the_fixture_of_the_documentation_works() -> None:

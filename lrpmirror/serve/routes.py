@@ -1,12 +1,23 @@
 """Paths beside those of a BBS, and who answers them: a table from path to ASGI application."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
 from lrpmirror.server.asgi import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Routes", "not_found", "routed", "send_whole"]
+
+PLAIN: Final = b"text/plain; charset=utf-8"
+
+_HEADERS: Final = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+"""What every reply says to browsers: keep nothing, guess no types, be in no other site's frame, tell no other site."""
 
 Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]
 """Makes a table for a mirror and its replica."""
@@ -15,12 +26,17 @@ Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]
 def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
     """Return an application that asks whom the table has for a path, and `fallback` for all others.
 
-    Lifespan messages go to `fallback`.
+    What is in the table can be read only, by GET or HEAD. Lifespan messages go to `fallback`.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = table.get(scope["path"], fallback) if scope["type"] == "http" else fallback
-        await chosen(scope, receive, send)
+        chosen = table.get(scope["path"]) if scope["type"] == "http" else None
+        if chosen is None:
+            await fallback(scope, receive, send)
+        elif scope["method"] in {"GET", "HEAD"}:
+            await chosen(scope, receive, send)
+        else:
+            await send_whole(send, 405, PLAIN, b"Method Not Allowed\n", (b"allow", b"GET, HEAD"))
 
     return app
 
@@ -28,16 +44,12 @@ def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
     """Answer 404 to every request; an ASGI application."""
     if scope["type"] == "http":
-        await send_whole(send, 404, b"text/plain; charset=utf-8", b"404 page not found\n")
+        await send_whole(send, 404, PLAIN, b"404 page not found\n")
 
 
-async def send_whole(send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    """Send a reply whose body is there."""
-    headers = [
-        (b"cache-control", b"no-store"),
-        (b"content-length", b"%d" % len(body)),
-        (b"content-type", content_type),
-    ]
-    head: Message = {"type": "http.response.start", "status": status, "headers": headers}
+async def send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Send a reply whose body is there, for readers in a browser too; `headers` beside those that all replies have."""
+    about = [*_HEADERS, (b"content-length", b"%d" % len(body)), (b"content-type", content_type), *headers]
+    head: Message = {"type": "http.response.start", "status": status, "headers": about}
     await send(head)
     await send({"type": "http.response.body", "body": body})

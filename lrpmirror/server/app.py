@@ -87,8 +87,9 @@ class BBSApp:
             await _send_whole(send, 503, _TEXT, b"")
         elif path in self.hidden or not (path in LISTS or path in STREAMS or path in WRITES or path == PING):
             await _send_error(send, _NO_SUCH_PATH)
-        elif method != "POST" and not (method == "GET" and path in STREAMS):
-            await _send_whole(send, 405, _TEXT, b"Method Not Allowed\n")
+        elif method != "POST" and not (method in {"GET", "HEAD"} and path in STREAMS):
+            allowed = b"GET, HEAD, POST" if path in STREAMS else b"POST"
+            await _send_whole(send, 405, _TEXT, b"Method Not Allowed\n", (b"allow", allowed))
         elif path == PING:
             await _send_whole(send, 200, _PROTOBUF, _AVAILABLE)
         else:
@@ -159,8 +160,9 @@ async def _send_error(send: Send, error: BBSError) -> None:
             await _send_whole(send, 503, _TEXT, f"{error}\n".encode())
 
 
-async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    await send(_start(status, [(b"content-length", b"%d" % len(body)), (b"content-type", content_type)]))
+async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    about_body = [(b"content-length", b"%d" % len(body)), (b"content-type", content_type)]
+    await send(_start(status, [*about_body, *headers]))
     await send({"type": "http.response.body", "body": body})
 
 

@@ -1,18 +1,39 @@
-"""An ASGI application on a loopback port, with the means to misbehave: to cut, to refuse, to fall silent."""
+"""An ASGI application on a port, within limits; with the means to misbehave: to cut, to refuse, to fall silent."""
 
+import errno
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import isfinite
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from lrpmirror.background import background
 from lrpmirror.errors import ConfigurationError
+from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
+from lrpmirror.server.limits import Limits
+from lrpmirror.server.traffic import Traffic
 
 __all__ = ["Host", "authority", "mutual_tls", "serve_app"]
+
+logger: Final = logging.getLogger("lrpmirror.server")
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""What a system says that has no descriptor or memory left for one more connection."""
+
+PAUSE: Final = 0.1
+"""For how many seconds nothing is accepted then."""
+
+QUIET: Final = 60.0
+"""For how many seconds the same trouble is not logged again."""
+
+GLANCE: Final = 1.0
+"""Seconds between two looks at how long clients take."""
 
 
 def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLContext:
@@ -41,8 +62,21 @@ class Host:
     """A running server. Made by `serve_app`; its methods are for the tasks of the same trio run."""
 
     def __init__(
-        self, app: ASGIApp, nursery: trio.Nursery, address: str, port: int, tls: ssl.SSLContext | None
+        self,
+        app: ASGIApp,
+        nursery: trio.Nursery,
+        *,
+        address: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        limits: Limits,
+        traffic: Traffic,
     ) -> None:
+        self.traffic = traffic
+        """What became of connections and requests, in numbers."""
+        self._limits = limits
+        self._admission = Admission(limits, traffic)
+        self._complained_at = float("-inf")
         self._app = app
         self._nursery = nursery
         self._address = address
@@ -50,8 +84,6 @@ class Host:
         self._tls = tls
         self._gate = Gate()
         self._connections: set[Connection] = set()
-        self.failures: list[Exception] = []
-        """What the application has raised."""
         self._accepting: trio.CancelScope | None = None
         self._closed = trio.Event()
         self._closed.set()
@@ -124,35 +156,90 @@ class Host:
     ) -> None:
         closed = self._closed = trio.Event()
         with trio.CancelScope() as scope:
-            task_status.started(scope)
-            await trio.serve_listeners(self._serve, listeners, handler_nursery=self._nursery)
+            try:
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(self._accept_from, listener)
+                    task_status.started(scope)
+            finally:
+                with trio.CancelScope(shield=True):
+                    for listener in listeners:
+                        await listener.aclose()
         closed.set()
 
-    async def _serve(self, socket: trio.SocketStream) -> None:
+    async def _accept_from(self, listener: trio.SocketListener) -> None:
+        """Take connections, for ever."""
+        while True:
+            try:
+                socket = await listener.accept()
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                self._complain(f"no connection can be accepted: {error}; raise the limit of open files")
+                await trio.sleep(PAUSE)
+                continue
+            if self._admission.make_room(len(self._connections)):
+                self.traffic.accepted += 1
+                self._start(socket)
+            else:
+                self.traffic.refused += 1
+                self._complain(f"{len(self._connections)} connections are being answered: no more are taken")
+                await trio.aclose_forcefully(socket)
+
+    def _complain(self, trouble: str) -> None:
+        """Log a trouble that may come a thousand times a second."""
+        if trio.current_time() - self._complained_at > QUIET:
+            self._complained_at = trio.current_time()
+            logger.warning("%s:%d: %s", self._address, self._port, trouble)
+
+    def _start(self, socket: trio.SocketStream) -> None:
         stream: Stream = socket
         if self._tls is not None:
             stream = trio.SSLStream(socket, self._tls, server_side=True, https_compatible=True)
-        connection = Connection(self._app, stream, self._gate, self.failures)
+        connection = Connection(self._app, stream, self._gate, self._admission)
         self._connections.add(connection)
+        self._nursery.start_soon(self._serve, connection)
+
+    async def _serve(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
             self._connections.discard(connection)
 
+    async def watch(self) -> None:
+        """Cut off those who take too long, for ever. O(connections) at each look."""
+        if not isfinite(self._limits.shortest):
+            return
+        interval = min(GLANCE, self._limits.shortest / 4)
+        while True:
+            await trio.sleep(interval)
+            now = trio.current_time()
+            for connection in self._connections:
+                connection.check(now)
+
 
 @asynccontextmanager
 async def serve_app(
-    app: ASGIApp, *, address: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    app: ASGIApp,
+    *,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+    traffic: Traffic | None = None,
 ) -> AsyncIterator[Host]:
     """Serve the application while the context is open; port 0 takes a free one.
 
+    What the application raises is answered with 500 and costs that connection only; it is counted in `traffic`, and
+    logged once for each kind. `limits` are for whoever connects.
+
     Leaving closes every connection at once, also those with an open stream or a stuck write. What the block raises
-    leaves it as it was raised; an exception of the application ends it in an ExceptionGroup. Raises ConfigurationError
-    if the port cannot be had.
+    leaves it as it was raised. Raises ConfigurationError if the port cannot be had.
     """
     async with background() as nursery:
-        host = Host(app, nursery, address, port, tls)
+        host = Host(
+            app, nursery, address=address, port=port, tls=tls, limits=limits or Limits(), traffic=traffic or Traffic()
+        )
         await host.accept()
+        nursery.start_soon(host.watch)
         yield host
-    if host.failures:
-        raise ExceptionGroup("the application failed", host.failures)

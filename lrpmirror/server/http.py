@@ -1,31 +1,43 @@
 """HTTP/1.1 on trio for an ASGI application: one connection, its requests and replies.
 
 General ASGI servers shield their writes from cancellation, so that a client that has stopped reading can neither be
-dropped nor outlived. A BBS drops such readers. Here every wait can be cancelled, and an event stream is chunked to
-the letter as a BBS does.
+dropped nor outlived, and have no bounds for connections, bodies and slow readers. A BBS drops such readers. Here every
+wait can be cancelled and is limited, and an event stream is chunked to the letter as a BBS does. The protocol itself is
+h11's.
+
+Nothing that a connection does reaches another: whatever is raised while it is served, by its client's doing or by a
+mistake here, ends in `Connection.run`.
 """
 
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final
-from urllib.parse import unquote
+from math import inf
+from typing import Any, Final, cast
 
 import h11
 import trio
 
+from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import CHUNKS, ASGIApp, Message
 from lrpmirror.server.handshake import shake_hands
+from lrpmirror.server.head import LONGEST, HeadCheck, Refusal, check_framing, split_target
 
 __all__ = ["Connection", "Gate", "Stream"]
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 """A connection, plain or with TLS."""
 
-READ: Final = 65536
+READ: Final = 16384
 """How much is read at once, and how much a client may send ahead while it is being answered."""
 
-HANDSHAKE_TIMEOUT: Final = 10.0
-"""How long a client may take for the TLS handshake, in seconds."""
+WRITE: Final = 65536
+"""How much is written at once: a slow reader has the whole time limit for each."""
+
+PARTS: Final = 64
+"""How many parts of a body are taken without giving way to other tasks."""
+
+LINGER: Final = 1.0
+"""For how many seconds a client that was refused may go on sending, so that it gets to read why."""
 
 
 class Gate:
@@ -49,26 +61,48 @@ class Gate:
         await self._opened.wait()
 
 
-_OF_THE_CLIENT: Final = (h11.RemoteProtocolError, trio.BrokenResourceError, trio.TooSlowError)
+_OF_THE_CLIENT: Final = (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
 """What goes wrong on a connection by the client's doing."""
 
 
 class Connection:
     """One connection of a client, from its handshake to its end. Cancelling `scope` cuts it, whatever it is doing."""
 
-    def __init__(self, app: ASGIApp, stream: Stream, gate: Gate, failures: list[Exception]) -> None:
+    def __init__(self, app: ASGIApp, stream: Stream, gate: Gate, admission: Admission) -> None:
         self.scope = trio.CancelScope()
-        self._failures = failures
+        self.ended = trio.Event()
+        """Set when the connection is closed."""
         self._app = app
         self._stream = stream
         self._gate = gate
-        self._http = h11.Connection(h11.SERVER)
+        self._admission = admission
+        self._limits = admission.limits
+        self._traffic = admission.traffic
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
         self._exchange: _Exchange | None = None
+        self._served = False
+        self._awaited = ""
+        self._deadline = inf
 
     @property
     def streaming(self) -> bool:
         """Whether an event stream is being sent."""
         return self._exchange is not None and self._exchange.is_event_stream
+
+    def check(self, now: float) -> None:
+        """Cut the connection off if the client has taken too long for what it has to do. O(1)."""
+        if now > self._deadline:
+            self._deadline = inf
+            self._traffic.timeouts[self._awaited] += 1
+            self.leave()
+
+    def leave(self) -> None:
+        """End at once, whatever it is doing."""
+        self.scope.cancel()
+
+    def count(self, status: int) -> None:
+        """Count a reply."""
+        self._traffic.replies[status] += 1
 
     async def run(self) -> None:
         """Serve one request after the other until the client leaves or breaks the protocol, or `scope` ends it."""
@@ -77,52 +111,113 @@ class Connection:
                 await self._handshake()
                 while await self._serve_one():
                     self._http.start_next_cycle()
+                    self._served = True
             except* _OF_THE_CLIENT:
                 # It is gone, or will be when it finds the connection closed.
                 pass
+            except* Exception as group:  # noqa: BLE001 - it ends here, whatever it is
+                self._traffic.failed(_single(group), "a connection")
             finally:
+                self._admission.gone(self)
                 await trio.aclose_forcefully(self._stream)
+        self.ended.set()
 
     async def _handshake(self) -> None:
         if isinstance(self._stream, trio.SSLStream):
-            with trio.fail_after(HANDSHAKE_TIMEOUT):
-                await shake_hands(self._stream)
+            self._wait_for("handshake", self._limits.handshake_timeout)
+            await shake_hands(self._stream)
+
+    def _wait_for(self, what: str, seconds: float) -> None:
+        """Give the client so much time for what it has to do now."""
+        self._awaited = what
+        self._deadline = trio.current_time() + seconds
+        self._admission.waiting(self, known=self._served)
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""
         try:
-            request = await self.next_event()
-        except h11.RemoteProtocolError:
-            await self._refuse()
+            request = await self._read_request()
+            if request is None:
+                return False
+            exchange = _Exchange(self, request, await self._read_body(request))
+        except Refusal as refusal:
+            await self._refuse(refusal.status)
             return False
-        if not isinstance(request, h11.Request):
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint)
             return False
-        self._exchange = _Exchange(self, request)
-        try:
-            await self._app(self._exchange.scope, self._exchange.receive, self._exchange.send)
-        except Exception as error:
-            # Noted before the client can see the connection close: what it does then can end the server, and with it
-            # the way that this takes.
-            self._failures.extend(_not_of_the_client(error))
-            raise
-        finally:
-            self._exchange = None
+        self._deadline = inf
+        self._admission.answering(self)
+        self._admission.release(self)
+        await self._answer(exchange)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    async def _refuse(self) -> None:
-        headers = [("Connection", "close"), ("Content-Length", "0")]
-        head = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
-        await self.write(head, h11.EndOfMessage())
+    async def _answer(self, exchange: "_Exchange") -> None:
+        self._exchange = exchange
+        try:
+            with exchange.answered:
+                await self._app(exchange.scope, exchange.receive, exchange.send)
+        except Exception as error:
+            failure = _not_of_the_client(error)
+            if failure is None:
+                raise
+            self._traffic.failed(failure, f"{exchange.scope['method']} {exchange.scope['path']!r}")
+            if self._http.our_state is h11.SEND_RESPONSE:
+                await self._refuse(500)
+        finally:
+            self._exchange = None
 
-    async def next_event(self) -> Any:
-        """Return the next h11 event from the client, reading as much as it takes."""
+    # Reading
+
+    async def _read_request(self) -> h11.Request | None:
+        """Return the head of the next request, or None when the client has left instead."""
+        check = HeadCheck()
+        ahead, _ = self._http.trailing_data
+        check.feed(ahead)
+        if self._served and not ahead:
+            self._wait_for("idle", self._limits.idle_timeout)
+            data = await self._stream.receive_some(READ)
+            check.feed(data)
+            self._http.receive_data(bytes(data))
+        self._wait_for("head", self._limits.head_timeout)
         while True:
             event = self._http.next_event()
             if event is not h11.NEED_DATA:
-                return event
-            if self._http.they_are_waiting_for_100_continue:
-                await self.write(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(bytes(await self._stream.receive_some(READ)))
+                return event if isinstance(event, h11.Request) else None
+            data = await self._stream.receive_some(READ)
+            check.feed(data)
+            self._http.receive_data(bytes(data))
+
+    async def _read_body(self, request: h11.Request) -> bytes:
+        """Return the body of a request. Raises Refusal for one that is too large, or that there is no room for."""
+        limits = self._limits
+        if (check_framing(request) or 0) > limits.max_body:
+            raise Refusal(413)
+        self._wait_for("body", limits.body_timeout)
+        body = bytearray()
+        parts = 0
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                await self._read_more()
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > limits.max_body:
+                    raise Refusal(413)
+                if not self._admission.hold(self, len(event.data)):
+                    raise Refusal(503)
+                parts += 1
+                if parts % PARTS == 0:
+                    await trio.lowlevel.checkpoint()
+            else:
+                # Nothing else but its end: a client that leaves in the middle breaks the protocol, which h11 raises.
+                return bytes(body)
+
+    async def _read_more(self) -> None:
+        if self._http.they_are_waiting_for_100_continue:
+            await self.write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+            self._wait_for("body", self._limits.body_timeout)
+        self._http.receive_data(bytes(await self._stream.receive_some(READ)))
 
     async def wait_for_end(self) -> None:
         """Return when the client has left, or sends more ahead than a client may."""
@@ -134,6 +229,8 @@ class Connection:
                 return
             ahead += len(data)
 
+    # Writing
+
     async def write(self, *events: Any, chunk_mark: bytes = b"") -> None:
         """Send these h11 events in one write; `chunk_mark` is put behind the size of each chunk."""
         pieces: list[bytes] = []
@@ -143,26 +240,68 @@ class Connection:
                 made[0] = made[0].replace(b"\r\n", chunk_mark + b"\r\n")
             pieces += made
         await self._gate.wait()
-        await self._stream.send_all(b"".join(pieces))
+        data = b"".join(pieces)
+        if len(data) <= WRITE:
+            await self._send(data)
+            return
+        for start in range(0, len(data), WRITE):
+            await self._send(data[start : start + WRITE])
+
+    async def _send(self, data: bytes) -> None:
+        """Send bytes, and note for how long the client has let them wait."""
+        exchange = self._exchange
+        began = trio.current_time()
+        left = self._limits.reply_timeout - exchange.waited if exchange and not exchange.is_event_stream else inf
+        self._awaited = "write" if self._limits.write_timeout <= left else "reply"
+        self._deadline = began + min(self._limits.write_timeout, left)
+        await self._stream.send_all(data)
+        self._deadline = inf
+        if exchange:
+            exchange.waited += trio.current_time() - began
+
+    async def _refuse(self, status: int) -> None:
+        """Answer a request that is not for the application, and close the connection."""
+        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return
+        self.count(status)
+        headers = [("Connection", "close"), ("Content-Length", "0"), ("Date", formatdate(usegmt=True))]
+        head = h11.Response(status_code=status, headers=headers, reason=_phrase(status))
+        await self.write(head, h11.EndOfMessage())
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """Read on for a moment: a connection that is closed with something unread takes back what was written to it."""
+        self._wait_for("end", inf)
+        with trio.move_on_after(LINGER):
+            if isinstance(self._stream, trio.SocketStream):
+                await self._stream.send_eof()
+            for _ in range(PARTS):
+                if not await self._stream.receive_some(READ):
+                    return
 
 
 class _Exchange:
     """One request and its reply, as ASGI has them."""
 
-    def __init__(self, connection: Connection, request: h11.Request) -> None:
+    def __init__(self, connection: Connection, request: h11.Request, body: bytes) -> None:
         self._connection = connection
-        self._asked_all = False
+        self._body: bytes | None = body
         self._head: h11.Response | None = None
+        self._only_head = request.method == b"HEAD"
         self.is_event_stream = False
-        path, _, query = request.target.partition(b"?")
+        self.answered = trio.CancelScope()
+        """Cancelled when there is no more to answer, though the application may have more to say."""
+        self.waited = 0.0
+        """For how many seconds the client has let the reply wait."""
+        path, raw_path, query = split_target(request.target)
         self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": request.http_version.decode("ascii"),
             "method": request.method.decode("ascii"),
             "scheme": "http",
-            "path": unquote(path.decode("ascii")),
-            "raw_path": path,
+            "path": path,
+            "raw_path": raw_path,
             "query_string": query,
             "root_path": "",
             "extensions": {CHUNKS: {}},
@@ -170,16 +309,12 @@ class _Exchange:
         }
 
     async def receive(self) -> Message:
-        """Return the next part of the request's body; after its end, that the client has left, when it has."""
-        if self._asked_all:
+        """Return the request's body, which is there; then, when the client has left, that it has."""
+        if self._body is None:
             await self._connection.wait_for_end()
             return {"type": "http.disconnect"}
-        event = await self._connection.next_event()
-        if isinstance(event, h11.Data):
-            return {"type": "http.request", "body": bytes(event.data), "more_body": True}
-        # Nothing else but its end: a client that leaves in the middle breaks the protocol, which h11 raises.
-        self._asked_all = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Message) -> None:
         """Send the head, with the first part of the body; then the other parts, each as it comes."""
@@ -190,9 +325,13 @@ class _Exchange:
         if self._head is not None:
             events.append(self._head)
             self._head = None
+        if self._only_head:
+            if events:
+                await self._connection.write(*events, h11.EndOfMessage())
+                self.answered.cancel()
+            return
         events += [h11.Data(data=chunk) for chunk in message.get("chunks") or [message.get("body")] if chunk]
         if not message.get("more_body", False):
-            await self._read_rest()
             events.append(h11.EndOfMessage())
         await self._connection.write(*events, chunk_mark=b";" if self.is_event_stream else b"")
 
@@ -202,17 +341,24 @@ class _Exchange:
             name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
         )
         named = sorted((name.title(), value) for name, value in headers)
-        status = HTTPStatus(message["status"])
-        return h11.Response(status_code=status, headers=named, reason=status.phrase.encode("ascii"))
-
-    async def _read_rest(self) -> None:
-        """Read what the application did not want of the request, so that the next one can follow."""
-        while not self._asked_all:
-            await self.receive()
+        status = message["status"]
+        self._connection.count(status)
+        return h11.Response(status_code=status, headers=named, reason=_phrase(status))
 
 
-def _not_of_the_client(error: Exception) -> list[Exception]:
+def _phrase(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode("ascii")
+
+
+def _not_of_the_client(error: Exception) -> Exception | None:
     """Return what is left of an error, which can be a group, without what the client has done."""
     group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
     _, rest = group.split(_OF_THE_CLIENT)
-    return [] if rest is None else [rest] if group is error else [error]
+    return None if rest is None else _single(rest)
+
+
+def _single(error: Any) -> Exception:
+    """Return the error that a group is of, or the group where there are several."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return cast("Exception", error)

@@ -91,7 +91,9 @@ async def serve_diego(
     With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it.
     `available`, `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
 
-    What the block raises leaves it as it was raised. Raises ConfigurationError if the port cannot be had.
+    What the block raises leaves it as it was raised. A request that fails by a mistake of the simulation is answered
+    with 500, and raised at the end of the block, in an ExceptionGroup, since it may be what a test has not noticed.
+    Raises ConfigurationError if the port cannot be had.
     """
     app = BBSApp(diego, writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
@@ -104,6 +106,7 @@ async def serve_diego(
         elif ticking:
             host.start_soon(_live, Clock(diego).moves, 1.0 / pace)
         yield ServedDiego(diego, app, host, mischief)
+    host.traffic.raise_failures("the simulated Diego")
 
 
 async def _live(moves: Callable[[], Iterator[None]], interval: float) -> None:

@@ -87,7 +87,7 @@ class Shell:
                 )
                 answers.moment = 0.0 if self.plan.hurried else MOMENT
                 server = None if papers is None else papers.server
-                async with serve_app(answers, address=ADDRESS, port=PORT, tls=server):
+                async with serve_app(answers, address=ADDRESS, port=PORT, tls=server) as host:
                     self._conductor = Conductor(
                         self.network, self.troubles, self.diego, self.subject, papers=papers, kept=kept
                     )
@@ -96,6 +96,7 @@ class Shell:
                     await self._live()
                     await self._conductor.calm()
                     await self._converge()
+                    host.traffic.raise_failures("the simulated BBS")
                     nursery.cancel_scope.cancel()
 
     async def _live(self) -> None:

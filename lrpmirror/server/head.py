@@ -1,0 +1,96 @@
+"""What HTTP/1.1 forbids in the head of a request and h11 puts up with, and what is asked for by it."""
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+import h11
+
+__all__ = ["METHODS", "HeadCheck", "Refusal", "check_framing", "split_target"]
+
+LONGEST: Final = 8192
+"""How long the head of a request may be, in bytes."""
+
+MOST_LINES: Final = 100
+"""How many lines it may have."""
+
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
+"""The methods that are told from nonsense: what is none of them is not implemented, by any server here."""
+
+_FORBIDDEN: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
+"""A line that ends without a carriage return, and one that begins with white space: the folding of older times."""
+
+_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+
+
+class Refusal(Exception):  # noqa: N818 - what it is
+    """A request that is refused by the server itself, with this status; the connection is closed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class HeadCheck:
+    """Looks at the bytes of one request's head as they come, until the empty line that ends it."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._lines = 0
+        self._last = b"\r"  # as after a line
+        self._done = False
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Look at more bytes. O(bytes of the head). Raises Refusal for what is no head, or is too long."""
+        if self._done or not data:
+            return
+        seen = self._last + data
+        end = seen.find(b"\r\n\r\n")
+        self._done = end >= 0
+        head = seen[: end + 2] if self._done else seen
+        # From the second byte on: the first has been judged, beside the one that was before it.
+        if _FORBIDDEN.search(head, 1):
+            raise Refusal(400)
+        new = head[len(self._last) :]
+        self._size += len(new)
+        self._lines += new.count(b"\n")
+        if self._size > LONGEST or self._lines > MOST_LINES:
+            raise Refusal(431)
+        self._last = bytes(seen[-3:])
+
+
+def check_framing(request: h11.Request) -> int | None:
+    """Return the length that a request says its body has, None if it does not say.
+
+    Raises Refusal where it says so in two ways, which the next one on the way might read differently, for a method that
+    nobody here has, and for another version of the protocol.
+    """
+    length: int | None = None
+    chunked = False
+    for name, value in request.headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = True
+    if not request.http_version.startswith(b"1."):
+        raise Refusal(505)
+    if chunked and (length is not None or request.http_version == b"1.0"):
+        raise Refusal(400)
+    if request.method not in METHODS:
+        raise Refusal(501)
+    return length
+
+
+def split_target(target: bytes) -> tuple[str, bytes, bytes]:
+    """Return the path of a target, as text and as it was sent, and the query. Raises Refusal for what is neither.
+
+    A target can be absolute: a URL, as it is sent to proxies, and any server has to understand.
+    """
+    absolute = _ABSOLUTE.match(target)
+    if absolute:
+        target = target[absolute.end() :]
+        target = target if target.startswith(b"/") else b"/" + target
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/") and path != b"*":
+        raise Refusal(400)
+    return unquote(path.decode("ascii")), path, query

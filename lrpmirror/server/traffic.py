@@ -1,0 +1,62 @@
+"""What a server has counted, and what it says of its own failures: once for each kind."""
+
+import logging
+import traceback
+from collections import Counter
+from typing import Final
+
+__all__ = ["Traffic"]
+
+logger: Final = logging.getLogger("lrpmirror.server")
+
+KINDS: Final = 30
+"""How many kinds of failures are told apart."""
+
+_LONGEST: Final = 200
+
+
+class Traffic:
+    """Counts what became of connections and requests. The numbers only grow."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        """Connections that were taken."""
+        self.refused = 0
+        """Connections that were closed at once, because there were too many that were being answered."""
+        self.displaced = 0
+        """Connections that were cut off while the server waited for them, to make room for others."""
+        self.timeouts: Counter[str] = Counter()
+        """Connections that were cut off for what the client took too long for: `head`, `body`, `write`…"""
+        self.replies: Counter[int] = Counter()
+        """Replies by status."""
+        self.failures: Counter[str] = Counter()
+        """Requests and connections that ended in an error of the server's own, by the error's class."""
+        self.first: dict[str, Exception] = {}
+        """The first failure of each kind: of a class, in a line of code."""
+
+    def failed(self, error: Exception, what: str) -> None:
+        """Count an error of the server's own, and log it with its traceback if it is the first of its kind."""
+        name = type(error).__name__
+        self.failures[name if len(self.failures) < KINDS or name in self.failures else "other"] += 1
+        kind = f"{name} at {_place(error)}"
+        if kind in self.first or len(self.first) >= KINDS:
+            return
+        self.first[kind] = error
+        logger.error(
+            "%s failed, which costs its connection; more of this kind are counted but not logged",
+            what[:_LONGEST],
+            exc_info=error,
+        )
+        # What the functions had in hand is not kept with it.
+        traceback.clear_frames(error.__traceback__)
+
+    def raise_failures(self, what: str) -> None:
+        """Raise what has failed, if anything has, in an ExceptionGroup: for those to whom a failure is the news."""
+        if self.first:
+            raise ExceptionGroup(f"{what} failed: {dict(self.failures)}", list(self.first.values()))
+
+
+def _place(error: Exception) -> str:
+    """Return the line of code that has raised an error."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
