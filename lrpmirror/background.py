@@ -1,11 +1,32 @@
-"""Tasks that live as long as a block of code and are nobody's business after it."""
+"""Tasks that live as long as a block of code and are nobody's business after it, and what foreign code raises."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["background"]
+__all__ = ["background", "ends_the_task", "is_failure"]
+
+
+def ends_the_task(error: BaseException) -> bool:
+    """Return whether this is how a task is ended from outside, by a cancelled block or a closed coroutine.
+
+    It must be let through, also where it is only one in a group.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(ends_the_task, error.exceptions))
+    return isinstance(error, (trio.Cancelled, GeneratorExit))
+
+
+def is_failure(error: BaseException) -> bool:
+    """Return whether what foreign code has raised is a failure of that code, whatever class it is of.
+
+    Else it ends the task, or the program (KeyboardInterrupt, SystemExit). An asyncio.CancelledError is a failure where
+    nobody has cancelled the task: it comes from something else that the code has waited for.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_failure, error.exceptions))
+    return not isinstance(error, (KeyboardInterrupt, SystemExit)) and not ends_the_task(error)
 
 
 @asynccontextmanager
@@ -21,8 +42,10 @@ async def background() -> AsyncIterator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised again below
-                # Not what holds a Cancelled, also in a group: that has to pass the scope which it belongs to.
+            except BaseException as error:
+                if ends_the_task(error):
+                    # It has to pass the scope, or the generator, that it belongs to.
+                    raise
                 failure = error
             finally:
                 nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Any
 
+import pytest
 from core_support import law
 from hypothesis import given
 from hypothesis import strategies as st
@@ -263,9 +264,12 @@ def test_without_any_mailbox_nothing_is_even_looked_at() -> None:
     publish(hub, "a2")
 
 
-def test_a_filter_that_fails_hides_the_value_and_is_told_once() -> None:
-    error = ZeroDivisionError("no 2")
+class Outcome(BaseException):
+    """What is no Exception, as an asyncio.CancelledError is none."""
 
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("no 2"), Outcome("no 2")])
+def test_a_filter_that_fails_hides_the_value_and_is_told_once(error: BaseException) -> None:
     def where(value: int) -> bool:
         if value == 2:
             raise error
@@ -283,3 +287,13 @@ def test_a_filter_that_fails_hides_the_value_and_is_told_once() -> None:
     offer(mailbox, "k", 2, 3)
 
     assert [(change.before, change.after) for change in mailbox.take()] == [(None, 3)]
+
+
+def test_a_filter_that_is_interrupted_has_not_failed() -> None:
+    def where(_: int) -> bool:
+        raise KeyboardInterrupt
+
+    mailbox: Mailbox[str, int] = Mailbox(Bell(), where)
+    with pytest.raises(KeyboardInterrupt):
+        offer(mailbox, "k", None, 2)
+    assert mailbox.take_failure() is None

@@ -249,11 +249,3 @@ def _is_text(record: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def test_a_splitter_that_has_failed_holds_nothing() -> None:
-    splitter = ReplySplitter(max_record=1000)
-    splitter.feed(b"\x12\xe8\x07" + b"a" * 500)
-    with pytest.raises(MalformedRecord):
-        splitter.feed(b"a" * 500 + b"\x00")
-    assert splitter.buffered == 0

@@ -1,5 +1,6 @@
 """What subscribers of a mirror are told, and what their failures do."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -198,6 +199,10 @@ async def fail_later(_: object) -> None:
     raise ValueError("broken on purpose")
 
 
+def fail_oddly(_: object) -> None:
+    raise asyncio.CancelledError("broken on purpose")
+
+
 @pytest.mark.parametrize("callback", [fail, fail_later])
 @simulated
 async def test_by_default_a_callbacks_error_ends_the_block(callback: Callable[[object], object]) -> None:
@@ -224,7 +229,7 @@ def _leaves(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-@pytest.mark.parametrize("callback", [fail, fail_later])
+@pytest.mark.parametrize("callback", [fail, fail_later, fail_oddly])
 @simulated
 async def test_errors_that_are_logged_stop_nobody(
     callback: Callable[[object], object], caplog: pytest.LogCaptureFixture
@@ -242,7 +247,7 @@ async def test_errors_that_are_logged_stop_nobody(
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
 
-@pytest.mark.parametrize("callback", [fail, fail_later])
+@pytest.mark.parametrize("callback", [fail, fail_later, fail_oddly])
 @simulated
 async def test_an_error_can_end_its_subscription_alone(
     callback: Callable[[object], object], caplog: pytest.LogCaptureFixture

@@ -4,13 +4,29 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 import trio
-from thread_support import PATIENCE, FakeBBS, InThread, Versions, changed, created, desired, row, synced
+from thread_support import (
+    PATIENCE,
+    FakeBBS,
+    Gate,
+    InThread,
+    Versions,
+    anywhere,
+    changed,
+    created,
+    desired,
+    place,
+    pool,
+    row,
+    running_loop,
+    seen,
+    synced,
+)
 
 from lrpmirror import Cause, Change, MirrorThread
 from lrpmirror.errors import ConfigurationError, MirrorClosed
@@ -18,82 +34,7 @@ from lrpmirror.errors import ConfigurationError, MirrorClosed
 Changes = list[Change[Any, Any]]
 
 
-class Gate:
-    """A callback that can be held up: it notes each change, and then waits while the gate is shut."""
-
-    def __init__(self, *, shut: bool = False) -> None:
-        self.changes: Changes = []
-        self.threads: set[str] = set()
-        self.most_at_once = 0
-        self._at_once = 0
-        self._noted = threading.Condition()
-        self._open = threading.Event()
-        if not shut:
-            self._open.set()
-
-    def __call__(self, change: Change[Any, Any]) -> None:
-        self.note(change)
-        assert self._open.wait(PATIENCE)
-        self._at_once -= 1
-
-    def note(self, change: Change[Any, Any]) -> None:
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        with self._noted:
-            self.changes.append(change)
-            self.threads.add(threading.current_thread().name.split("_")[0])
-            self._noted.notify_all()
-
-    def open(self) -> None:
-        self._open.set()
-
-    def wait(self, count: int) -> None:
-        with self._noted:
-            assert self._noted.wait_for(lambda: len(self.changes) >= count, PATIENCE)
-
-    def steps(self) -> list[tuple[int | None, int | None]]:
-        return [tuple(one and one.tag_index for one in (change.before, change.after)) for change in self.changes]  # type: ignore[misc]
-
-
-@contextmanager
-def pool() -> Iterator[Executor]:
-    with ThreadPoolExecutor(2, "pool") as executor:
-        yield executor
-
-
-@contextmanager
-def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="loop")
-    thread.start()
-    try:
-        yield loop
-    finally:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(loop.stop)
-        thread.join(PATIENCE)
-        loop.close()
-
-
-@contextmanager
-def place(kind: str) -> Iterator[dict[str, Any]]:
-    """Where callbacks are called, as arguments of `subscribe`."""
-    if kind == "pool":
-        with pool() as executor:
-            yield {"executor": executor}
-    elif kind == "loop":
-        with running_loop() as loop:
-            yield {"loop": loop}
-    else:
-        yield {}
-
-
-anywhere = pytest.mark.parametrize("kind", ["lrpmirror", "pool", "loop"])
 elsewhere = pytest.mark.parametrize("kind", ["pool", "loop"])
-
-
-def seen(mirror: MirrorThread, revision: int) -> None:
-    mirror.wait_for(lambda one: one.revision >= revision, PATIENCE)
 
 
 # Where, and in what order
@@ -423,55 +364,6 @@ def test_a_loop_that_ends_its_tasks_ends_the_subscription() -> None:
             subscription = asyncio.run(main())
         assert subscription.cancelled
         assert mirror.status.live
-
-
-# Errors
-
-
-@anywhere
-def test_a_callback_that_raises_ends_the_mirror_and_is_raised_to_the_owner(kind: str) -> None:
-    def fail(_: object) -> None:
-        raise ZeroDivisionError
-
-    with place(kind) as where, synced(FakeBBS([row()])) as mirror:
-        mirror.subscribe(fail, **where)
-        with pytest.raises(ZeroDivisionError):
-            mirror.wait_for(lambda _: False, PATIENCE)
-
-
-@anywhere
-def test_a_callback_whose_errors_are_logged_goes_on(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate()
-
-    def fail(change: Change[Any, Any]) -> None:
-        gate(change)
-        raise ZeroDivisionError
-
-    with place(kind) as where, synced(FakeBBS([row("p"), row("q")])) as mirror:
-        mirror.subscribe(fail, errors="log", **where)
-        gate.wait(2)
-    assert mirror.status.last_error is None
-    assert [(record.name, record.exc_info is not None) for record in caplog.records] == [("lrpmirror", True)] * 2
-    assert "epoch-p-0" in caplog.text
-
-
-@anywhere
-def test_a_callback_whose_errors_cancel_it_is_not_called_again(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate()
-    bbs = FakeBBS([row("p"), row("q")])
-
-    def fail(change: Change[Any, Any]) -> None:
-        gate(change)
-        raise ZeroDivisionError
-
-    with place(kind) as where, synced(bbs) as mirror:
-        subscription = mirror.subscribe(fail, errors="cancel", **where)
-        gate.wait(1)
-        bbs.push(created(row("late")))
-        seen(mirror, 2)
-    assert subscription.cancelled
-    assert len(gate.changes) == 1
-    assert len(caplog.records) == 1
 
 
 # From inside, and iterating

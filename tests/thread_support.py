@@ -1,15 +1,17 @@
 """What the tests of `lrpmirror.thread` share: a BBS in memory, its rows, and a Diego served by a thread."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self, TypeVar
 
+import pytest
 import trio
 from msgspec.structs import replace
 
-from lrpmirror import MirrorThread, Tuning
+from lrpmirror import Change, MirrorThread, Tuning
 from lrpmirror.errors import ConnectionFailed
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
@@ -20,17 +22,24 @@ __all__ = [
     "PATIENCE",
     "DiegoThread",
     "FakeBBS",
+    "Gate",
     "InThread",
     "Versions",
+    "anywhere",
     "changed",
     "created",
     "desired",
     "entered",
+    "place",
+    "pool",
     "row",
+    "running_loop",
+    "seen",
     "synced",
 ]
 
 T = TypeVar("T")
+Changes = list[Change[Any, Any]]
 
 PATIENCE = 10.0
 """How long a test waits for what must come, in seconds, before it fails."""
@@ -186,6 +195,83 @@ class InThread:
     def result(self) -> Any:
         self._thread.join(PATIENCE)
         return self._future.result(0)
+
+
+class Gate:
+    """A callback that can be held up: it notes each change, and then waits while the gate is shut."""
+
+    def __init__(self, *, shut: bool = False) -> None:
+        self.changes: Changes = []
+        self.threads: set[str] = set()
+        self.most_at_once = 0
+        self._at_once = 0
+        self._noted = threading.Condition()
+        self._open = threading.Event()
+        if not shut:
+            self._open.set()
+
+    def __call__(self, change: Change[Any, Any]) -> None:
+        self.note(change)
+        assert self._open.wait(PATIENCE)
+        self._at_once -= 1
+
+    def note(self, change: Change[Any, Any]) -> None:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        with self._noted:
+            self.changes.append(change)
+            self.threads.add(threading.current_thread().name.split("_")[0])
+            self._noted.notify_all()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def wait(self, count: int) -> None:
+        with self._noted:
+            assert self._noted.wait_for(lambda: len(self.changes) >= count, PATIENCE)
+
+    def steps(self) -> list[tuple[int | None, int | None]]:
+        return [tuple(one and one.tag_index for one in (change.before, change.after)) for change in self.changes]  # type: ignore[misc]
+
+
+@contextmanager
+def pool() -> Iterator[Executor]:
+    with ThreadPoolExecutor(2, "pool") as executor:
+        yield executor
+
+
+@contextmanager
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="loop")
+    thread.start()
+    try:
+        yield loop
+    finally:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE)
+        loop.close()
+
+
+@contextmanager
+def place(kind: str) -> Iterator[dict[str, Any]]:
+    """Where callbacks are called, as arguments of `subscribe`."""
+    if kind == "pool":
+        with pool() as executor:
+            yield {"executor": executor}
+    elif kind == "loop":
+        with running_loop() as loop:
+            yield {"loop": loop}
+    else:
+        yield {}
+
+
+anywhere = pytest.mark.parametrize("kind", ["lrpmirror", "pool", "loop"])
+
+
+def seen(mirror: MirrorThread, revision: int) -> None:
+    mirror.wait_for(lambda one: one.revision >= revision, PATIENCE)
 
 
 class DiegoThread:

@@ -48,7 +48,7 @@ class Mailbox(Generic[K, V]):
         self._where = where
         # In the order in which the keys began to wait.
         self._pending: OrderedDict[K, _Pending[V]] = OrderedDict()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -68,7 +68,7 @@ class Mailbox(Generic[K, V]):
         else:
             waiting.now, waiting.revision, waiting.cause = after, revision, cause
 
-    def take_failure(self) -> Exception | None:
+    def take_failure(self) -> BaseException | None:
         """Return what `where` has raised since the last call; a value that it failed on is not there. O(1).
 
         It is the subscriber's own code, so it must not stop whoever brings the change.
@@ -105,7 +105,9 @@ class Mailbox(Generic[K, V]):
             return value
         try:
             return value if self._where(value) else None
-        except Exception as error:  # noqa: BLE001 - foreign code; see take_failure
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code; see take_failure
             self._failure = error
             self._wake()
             return None

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import trio
 
+from lrpmirror.background import is_failure
 from lrpmirror.core.changes import Change
 from lrpmirror.core.subscriptions import Lag, Mailbox
 
@@ -82,13 +83,15 @@ class Subscription(Generic[K, V]):
             else:
                 # The reader of the stream gets its turn between any two calls.
                 await trio.lowlevel.checkpoint()
-        except Exception as error:  # noqa: BLE001 - foreign code
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             # The key is logged and not the values, which can hold what is not for logs.
-            self._failed(error, f"a subscriber failed on the change of {change.key} at revision {change.revision}")
+            self._failed(error, "a subscriber failed on the change of %s at revision %s", change.key, change.revision)
 
-    def _failed(self, error: Exception, what: str) -> None:
+    def _failed(self, error: BaseException, what: str, *args: object) -> None:
         if self._errors == "raise":
             raise error
-        logger.error(what, exc_info=error)
+        logger.error(what, *args, exc_info=error)
         if self._errors == "cancel":
             self.cancel()

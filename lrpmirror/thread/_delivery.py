@@ -12,9 +12,10 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
+from lrpmirror.background import is_failure
 from lrpmirror.core.changes import Change
 from lrpmirror.core.subscriptions import Lag
-from lrpmirror.errors import ConfigurationError
+from lrpmirror.errors import ConfigurationError, MirrorError
 from lrpmirror.mirror import Changes
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.thread._portal import Portal
@@ -101,15 +102,24 @@ class ThreadSubscription(Generic[K, V]):
                 return await anext(self._changes)
             except StopAsyncIteration:
                 return None
-            except Exception:
-                if self._errors == "raise":
+            except BaseException as error:
+                if not is_failure(error):
                     raise
-                logger.exception("the filter `where` of a subscriber failed")
-                if self._errors == "cancel":
+                self._failed(error, "the filter `where` of a subscriber failed")
+                if self.cancelled:
                     return None
 
-    async def tell(self, batch: Sequence[Change[K, V]], pause: Callable[[], Awaitable[object]]) -> None:
-        """Call back with each change of a batch; `pause` lets others on the same loop have a turn."""
+    async def tell(
+        self,
+        batch: Sequence[Change[K, V]],
+        pause: Callable[[], Awaitable[object]],
+        is_failure: Callable[[BaseException], bool],
+    ) -> None:
+        """Call back with each change of a batch.
+
+        `pause` lets others on the same loop have a turn; `is_failure` tells what a callback has raised from what ends
+        the task that this runs in.
+        """
         until = monotonic() + SLICE
         for change in batch:
             if self.cancelled:
@@ -118,10 +128,10 @@ class ThreadSubscription(Generic[K, V]):
                 result = self._callback(change)
                 if isinstance(result, Awaitable):
                     await result
-            except Exception as error:
-                if self._errors == "raise":
+            except BaseException as error:
+                if not is_failure(error):
                     raise
-                self._failed(change, error)
+                self._failed_on(change, error)
             if monotonic() >= until:
                 await pause()
                 until = monotonic() + SLICE
@@ -133,16 +143,22 @@ class ThreadSubscription(Generic[K, V]):
                 return
             try:
                 self._callback(change)
-            except Exception as error:
-                if self._errors == "raise":
+            except BaseException as error:
+                if not is_failure(error):
                     raise
-                self._failed(change, error)
+                self._failed_on(change, error)
 
-    def _failed(self, change: Change[K, V], error: Exception) -> None:
+    def _failed_on(self, change: Change[K, V], error: BaseException) -> None:
         # The key is logged and not the values, which can hold what is not for logs.
-        logger.error(
-            "a subscriber failed on the change of %s at revision %s", change.key, change.revision, exc_info=error
-        )
+        self._failed(error, "a subscriber failed on the change of %s at revision %s", change.key, change.revision)
+
+    def _failed(self, error: BaseException, what: str, *args: object) -> None:
+        if self._errors == "raise":
+            if isinstance(error, Exception):
+                raise error
+            # It is raised in other threads too, where a CancelledError would pass for one of theirs.
+            raise MirrorError(f"{what % args}: {error!r}") from error
+        logger.error(what, *args, exc_info=error)
         if self._errors == "cancel":
             self.cancel()
 
@@ -163,7 +179,7 @@ def courier_to(
 
 
 async def _here(subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
-    await subscription.tell(batch, trio.lowlevel.checkpoint)
+    await subscription.tell(batch, trio.lowlevel.checkpoint, is_failure)
 
 
 class _Executing:
@@ -189,7 +205,14 @@ class _Looping:
 
         def begin() -> None:
             # Made only here, since a coroutine that no loop ever begins is a mistake to Python.
-            task = self._loop.create_task(subscription.tell(batch, partial(asyncio.sleep, 0)))
+            telling = subscription.tell(batch, partial(asyncio.sleep, 0), _is_failure_on_loop)
+            try:
+                task = self._loop.create_task(telling)
+            except BaseException as error:
+                # A loop can have a task factory of somebody's.
+                telling.close()
+                future.set_exception(error)
+                raise
             self._tasks.add(task)
             task.add_done_callback(end)
 
@@ -207,6 +230,14 @@ class _Looping:
         except RuntimeError as exc:
             raise _GoneError("a subscriber's asyncio loop has been closed") from exc
         await _finished(future, self._loop.is_closed, "a subscriber's asyncio loop has been closed, or ends its tasks")
+
+
+def _is_failure_on_loop(error: BaseException) -> bool:
+    """Return whether a callback has raised it: a CancelledError is the loop's where somebody has cancelled the task."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return is_failure(error)
 
 
 async def _finished(future: "Future[None]", gone: Callable[[], bool], what: str) -> None:

@@ -71,7 +71,6 @@ class ReplySplitter:
             return self._split(chunk)
         except (WireError, RequestRefused) as exc:
             self._failed = exc
-            self._head, self._body = b"", bytearray()
             raise
 
     def finish(self) -> None:
