@@ -239,15 +239,6 @@ def test_a_whole_body_that_ends_within_a_record_is_a_truncated_reply() -> None:
     run(main)
 
 
-def test_a_record_that_is_no_record_is_malformed() -> None:
-    async def main() -> None:
-        async with BBSClient(URL, transport=Answering(encode.reply([b"\xff\xff"]))) as client:
-            with pytest.raises(MalformedRecord, match=ROWS + URL):
-                await client.actual_lrps()
-
-    run(main)
-
-
 def test_a_ping_s_reply_that_is_no_message_is_malformed() -> None:
     async def main() -> None:
         async with BBSClient(URL, transport=Answering(b"\xff")) as client:

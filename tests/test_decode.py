@@ -375,13 +375,6 @@ def test_a_name_in_another_wire_type_is_no_name() -> None:
         decode.desired_lrp(b"\x08\x01")
 
 
-def test_text_that_is_not_utf8_is_malformed() -> None:
-    with pytest.raises(MalformedRecord, match=r"'cell presence'.*UTF-8"):
-        decode.cell_presence(b"\x0a\x01\xff")
-    with pytest.raises(MalformedRecord, match="a domain's name is not UTF-8, at its byte 2"):
-        decode.domain(b"cf\xff")
-
-
 def test_actions_nested_beyond_measure_are_malformed_when_they_are_read_at_all() -> None:
     action = b""
     for _ in range(200):

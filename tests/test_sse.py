@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wire_support import cut, in_pieces, positions, recorded
 
-from lrpmirror.errors import MalformedFrame, WireError
+from lrpmirror.errors import LimitExceeded, MalformedFrame, WireError
 from lrpmirror.events import SourceStatus
 from lrpmirror.wire import source
 from lrpmirror.wire.sse import EventStreamDecoder, Frame, encode_aside, encode_frame
@@ -142,26 +142,26 @@ def test_any_bytes_in_any_pieces_end_in_the_same_frames_or_the_same_error(tokens
     assert whole == single or (isinstance(whole, tuple) and isinstance(single, tuple) and whole[0] == single[0])
 
 
-@pytest.mark.parametrize("field", ["event", "id"])
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_a_name_or_id_that_is_not_text_is_an_error_that_names_its_place_and_not_its_content(
-    field: str, size: int
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b"data: a\nevent: x\xff\n\n", Frame("x\ufffd", b"a", "")),
+        (b"data: a\nid: x\xff\n\n", Frame("message", b"a", "x\ufffd")),
+        (b"id: 1\nevent: \xc3\ndata: a\n\n", Frame("\ufffd", b"a", "1")),
+    ],
+)
+def test_a_name_or_id_that_is_not_text_is_made_text_and_its_stream_goes_on(
+    stream: bytes, expected: Frame, size: int
 ) -> None:
-    good = b"id: 1\nevent: e\ndata: YQ==\n\n"
-    stream = good + b"data: YQ==\n" + field.encode() + b": secret\xff\n\n"
+    stream += b"event: e\ndata: b\n\n"
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    error = in_pieces(EventStreamDecoder().feed, pieces)
-    assert error == ("MalformedFrame", f"the field '{field}' at byte {len(good) + 11} of the event stream is not UTF-8")
+    assert in_pieces(EventStreamDecoder().feed, pieces) == [expected, Frame("e", b"b", expected.id)]
 
 
 def test_offsets_count_the_byte_order_mark() -> None:
-    with pytest.raises(MalformedFrame, match=r"at byte 3 "):
-        frames(b"\xef\xbb\xbfid: \xff\ndata: a\n\n")
-
-
-def test_in_a_burst_the_bad_name_is_named_too() -> None:
-    with pytest.raises(MalformedFrame, match=r"'event' at byte 6 "):
-        frames(b"id: 1\nevent: \xff\ndata: a\n\n")
+    with pytest.raises(LimitExceeded, match=r"at byte 3:"):
+        EventStreamDecoder(max_frame=5).feed(b"\xef\xbb\xbfdata: a\n\n")
 
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
@@ -205,9 +205,9 @@ def test_buffered_counts_what_is_held_of_an_event_that_is_not_complete() -> None
 
 
 def test_a_failed_stream_stays_failed() -> None:
-    decoder = EventStreamDecoder()
-    with pytest.raises(MalformedFrame) as first:
-        decoder.feed(b"id: \xff\n")
+    decoder = EventStreamDecoder(max_frame=5)
+    with pytest.raises(LimitExceeded) as first:
+        decoder.feed(b"data: a\n")
     with pytest.raises(WireError) as second:
         decoder.feed(b"data: a\n\n")
     assert second.value is first.value

@@ -28,6 +28,7 @@ from lrpmirror.errors import (
 )
 from lrpmirror.events import SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire import text
 from lrpmirror.wire.proto import requests_pb2
 
 T = TypeVar("T")
@@ -322,6 +323,6 @@ def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.Asyn
 def _available(reply: bytes, asked: Asked) -> bool:
     with ErrorsOf(asked, "reading the reply"):
         try:
-            return requests_pb2.PingResponse.FromString(reply).available
+            return text.parse(requests_pb2.PingResponse, reply).available
         except DecodeError as exc:
             raise MalformedRecord(f"not a PingResponse: {exc}") from exc

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from google.protobuf.message import Message
 from msgspec import Struct
 
+from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire import decode
 from lrpmirror.wire.proto import events_pb2, requests_pb2
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos"]
 StreamName = Literal["instances", "groups"]
@@ -52,7 +55,7 @@ PING: Final = "/v1/ping"
 
 def by_cell(cell_id: str) -> bytes:
     """Return the request body of a stream; a cell narrows its actual events to that cell."""
-    return events_pb2.EventsByCellId(cell_id=cell_id).SerializeToString()
+    return _request(events_pb2.EventsByCellId, cell_id=cell_id).SerializeToString()
 
 
 def domains() -> Question[str]:
@@ -69,9 +72,9 @@ def actual_lrps(
     domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
 ) -> Question[ActualLRP]:
     """Ask for rows; the filters narrow each other."""
-    request = requests_pb2.ActualLRPsRequest(domain=domain, cell_id=cell_id, process_guid=process_guid)
-    if index is not None:
-        request.index = index
+    request = _request(
+        requests_pb2.ActualLRPsRequest, domain=domain, cell_id=cell_id, process_guid=process_guid, index=index
+    )
     whole = not process_guid and index is None
     return Question(
         "/v1/actual_lrps/list", request.SerializeToString(), decode.actual_lrp, "actual_lrps" if whole else ""
@@ -80,13 +83,13 @@ def actual_lrps(
 
 def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> Question[ActualLRP]:
     """Ask for the rows of some processes; only servers from late 2025 know how to answer."""
-    request = requests_pb2.ActualLRPsByProcessGuidsRequest(process_guids=process_guids)
+    request = _request(requests_pb2.ActualLRPsByProcessGuidsRequest, process_guids=process_guids)
     return Question("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
 
 
 def actual_lrp_groups(domain: str = "", cell_id: str = "") -> Question[ActualLRPGroup]:
     """Ask for groups; the filters narrow each other."""
-    request = requests_pb2.ActualLRPGroupsRequest(domain=domain, cell_id=cell_id)
+    request = _request(requests_pb2.ActualLRPGroupsRequest, domain=domain, cell_id=cell_id)
     return Question(
         "/v1/actual_lrp_groups/list", request.SerializeToString(), decode.actual_lrp_group, "actual_lrp_groups"
     )
@@ -94,14 +97,14 @@ def actual_lrp_groups(domain: str = "", cell_id: str = "") -> Question[ActualLRP
 
 def actual_lrp_groups_by_process_guid(process_guid: str) -> Question[ActualLRPGroup]:
     """Ask for the groups of one process."""
-    request = requests_pb2.ActualLRPGroupsByProcessGuidRequest(process_guid=process_guid)
+    request = _request(requests_pb2.ActualLRPGroupsByProcessGuidRequest, process_guid=process_guid)
     path = "/v1/actual_lrp_groups/list_by_process_guid"
     return Question(path, request.SerializeToString(), decode.actual_lrp_group)
 
 
 def actual_lrp_group(process_guid: str, index: int) -> Question[ActualLRPGroup]:
     """Ask for the group of one index."""
-    request = requests_pb2.ActualLRPGroupByProcessGuidAndIndexRequest(process_guid=process_guid, index=index)
+    request = _request(requests_pb2.ActualLRPGroupByProcessGuidAndIndexRequest, process_guid=process_guid, index=index)
     path = "/v1/actual_lrp_groups/get_by_process_guid_and_index"
     return Question(path, request.SerializeToString(), decode.actual_lrp_group)
 
@@ -110,7 +113,7 @@ def desired_lrps(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = (), *, full: bool = False
 ) -> Question[DesiredLRP]:
     """Ask for whole desired LRPs; only with `full` is more of them decoded than schedulers and routers use."""
-    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     return _desired("/v1/desired_lrps/list.r3", _desired_decoder(full), "desired_lrps", request)
 
 
@@ -118,7 +121,7 @@ def scheduling_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
 ) -> Question[DesiredLRP]:
     """Ask for the scheduling part of desired LRPs."""
-    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_scheduling_infos/list"
     return _desired(path, decode.scheduling_info, "scheduling_infos", request)
 
@@ -127,7 +130,7 @@ def routing_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
 ) -> Question[DesiredLRP]:
     """Ask for the routing part of desired LRPs; old servers do not know how to answer."""
-    request = requests_pb2.DesiredLRPsRequest(domain=domain, process_guids=process_guids, app_guids=app_guids)
+    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_routing_infos/list"
     return _desired(path, decode.desired_lrp, "routing_infos", request)
 
@@ -152,6 +155,15 @@ LISTS: Final[dict[str, Callable[..., Question[Any]]]] = {
 """The lists of many records, by the names that `BBSClient.stream_list` and the tap know them under."""
 
 
+def _request(kind: type[M], **fields: Any) -> M:
+    """Return a request. Raises ConfigurationError for a value that its field cannot hold."""
+    try:
+        return kind(**fields)
+    except (ValueError, TypeError) as exc:
+        names = ", ".join(name for name, value in fields.items() if value not in ("", None))
+        raise ConfigurationError(f"a list cannot be asked for with such a value of {names}: {exc}") from exc
+
+
 def _desired_decoder(full: bool) -> Callable[[bytes], DesiredLRP]:
     if full:
         return lambda record: decode.desired_lrp(record, full=True)
@@ -169,5 +181,5 @@ def _desired(
 
 
 def _one_desired(path: str, decoder: Callable[[bytes], DesiredLRP], process_guid: str) -> Question[DesiredLRP]:
-    request = requests_pb2.DesiredLRPByProcessGuidRequest(process_guid=process_guid)
+    request = _request(requests_pb2.DesiredLRPByProcessGuidRequest, process_guid=process_guid)
     return Question(path, request.SerializeToString(), decoder)

@@ -9,7 +9,7 @@ import trio
 from lrpmirror.client._errors import ErrorsOf
 from lrpmirror.client._exchange import Body
 from lrpmirror.client._options import Limits
-from lrpmirror.errors import LimitExceeded
+from lrpmirror.errors import LimitExceeded, MalformedRecord
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.wire import decode, source
 from lrpmirror.wire.lists import ReplySplitter
@@ -55,10 +55,15 @@ class Batches(Generic[T]):
                 self._records.extend(self._splitter.feed(piece))
                 if self._number + len(self._records) > self._max_number:
                     raise LimitExceeded(f"the list has over {self._max_number} records (max_records)")
-        count = min(RECORDS, len(self._records))
-        self._number += count
+        count, waiting = min(RECORDS, len(self._records)), len(self._records)
         with self._errors:
-            return [self._decode(self._records.popleft()) for _ in range(count)]
+            try:
+                values = [self._decode(self._records.popleft()) for _ in range(count)]
+            except MalformedRecord as exc:
+                number = self._number + waiting - len(self._records)
+                raise MalformedRecord(f"the list's record number {number}: {exc}") from exc
+        self._number += count
+        return values
 
 
 class EventStream:

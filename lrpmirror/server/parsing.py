@@ -5,6 +5,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from lrpmirror.errors import RequestRefused
+from lrpmirror.wire import text
 
 __all__ = ["parse"]
 
@@ -14,6 +15,6 @@ _M = TypeVar("_M", bound=Message)
 def parse(kind: type[_M], body: bytes) -> _M:
     """Return the request; raise RequestRefused of type InvalidRequest for bytes that are none of the kind."""
     try:
-        return kind.FromString(body)
+        return text.parse(kind, body)
     except DecodeError as exc:
         raise RequestRefused("InvalidRequest", f"the body is not a {kind.DESCRIPTOR.name}") from exc

@@ -10,7 +10,7 @@ from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.server.asgi import Receive, Send
 from lrpmirror.server.source import Source
 from lrpmirror.server.subscription import StreamKind, Subscription
-from lrpmirror.wire import encode, sse
+from lrpmirror.wire import encode, sse, text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
 
 __all__ = ["STREAMS", "cell_of", "stream_events"]
@@ -36,7 +36,7 @@ _HEAD: Final = [
 def cell_of(body: bytes) -> str | None:
     """Return the cell that a stream's request is limited to, empty for none; None if the body cannot be read."""
     try:
-        return EventsByCellId.FromString(body).cell_id
+        return text.parse(EventsByCellId, body).cell_id
     except DecodeError:
         return None
 

@@ -3,7 +3,7 @@
 Every function takes the bytes of one record, as `ReplySplitter` gives them, or one event's base64 text, as
 `EventStreamDecoder` gives it, and raises MalformedRecord for bytes that are no such record; the message names the kind
 of record, never its content. As protobuf has it, fields that the schema does not name are skipped, and a field in
-another wire type than the schema's is one of them.
+another wire type than the schema's is one of them. A text that is not UTF-8 is no fault of its record: see `text`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,12 @@ from lrpmirror.events import (
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
+from lrpmirror.wire.text import from_utf8
 from lrpmirror.wire.values import (
     cell_value,
     desired_value,
     group_value,
-    malformed,
+    readable_record,
     scheduling_value,
     without,
 )
@@ -88,10 +89,7 @@ def cell_presence(record: bytes) -> CellPresence:
 
 def domain(record: bytes) -> str:
     """Decode a domain's name, which is a record that is text."""
-    try:
-        return record.decode()
-    except UnicodeDecodeError as exc:
-        raise MalformedRecord(f"a domain's name is not UTF-8, at its byte {exc.start}") from exc
+    return from_utf8(record)
 
 
 def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002 - the protocol's own name for it
@@ -158,8 +156,8 @@ def _payload(data: bytes, what: str) -> bytes:
 def _parse(kind: type[_M], record: bytes, what: str) -> _M:
     try:
         return kind.FromString(record)
-    except DecodeError as exc:
-        raise malformed(record, what, exc) from exc
+    except DecodeError:
+        return kind.FromString(readable_record(kind, record, what))
 
 
 def _desired_in_full(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
@@ -180,7 +178,13 @@ def _row_removed(payload: bytes) -> Event:
 
 def _row_changed(payload: bytes) -> Event:
     what = ActualLRPInstanceChanged.type
-    message = _parse(events_pb2.ActualLRPInstanceChangedEvent, payload, what)
+    kind = events_pb2.ActualLRPInstanceChangedEvent
+    try:
+        message = kind.FromString(payload)
+    except DecodeError:
+        # The rows keep the payload to read the rest of it later, so it has to be one that can be read.
+        payload = readable_record(kind, payload, what)
+        message = kind.FromString(payload)
     before, after = lazy_change(payload, message, what)
     return ActualLRPInstanceChanged(before, after, message.trace_id)
 

@@ -28,6 +28,7 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
+from lrpmirror.wire.text import varint
 from lrpmirror.wire.whole import fill_detail
 
 __all__ = [
@@ -45,8 +46,6 @@ __all__ = [
 
 _M = TypeVar("_M", bound=Message)
 _V = TypeVar("_V")
-_LOW: Final = 0x7F
-_MORE: Final = 0x80
 
 
 def actual_lrp(row: ActualLRP) -> bytes:
@@ -109,7 +108,7 @@ def reply(records: Iterable[bytes], *, record_field: int = 2) -> bytes:
     `record_field` is the field's number, 1 to 15. Cost: linear in the bytes.
     """
     tag = bytes([record_field << 3 | 2])
-    return b"".join([part for record in records for part in (tag, _varint(len(record)), record)])
+    return b"".join([part for record in records for part in (tag, varint(len(record)), record)])
 
 
 def error_reply(type: str, message: str) -> bytes:  # noqa: A002 - the protocol's own name for it
@@ -123,15 +122,6 @@ def _bytes(fill: Callable[[_M, _V], None], message: _M, value: _V) -> bytes:
         return message.SerializeToString(deterministic=True)
     except (ValueError, TypeError, EncodeError) as exc:
         raise MalformedRecord(f"a value cannot be written as {message.DESCRIPTOR.name}: {exc}") from exc
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > _LOW:
-        out.append(number & _LOW | _MORE)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _error_reply(message: requests_pb2.ActualLRPLifecycleResponse, error: tuple[str, str]) -> None:

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.wire.proto import options_pb2
+from lrpmirror.wire.text import from_utf8
 
 __all__ = ["fill_message", "print_message"]
 
@@ -126,7 +127,11 @@ def _same(value: Any) -> Any:
 
 def _route(raw: bytes) -> Any:
     value, ok = _parse(raw)
-    return value if ok else raw.decode(errors="replace")
+    if ok:
+        return value
+    text = from_utf8(raw)
+    value, ok = _parse(text)
+    return value if ok else text
 
 
 def _parse(raw: bytes | str) -> tuple[Any, bool]:

@@ -17,6 +17,7 @@ from lrpmirror.errors import (
     WireError,
 )
 from lrpmirror.wire.proto import diego_pb2
+from lrpmirror.wire.text import parse
 
 __all__ = ["ReplySplitter"]
 
@@ -141,7 +142,7 @@ class ReplySplitter:
             out.append(body)
             return
         try:
-            error = diego_pb2.Error.FromString(body)
+            error = parse(diego_pb2.Error, body)
         except DecodeError as exc:
             raise self._malformed("has an error field that is no error") from exc
         kinds = diego_pb2.Error.Type

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import MalformedRecord
@@ -28,6 +28,7 @@ from lrpmirror.model import (
     Provider,
 )
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
+from lrpmirror.wire.text import readable
 
 __all__ = [
     "PRESENCES",
@@ -35,7 +36,7 @@ __all__ = [
     "cell_value",
     "desired_value",
     "group_value",
-    "malformed",
+    "readable_record",
     "rest_of_row",
     "rest_of_side",
     "row_value",
@@ -230,6 +231,12 @@ def without(what: str, missing: str) -> MalformedRecord:
     return MalformedRecord(f"a record of the kind {what!r} has no {missing}")
 
 
-def malformed(record: bytes, what: str, error: DecodeError) -> MalformedRecord:
-    """Return the error for bytes that are no record of the kind `what`."""
-    return MalformedRecord(f"{len(record)} bytes are no protobuf record of the kind {what!r}: {error}")
+def readable_record(kind: type[Message], record: bytes, what: str) -> bytes:
+    """Return a record that cannot be parsed as one that can, where only its texts are not UTF-8.
+
+    Else it is no record of the kind `what`, and MalformedRecord is raised.
+    """
+    try:
+        return readable(kind, record)
+    except DecodeError as exc:
+        raise MalformedRecord(f"{len(record)} bytes are no protobuf record of the kind {what!r}") from exc
