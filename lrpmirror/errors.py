@@ -11,9 +11,14 @@
     ├── BBSError                    a request to the BBS that did not give its answer
     │   ├── ConnectionFailed        no connection, or one that broke
     │   │   ├── TLSFailed           the TLS handshake was refused, by either side
-    │   │   └── StreamDead          a silent event stream, and pings beside it that failed
+    │   │   ├── StreamDead          a silent event stream, and pings beside it that failed
+    │   │   ├── RelayUnreachable    no connection to the Redis or Valkey of a relay, or one that broke
+    │   │   └── ChangesMissed       a relay's stream of changes does not go on where it was left
     │   ├── TimedOut                no answer within the time allowed
     │   ├── ServiceUnavailable      503: the BBS is migrating or has no lock; retry, it never means "empty"
+    │   │   └── NoPublisher         nobody keeps the relay current, or nobody ever has
+    │   ├── RelayRefused            the relay's server refuses: user, password, permissions
+    │   ├── RelayUnreadable         what is in the relay is of another version of its format
     │   ├── UnknownPath             404: this server does not know the request
     │   ├── UnexpectedReply         another status or content type than the protocol's
     │   ├── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
@@ -35,6 +40,7 @@ from typing import TypeVar
 
 __all__ = [
     "BBSError",
+    "ChangesMissed",
     "ConfigurationError",
     "ConnectionFailed",
     "LRPMirrorError",
@@ -45,10 +51,14 @@ __all__ = [
     "MalformedRecord",
     "MirrorClosed",
     "MirrorError",
+    "NoPublisher",
     "NotFresh",
     "NotSeen",
     "NotSynced",
     "RecordingError",
+    "RelayRefused",
+    "RelayUnreachable",
+    "RelayUnreadable",
     "RequestRefused",
     "ResourceNotFound",
     "ServiceUnavailable",
@@ -117,12 +127,32 @@ class StreamDead(ConnectionFailed):
     """The event stream was silent, and pings on a connection beside it failed; the last failure is the cause."""
 
 
+class RelayUnreachable(ConnectionFailed):
+    """No connection to the Redis or Valkey of a relay could be made, or it broke."""
+
+
+class ChangesMissed(ConnectionFailed):
+    """A relay's stream of changes does not go on where it was left, so the state has to be listed anew."""
+
+
 class TimedOut(BBSError):
     """The BBS did not answer within the time allowed."""
 
 
 class ServiceUnavailable(BBSError):
     """The BBS answered 503: it is migrating or does not hold the lock. Retry; it never means "empty"."""
+
+
+class NoPublisher(ServiceUnavailable):
+    """Nobody keeps the relay current, or nobody ever has; the message says who did last."""
+
+
+class RelayRefused(BBSError):
+    """The server of a relay refuses: the user or password is wrong, or a permission is missing."""
+
+
+class RelayUnreadable(BBSError):
+    """What is in a relay is of another version of its format, or no format of it."""
 
 
 class UnknownPath(BBSError):

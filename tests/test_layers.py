@@ -24,6 +24,7 @@ LAYERS = [
     {"background"},
     {"statefile"},
     {"client"},
+    {"relay"},
     {"mirror"},
     {"thread"},
     {"recording"},

@@ -16,6 +16,7 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._keeper import keeping
 from lrpmirror.mirror._mirror import Mirror
+from lrpmirror.relay import RelayClient, is_relay
 from lrpmirror.statefile import StateFile
 
 __all__ = ["open_mirror"]
@@ -36,7 +37,9 @@ async def open_mirror(
 ) -> AsyncIterator[Mirror]:
     """Open a mirror of a BBS, which lives as long as the block. It connects in the background: see `wait_synced`.
 
-    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client.
+    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client. It
+    can be the URL of a relay, such as `redis://redis.service.cf.internal`, where `lrpmirror publish` keeps the state of
+    a BBS: see `lrpmirror.relay.RelayClient` for its forms.
     `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
     whole desired LRPs, which means environments and credentials in memory. `timeout` and `limits` are what is allowed
     to a server: how long it may take, and how much it may send. `tuning` has the mirror's own intervals, delays and
@@ -63,8 +66,12 @@ async def open_mirror(
     session = Session(tuning or Tuning(), rng or Random())  # noqa: S311 - jitter, not a secret
     clock = trio.lowlevel.current_clock().current_time
     async with AsyncExitStack() as stack:
-        if isinstance(bbs, str):
-            client: BBS = await stack.enter_async_context(
+        if isinstance(bbs, str) and is_relay(bbs):
+            if timeout is not None or limits is not None or stream != "instances":
+                raise ConfigurationError("a relay has no timeout, limits or stream of groups to choose")
+            client: BBS = await stack.enter_async_context(RelayClient(bbs, tls=tls))
+        elif isinstance(bbs, str):
+            client = await stack.enter_async_context(
                 BBSClient(bbs, tls=tls, timeout=timeout or Timeouts(), limits=limits or Limits())
             )
         elif tls is not None or timeout is not None or limits is not None:

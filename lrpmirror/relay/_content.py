@@ -1,0 +1,197 @@
+"""The state of a mirror as what a relay's hashes hold, and where the two differ."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import trio
+
+from lrpmirror.core.changes import row_key
+from lrpmirror.errors import WireError
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.relay._format import HASHES, field_of
+from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
+from lrpmirror.wire import decode, encode
+
+__all__ = ["Content", "Held", "Writes"]
+
+
+class Held(Protocol):
+    """What is asked of the mirror that is published."""
+
+    def actual_lrps(self, process_guid: str | None = None, /) -> tuple[ActualLRP, ...]:
+        """Return the rows, or those of a process."""
+        ...
+
+    def desired_lrp(self, process_guid: str, /) -> DesiredLRP | None:
+        """Return the desired LRP of a process."""
+        ...
+
+    def desired_lrps(self) -> tuple[DesiredLRP, ...]:
+        """Return the desired LRPs."""
+        ...
+
+
+class Writes:
+    """What a transaction does to one hash."""
+
+    def __init__(self) -> None:
+        self.put: list[str | bytes] = []
+        self.remove: list[str] = []
+
+    def set(self, field: str, value: bytes | None) -> None:
+        """Write a field, or remove it where there is no value."""
+        if value is None:
+            self.remove.append(field)
+        else:
+            self.put += (field, value)
+
+
+class Content:
+    """What the hashes of a relay are to hold, by the mirror."""
+
+    def __init__(self, mirror: Held, pending: Pending, *, full: bool) -> None:
+        self._mirror = mirror
+        self._pending = pending
+        self._full = full
+        self.domains: frozenset[str] = frozenset()
+        self.cells: Mapping[str, CellPresence] = {}
+        self._written: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
+        """What the hashes of domains and cells are known to hold."""
+        self._asked = self._written
+
+    # What is to be written
+
+    async def writes(self, batch: Batch) -> dict[str, Writes]:
+        """Return what a batch does to each of the hashes, with the domains and cells that have changed."""
+        out = {name: Writes() for name in HASHES}
+        for n, (field, row) in enumerate(batch.rows.items()):
+            out["actual_lrps"].set(field, None if row.after is None else encode.actual_lrp(row.after))
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        for n, (guid, lrp) in enumerate(batch.desired.items()):
+            for name, value in self._desired(lrp.after).items():
+                out[name].set(guid, value)
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        # By the mirror as it is now, which can be ahead of the batch: then it is written again with the next.
+        for guid in batch.processes:
+            out["processes"].set(guid, self._rows_of(guid))
+        self._asked = self._small()
+        for name, wanted in self._asked.items():
+            there = self._written[name]
+            for field in there.keys() | wanted.keys():
+                if there.get(field) != wanted.get(field):
+                    out[name].set(field, wanted.get(field))
+        return out
+
+    def written(self) -> None:
+        """Take note that what was asked for last has been written."""
+        self._written = self._asked
+
+    @property
+    def small_differ(self) -> bool:
+        """Whether domains or cells are to be written."""
+        return self._written != self._small()
+
+    def _small(self) -> dict[str, dict[str, bytes]]:
+        return {
+            "domains": {name: encode.domain(name) for name in self.domains},
+            "cells": {name: encode.cell_presence(cell) for name, cell in self.cells.items()},
+        }
+
+    def _rows_of(self, guid: str) -> bytes | None:
+        fields = sorted(field_of(row_key(row)) for row in self._mirror.actual_lrps(guid))
+        return "\n".join(fields).encode() if fields else None
+
+    def _desired(self, lrp: DesiredLRP | None) -> dict[str, bytes | None]:
+        if lrp is None:
+            return dict.fromkeys(("scheduling_infos", "routing_infos", "desired_lrps"))
+        return {
+            "scheduling_infos": encode.scheduling_info(lrp),
+            "routing_infos": encode.routing_info(lrp),
+            "desired_lrps": encode.desired_lrp(lrp) if self._full else None,
+        }
+
+    # Where the two differ
+
+    def compare(
+        self, name: str, found: Mapping[bytes, bytes]
+    ) -> dict[str, "Step[ActualLRP] | Step[DesiredLRP] | None"]:
+        """Return which fields of a slice of a hash are not what they are to be, and the steps that they need.
+
+        None: only the field itself is to be written. What is pending anyway is left out. O(slice).
+        """
+        texts = {field.decode("utf-8", "replace"): value for field, value in found.items()}
+        if name == "actual_lrps":
+            return dict(self._compare_rows(texts))
+        if name == "processes":
+            waiting = self._pending.processes
+            return {guid: None for guid, value in texts.items() if guid not in waiting and value != self._rows_of(guid)}
+        if name in self._written:
+            # Known as a whole now, so that the next transaction writes the difference.
+            self._written[name].update(texts)
+            return {}
+        return dict(self._compare_desired(name, texts))
+
+    def agrees(self, name: str, found: Mapping[bytes, bytes]) -> bool:
+        """Return whether a slice of a hash is what it is to be, but for what is pending. O(slice)."""
+        if name not in self._written:
+            return not self.compare(name, found)
+        there = self._written[name]
+        return all(there.get(field.decode("utf-8", "replace")) == value for field, value in found.items())
+
+    def lacking(self, name: str, seen: set[str]) -> Iterator[tuple[str, "Step[ActualLRP] | Step[DesiredLRP] | None"]]:
+        """Return what a hash of which these fields were seen has not; it is pending already, or a step."""
+        if name == "actual_lrps":
+            for row in self._mirror.actual_lrps():
+                field = field_of(row_key(row))
+                waiting = self._pending.rows.get(field)
+                # One that was not recognised for what is under its field is to be removed so far.
+                if (waiting is None and field not in seen) or (waiting is not None and waiting.after is None):
+                    yield field, Step(None, row)
+        elif name == "processes":
+            for row in self._mirror.actual_lrps():
+                if row.process_guid not in seen:
+                    seen.add(row.process_guid)
+                    yield row.process_guid, None
+        elif name in {"scheduling_infos", "routing_infos"} or (name == "desired_lrps" and self._full):
+            for lrp in self._mirror.desired_lrps():
+                if lrp.process_guid not in seen and lrp.process_guid not in self._pending.desired:
+                    yield lrp.process_guid, Step(None, lrp)
+
+    def expect_nothing(self) -> None:
+        """Take note that nothing is known of the hashes of domains and cells."""
+        self._written = {"domains": {}, "cells": {}}
+
+    def _compare_rows(self, found: Mapping[str, bytes]) -> Iterator[tuple[str, Step[ActualLRP]]]:
+        rows = {field: _decoded_row(value) for field, value in found.items() if field not in self._pending.rows}
+        guids = {row.process_guid for row in rows.values() if row is not None}
+        mine = {field_of(row_key(row)): row for guid in guids for row in self._mirror.actual_lrps(guid)}
+        for field, row in rows.items():
+            wanted = mine.get(field)
+            if wanted is None or encode.actual_lrp(wanted) != found[field]:
+                yield field, Step(row, wanted)
+
+    def _compare_desired(self, name: str, found: Mapping[str, bytes]) -> Iterator[tuple[str, Step[DesiredLRP]]]:
+        for guid, value in found.items():
+            if guid in self._pending.desired:
+                continue
+            wanted = self._mirror.desired_lrp(guid)
+            if self._desired(wanted)[name] != value:
+                yield guid, Step(_decoded_desired(name, value), wanted)
+
+
+def _decoded_row(value: bytes) -> ActualLRP | None:
+    try:
+        return decode.actual_lrp(value)
+    except WireError:
+        return None
+
+
+def _decoded_desired(name: str, value: bytes) -> DesiredLRP | None:
+    try:
+        if name == "scheduling_infos":
+            return decode.scheduling_info(value)
+        return decode.desired_lrp(value, full=name == "desired_lrps")
+    except WireError:
+        return None

@@ -1,0 +1,60 @@
+"""What coredis and Redis say, as this library's errors; a password is in none of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lrpmirror.errors import LRPMirrorError, RelayRefused, RelayUnreachable, ServiceUnavailable
+
+__all__ = ["errors_of"]
+
+
+@contextmanager
+def errors_of(where: str) -> Iterator[None]:
+    """Raise what goes wrong with a relay in the block as BBSErrors, with the original as the cause."""
+    try:
+        yield
+    except LRPMirrorError:
+        raise
+    except Exception as error:
+        raise _translated(where, error) from error
+
+
+def _translated(where: str, error: Exception) -> LRPMirrorError:
+    from coredis import exceptions as of_redis  # noqa: PLC0415 - the extra
+
+    causes = list(_causes(error))
+    for one in causes:
+        if isinstance(one, of_redis.AuthenticationError):
+            return RelayRefused(f"{where}: the server refuses the user or password: {_text(one)}")
+        if isinstance(one, of_redis.AuthorizationError) or "can't run this command" in str(one):
+            return RelayRefused(f"{where}: the user lacks a permission (see ACL in README): {_text(one)}")
+        if isinstance(one, of_redis.ReadOnlyError) or "READONLY" in str(one):
+            return ServiceUnavailable(f"{where}: this server is a read replica, where nothing can be written")
+        if isinstance(one, of_redis.ClusterDownError):
+            return ServiceUnavailable(f"{where}: the cluster is down: {_text(one)}")
+        if isinstance(one, of_redis.SentinelError):
+            return RelayUnreachable(f"{where}: {_text(one)}")
+        if isinstance(one, of_redis.BusyLoadingError):
+            return RelayUnreachable(f"{where}: the server is loading its data")
+    for one in causes:
+        if isinstance(one, (of_redis.ConnectionError, of_redis.RedisClusterError, OSError, TimeoutError)):
+            reason = _text(causes[-1]) or type(causes[-1]).__name__
+            return RelayUnreachable(f"{where}: no connection to the server, or it broke: {reason}")
+    return RelayRefused(f"{where}: the server refuses: {_text(error)}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and what caused it, through groups and chains; bounded."""
+    waiting, seen = [error], 0
+    while waiting and seen < 20:  # noqa: PLR2004 - no chain is so long
+        one = waiting.pop(0)
+        seen += 1
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+        if one.__cause__ is not None:
+            waiting.append(one.__cause__)
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split())

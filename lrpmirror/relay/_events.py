@@ -1,0 +1,103 @@
+"""What the stream of changes tells of a step: the events that lead a mirror from what was there to what is.
+
+A whole record is told as `created`, whether it is new or the next version, since a mirror believes a whole record of a
+newer version without asking again; a diff leaves something out. A presence that changes without a version is a
+`changed`. The records in the hashes and the payloads of events are the same protobuf messages.
+"""
+
+from typing import Final
+
+import trio
+from msgspec.structs import replace
+
+from lrpmirror.core.tombstones import Tombstone, Tombstones
+from lrpmirror.events import (
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+)
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.relay._pending import AT_ONCE, Batch, Step
+from lrpmirror.wire import encode
+
+__all__ = ["Teller"]
+
+LIMIT: Final = 200_000
+AGE: Final = 900.0
+FOREVER: Final = 2**32
+"""An index that no version reaches: a desired LRP never comes back under its epoch."""
+
+Told = list[tuple[str, bytes]]
+
+
+class Teller:
+    """Makes events of steps, and remembers what was told to be gone for as long as a mirror does."""
+
+    def __init__(self) -> None:
+        self._gone = Tombstones(limit=LIMIT, age=AGE)
+
+    def forget(self) -> None:
+        """Begin anew: whoever reads from here on lists first."""
+        self._gone = Tombstones(limit=LIMIT, age=AGE)
+
+    async def tell(self, batch: Batch, now: float) -> Told | None:
+        """Return the events of a batch, removals first; None where no event can tell it.
+
+        That is where a record goes back to an older version, or is there again after it was told to be gone: a mirror
+        believes neither of an event, and has to list anew. O(batch).
+        """
+        self._gone.advance(now)
+        removed: Told = []
+        written: Told = []
+        tellable = True
+        for n, lrp in enumerate(batch.desired.values()):
+            tellable = self._desired(lrp, removed, written) and tellable
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        for n, row in enumerate(batch.rows.values()):
+            tellable = self._row(row, removed, written) and tellable
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        return removed + written if tellable else None
+
+    def _row(self, step: Step[ActualLRP], removed: Told, written: Told) -> bool:
+        before, after = step.before, step.after
+        if after is None:
+            if before is not None:
+                removed.append((ActualLRPInstanceRemoved.type, encode.event(ActualLRPInstanceRemoved(before))))
+                if before.epoch:
+                    self._gone.bury(before.epoch, Tombstone(before.tag_index))
+            return True
+        grave = self._gone.get(after.epoch)
+        self._gone.discard(after.epoch)
+        if after.epoch and grave is not None and after.tag_index <= grave.index:
+            return False
+        if before is not None and after.epoch:
+            if after.tag_index < before.tag_index:
+                return False
+            if after.tag_index == before.tag_index and after.presence != before.presence:
+                moved = ActualLRPInstanceChanged(before, after)
+                written.append((moved.type, encode.event(moved)))
+                before = replace(before, presence=after.presence)
+        if before != after:
+            written.append((ActualLRPInstanceCreated.type, encode.event(ActualLRPInstanceCreated(after))))
+        return True
+
+    def _desired(self, step: Step[DesiredLRP], removed: Told, written: Told) -> bool:
+        before, after = step.before, step.after
+        if before is not None and (after is None or after.epoch != before.epoch):
+            removed.append((DesiredLRPRemoved.type, encode.event(DesiredLRPRemoved(before))))
+            if before.epoch:
+                self._gone.bury(before.epoch, Tombstone(FOREVER))
+            before = None
+        if after is None or before == after:
+            return True
+        if after.epoch in self._gone:
+            self._gone.discard(after.epoch)
+            return False
+        if before is not None and after.epoch and after.tag_index < before.tag_index:
+            return False
+        written.append((DesiredLRPCreated.type, encode.event(DesiredLRPCreated(after))))
+        return True

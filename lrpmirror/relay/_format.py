@@ -1,0 +1,206 @@
+"""What a relay keeps where, in which form: keys, the status, and the entries of the stream of changes.
+
+All keys of one relay have one hash tag, `{PREFIX}`, so that a cluster keeps them in one slot:
+
+    {PREFIX}:actual_lrps       hash: a row's identity -> models.ActualLRP
+    {PREFIX}:processes         hash: a process guid -> the identities of its rows, one a line
+    {PREFIX}:scheduling_infos  hash: a process guid -> models.DesiredLRPSchedulingInfo
+    {PREFIX}:routing_infos     hash: a process guid -> models.DesiredLRP, of which the routing part
+    {PREFIX}:desired_lrps      hash: a process guid -> models.DesiredLRP, whole; only where the publisher keeps secrets
+    {PREFIX}:domains           hash: a fresh domain -> its name
+    {PREFIX}:cells             hash: a cell's id -> models.CellPresence
+    {PREFIX}:changes           stream: what each transaction changed, capped
+    {PREFIX}:status            hash: see `Status`
+    {PREFIX}:lease             string, with a time to live: the token of the publisher that leads
+
+A row's identity is the epoch of its modification tag, or `PROCESS/INDEX/PRESENCE` for old rows that have none.
+
+An entry of the stream is what one transaction did. Its fields are `link` and `before` (which name this entry and the
+one that it follows), `phase`, `trouble`, `age` and `revision` as in the
+status, and for each change a number and the type of the
+BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf payload.
+There is one a second at least, empty where nothing changed. Whoever reads them in order has missed nothing as long as
+each follows the link that he read last; where it does not, the state has to be listed anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from lrpmirror.core.changes import RowKey
+from lrpmirror.errors import RelayUnreadable
+
+__all__ = [
+    "CLOSED",
+    "FILLING",
+    "FORMAT",
+    "HASHES",
+    "HEARTBEAT",
+    "LEASE",
+    "PATIENCE",
+    "Entry",
+    "Keys",
+    "Status",
+    "field_of",
+]
+
+FORMAT: Final = "1"
+"""The version of all this. Readers refuse any other, and publishers leave it alone."""
+
+HEARTBEAT: Final = 1.0
+"""Seconds between two entries of the stream at most."""
+
+PATIENCE: Final = 3.5
+"""Seconds without an entry after which nobody is known to publish."""
+
+LEASE: Final = 3.0
+"""Seconds for which a publisher leads after a write."""
+
+FILLING: Final = "filling"
+"""The phase while not all that belongs there is there, and nobody is told of what is written."""
+
+CLOSED: Final = "closed"
+"""The phase after a publisher has said goodbye."""
+
+HASHES: Final = (
+    "actual_lrps",
+    "processes",
+    "scheduling_infos",
+    "routing_infos",
+    "desired_lrps",
+    "domains",
+    "cells",
+)
+"""The hashes that hold records, in the order in which the transaction takes them."""
+
+
+class Keys:
+    """The names of a relay's keys."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.lease = self.key("lease")
+        self.status = self.key("status")
+        self.changes = self.key("changes")
+        self.hashes = tuple(map(self.key, HASHES))
+
+    def key(self, name: str) -> str:
+        """Return the key of that name."""
+        return f"{{{self.prefix}}}:{name}"
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every key that a transaction touches, in its order."""
+        return (self.lease, self.status, self.changes, *self.hashes)
+
+
+def field_of(key: RowKey) -> str:
+    """Return under which field a row is kept, by its identity."""
+    return key if isinstance(key, str) else "/".join(map(str, key))
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What the publisher that leads says of itself and of what is there, as of its last transaction."""
+
+    format: str = FORMAT
+    phase: str = ""
+    """That of its mirror: `live` or not; `resyncing` also while it brings what is here up to date; FILLING, CLOSED."""
+    age: float = 0.0
+    """How many seconds old its state was then."""
+    revision: int = 0
+    """That of its mirror."""
+    link: str = ""
+    """The last transaction's name."""
+    changes: int = 0
+    """How many records were ever written or removed."""
+    detail: str = "routing"
+    """`full` where whole desired LRPs are here, with their secrets."""
+    trouble: str = ""
+    """Why it is not live."""
+    publisher: str = ""
+    """Who it is, for people."""
+    heartbeat: float = 0.0
+    """When the last transaction was, in seconds of the server's clock."""
+    phase_since: float = 0.0
+    """When the phase last changed, by the same clock."""
+    counts: tuple[int, ...] = ()
+    """How many fields each of the hashes had after it, in the order of HASHES; empty where there was none yet."""
+
+    @classmethod
+    def read(cls, fields: Mapping[bytes, bytes], where: str) -> "Status | None":
+        """Read the hash; None where there is none. Raises RelayUnreadable for another version, or what is no status."""
+        if not fields:
+            return None
+        found = fields.get(b"format", b"").decode("utf-8", "replace")
+        if found != FORMAT:
+            raise RelayUnreadable(
+                f"{where}: the status there is of format {found!r}, and this lrpmirror knows {FORMAT!r}: use the same "
+                "version on both sides, or another prefix"
+            )
+        try:
+            texts = {name.decode(): value.decode() for name, value in fields.items()}
+            return cls(
+                phase=texts["phase"],
+                age=float(texts["age"]),
+                revision=int(texts["revision"]),
+                link=texts["link"],
+                changes=int(texts.get("changes", "0")),
+                detail=texts["detail"],
+                trouble=texts["trouble"],
+                publisher=texts["publisher"],
+                heartbeat=int(texts["heartbeat"]) / 1000,
+                phase_since=int(texts["phase_since"]) / 1000,
+                counts=tuple(map(int, texts["counts"].split())),
+            )
+        except (KeyError, ValueError) as exc:
+            raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
+
+    def fields(self) -> list[str]:
+        """Return what the publisher writes beside the phase: the rest is the transaction's own to say."""
+        own = ("format", "revision", "detail", "trouble", "publisher")
+        return [part for name in own for part in (name, str(getattr(self, name)))] + ["age", f"{self.age:.3f}"]
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One entry of the stream of changes."""
+
+    link: str
+    before: str
+    phase: str
+    trouble: str
+    age: float
+    revision: int
+    events: Sequence[tuple[str, bytes]]
+    """The types and payloads of events, in their order."""
+
+    def fields(self) -> list[str | bytes]:
+        """Return what the stream keeps of it."""
+        head = [
+            *("link", self.link, "before", self.before, "phase", self.phase),
+            *("trouble", self.trouble, "age", f"{self.age:.3f}", "revision", str(self.revision)),
+        ]
+        return [*head, *(part for n, (name, payload) in enumerate(self.events) for part in (f"{n}.{name}", payload))]
+
+    @classmethod
+    def read(cls, pairs: Iterable[tuple[bytes, bytes]], where: str) -> "Entry":
+        """Read the fields of an entry. Raises RelayUnreadable for one that is none."""
+        head: dict[bytes, bytes] = {}
+        events: list[tuple[str, bytes]] = []
+        try:
+            for name, value in pairs:
+                if name[:1].isdigit():
+                    events.append((name.partition(b".")[2].decode(), value))
+                else:
+                    head[name] = value
+            return cls(
+                link=head[b"link"].decode(),
+                before=head[b"before"].decode(),
+                phase=head[b"phase"].decode(),
+                trouble=head[b"trouble"].decode(),
+                age=float(head[b"age"]),
+                revision=int(head[b"revision"]),
+                events=events,
+            )
+        except (KeyError, ValueError) as exc:
+            raise RelayUnreadable(f"{where}: an entry of the stream of changes cannot be read: {exc!r}") from exc

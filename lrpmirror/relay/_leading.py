@@ -1,0 +1,383 @@
+"""What a publisher does while it leads: it brings the relay up to date, keeps it so, and looks whether it stays so."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import uuid4
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.core.status import Status as MirrorStatus
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.relay._commands import Commands
+from lrpmirror.relay._content import Content
+from lrpmirror.relay._events import Teller
+from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, Entry, Keys, Status
+from lrpmirror.relay._pending import MANY, Batch, Pending, Step
+from lrpmirror.relay._scripts import COMMIT
+
+__all__ = ["Counters", "Deposed", "Leading"]
+
+logger: Final = logging.getLogger("lrpmirror")
+
+SLICE: Final = 250
+"""How many fields are compared in one step."""
+
+TURN: Final = 300.0
+"""Seconds in which all that is there is looked at once, to find what somebody else has altered."""
+
+GRACE: Final = 2.0
+"""Seconds that the mirror has, when it takes over, to hear of what is there and newer than what it has."""
+
+_BEHIND: Final = "RelayBehind"
+"""The trouble of a publisher whose mirror is live, while it brings the relay up to date."""
+
+AnyStep = Step[ActualLRP] | Step[DesiredLRP] | None
+
+
+class Deposed(Exception):  # noqa: N818 - what happened is the name
+    """Somebody else leads now, or nobody."""
+
+
+class Counters(Struct):
+    """What was counted since the publisher was opened."""
+
+    transactions: int = 0
+    records: int = 0
+    entries: int = 0
+    bytes: int = 0
+    """Of events, in the stream of changes."""
+    comparisons: int = 0
+    """How often all that is there was compared with the mirror."""
+    differences: int = 0
+    """What was found so."""
+    altered: int = 0
+    """How often what was there was not what the publisher had left."""
+
+
+class _Flight(Struct, frozen=True):
+    """A transaction whose outcome is not known."""
+
+    link: str
+    batch: Batch
+
+
+class Leading:
+    """Writes to the relay; lives as long as the publisher, and remembers over lost connections what it had written."""
+
+    def __init__(
+        self,
+        status_of: Callable[[], MirrorStatus],
+        pending: Pending,
+        content: Content,
+        keys: Keys,
+        *,
+        where: str,
+        name: str,
+        detail: str,
+        stream_bytes: int,
+        counters: Counters,
+    ) -> None:
+        self._status_of = status_of
+        self._pending = pending
+        self._content = content
+        self._keys = keys
+        self._where = where
+        self._name = name
+        self._detail = detail
+        self._counters = counters
+        self._teller = Teller()
+        self._floor = _Floor(stream_bytes)
+        self._token = ""
+        self._link = ""
+        self._counts = ""
+        self._flight: _Flight | None = None
+        self._silent = False
+        """Whether what is written is told to nobody, since whoever follows has to list anew anyway."""
+        self._foreign = False
+        """Whether what is there was written by somebody else."""
+        self._disturbed = False
+        """Whether it was altered while it was compared."""
+        self._written_at = 0.0
+        self._current = False
+        """Whether the relay is known to be what the mirror is, but for what is pending."""
+        self._comparing = False
+        self._place = (0, 0)
+        """Which hash is looked at next, and where."""
+        self.revision = 0
+        """The mirror's last revision that is in the relay as a whole."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the relay is what the mirror is, but for what is pending."""
+        return self._current and not self._pending.everything
+
+    async def begin(self, redis: Commands, token: str) -> None:
+        """Take note that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
+        self._token = token
+        found = Status.read(await redis.read_hash(self._keys.status), self._where)
+        link = found.link if found is not None else ""
+        flight, self._flight = self._flight, None
+        if flight is not None and flight.link == link:
+            # It was written, and only its answer was lost.
+            self._link = link
+            self._content.written()
+        elif flight is not None:
+            self._pending.give_back(flight.batch)
+        self._foreign = bool(link) and link != self._link
+        if not link or link != self._link:
+            self._current = False
+            self._disturbed = True
+        self._link = link
+        # What the counts are after a lost answer is not known; but what they were then is.
+        self._counts = " ".join(map(str, found.counts)) if found is not None and self._current else ""
+        if not link:
+            self._silent = True
+            self._teller.forget()
+        self._floor.forget()
+
+    async def keep(self, redis: Commands, wait: Callable[[float], Any]) -> None:
+        """Write what changes, and a heartbeat where nothing does, until deposed; `wait` waits for a change."""
+        due = trio.current_time()
+        while True:
+            status = self._status_of()
+            if not self.current and status.live:
+                await self._bring_up_to_date(redis)
+                status = self._status_of()
+            await self._commit(redis, status)
+            now = trio.current_time()
+            if now >= due:
+                due = now + HEARTBEAT
+                await self._look(redis)
+            if not len(self._pending) and not self._content.small_differ:
+                await wait(due)
+
+    async def end(self, redis: Commands) -> None:
+        """Say that the publisher is closed."""
+        await self._write(redis, CLOSED, "PublisherClosed", self._status_of(), Batch({}, {}, frozenset()))
+
+    # Bringing it up to date
+
+    async def _bring_up_to_date(self, redis: Commands) -> None:
+        """Compare all that is there with the mirror, and write the difference."""
+        self._pending.count_anew()
+        self._disturbed = False
+        self._counters.comparisons += 1
+        self._content.expect_nothing()
+        self._counts = ""
+        self._comparing = True
+        try:
+            ahead = await self._find_differences(redis)
+            if ahead:
+                await self._wait_for_what_is_ahead(redis, ahead)
+            while len(self._pending) > MANY:
+                await self._write_some(redis, least=0)
+        finally:
+            self._comparing = False
+        self._current = not self._disturbed
+
+    async def _find_differences(self, redis: Commands) -> set[tuple[str, str]]:
+        """Compare, and have it written what differs; return what may be newer there than in the mirror."""
+        ahead: set[tuple[str, str]] = set()
+        foreign = self._foreign
+        for n, name in enumerate(HASHES):
+            seen: set[str] = set()
+            cursor = None
+            while cursor != 0:
+                cursor, found = await redis.scan(self._keys.hashes[n], cursor or 0, SLICE)
+                seen.update(field.decode("utf-8", "replace") for field in found)
+                for field, step in self._content.compare(name, found).items():
+                    if foreign and _is_ahead(step):
+                        ahead.add((name, field))
+                    else:
+                        self._add(name, field, step)
+                await self._write_some(redis)
+            for count, (field, step) in enumerate(self._content.lacking(name, seen), 1):
+                self._add(name, field, step)
+                if count % SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+                    await self._write_some(redis)
+        return ahead
+
+    def _add(self, name: str, field: str, step: AnyStep) -> None:
+        self._counters.differences += 1
+        if name == "actual_lrps" and step is not None:
+            self._pending.add_row(field, step)  # type: ignore[arg-type]
+        elif name == "processes":
+            self._pending.processes[field] = None
+        elif step is not None:
+            self._pending.add_desired(field, step)  # type: ignore[arg-type]
+
+    async def _write_some(self, redis: Commands, least: int = MANY) -> None:
+        """Write where much is pending, or a heartbeat is due: comparing takes longer than a lease."""
+        many = len(self._pending) > 2 * MANY
+        if many and not self._silent:
+            self._silent = True
+            self._teller.forget()
+        if len(self._pending) > least or trio.current_time() - self._written_at > HEARTBEAT:
+            await self._commit(redis, self._status_of())
+
+    async def _wait_for_what_is_ahead(self, redis: Commands, ahead: set[tuple[str, str]]) -> None:
+        """Let the mirror hear of what whoever led before has heard of first; what it has not heard of then is wrong."""
+        until = trio.current_time() + GRACE
+        while (left := until - trio.current_time()) > 0:
+            await self._commit(redis, self._status_of())
+            await trio.sleep(min(left, HEARTBEAT / 4))
+        for n, name in enumerate(HASHES):
+            fields = sorted(field for of, field in ahead if of == name)
+            for at in range(0, len(fields), SLICE):
+                some = fields[at : at + SLICE]
+                values = await redis.read_fields(self._keys.hashes[n], some)
+                found = {field.encode(): value for field, value in zip(some, values, strict=True) if value is not None}
+                for field, step in self._content.compare(name, found).items():
+                    self._add(name, field, step)
+
+    # Writing
+
+    async def _commit(self, redis: Commands, status: MirrorStatus) -> None:
+        """Write what is pending, or as much of it as goes into one transaction, and how the mirror is."""
+        if not status.live and not self._current and not self._comparing:
+            # What whoever led before had written is not older than this.
+            await self._write(redis, _phase(status), _trouble(status), status, Batch({}, {}, frozenset()))
+            return
+        batch = self._pending.take()
+        last = not len(self._pending) and self._current and not self._pending.everything
+        phase, trouble = _phase(status), _trouble(status)
+        if not last and status.live:
+            phase, trouble = "resyncing", _BEHIND
+        if last:
+            self._silent = False
+        await self._write(redis, phase, trouble, status, batch)
+        if last:
+            self.revision = status.revision
+
+    async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, batch: Batch) -> None:
+        if self._silent and phase != CLOSED:
+            phase, trouble = FILLING, trouble or _BEHIND
+        link = uuid4().hex
+        self._flight = _Flight(link, batch)
+        events = None if self._silent else await self._teller.tell(batch, trio.current_time())
+        age = mirror.state_age
+        status = Status(
+            phase=phase,
+            age=0.0 if age is None else age,
+            revision=mirror.revision,
+            detail=self._detail,
+            trouble=trouble,
+            publisher=self._name,
+        )
+        before = self._link if events is not None else uuid4().hex
+        entry = Entry(
+            link=link,
+            before=before,
+            phase=phase,
+            trouble=trouble,
+            age=status.age,
+            revision=mirror.revision,
+            events=events or (),
+        )
+        fields = [] if self._silent else entry.fields()
+        size = sum(len(payload) for _, payload in entry.events)
+        args: list[str | bytes] = [self._token, str(round(LEASE * 1000)), self._link, link]
+        args += [self._floor.oldest, self._counts, phase, *_group(status.fields()), *_group(fields)]
+        writes = await self._content.writes(batch)
+        for name in HASHES:
+            args += [*_group(writes[name].put), *_group(writes[name].remove)]
+        outcome, *told = await redis.run(COMMIT, self._keys.all, args)
+        if outcome == b"done":
+            self._flight = None
+            self._link, self._counts = link, told[1].decode()
+            self._content.written()
+            self._floor.add(told[0].decode(), size)
+            self._written_at = trio.current_time()
+            self._counters.transactions += 1
+            self._counters.records += len(batch)
+            self._counters.entries += bool(fields)
+            self._counters.bytes += size
+            return
+        self._flight = None
+        self._pending.give_back(batch)
+        if outcome == b"fenced":
+            raise Deposed
+        self._altered(outcome.decode(), told[0].decode())
+        if outcome == b"diverged":
+            await self.begin(redis, self._token)
+
+    def _altered(self, outcome: str, there: str) -> None:
+        self._counters.altered += 1
+        self._current = False
+        self._disturbed = True
+        what = f"{there or 'nothing'} where {self._counts} was" if outcome == "altered" else f"link {there or '(none)'}"
+        logger.warning(
+            "%s: what is there is not what was written last (%s): all of it is compared and written again",
+            self._where,
+            what,
+        )
+        self._counts = ""
+
+    # Looking
+
+    async def _look(self, redis: Commands) -> None:
+        """Look at a slice of what is there, so that all of it is looked at once in a while."""
+        if not self.current or len(self._pending):
+            return
+        total = sum(map(int, self._counts.split()))
+        for _ in range(max(1, round(total * HEARTBEAT / TURN / SLICE))):
+            n, cursor = self._place
+            cursor, found = await redis.scan(self._keys.hashes[n], cursor, SLICE)
+            self._place = (n, cursor) if cursor else ((n + 1) % len(HASHES), 0)
+            if not self._content.agrees(HASHES[n], found):
+                self._altered("altered", f"another value in {HASHES[n]}")
+                return
+
+
+class _Floor:
+    """Which entries of the stream are to be kept: the newest ones, with so many bytes of events."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing of the entries that are there: they go once as much has been written after them."""
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+        self.oldest = ""
+
+    def add(self, entry_id: str, size: int) -> None:
+        """Take note of an entry."""
+        if not entry_id:
+            return
+        self._sizes[entry_id] = size + OVERHEAD
+        self._total += size + OVERHEAD
+        while self._total > self._most and len(self._sizes) > 1:
+            first = next(iter(self._sizes))
+            self._total -= self._sizes.pop(first)
+            self.oldest = next(iter(self._sizes))
+
+
+OVERHEAD: Final = 250
+"""Bytes that an entry takes beside its events, or nearly."""
+
+
+def _group(parts: list[Any]) -> list[Any]:
+    return [str(len(parts)), *parts]
+
+
+def _phase(status: MirrorStatus) -> str:
+    return str(status.phase)
+
+
+def _trouble(status: MirrorStatus) -> str:
+    if status.live:
+        return ""
+    return type(status.trouble).__name__ if status.trouble is not None else str(status.phase)
+
+
+def _is_ahead(step: AnyStep) -> bool:
+    """Return whether what is there may be newer than what the mirror has."""
+    if step is None or step.before is None:
+        return False
+    before, after = step.before, step.after
+    return after is None or (before.epoch == after.epoch and before.tag_index > after.tag_index)

@@ -1,0 +1,136 @@
+"""What has changed in a mirror and is not in the relay yet: a set of keys, each with what is there and what is to be.
+
+However slow Redis is, it grows with the number of records that have changed, not with the number of their changes.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.core.changes import Commit
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.relay._format import field_of
+
+__all__ = ["AT_ONCE", "MANY", "Batch", "Pending", "Step"]
+
+V = TypeVar("V")
+
+MANY: Final = 2_000
+"""How many records one transaction changes at most; a commit of more is found by comparing instead."""
+
+
+AT_ONCE: Final = 100
+"""How many records are encoded before others have their turn."""
+
+
+class Step(Struct, Generic[V], frozen=True, gc=False):
+    """What the relay has of one key, and what it is to have; None: nothing."""
+
+    before: V | None
+    after: V | None
+
+
+class Batch(Struct, frozen=True):
+    """What one transaction writes: rows by their field, desired LRPs by process guid."""
+
+    rows: dict[str, Step[ActualLRP]]
+    desired: dict[str, Step[DesiredLRP]]
+    processes: frozenset[str]
+    """Whose set of rows has changed."""
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.desired) + len(self.processes)
+
+
+class Pending:
+    """A witness of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self.rows: dict[str, Step[ActualLRP]] = {}
+        self.desired: dict[str, Step[DesiredLRP]] = {}
+        self.processes: dict[str, None] = {}
+        self.everything = True
+        """Whether it is not known key by key what has changed: the relay has to be compared with the mirror."""
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.desired) + len(self.processes)
+
+    # As a witness
+
+    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
+        """Take note of what an event changed."""
+        if commit is not None:
+            self._take(commit)
+
+    def listed(self, commit: Commit) -> None:
+        """Take note of what a list changed."""
+        self._take(commit)
+
+    def _take(self, commit: Commit) -> None:
+        if len(commit.actual_lrps) + len(commit.desired_lrps) > MANY:
+            self.lose_count()
+        elif not self.everything:
+            for row in commit.actual_lrps:
+                self.add_row(field_of(row.key), Step(row.before, row.after))
+            for lrp in commit.desired_lrps:
+                self.add_desired(lrp.key, Step(lrp.before, lrp.after))
+        self._wake()
+
+    def lose_count(self) -> None:
+        """Take note no longer of what changes, until everything is compared."""
+        self.rows, self.desired, self.processes = {}, {}, {}
+        self.everything = True
+
+    def count_anew(self) -> None:
+        """Take note of what changes from now on: everything is about to be compared."""
+        self.lose_count()
+        self.everything = False
+
+    # Adding and taking
+
+    def add_row(self, field: str, step: Step[ActualLRP]) -> None:
+        """Take note of a row; what the relay has is what it had before the first of its steps."""
+        known = self.rows.get(field)
+        self.rows[field] = step if known is None else Step(known.before, step.after)
+        if step.before is None or step.after is None:
+            one = step.after or step.before
+            if one is not None:
+                self.processes[one.process_guid] = None
+
+    def add_desired(self, guid: str, step: Step[DesiredLRP]) -> None:
+        """Take note of a desired LRP."""
+        known = self.desired.get(guid)
+        self.desired[guid] = step if known is None else Step(known.before, step.after)
+
+    def take(self) -> Batch:
+        """Take what one transaction can write: all of it, where it is not too much."""
+        if len(self) <= MANY:
+            batch = Batch(self.rows, self.desired, frozenset(self.processes))
+            self.rows, self.desired, self.processes = {}, {}, {}
+            return batch
+        desired = dict(_popped(self.desired, MANY))
+        rows = dict(_popped(self.rows, MANY - len(desired)))
+        processes = frozenset(guid for guid, _ in _popped(self.processes, MANY - len(desired) - len(rows)))
+        return Batch(rows, desired, processes)
+
+    def give_back(self, batch: Batch) -> None:
+        """Take back what was not written; what has changed since then goes on from it."""
+        if self.everything:
+            return
+        later = self.rows, self.desired
+        self.rows, self.desired = batch.rows, batch.desired
+        self.processes.update(dict.fromkeys(batch.processes))
+        for field, row in later[0].items():
+            self.add_row(field, row)
+        for guid, lrp in later[1].items():
+            self.add_desired(guid, lrp)
+
+
+def _popped(of: dict[str, V], number: int) -> Iterator[tuple[str, V]]:
+    for key in list(islice(of, max(0, number))):
+        yield key, of.pop(key)

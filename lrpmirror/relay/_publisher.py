@@ -1,0 +1,323 @@
+"""Keeping the state of a mirror in Redis or Valkey, together with others who do the same."""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from random import Random
+from typing import Any, Final, Literal, Protocol
+from uuid import uuid4
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.background import background
+from lrpmirror.client import TLS
+from lrpmirror.core.backoff import Backoff
+from lrpmirror.core.changes import Commit
+from lrpmirror.core.reconcile import Verdict
+from lrpmirror.core.status import Phase
+from lrpmirror.core.status import Status as MirrorStatus
+from lrpmirror.core.witness import Witness
+from lrpmirror.errors import BBSError, ConfigurationError, LRPMirrorError, WireError
+from lrpmirror.events import Event
+from lrpmirror.model import CellPresence
+from lrpmirror.relay._address import parse
+from lrpmirror.relay._commands import Commands, Connect, connector
+from lrpmirror.relay._content import Content, Held
+from lrpmirror.relay._format import LEASE, Keys
+from lrpmirror.relay._leading import Counters, Deposed, Leading
+from lrpmirror.relay._pending import Pending
+from lrpmirror.relay._scripts import ACQUIRE, RELEASE
+
+__all__ = ["Publisher", "PublisherStatus", "open_publisher"]
+
+logger: Final = logging.getLogger("lrpmirror")
+
+REFRESH: Final = 10.0
+"""Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+
+STREAM_BYTES: Final = 64 * 1024 * 1024
+"""How many bytes of events the stream of changes keeps."""
+
+HAND_OVER: Final = 3.0
+"""Seconds for which a publisher that leads may have lost the BBS before one that has not takes its place."""
+
+CAMPAIGN: Final = 0.5
+"""Seconds between two looks of one that does not lead."""
+
+FAREWELL: Final = 1.0
+"""Seconds that saying goodbye may take."""
+
+
+class Published(Held, Protocol):
+    """The mirror that is published."""
+
+    @property
+    def status(self) -> MirrorStatus:
+        """How fresh it is."""
+        ...
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The fresh domains."""
+        ...
+
+    @property
+    def cells(self) -> tuple[CellPresence, ...]:
+        """The cells."""
+        ...
+
+    def witnessed(self, witness: Witness) -> AbstractContextManager[None]:
+        """Let somebody see every commit."""
+        ...
+
+    async def wait_for(self, predicate: Callable[[Any], bool], /) -> None:
+        """Wait until something holds."""
+        ...
+
+
+class Source(Protocol):
+    """Who is asked for what the mirror does not follow; the BBS."""
+
+    async def domains(self) -> tuple[str, ...]:
+        """List the domains that are fresh."""
+        ...
+
+    async def cells(self) -> tuple[CellPresence, ...]:
+        """List the cells that are there."""
+        ...
+
+
+class PublisherStatus(Struct, frozen=True, kw_only=True):
+    """How a publisher fares."""
+
+    role: Literal["leader", "standby", "unconnected"]
+    """Whether it writes, follows to take over, or does not know for want of a connection."""
+    current: bool
+    """Whether the relay is known to be what the mirror is, but for what is pending."""
+    revision: int
+    """The mirror's last revision that is in the relay as a whole."""
+    pending: int
+    """How many records are still to be written."""
+    trouble: LRPMirrorError | None
+    """What is wrong with the relay now."""
+    counters: Counters
+
+
+class Publisher:
+    """Keeps a relay current from a mirror, made by `open_publisher`."""
+
+    def __init__(
+        self,
+        mirror: Published,
+        connect: Connect,
+        keys: Keys,
+        *,
+        where: str,
+        full: bool,
+        stream_bytes: int,
+        rng: Random,
+    ) -> None:
+        self._mirror = mirror
+        self._connect = connect
+        self._keys = keys
+        self._where = where
+        self._woken = trio.Event()
+        self._pending = Pending(self._wake)
+        self._content = Content(mirror, self._pending, full=full)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._counters = Counters()
+        self._leading = Leading(
+            lambda: mirror.status,
+            self._pending,
+            self._content,
+            keys,
+            where=where,
+            name=self._name,
+            detail="full" if full else "routing",
+            stream_bytes=stream_bytes,
+            counters=self._counters,
+        )
+        self._backoff = Backoff(rng, first=0.2, most=2.0)
+        self._token = ""
+        self._role: Literal["leader", "standby", "unconnected"] = "unconnected"
+        self._trouble: LRPMirrorError | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def status(self) -> PublisherStatus:
+        """How it fares. O(1)."""
+        return PublisherStatus(
+            role=self._role,
+            current=self._leading.current,
+            revision=self._leading.revision,
+            pending=len(self._pending),
+            trouble=self._trouble,
+            counters=self._counters,
+        )
+
+    async def wait_for(self, predicate: Callable[[PublisherStatus], bool]) -> PublisherStatus:
+        """Wait until its status is such; looked at whenever role or trouble change, and after each transaction."""
+        while not predicate(self.status):
+            await self._changed.park()
+        return self.status
+
+    # As a witness of the mirror
+
+    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
+        """Take note of what an event changed."""
+        self._pending.event(event, verdict, commit)
+
+    def listed(self, commit: Commit) -> None:
+        """Take note of what a list changed."""
+        if commit.domains is not None:
+            self._content.domains = commit.domains
+        if commit.cells is not None:
+            self._content.cells = _by_id(commit.cells)
+        self._pending.listed(commit)
+
+    # What runs beside the mirror
+
+    async def run(self) -> None:
+        """Publish for ever; on every loss of the relay wait, connect and look what is there."""
+        self._content.domains, self._content.cells = self._mirror.domains, _by_id(self._mirror.cells)
+        while True:
+            try:
+                async with self._connect() as redis:
+                    self._backoff.succeeded()
+                    while True:
+                        await self._campaign(redis)
+                        with suppress(Deposed):
+                            await self._lead(redis)
+                        logger.warning("%s: another publisher leads now, or none: this one stands by", self._where)
+            except (BBSError, WireError) as error:
+                self._told("unconnected", error)
+            await trio.sleep(self._backoff.failed())
+
+    async def watch(self) -> None:
+        """Have it written at once when the mirror's phase changes."""
+        while True:
+            await self._mirror.wait_for(_left(self._mirror.status.phase))
+            self._wake()
+
+    async def refresh(self, bbs: Source, interval: float) -> None:
+        """Look at domains and cells again and again, while the mirror is live: it does so only with its lists."""
+        while True:
+            await trio.sleep(interval)
+            if not self._mirror.status.live:
+                continue
+            try:
+                domains, cells = await bbs.domains(), await bbs.cells()
+            except (BBSError, WireError):
+                continue
+            if self._mirror.status.live:
+                self._content.domains, self._content.cells = frozenset(domains), _by_id(cells)
+                self._wake()
+
+    async def _campaign(self, redis: Commands) -> None:
+        """Wait until it leads."""
+        token = uuid4().hex
+        while True:
+            status = self._mirror.status
+            # Without a state there is nothing to lead with.
+            if status.synced_at is not None:
+                args = [token, str(round(LEASE * 1000)), "1" if status.live else "0", str(round(HAND_OVER * 1000))]
+                if await redis.run(ACQUIRE, (self._keys.lease, self._keys.status), args):
+                    await self._leading.begin(redis, token)
+                    self._token = token
+                    return
+            else:
+                await redis.time()
+            if status.synced_at is not None:
+                # Whoever leads writes what changes from here on.
+                self._pending.lose_count()
+            self._told("standby", None)
+            await self._wait(trio.current_time() + CAMPAIGN, woken=status.synced_at is None)
+
+    async def _lead(self, redis: Commands) -> None:
+        self._told("leader", None)
+        logger.info("%s: this publisher leads", self._where)
+        try:
+            await self._leading.keep(redis, self._wait_for_change)
+        except trio.Cancelled:
+            # On a connection of its own: that of this block is cancelled with it.
+            with trio.move_on_after(FAREWELL, shield=True), suppress(BBSError, Deposed):
+                async with self._connect() as another:
+                    await self._leading.end(another)
+                    await another.run(RELEASE, (self._keys.lease,), (self._token,))
+            raise
+
+    async def _wait_for_change(self, due: float) -> None:
+        self._changed.unpark_all()
+        await self._wait(due)
+
+    async def _wait(self, due: float, *, woken: bool = True) -> None:
+        with trio.move_on_at(due):
+            if woken:
+                await self._woken.wait()
+            else:
+                await trio.sleep_forever()
+        self._woken = trio.Event()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _told(self, role: Literal["leader", "standby", "unconnected"], trouble: LRPMirrorError | None) -> None:
+        if trouble is not None and str(trouble) != str(self._trouble):
+            logger.warning("the relay is not written: %s", trouble)
+        self._role, self._trouble = role, trouble
+        self._changed.unpark_all()
+
+
+@asynccontextmanager
+async def open_publisher(
+    mirror: Published,
+    bbs: Source,
+    to: str,
+    *,
+    tls: TLS | None = None,
+    detail: Literal["routing", "full"] = "routing",
+    stream_bytes: int = STREAM_BYTES,
+    refresh: float = REFRESH,
+    rng: Random | None = None,
+    connect: Connect | None = None,
+) -> AsyncIterator[Publisher]:
+    """Keep the state of a mirror in Redis or Valkey for as long as the block lasts.
+
+    `mirror` is followed and `bbs`, whom it mirrors, is asked for domains and cells every `refresh` seconds. `to` is the
+    relay's URL, as for `open_mirror`; `tls` are the files for `rediss://`. `detail` is that of the mirror: with "full"
+    whole desired LRPs are written, environments and credentials included. `stream_bytes` bounds the events that the
+    stream of changes keeps: a reader that is further behind lists anew. `connect` stands in for the network.
+
+    Several may publish to one relay: one leads, the others stand by and take over. Nothing that goes wrong with the
+    relay is an error here: it is in the `status`, and tried again. Raises ConfigurationError for a URL or file that
+    cannot be used.
+    """
+    address = parse(to)
+    if address.replica:
+        raise ConfigurationError(f"{address.name}: read_from=replica is for readers; nothing can be written there")
+    publisher = Publisher(
+        mirror,
+        connect or connector(address, tls)[0],
+        Keys(address.prefix),
+        where=address.name,
+        full=detail == "full",
+        stream_bytes=stream_bytes,
+        rng=rng or Random(),  # noqa: S311 - jitter, not a secret
+    )
+    with mirror.witnessed(publisher):
+        async with background() as nursery:
+            nursery.start_soon(publisher.run)
+            nursery.start_soon(publisher.watch)
+            nursery.start_soon(publisher.refresh, bbs, refresh)
+            yield publisher
+
+
+def _left(phase: Phase) -> Callable[[Published], bool]:
+    return lambda mirror: mirror.status.phase is not phase
+
+
+def _by_id(cells: Iterable[CellPresence]) -> dict[str, CellPresence]:
+    return {cell.cell_id: cell for cell in cells}

@@ -1,0 +1,114 @@
+"""What a publisher does in Redis in one step: taking the lead, and writing what has changed.
+
+Both are Lua, which Redis and Valkey run as one uninterruptible command, in a cluster on the node of the keys' slot, and
+with the permissions of whoever runs it. Nothing else writes, so what is checked here holds for every write: that the
+writer still leads, that what is there is what the last write that it knows of left, and that no hash has lost or gained
+a record since.
+"""
+
+from hashlib import sha1
+from typing import Final
+
+from msgspec import Struct
+
+__all__ = ["ACQUIRE", "COMMIT", "RELEASE", "SCRIPTS", "Script"]
+
+
+class Script(Struct, frozen=True):
+    """A Lua script and its name on the server."""
+
+    text: str
+    name: str
+
+
+def _script(text: str) -> Script:
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ACQUIRE: Final = _script("""\
+-- KEYS: lease, status. ARGV: token, lease in ms, whether the caller is live, how long a leader may not be.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  local at = redis.call('HMGET', KEYS[2], 'phase', 'phase_since')
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local idle = at[1] and at[1] ~= 'live' and tonumber(at[2]) and now - tonumber(at[2]) > tonumber(ARGV[4])
+  if not (idle and ARGV[3] == '1') then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")
+"""Take the lead where nobody has it, or where whoever has it is not live and the caller is; 1 where it is taken."""
+
+RELEASE: Final = _script("""\
+-- KEYS: lease. ARGV: token.
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+""")
+"""Give up the lead, if it is the caller's."""
+
+COMMIT: Final = _script("""\
+-- KEYS: lease, status, changes, then the hashes.
+-- ARGV: token, lease in ms, the link that is there, the next one, the oldest entry to keep or '',
+--   the counts that the hashes have, as one text, or '', the phase;
+--   then three groups, each after its length: fields of the status, fields of an entry (none: no entry);
+--   then for each hash two groups: fields with values to set, fields to remove.
+local at = 7
+local function group()
+  local n = tonumber(ARGV[at + 1])
+  local from = at + 2
+  at = at + 1 + n
+  return from, at
+end
+local function counts()
+  local out = {}
+  for i = 4, #KEYS do out[#out + 1] = redis.call('HLEN', KEYS[i]) end
+  return table.concat(out, ' ')
+end
+local holder = redis.call('GET', KEYS[1])
+if holder ~= ARGV[1] then return {'fenced', holder or ''} end
+local link = redis.call('HGET', KEYS[2], 'link') or ''
+if link ~= ARGV[3] then return {'diverged', link} end
+if ARGV[6] ~= '' then
+  local there = counts()
+  if there ~= ARGV[6] then return {'altered', there} end
+end
+local time = redis.call('TIME')
+local now = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+local status, status_end = group()
+local entry, entry_end = group()
+local changes = 0
+for i = 4, #KEYS do
+  local from, to = group()
+  for j = from, to, 2 do redis.call('HSET', KEYS[i], ARGV[j], ARGV[j + 1]) end
+  changes = changes + (to - from + 1) / 2
+  from, to = group()
+  for j = from, to do redis.call('HDEL', KEYS[i], ARGV[j]) end
+  changes = changes + (to - from + 1)
+end
+local id = ''
+if entry <= entry_end then
+  local command = {'XADD', KEYS[3]}
+  if ARGV[5] ~= '' then
+    command[3], command[4] = 'MINID', ARGV[5]
+  end
+  command[#command + 1] = '*'
+  for j = entry, entry_end do command[#command + 1] = ARGV[j] end
+  id = redis.call(unpack(command))
+end
+local there = counts()
+local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7]}
+if redis.call('HGET', KEYS[2], 'phase') ~= ARGV[7] then
+  command[#command + 1], command[#command + 2] = 'phase_since', now
+end
+for j = status, status_end do command[#command + 1] = ARGV[j] end
+redis.call(unpack(command))
+if changes > 0 then redis.call('HINCRBY', KEYS[2], 'changes', string.format('%d', changes)) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return {'done', id, there}
+""")
+"""Write what has changed, as one step. Returns `done` with the entry's id and the counts, or why nothing was written:
+`fenced` (somebody else leads, or nobody), `diverged` (another link is there), `altered` (other counts are)."""
+
+SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}
+"""All of them, by name."""

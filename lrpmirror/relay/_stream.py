@@ -1,0 +1,130 @@
+"""Following a relay's stream of changes: every entry in order, or an error where one is missing."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import trio
+
+from lrpmirror.errors import ChangesMissed, NoPublisher, UpstreamStale
+from lrpmirror.events import Event, SourceStatus
+from lrpmirror.relay._commands import Commands
+from lrpmirror.relay._format import CLOSED, FILLING, PATIENCE, Entry, Keys, Status
+from lrpmirror.wire import decode
+
+__all__ = ["RelayStream", "check_status"]
+
+COUNT: Final = 64
+"""How many entries are read at once."""
+
+BLOCK: Final = 1.0
+"""Seconds that one read waits for the next entry."""
+
+
+class RelayStream:
+    """The events of a relay's changes, a list for each read. Raises BBSErrors; see `RelayClient.events`."""
+
+    def __init__(
+        self,
+        redis: Commands,
+        keys: Keys,
+        where: str,
+        *,
+        position: str,
+        entry: Entry,
+        offset: float,
+        full: bool,
+        said: Callable[[SourceStatus], None] | None,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._where = where
+        self.position = position
+        """The id of the last entry that was taken."""
+        self._link = entry.link
+        self._offset = offset
+        self._full = full
+        self._said = said
+        self._heard_at = trio.current_time()
+        self._untold: SourceStatus | None = self._status_of(position, entry)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        while True:
+            self._tell()
+            events: list[Event] = []
+            for entry_id, pairs in await self._next():
+                entry = Entry.read(pairs, self._where)
+                if entry.before != self._link:
+                    raise ChangesMissed(
+                        f"{self._where}: the changes do not go on where they were left: they were dropped from the "
+                        "stream before they were read, or the relay was written anew"
+                    )
+                self._link, self.position = entry.link, entry_id
+                events += [decode.event_payload(name, payload, full=self._full) for name, payload in entry.events]
+                self._untold = self._status_of(entry_id, entry)
+            if events:
+                return events
+
+    async def _next(self) -> Any:
+        while True:
+            wait = self._heard_at + PATIENCE - trio.current_time()
+            found = await self._redis.entries_after(self._keys.changes, self.position, COUNT, min(BLOCK, max(wait, 0)))
+            now = trio.current_time()
+            if found:
+                self._heard_at = now
+                return found
+            if now >= self._heard_at + PATIENCE:
+                raise NoPublisher(
+                    f"{self._where}: nobody publishes there: nothing has come for {now - self._heard_at:.1f} s, where "
+                    "there is something each second"
+                )
+
+    def _status_of(self, entry_id: str, entry: Entry) -> SourceStatus:
+        """Return how old what an entry tells is by now; the server's clock is in its id."""
+        written_at = int(entry_id.partition("-")[0]) / 1000
+        lag = max(0.0, trio.current_time() + self._offset - written_at)
+        return SourceStatus(entry.age + lag, _trouble(entry.phase, entry.trouble))
+
+    def _tell(self) -> None:
+        """Say how old it all is, once what came before has been taken."""
+        status, self._untold = self._untold, None
+        if status is not None and self._said is not None:
+            self._said(status)
+
+
+@asynccontextmanager
+async def open_stream(
+    redis: Commands, keys: Keys, where: str, *, full: bool, said: Callable[[SourceStatus], None] | None
+) -> AsyncIterator[RelayStream]:
+    """Follow the changes from the last entry that is there."""
+    status = check_status(Status.read(await redis.read_hash(keys.status), where), await redis.time(), where)
+    now = await redis.time()
+    offset = now - trio.current_time()
+    last = await redis.last_entry(keys.changes)
+    if last is None:
+        raise NoPublisher(f"{where}: the stream of changes is empty; the publisher ({status.publisher}) writes it anew")
+    entry = Entry.read(last[1], where)
+    yield RelayStream(redis, keys, where, position=last[0], entry=entry, offset=offset, full=full, said=said)
+
+
+def check_status(status: Status | None, now: float, where: str) -> Status:
+    """Return the status; `now` is the server's time.
+
+    Raises NoPublisher where nobody has written it lately, UpstreamStale where not all that belongs there is there yet.
+    """
+    if status is None:
+        raise NoPublisher(f"{where}: nothing has been published there: is the prefix right, and a publisher running?")
+    silence = now - status.heartbeat
+    if silence > PATIENCE:
+        how = "has been closed" if status.phase == CLOSED else "was last heard of"
+        raise NoPublisher(f"{where}: nobody publishes there: {status.publisher} {how} {silence:.0f} s ago")
+    if status.phase == FILLING:
+        raise UpstreamStale(_trouble(status.phase, status.trouble))
+    return status
+
+
+def _trouble(phase: str, trouble: str) -> str:
+    return "" if phase == "live" else trouble or phase
