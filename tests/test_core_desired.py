@@ -1,5 +1,7 @@
 """What each event of a desired LRP does: one record per process, the newest version of the newest record."""
 
+from collections.abc import Callable
+
 import pytest
 from core_support import Bench, desired
 
@@ -49,6 +51,23 @@ def test_an_older_version_is_stale_and_the_one_at_hand_is_known() -> None:
         STALE,
     ]
     assert bench.store.desired("p") == desired("d", 2)
+
+
+@pytest.mark.parametrize("taking_over", [created, changed])
+@pytest.mark.parametrize("late", [created, changed])
+def test_a_record_that_another_took_the_place_of_is_gone_and_no_late_event_brings_it_back(
+    taking_over: Callable[[DesiredLRP], Event], late: Callable[[DesiredLRP], Event]
+) -> None:
+    bench = Bench(desired("old", 1))
+    new = desired("new", instances=2)
+
+    assert bench.tell(taking_over(new)) == [APPLIED]
+    assert bench.tell(late(desired("old", 1)), late(desired("old", 7)), removed(desired("old", 7))) == [
+        BURIED,
+        BURIED,
+        STALE,
+    ]
+    assert bench.store.desired("p") == new
 
 
 def test_the_same_version_from_an_event_completes_the_one_from_a_list() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from core_support import (
     CLAIMED,
+    CRASHED,
     EVACUATING,
     ORDINARY,
     RUNNING,
     SUSPECT,
+    UNCLAIMED,
     Bench,
     bare,
     changed,
@@ -120,6 +122,23 @@ def test_a_crash_for_the_record_changes_no_row() -> None:
 
 
 # Unclaim: the instance leaves, the row lives on
+
+
+@pytest.mark.parametrize("before", [claimed("a", 4), running("a", 4)])
+@pytest.mark.parametrize("state", [UNCLAIMED, CRASHED])
+def test_a_row_that_is_nobodys_names_no_instance_though_the_diff_to_it_does(
+    before: ActualLRP, state: ActualLRPState
+) -> None:
+    """The keys of a diff are those of both its sides: a server that unclaims by a diff names who left."""
+    bench = Bench(before)
+    after = replace(before, state=state, tag_index=5)
+    assert after.instance_guid
+    assert after.cell_id
+
+    assert bench.tell(changed(before, after)) == [APPLIED]
+    (row,) = bench.rows
+    assert (row.state, row.instance_guid, row.cell_id) == (state, "", "")
+    assert bench.store.instance(before.instance_guid) is None
 
 
 def test_the_removed_of_an_unclaim_does_not_remove_the_row_that_its_created_has_made() -> None:

@@ -1,5 +1,6 @@
 """Mailboxes and hubs: what a subscriber is told, however slow it is."""
 
+import weakref
 from collections import OrderedDict
 from typing import Any
 
@@ -262,6 +263,29 @@ def test_without_any_mailbox_nothing_is_even_looked_at() -> None:
     hub.add(Mailbox(Bell()))
 
     publish(hub, "a2")
+
+
+def test_of_what_was_removed_nothing_is_kept_and_nothing_is_looked_at() -> None:
+    class Topic(str):
+        """A text that can be watched for who still has it."""
+
+        __slots__ = ("__weakref__",)
+
+    def unreadable(_delta: Delta[str, int]) -> str:
+        raise AssertionError("nobody asked for a topic")
+
+    hub: Hub[str, int] = Hub(unreadable)
+    kept: list[weakref.ref[object]] = []
+    for number in range(3):
+        mailbox: Mailbox[str, int] = Mailbox(Bell())
+        topic = Topic(number)
+        hub.add(mailbox, [topic])
+        hub.remove(mailbox, [topic])
+        kept += [weakref.ref(mailbox), weakref.ref(topic)]
+        del mailbox, topic
+
+    publish(hub, "a1")
+    assert [one() for one in kept] == [None] * 6
 
 
 class Outcome(BaseException):

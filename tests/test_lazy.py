@@ -11,7 +11,7 @@ from wire_support import rows
 
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import ActualLRPInstanceChanged
-from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.model import ActualLRP, ActualLRPState, PortMapping, PreferredAddress, Presence
 from lrpmirror.wire import decode, encode, lazy
 from lrpmirror.wire.lazy import LazyActualLRP, record_of
 from lrpmirror.wire.proto import diego_pb2
@@ -86,6 +86,60 @@ def test_a_lazy_row_differs_in_whatever_field_was_replaced(row: ActualLRP, other
     change = {name: getattr(other, name)}
     assert replace(listed(row), **change) == replace(row, **change)
     assert (replace(listed(row), **change) == listed(row)) is (replace(row, **change) == row)
+
+
+ALL_DIFFERENT = ActualLRP(
+    process_guid="p2",
+    index=2,
+    domain="d2",
+    instance_guid="i2",
+    cell_id="c2",
+    address="10.0.0.2",
+    ports=(PortMapping(container_port=8080, host_port=61000),),
+    instance_address="10.255.0.2",
+    preferred_address=PreferredAddress.INSTANCE,
+    instance_ipv6_address="fd00::2",
+    crash_count=2,
+    crash_reason="exit 2",
+    state=ActualLRPState.CLAIMED,
+    placement_error="no room",
+    since=8,
+    presence=Presence.EVACUATING,
+    internal_routes=("other.internal",),
+    metric_tags={"org": "other"},
+    routable=False,
+    availability_zone="z2",
+    epoch="e2",
+    tag_index=4,
+)
+"""In every field another value than RUNNING."""
+
+
+@pytest.mark.parametrize("name", ActualLRP.__struct_fields__)
+def test_rows_whose_bytes_differ_in_one_field_differ(name: str) -> None:
+    other = replace(RUNNING, **{name: getattr(ALL_DIFFERENT, name)})
+    assert other != RUNNING
+    for one, two in [(listed(RUNNING), listed(other)), (listed(RUNNING), other), (RUNNING, listed(other))]:
+        assert one != two
+        assert two != one
+    assert not listed(RUNNING).is_confirmed_by(listed(other))
+
+
+NOT_IN_A_DIFF = {"internal_routes", "metric_tags"}
+SHARED_IN_A_DIFF = {"process_guid", "index", "domain", "instance_guid", "cell_id"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ActualLRP.__struct_fields__ if name not in NOT_IN_A_DIFF | SHARED_IN_A_DIFF]
+)
+def test_the_sides_of_a_diff_that_differ_in_one_field_differ_from_each_other_and_from_the_record(name: str) -> None:
+    bare = replace(RUNNING, internal_routes=(), metric_tags={})
+    after = replace(bare, **{name: getattr(ALL_DIFFERENT, name)})
+    event = diff(bare, after)
+    assert event.before != event.after
+    assert (event.before, event.after) == (listed(bare), listed(after))
+    assert event.after != listed(bare)
+    assert not listed(bare).is_confirmed_by(event.after)
 
 
 def test_a_lazy_row_is_nothing_else_than_a_row() -> None:

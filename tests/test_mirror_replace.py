@@ -317,3 +317,78 @@ async def test_closing_while_a_stream_is_being_replaced_closes_both() -> None:
     assert mirror.status.phase is Phase.CLOSED
     assert open_streams(bbs) == []
     mirror.reconnect()
+
+
+@simulated
+async def test_a_list_that_ends_before_the_new_stream_is_open_gives_the_old_one_not_up() -> None:
+    server = small()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, **QUIET) as mirror:
+        await mirror.wait_synced()
+        bbs.gate = trio.Event()
+        mirror.reconnect()
+        await settled()
+        mirror.resync()
+        await settled()
+        assert tuple(bbs.names()) == EVERY_LIST * 2
+        server.desire(wanted("q"))
+        await settled()
+        assert not differences(mirror, server)
+
+        # Nor does it when the new stream is refused after all.
+        bbs.refusal = GONE
+        bbs.gate.set()
+        await settled()
+        server.desire(wanted("r"))
+        await settled()
+        assert not differences(mirror, server)
+        assert open_streams(bbs) == [0]
+        assert mirror.status.live
+        assert mirror.counts.replacements == 0
+
+
+@simulated
+async def test_a_list_begun_before_the_new_stream_was_open_does_not_vouch_for_it() -> None:
+    """What happens between that list and the opening is told by the old stream only."""
+    server = small()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, **QUIET) as mirror:
+        await mirror.wait_synced()
+        bbs.gate = trio.Event()
+        mirror.reconnect()
+        await settled()
+        bbs.once("cells", Answer(before=5))
+        mirror.resync()
+        await trio.sleep(1)
+        server.desire(wanted("q"))
+        bbs.gate.set()
+        await trio.sleep(1)
+        assert open_streams(bbs) == [0, 1]
+        await trio.sleep(4)
+        # The list of its own.
+        assert tuple(bbs.names()) == EVERY_LIST * 3
+        assert open_streams(bbs) == [1]
+        assert not differences(mirror, server)
+
+
+@simulated
+async def test_a_dead_stream_is_closed_when_the_one_that_was_to_replace_it_takes_over() -> None:
+    server = small()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, **{**QUIET, "ping_interval": 10, "ping_failures": 2}) as mirror:
+        await mirror.wait_synced()
+        bbs.answer = lambda _: FOREVER
+        bbs.streams[0].deaf = True
+        mirror.reconnect()
+        await trio.sleep(1)
+        assert open_streams(bbs) == [0, 1]
+        bbs.pong = Answer(error=ServiceUnavailable("503"))
+        await mirror.wait_for(lambda m: m.status.phase is Phase.RESYNCING, timeout=30)
+        await settled()
+        assert open_streams(bbs) == [1]
+        bbs.pong, bbs.answer = Answer(), lambda _: Answer()
+        bbs.streams[0].deaf = False
+        mirror.resync()
+        server.desire(wanted("q"))
+        await mirror.wait_for(lambda m: m.status.live, timeout=1000)
+        assert not differences(mirror, server)

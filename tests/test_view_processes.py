@@ -59,6 +59,11 @@ def unplaceable(index: int = 0, **fields: Any) -> ActualLRP:
         ((running(index=0),), Health.DEGRADED),
         ((running(index=0), crashed(2)), Health.DEGRADED),
         ((running(index=0), running(index=0, presence=EVACUATING)), Health.DEGRADED),
+        # What is wrong with the other row of an index that runs is not what is wrong with the process.
+        ((running(index=0, presence=EVACUATING), crashed(0)), Health.DEGRADED),
+        ((running(index=0, presence=SUSPECT), unplaceable(0)), Health.DEGRADED),
+        ((running(index=0, presence=EVACUATING), crashed(0), unplaceable(1)), Health.UNPLACEABLE),
+        ((running(index=0, presence=EVACUATING), unplaceable(0), crashed(1)), Health.CRASHING),
     ],
 )
 def test_the_word_of_a_process_of_which_two_instances_are_desired(rows: tuple[ActualLRP, ...], word: Health) -> None:

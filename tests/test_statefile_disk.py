@@ -1,0 +1,113 @@
+"""The state file and the disk: what the system does by halves, and what others put under its names."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from core_support import running
+
+from lrpmirror.core.image import Image
+from lrpmirror.errors import ConfigurationError, StateFileError
+from lrpmirror.statefile import StateFile
+
+BBS = "https://bbs.example:8889"
+IMAGE = Image(
+    revision=3,
+    actual_lrps=tuple(running(f"e{number}", index=number) for number in range(100)),
+    desired_lrps=(),
+    retained=(),
+    domains=frozenset({"apps"}),
+    cells=(),
+)
+BESIDE = ["", ".lock", ".new", ".damaged", ".foreign", ".future"]
+"""What follows the name of a state file in the names of the files that belong to it."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder / "state"
+
+
+def saved(path: Path) -> bytes:
+    StateFile(path).save(IMAGE, bbs=BBS, taken_at=1000, age=0)
+    return path.read_bytes()
+
+
+def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = os.write, []
+
+    def short(descriptor: int, data: bytes) -> int:
+        calls.append(len(data))
+        return write(descriptor, bytes(data[:100]))
+
+    whole = saved(path)
+    monkeypatch.setattr(os, "write", short)
+    assert saved(path) == whole
+    assert max(calls) > 100
+    found = StateFile(path).load(BBS)
+    assert found is not None
+    assert found.image == IMAGE
+
+
+def test_no_byte_of_a_file_can_differ_from_what_was_written(path: Path) -> None:
+    whole = saved(path)
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StateFileError):
+            StateFile(path).load(BBS)
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("content", [b"precious", b"", None])
+def test_a_link_under_any_of_its_names_is_never_followed(path: Path, beside: str, content: bytes | None) -> None:
+    """Whoever can write in the directory could have a file of the mirror's user written over, or opened to others."""
+    elsewhere = path.parent.parent / "precious"
+    if content is not None:
+        elsewhere.write_bytes(content)
+        elsewhere.chmod(0o640)
+    Path(f"{path}{beside}").symlink_to(elsewhere)
+
+    file = StateFile(path)
+    for content_of_file in (b"damaged", b"lrpmirror state 1\n", b"lrpmirror state 99\n"):
+        if beside:
+            path.write_bytes(content_of_file)
+            path.chmod(0o600)
+        with suppress(ConfigurationError, StateFileError):
+            file.acquire()
+        with suppress(ConfigurationError, StateFileError):
+            file.load(BBS)
+        file.release()
+    if beside:
+        saved(path)
+
+    assert elsewhere.exists() is (content is not None)
+    if content is not None:
+        assert elsewhere.read_bytes() == content
+        assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_is_a_link_is_refused(path: Path, *, there: bool) -> None:
+    elsewhere = path.parent.parent / "elsewhere"
+    if there:
+        elsewhere.write_bytes(b"")
+    Path(f"{path}.lock").symlink_to(elsewhere)
+    with pytest.raises(ConfigurationError, match=r"state\.lock cannot be opened: it is a symbolic link"):
+        StateFile(path).acquire()
+
+
+def test_a_file_that_became_a_link_since_it_was_looked_at_is_not_read(path: Path) -> None:
+    saved(path)
+    file = StateFile(path)
+    file.acquire()
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+    with pytest.raises(StateFileError, match="cannot be read: it is a symbolic link"):
+        file.load(BBS)
+    file.release()
