@@ -15,9 +15,9 @@ import lrpmirror
 from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.events import ActualLRPCrashed, UnknownEvent
-from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.serve.page import page_routes
-from lrpmirror.serve.picture import Picture, letter, take_picture
+from lrpmirror.serve.picture import CELLS, TROUBLED, Picture, letter, natural, take_picture
 from lrpmirror.serve.pulse import MINUTES, Pulse, Second
 from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.server import serve_app
@@ -120,6 +120,31 @@ def test_the_picture_has_every_instance_on_its_cell_and_trouble_first() -> None:
     assert with_all.ready
 
 
+def test_cells_are_sorted_by_their_numbers_however_long_those_are() -> None:
+    long = "9" * 5000
+    names = [f"c-{long}", "c-10", "c-2", "c-02", "c", "b-3", f"c-1{long}"]
+    assert sorted(names, key=natural) == ["b-3", "c", "c-02", "c-2", "c-10", f"c-{long}", f"c-1{long}"]
+
+
+def test_a_picture_has_a_bounded_size_whatever_there_is() -> None:
+    diego = Diego()
+    rows = [
+        ActualLRP(process_guid="p" * 1000, index=number, cell_id=f"{number:0500}", epoch=str(number))
+        for number in range(CELLS + 2500)
+    ]
+    diego.adopt(rows, [DesiredLRP(process_guid=f"{number:0500}", instances=1) for number in range(TROUBLED + 2500)])
+
+    async def main() -> Picture:
+        async with mirrored(diego) as (_, mirror):
+            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+
+    picture = trio.run(main)
+    assert (len(picture.cells), picture.more_cells, sum(picture.totals.values())) == (CELLS, 2500, CELLS + 2500)
+    assert (len(picture.processes), sum(picture.health.values())) == (TROUBLED, TROUBLED + 2501)
+    assert max(len(cell.cell_id) for cell in picture.cells) == 301
+    assert picture.processes == sorted(picture.processes, key=lambda one: one.process_guid)
+
+
 def test_a_cell_that_is_gone_keeps_its_instances_in_the_picture() -> None:
     diego = lively_diego()
     row = next(row for row in diego.actual_lrps() if row.cell_id)
@@ -178,7 +203,7 @@ def test_a_browser_shows_cells_instances_processes_and_freshness(tmp_path: Path)
     assert re.search(r'<span id="phase"[^>]*class="live"[^>]*>LIVE</span>', document)
     assert f'<b id="rows">{len(rows)}</b>' in document
     assert f"{running} running" in document
-    assert len(re.findall(r'id="cell:cell-\d+"', document)) == 12
+    assert len(re.findall(r'id="cell:\d+:cell-\d+"', document)) == 12
     known = {row.process_guid for row in rows} | {lrp.process_guid for lrp in lively_diego().desired_lrps()}
     assert len(re.findall(r"<tr><td", document)) == len(known)
     assert document.count("a second<canvas") == 3

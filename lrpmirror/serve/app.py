@@ -4,7 +4,7 @@ from typing import Final
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.serve.replica import Replica
-from lrpmirror.serve.routes import send_whole
+from lrpmirror.serve.routes import printable, send_whole
 from lrpmirror.server import BBSApp
 from lrpmirror.server.asgi import Receive, Scope, Send
 from lrpmirror.wire import encode
@@ -26,6 +26,7 @@ class ReplicaApp:
 
     def __init__(self, replica: Replica, *, origin: str, full: bool) -> None:
         self._replica = replica
+        origin = printable(origin)
         self._origin = origin
         self._full = full
         no_writes = RequestRefused("InvalidRequest", f"this is a read replica of {origin}: send writes there")

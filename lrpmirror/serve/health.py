@@ -7,7 +7,7 @@ import msgspec
 from lrpmirror.core.status import Phase, Status
 from lrpmirror.errors import ListNotBelieved, LRPMirrorError
 from lrpmirror.mirror import Mirror
-from lrpmirror.serve.routes import send_whole
+from lrpmirror.serve.routes import PLAIN, printable, send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
 __all__ = ["SILENCE", "Readiness", "alive", "readiness", "ready_app"]
@@ -51,7 +51,7 @@ def readiness(status: Status, silence: float = SILENCE) -> Readiness:
         cause = f"there has been no proof of life for {status.age:.0f} s"
     return Readiness(
         ready=not cause,
-        cause=cause,
+        cause=printable(cause),
         phase=status.phase.value,
         revision=status.revision,
         age=_rounded(status.age),
@@ -67,12 +67,12 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _words(error: LRPMirrorError | None) -> str:
-    return "" if error is None else f"{type(error).__name__}: {error}"
+    return "" if error is None else printable(f"{type(error).__name__}: {error}")
 
 
 async def alive(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
     """Answer that the process is alive; an ASGI application."""
-    await send_whole(send, 200, b"text/plain; charset=utf-8", b"alive\n")
+    await send_whole(send, 200, PLAIN, b"alive\n")
 
 
 def ready_app(mirror: Mirror, silence: float = SILENCE) -> ASGIApp:

@@ -1,5 +1,8 @@
 """The page for people: one HTML file without anything from elsewhere, and the state that it asks for each second."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Final
@@ -14,7 +17,9 @@ from lrpmirror.serve.routes import send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.views import Cells, Processes
 
-__all__ = ["page_routes"]
+__all__ = ["content_policy", "page_routes"]
+
+_INLINE: Final = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 KEPT: Final = 0.9
 """For how many seconds a picture serves everyone who asks, so that many viewers cost as much as one."""
@@ -42,11 +47,27 @@ class _State:
         await send_whole(send, 200, b"application/json", self._body)
 
 
+def content_policy(html: bytes) -> bytes:
+    """Return what a browser may do for the page: run and style by what is in it now, and ask its own server, no more.
+
+    Whatever gets into the document by a name that somebody has given to a cell is neither run nor loaded.
+    """
+    allowed = {
+        kind: b"'sha256-" + base64.b64encode(hashlib.sha256(text).digest()) + b"'"
+        for kind, text in _INLINE.findall(html)
+    }
+    return (
+        b"default-src 'none'; script-src %s; style-src %s; connect-src 'self'; img-src data:; base-uri 'none'; "
+        b"form-action 'none'; frame-ancestors 'none'" % (allowed[b"script"], allowed[b"style"])
+    )
+
+
 def page_routes(mirror: Mirror, pulse: Pulse, clock: Callable[[], float]) -> Mapping[str, ASGIApp]:
     """Return who answers `/` and `/page/state` for a mirror; `pulse` is to be its witness."""
     html = files("lrpmirror.serve").joinpath("page.html").read_bytes()
+    policy = content_policy(html)
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
-        await send_whole(send, 200, b"text/html; charset=utf-8", html)
+        await send_whole(send, 200, b"text/html; charset=utf-8", html, (b"content-security-policy", policy))
 
     return {"/": page, "/page/state": _State(mirror, pulse, clock)}

@@ -4,25 +4,33 @@ Cells and their instances, processes with trouble first, freshness, rates.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, TypeVar
 
-import trio
 from msgspec import Struct
 
 from lrpmirror.mirror import Mirror, MirrorView
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.serve.health import readiness
 from lrpmirror.serve.pulse import Pulse, Second
+from lrpmirror.server.slices import Slices
 from lrpmirror.views import CellLoad, Health, ProcessHealth
 
 __all__ = ["SEVERITY", "CellPicture", "Picture", "ProcessPicture", "detail_of", "letter", "natural", "take_picture"]
 
-SLICE = 1_000
-"""How many rows are looked at before others get their turn."""
+T = TypeVar("T")
 
 TROUBLED = 200
 """How many processes are shown at most; those with the worst trouble first."""
+
+CELLS = 2_000
+"""How many cells are shown at most, the first by name."""
+
+BATCH: Final = 1_000
+"""How many candidates are gathered before those that are not among the first are let go of."""
+
+LONGEST: Final = 300
+"""How much of a text is shown at most."""
 
 SEVERITY = {
     health: rank
@@ -75,6 +83,8 @@ class Picture(Struct, frozen=True, kw_only=True):
     totals: dict[str, int]
     """Instances by letter."""
     cells: list[CellPicture]
+    more_cells: int
+    """How many cells are there beside those."""
     waiting: str
     """A letter for each instance that is on no cell."""
     health: dict[str, int]
@@ -104,20 +114,46 @@ _LETTERS = {
 
 
 async def take_picture(
-    mirror: Mirror, cells: MirrorView[str, CellLoad], processes: MirrorView[str, ProcessHealth], pulse: Pulse
+    mirror: Mirror,
+    cells: MirrorView[str, CellLoad],
+    processes: MirrorView[str, ProcessHealth],
+    pulse: Pulse,
+    slices: Slices | None = None,
 ) -> Picture:
-    """Look at everything, in slices: O(rows + processes)."""
-    on_cells: dict[str, list[str]] = {cell_id: [] for cell_id in cells}
-    waiting: list[str] = []
-    rows = iter(mirror.actual_lrps())
-    while some := list(islice(rows, SLICE)):
-        for row in some:
-            (on_cells.setdefault(row.cell_id, []) if row.cell_id else waiting).append(letter(row))
-        await trio.lowlevel.checkpoint()
-    healths, troubled = await _processes(processes)
+    """Look at everything, in slices: O(rows + processes + cells)."""
+    [picture] = await (slices or Slices()).take(_look(mirror, cells, processes, pulse))
+    return picture
+
+
+def _look(
+    mirror: Mirror, cells: MirrorView[str, CellLoad], processes: MirrorView[str, ProcessHealth], pulse: Pulse
+) -> Iterator[Picture | None]:
+    """Yield the picture in the end, and None at each step before."""
+    on_cells: dict[str, dict[str, int]] = {}
+    for row in mirror.actual_lrps():
+        letters = on_cells.setdefault(row.cell_id, {})
+        one = letter(row)
+        letters[one] = letters.get(one, 0) + 1
+        yield None
+    waiting = on_cells.pop("", {})
+    shown: _First[tuple[Any, CellPicture]] = _First(CELLS, lambda cell: cell[0])
+    totals = Counter(waiting)
+    for cell_id in (*cells, *(gone for gone in on_cells if gone not in cells)):
+        letters = on_cells.get(cell_id, {})
+        totals.update(letters)
+        shown.add((natural(cell_id), _cell(cell_id, cells.get(cell_id), letters)))
+        yield None
+    healths: Counter[str] = Counter()
+    troubled: _First[tuple[tuple[int, str], ProcessHealth]] = _First(TROUBLED, lambda process: process[0])
+    for guid in processes:
+        value = processes.get(guid)
+        if value is not None:
+            healths[value.health] += 1
+            troubled.add(((SEVERITY[value.health], guid), value))
+        yield None
     status = mirror.status
     judged = readiness(status)
-    return Picture(
+    yield Picture(
         ready=judged.ready,
         cause=judged.cause,
         phase=judged.phase,
@@ -126,41 +162,60 @@ async def take_picture(
         listed_ago=None if status.synced_at is None else status.at - status.synced_at,
         last_error=judged.last_error,
         desired_lrps=status.desired_lrps,
-        totals=dict(Counter(one for letters in (*on_cells.values(), waiting) for one in letters)),
-        cells=[_cell(cell_id, cells.get(cell_id), on_cells[cell_id]) for cell_id in sorted(on_cells, key=natural)],
-        waiting="".join(sorted(waiting)),
-        health=healths,
-        processes=troubled,
+        totals=dict(totals),
+        cells=[cell for _, cell in shown.found()],
+        more_cells=shown.others,
+        waiting=_spelt(waiting),
+        health=dict(healths),
+        processes=[_process(guid, value) for (_, guid), value in troubled.found()],
         rates=pulse.history(),
     )
 
 
-async def _processes(processes: MirrorView[str, ProcessHealth]) -> tuple[dict[str, int], list[ProcessPicture]]:
-    """Count the processes by health, and pick those that have the most trouble."""
-    counted: Counter[str] = Counter()
-    found: list[tuple[int, str, ProcessHealth]] = []
-    guids: Iterator[str] = iter(processes)
-    while some := list(islice(guids, SLICE)):
-        for guid in some:
-            value = processes.get(guid)
-            if value is not None:
-                counted[value.health] += 1
-                found.append((SEVERITY[value.health], guid, value))
-        await trio.lowlevel.checkpoint()
-    found.sort(key=lambda one: one[:2])
-    shown = [
-        ProcessPicture(guid, value.health.value, value.desired, value.running, detail_of(value))
-        for _, guid, value in found[:TROUBLED]
-    ]
-    return dict(counted), shown
+class _First(Generic[T]):
+    """Keeps the first of many things, in an order, without ever having all of them in hand."""
+
+    def __init__(self, number: int, order: Callable[[T], Any]) -> None:
+        self._number = number
+        self._order = order
+        self._kept: list[T] = []
+        self.others = 0
+        """How many were not among them."""
+
+    def add(self, one: T) -> None:
+        """Take one more. O(log kept), amortised."""
+        self._kept.append(one)
+        if len(self._kept) >= self._number + BATCH:
+            self.found()
+
+    def found(self) -> list[T]:
+        """Return the first of those so far. O(kept)."""
+        self._kept.sort(key=self._order)
+        self.others += len(self._kept[self._number :])
+        del self._kept[self._number :]
+        return self._kept
 
 
-def _cell(cell_id: str, load: CellLoad | None, letters: list[str]) -> CellPicture:
+def _spelt(letters: dict[str, int]) -> str:
+    return "".join(one * letters[one] for one in sorted(letters))
+
+
+def _cell(cell_id: str, load: CellLoad | None, letters: dict[str, int]) -> CellPicture:
+    instances = _spelt(letters)
     if load is None:
-        return CellPicture(cell_id, "", present=False, instances="".join(sorted(letters)), memory_share=None)
+        return CellPicture(_short(cell_id), "", present=False, instances=instances, memory_share=None)
     share = load.memory_share
     rounded = None if share is None else round(share, 3)
-    return CellPicture(cell_id, load.zone, load.present, "".join(sorted(letters)), rounded)
+    return CellPicture(_short(cell_id), _short(load.zone), load.present, instances, rounded)
+
+
+def _process(guid: str, value: ProcessHealth) -> ProcessPicture:
+    detail = _short(detail_of(value))
+    return ProcessPicture(_short(guid), value.health.value, value.desired, value.running, detail)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def detail_of(value: ProcessHealth) -> str:
@@ -183,7 +238,9 @@ def detail_of(value: ProcessHealth) -> str:
     return "; ".join(said)
 
 
-def natural(name: str) -> tuple[str, int, str]:
+def natural(name: str) -> tuple[str, int, str, str]:
     """Sort cell-2 before cell-10."""
     stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0), name
+    # Never made a number: there is no end to how long one can be.
+    digits = name[len(stem) :].lstrip("0")
+    return stem, len(digits), digits, name

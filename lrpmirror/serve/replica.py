@@ -1,6 +1,6 @@
 """A mirror as a source for the server side of the protocol: whoever reads from it cannot tell it from a BBS."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -19,8 +19,16 @@ from lrpmirror.serve.pulse import Pulse
 from lrpmirror.serve.readers import Readers, hand_out
 from lrpmirror.serve.telling import desired_events, row_events
 from lrpmirror.server import StreamKind, Subscription
+from lrpmirror.server.filters import desired_filter, row_filter
+from lrpmirror.server.slices import grouped, passing
 
 __all__ = ["Replica", "open_replica"]
+
+APPS: Final = 200
+"""How many apps are looked up one by one; where more are asked for, all desired LRPs are looked at."""
+
+APP_GUID: Final = 32
+"""How long the prefix of a process guid is, at least, that few other processes have than those of one app."""
 
 REFRESH: Final = 10.0
 """Seconds between two looks at the domains and cells, about which a BBS sends no events."""
@@ -71,10 +79,10 @@ class Replica:
 
     def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
-    ) -> Sequence[ActualLRP]:
-        """Return the rows that pass the filters. O(rows under the most selective one)."""
-        rows = self._mirror.actual_lrps(process_guid or None, cell_id=cell_id or None, domain=domain or None)
-        return rows if index is None else [row for row in rows if row.index == index]
+    ) -> Iterable[ActualLRP | None]:
+        """Return the rows that pass the filters. O(rows of the process, or on the cell, or all)."""
+        rows = self._mirror.actual_lrps(process_guid or None, cell_id=cell_id or None)
+        return rows if not domain and index is None else passing(rows, row_filter(domain, "", index))
 
     def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
         """Return the rows of these processes. O(found)."""
@@ -82,32 +90,25 @@ class Replica:
 
     def actual_lrp_groups(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
-    ) -> list[ActualLRPGroup]:
+    ) -> Iterable[ActualLRPGroup | None]:
         """Return the groups of the rows that pass the filters; a filter by cell can show a part of a group."""
-        by_process: dict[str, list[ActualLRP]] = {}
-        for row in self.actual_lrps(domain, cell_id, process_guid, index):
-            by_process.setdefault(row.process_guid, []).append(row)
-        return [group for rows in by_process.values() for group in groups_of(rows)]
+        return grouped(self.actual_lrps(domain, cell_id, process_guid, index), groups_of)
 
     def desired_lrps(
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
-    ) -> list[DesiredLRP]:
-        """Return the desired LRPs that pass the filters. O(found), or O(desired LRPs of the domain)."""
+    ) -> Iterable[DesiredLRP | None]:
+        """Return the desired LRPs that pass the filters. O(found) by guids, else O(all desired LRPs)."""
+        return passing(self._candidates(process_guids, app_guids), desired_filter(domain, process_guids, app_guids))
+
+    def _candidates(self, process_guids: Sequence[str], app_guids: Sequence[str]) -> Iterable[DesiredLRP | None]:
+        """Return the desired LRPs among which those are that a request asks for."""
         mirror = self._mirror
         if process_guids:
-            known = map(mirror.desired_lrp, dict.fromkeys(process_guids))
-            found = [lrp for lrp in known if lrp is not None]
-        elif app_guids:
-            by_guid = {lrp.process_guid: lrp for app in app_guids for lrp in mirror.desired_lrps(app_guid=app)}
-            found = list(by_guid.values())
-        else:
-            return list(mirror.desired_lrps(domain=domain or None))
-        prefixes = tuple(app_guids)
-        return [
-            lrp
-            for lrp in found
-            if (not domain or lrp.domain == domain) and (not prefixes or lrp.process_guid.startswith(prefixes))
-        ]
+            return [mirror.desired_lrp(guid) for guid in dict.fromkeys(process_guids)]
+        if 0 < len(app_guids) <= APPS and min(map(len, app_guids)) >= APP_GUID:
+            # By way of a dict: prefixes of one another find the same.
+            return {lrp.process_guid: lrp for app in app_guids for lrp in mirror.desired_lrps(app_guid=app)}.values()
+        return mirror.desired_lrps()
 
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
         """Return a subscription to what happens from now on."""

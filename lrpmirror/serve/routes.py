@@ -7,7 +7,7 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
 from lrpmirror.server.asgi import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Routes", "not_found", "routed", "send_whole"]
+__all__ = ["PLAIN", "Routes", "not_found", "printable", "routed", "send_whole"]
 
 PLAIN: Final = b"text/plain; charset=utf-8"
 
@@ -21,6 +21,11 @@ _HEADERS: Final = [
 
 Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]
 """Makes a table for a mirror and its replica."""
+
+
+def printable(text: str) -> str:
+    """Return a text that can be sent: with escapes for what is no character, such as in the name of a file."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:

@@ -1,7 +1,6 @@
 """A BBS as an ASGI application, for servers that run on trio."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -10,6 +9,7 @@ from msgspec import Struct
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
 from lrpmirror.server.asgi import CHUNKS, Message, Receive, Scope, Send
 from lrpmirror.server.lists import LISTS, PING, Answer
+from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS, cell_of, stream_events
 from lrpmirror.server.writer import Writer
@@ -18,11 +18,8 @@ from lrpmirror.wire import encode
 
 __all__ = ["BBSApp", "Lag"]
 
-PIECE: Final = 256
-"""How many records are encoded without giving way to other tasks."""
-
 MAX_REQUEST: Final = 16 * 1024 * 1024
-"""The longest request body that is read, in bytes."""
+"""The longest request body that is read, in bytes, where the server under this application has no limit of its own."""
 
 TRACE_HEADER: Final = b"x-vcap-request-id"
 """The header, in lower case, whose value the events that a write causes carry as their trace id."""
@@ -73,6 +70,7 @@ class BBSApp:
         self.available = available
         self.hidden = frozenset(hidden)
         self.lag = lag or Lag()
+        self._slices = Slices()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's lifespan messages."""
@@ -131,16 +129,23 @@ class BBSApp:
             await trio.sleep(self.lag.before_read)
         records = answer(self.source, body)
         try:
-            first = [*islice(records, PIECE)]
+            first = await self._slices.take(records)
+            second = await self._slices.take(records)
         except BBSError as exc:
             await _send_error(send, exc)
             return
         if self.lag.after_read:
             await trio.sleep(self.lag.after_read)
-        if len(first) < PIECE:
+        if not second:
             await _send_whole(send, 200, _PROTOBUF, encode.reply(first))
-        else:
-            await _send_pieces(send, first, records)
+            return
+        # A long list is sent as it is encoded: every send gives way to other tasks too, and waits for a slow reader.
+        await send(_start(200, [(b"content-type", _PROTOBUF)]))
+        for piece in (first, second):
+            await send({"type": "http.response.body", "body": encode.reply(piece), "more_body": True})
+        while piece := await self._slices.take(records):
+            await send({"type": "http.response.body", "body": encode.reply(piece), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _trace_id(scope: Scope) -> str:
@@ -164,16 +169,6 @@ async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes,
     about_body = [(b"content-length", b"%d" % len(body)), (b"content-type", content_type)]
     await send(_start(status, [*about_body, *headers]))
     await send({"type": "http.response.body", "body": body})
-
-
-async def _send_pieces(send: Send, first: list[bytes], records: Iterator[bytes]) -> None:
-    """Send a long list as it is encoded: every send gives way to other tasks, and waits for a slow reader."""
-    await send(_start(200, [(b"content-type", _PROTOBUF)]))
-    piece = first
-    while piece:
-        await send({"type": "http.response.body", "body": encode.reply(piece), "more_body": True})
-        piece = [*islice(records, PIECE)]
-    await send({"type": "http.response.body", "body": b""})
 
 
 def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:

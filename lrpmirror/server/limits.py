@@ -39,7 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     idle_timeout: float = 120.0
     write_timeout: float = 30.0
     reply_timeout: float = 300.0
-    max_body: int = 1024 * 1024
+    max_body: int = 512 * 1024
     max_buffered: int = 16 * 1024 * 1024
 
     @property

@@ -1,10 +1,11 @@
 """The requests of the protocol that are answered with records: what each path asks of the source, record by record."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import DesiredLRP
+from lrpmirror.server.filters import unique
 from lrpmirror.server.parsing import parse
 from lrpmirror.server.source import Source
 from lrpmirror.wire import encode
@@ -15,67 +16,76 @@ __all__ = ["LISTS", "PING", "Answer"]
 PING: Final = "/v1/ping"
 """The path that says whether the server is there."""
 
-Answer = Callable[[Source, bytes], Iterator[bytes]]
+T = TypeVar("T")
+
+Answer = Callable[[Source, bytes], Iterator[bytes | None]]
 """From the source and the request's body to the records of the reply, encoded one by one as they are asked for.
 
-The state is read before the first record. Raises RequestRefused or ResourceNotFound from the first step, or whatever
-the source raises.
+None is a step at which none was found. The state is read before the first record. Raises RequestRefused or
+ResourceNotFound from the first step, or whatever the source raises.
 """
 
 
-def _domains(source: Source, _body: bytes) -> Iterator[bytes]:
-    yield from [encode.domain(name) for name in source.domains()]
+def _encoded(record: Callable[[T], bytes], found: Iterable[T | None]) -> Iterator[bytes | None]:
+    for each in found:
+        yield None if each is None else record(each)
 
 
-def _cells(source: Source, _body: bytes) -> Iterator[bytes]:
-    yield from map(encode.cell_presence, source.cells())
+def _domains(source: Source, _body: bytes) -> Iterator[bytes | None]:
+    yield from _encoded(encode.domain, tuple(source.domains()))
 
 
-def _actual_lrps(source: Source, body: bytes) -> Iterator[bytes]:
+def _cells(source: Source, _body: bytes) -> Iterator[bytes | None]:
+    yield from _encoded(encode.cell_presence, source.cells())
+
+
+def _actual_lrps(source: Source, body: bytes) -> Iterator[bytes | None]:
     asked = parse(pb.ActualLRPsRequest, body)
     index = asked.index if asked.HasField("index") else None
-    yield from map(encode.actual_lrp, source.actual_lrps(asked.domain, asked.cell_id, asked.process_guid, index))
+    yield from _encoded(encode.actual_lrp, source.actual_lrps(asked.domain, asked.cell_id, asked.process_guid, index))
 
 
-def _actual_lrps_by_process_guids(source: Source, body: bytes) -> Iterator[bytes]:
-    asked = parse(pb.ActualLRPsByProcessGuidsRequest, body)
-    yield from map(encode.actual_lrp, source.actual_lrps_by_process_guids(tuple(asked.process_guids)))
+def _actual_lrps_by_process_guids(source: Source, body: bytes) -> Iterator[bytes | None]:
+    guids = unique(parse(pb.ActualLRPsByProcessGuidsRequest, body).process_guids, "process guids")
+    yield from _encoded(encode.actual_lrp, source.actual_lrps_by_process_guids(guids))
 
 
-def _groups(source: Source, body: bytes) -> Iterator[bytes]:
+def _groups(source: Source, body: bytes) -> Iterator[bytes | None]:
     asked = parse(pb.ActualLRPGroupsRequest, body)
-    yield from map(encode.actual_lrp_group, source.actual_lrp_groups(asked.domain, asked.cell_id))
+    yield from _encoded(encode.actual_lrp_group, source.actual_lrp_groups(asked.domain, asked.cell_id))
 
 
-def _groups_of_process(source: Source, body: bytes) -> Iterator[bytes]:
+def _groups_of_process(source: Source, body: bytes) -> Iterator[bytes | None]:
     asked = parse(pb.ActualLRPGroupsByProcessGuidRequest, body)
-    yield from map(encode.actual_lrp_group, source.actual_lrp_groups(process_guid=asked.process_guid))
+    yield from _encoded(encode.actual_lrp_group, source.actual_lrp_groups(process_guid=asked.process_guid))
 
 
-def _group(source: Source, body: bytes) -> Iterator[bytes]:
+def _group(source: Source, body: bytes) -> Iterator[bytes | None]:
     asked = parse(pb.ActualLRPGroupByProcessGuidAndIndexRequest, body)
-    groups = source.actual_lrp_groups(process_guid=asked.process_guid, index=asked.index)
-    if not asked.process_guid or not groups:
+    groups = source.actual_lrp_groups(process_guid=asked.process_guid, index=asked.index) if asked.process_guid else ()
+    found = next((group for group in groups if group is not None), None)
+    if found is None:
         raise ResourceNotFound("ResourceNotFound", f"no actual LRP {asked.process_guid}/{asked.index}")
-    yield encode.actual_lrp_group(groups[0])
+    yield encode.actual_lrp_group(found)
 
 
 def _desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
-    def answer(source: Source, body: bytes) -> Iterator[bytes]:
+    def answer(source: Source, body: bytes) -> Iterator[bytes | None]:
         asked = parse(pb.DesiredLRPsRequest, body)
-        found = source.desired_lrps(asked.domain, tuple(asked.process_guids), tuple(asked.app_guids))
-        yield from map(record, found)
+        guids, apps = unique(asked.process_guids, "process guids"), unique(asked.app_guids, "app guids")
+        yield from _encoded(record, source.desired_lrps(asked.domain, guids, apps))
 
     return answer
 
 
 def _one_desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
-    def answer(source: Source, body: bytes) -> Iterator[bytes]:
+    def answer(source: Source, body: bytes) -> Iterator[bytes | None]:
         guid = parse(pb.DesiredLRPByProcessGuidRequest, body).process_guid
-        found = source.desired_lrps(process_guids=(guid,)) if guid else ()
-        if not found:
+        lrps = source.desired_lrps(process_guids=(guid,)) if guid else ()
+        found = next((lrp for lrp in lrps if lrp is not None), None)
+        if found is None:
             raise ResourceNotFound("ResourceNotFound", f"no desired LRP {guid}")
-        yield record(found[0])
+        yield record(found)
 
     return answer
 

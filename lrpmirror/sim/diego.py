@@ -1,6 +1,8 @@
 """The simulated Diego: a BBS's state, its writes, its lists and its streams, in virtual time and without I/O."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +17,7 @@ from lrpmirror.model import (
     MetricTagValue,
     Presence,
 )
+from lrpmirror.server.filters import desired_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
 from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
@@ -45,7 +48,7 @@ class Diego:
     `faults`. The clock stands still until `advance` moves it; `now` is nanoseconds since 1970. A cell that is asked
     to stop an instance finds the request in `take_stop_requests`; the row stays until the cell removes it.
 
-    It answers as a `lrpmirror.server.Source`, and takes writes as a `lrpmirror.server.Writer`.
+    It answers as a `lrpmirror.server.Source`, each list in one piece, and takes writes as a `lrpmirror.server.Writer`.
     """
 
     def __init__(self, *, seed: int = 0, now: int = START, faults: Faults | None = None) -> None:
@@ -283,6 +286,8 @@ class Diego:
         """Return the rows that pass all filters, an empty one letting all pass. Linear, but by process if given."""
         state = self._state
         per_process = [state.rows.get(process_guid, {})] if process_guid else state.rows.values()
+        if not domain and not cell_id and index is None:
+            return list(chain.from_iterable(map(dict[Any, ActualLRP].values, per_process)))
         return [
             row
             for rows in per_process
@@ -307,14 +312,10 @@ class Diego:
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
     ) -> list[DesiredLRP]:
         """Return the desired LRPs that pass all filters, an empty one letting all pass. `app_guids` are prefixes."""
-        wanted, prefixes = frozenset(process_guids), tuple(app_guids)
-        return [
-            each
-            for each in self._state.desired.values()
-            if (not domain or each.domain == domain)
-            and (not wanted or each.process_guid in wanted)
-            and (not prefixes or each.process_guid.startswith(prefixes))
-        ]
+        lrps = list(self._state.desired.values())
+        if not domain and not process_guids and not app_guids:
+            return lrps
+        return list(filter(desired_filter(domain, process_guids, app_guids), lrps))
 
     def snapshot(self) -> Snapshot:
         """Return all lists as of now."""

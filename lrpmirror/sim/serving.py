@@ -15,6 +15,7 @@ from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.flaky import Flaky
 from lrpmirror.sim.mischief import Mischief
 from lrpmirror.sim.plan import FaultPlan
+from lrpmirror.sim.sliced import Sliced
 
 __all__ = ["ServedDiego", "serve_diego"]
 
@@ -95,7 +96,7 @@ async def serve_diego(
     with 500, and raised at the end of the block, in an ExceptionGroup, since it may be what a test has not noticed.
     Raises ConfigurationError if the port cannot be had.
     """
-    app = BBSApp(diego, writes=diego, available=available, hidden=hidden, lag=lag)
+    app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
     requests = Flaky(app, plan or FaultPlan(), mishaps)
     async with serve_app(requests, address=address, port=port, tls=tls) as host:

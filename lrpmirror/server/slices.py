@@ -1,0 +1,78 @@
+"""Long answers, made slice by slice: whoever asks for much holds up nobody else for long.
+
+What is walked here are iterators that do little at each step, and yield None at those at which they have looked without
+finding anything. Walking them is work for the processor, which in one piece would let streams wait, and the mirror's
+own above all. So each slice has a time limit, and all the requests of a server together get one slice at a time: then
+everybody else has a turn.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+import trio
+
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
+
+__all__ = ["Slices", "grouped", "passing"]
+
+T = TypeVar("T")
+R = TypeVar("R", ActualLRP, DesiredLRP)
+
+SLICE: Final = 0.002
+"""For how many seconds a slice is worked on at most, if no single step takes longer."""
+
+PIECE: Final = 256
+"""How many records a slice has at most."""
+
+GLANCES: Final = 32
+"""How many things are looked at in a step that finds nothing."""
+
+
+class Slices:
+    """Walks iterators, all in turn."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._turn = trio.Lock()
+
+    async def take(self, steps: Iterator[T | None]) -> list[T]:
+        """Return the next things that are found, at least one; none at the end. Gives way before each slice."""
+        found: list[T] = []
+        while not found:
+            async with self._turn:
+                end = self._clock() + SLICE
+                for each in steps:
+                    if each is not None:
+                        found.append(each)
+                    if len(found) >= PIECE or self._clock() >= end:
+                        break
+                else:
+                    break
+        return found
+
+
+def passing(candidates: Iterable[R | None], test: Callable[[R], bool]) -> Iterator[R | None]:
+    """Yield those that pass a test, and None now and then."""
+    for number, each in enumerate(candidates):
+        if each is not None and test(each):
+            yield each
+        elif not number % GLANCES:
+            yield None
+
+
+def grouped(
+    rows: Iterable[ActualLRP | None], groups_of: Callable[[Iterable[ActualLRP]], Iterable[ActualLRPGroup]]
+) -> Iterator[ActualLRPGroup | None]:
+    """Yield the groups of the rows, process by process, when all have been seen, and None now and then before.
+
+    `groups_of` makes them of the rows of a process.
+    """
+    by_process: dict[str, list[ActualLRP]] = {}
+    for number, row in enumerate(rows):
+        if row is not None:
+            by_process.setdefault(row.process_guid, []).append(row)
+        if not number % GLANCES:
+            yield None
+    for of_process in by_process.values():
+        yield from groups_of(of_process)
