@@ -27,6 +27,7 @@ from lrpmirror.sim.serving import ServedDiego
 
 __all__ = [
     "QUICK",
+    "Autopilot",
     "Server",
     "agree",
     "eventually",
@@ -141,6 +142,7 @@ class Server:
             [shutil.which("redis-cli") or "valkey-cli", "-p", str(self.port), *account, *command],
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if check:
@@ -164,11 +166,11 @@ class Server:
 
 
 @contextmanager
-def redis_server(*options: str) -> Iterator[Server]:
+def redis_server(*options: str, sentinel: bool = False) -> Iterator[Server]:
     """Have a server of Redis for as long as the block lasts."""
     # A short path: that of a socket may have 107 characters only.
     folder = Path(tempfile.mkdtemp(prefix="lrpredis"))
-    server = Server(folder, *options)
+    server = Server(folder, *options, sentinel=sentinel)
     try:
         server.start()
         yield server

@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from lrpmirror.client import TLS
 from lrpmirror.errors import ConfigurationError
+from lrpmirror.relay import is_relay
+from lrpmirror.relay._address import parse
 
 __all__ = ["Target", "add_options", "target"]
 
@@ -23,16 +25,26 @@ class Target(Struct, frozen=True):
     url: str
     tls: TLS | None
 
+    @property
+    def name(self) -> str:
+        """The URL as it may be printed: that of a relay can hold a password."""
+        return parse(self.url).name if is_relay(self.url) else self.url
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a BBS's connection."""
     group = parser.add_argument_group(
-        "connection to the BBS",
+        "connection to the BBS, or to a relay of it",
         "Each option can be given by its environment variable instead, which it overrides; "
         "each also has the spelling of Diego's own tools, such as --bbsURL.",
     )
     for option, alias, variable, text in (
-        ("--bbs-url", "--bbsURL", "BBS_URL", "such as https://bbs.service.cf.internal:8889"),
+        (
+            "--bbs-url",
+            "--bbsURL",
+            "BBS_URL",
+            "such as https://bbs.service.cf.internal:8889, or where `publish` keeps its state: redis://…",
+        ),
         ("--ca-cert-file", "--caCertFile", "CA_CERT_FILE", "the authorities to trust, PEM"),
         ("--client-cert-file", "--clientCertFile", "CLIENT_CERT_FILE", "this client's certificate, PEM"),
         ("--client-key-file", "--clientKeyFile", "CLIENT_KEY_FILE", "its private key, PEM"),
@@ -61,7 +73,7 @@ def target(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
     cert = args.client_cert_file or environ.get("CLIENT_CERT_FILE") or None
     key = args.client_key_file or environ.get("CLIENT_KEY_FILE") or None
     verify = not (args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environ))
-    if url.startswith("https:") and not verify:
+    if url.startswith(("https:", "rediss")) and not verify:
         print("lrpmirror: warning: the BBS is not authenticated (--skip-cert-verify)", file=sys.stderr)
     tls = None if ca is cert is key is None and verify else TLS(ca=ca, cert=cert, key=key, verify=verify)
     return Target(url, tls)

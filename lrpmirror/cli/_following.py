@@ -12,10 +12,10 @@ from msgspec import Struct
 from lrpmirror.cli import _bbs
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.cli._waiting import CountedBBS, Waiting
-from lrpmirror.client import BBSClient
 from lrpmirror.core.session import Tuning
 from lrpmirror.core.status import Phase
 from lrpmirror.mirror import Mirror, open_mirror
+from lrpmirror.relay import Client, client_at
 
 __all__ = ["Following", "following", "tell_phases", "until_interrupted"]
 
@@ -26,7 +26,7 @@ class Following(Struct, frozen=True):
     """A mirror that is synchronised, and the client that it asks with."""
 
     mirror: Mirror
-    client: BBSClient
+    client: Client
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ async def following(
     where = _bbs.target(args)
     waiting = Waiting("listing")
     async with (
-        BBSClient(where.url, tls=where.tls, tap=waiting.tap) as client,
+        client_at(where.url, tls=where.tls, tap=waiting.tap) as client,
         open_mirror(CountedBBS(client, waiting), detail=detail, stream=stream, tuning=tuning) as mirror,
     ):
         async with waiting.shown():

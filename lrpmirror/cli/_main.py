@@ -12,7 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Final, NoReturn
 
-from lrpmirror.cli import completion, demo, events, explain, query, record, replay, routes, serve, sim, top, verify
+from lrpmirror.cli import (
+    completion,
+    demo,
+    events,
+    explain,
+    publish,
+    query,
+    record,
+    replay,
+    routes,
+    serve,
+    sim,
+    top,
+    verify,
+)
 from lrpmirror.cli._command import Command
 from lrpmirror.client import InsecureTLSWarning
 from lrpmirror.errors import (
@@ -20,6 +34,7 @@ from lrpmirror.errors import (
     ConnectionFailed,
     LRPMirrorError,
     RecordingError,
+    RelayUnreachable,
     RequestRefused,
     TimedOut,
     TLSFailed,
@@ -40,6 +55,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "demo": demo,
     "sim": sim,
     "serve": serve,
+    "publish": publish,
     "completion": completion,
 }
 
@@ -58,7 +74,7 @@ what the mirror makes of it, record its traffic, replay recordings, see it work.
 EPILOG: Final = """\
 exit status:
   0    done; what goes on until it is interrupted (`record`, `demo`, `sim`,
-       `serve`, `lrp-events`, and --watch) is done then
+       `serve`, `publish`, `lrp-events`, and --watch) is done then
   1    the BBS refused, failed or could not be reached, or there is nothing of
        what was asked for; or the demo's mirror did not agree with its simulator
   2    an argument, environment variable or certificate file cannot be used
@@ -71,6 +87,7 @@ Errors are one line on stderr; stdout has results only.
 """
 
 _REMEDIES: Final[Mapping[type[LRPMirrorError], str]] = {
+    RelayUnreachable: "is Redis running, and the URL right?",
     TLSFailed: "see --ca-cert-file, --client-cert-file and --client-key-file",
     ConnectionFailed: "is the BBS running, and --bbs-url right?",
     TimedOut: "is --bbs-url right, and the BBS reachable from here?",

@@ -7,11 +7,11 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.client import BBSClient
 from lrpmirror.core.changes import Change, RowKey, row_key
 from lrpmirror.errors import UnknownPath
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
+from lrpmirror.relay import Client
 
 __all__ = ["Difference", "settled_differences"]
 
@@ -56,7 +56,7 @@ class _Pair(Struct, frozen=True):
         return "" if one is None else one.process_guid, one.index if isinstance(one, ActualLRP) else None
 
 
-async def settled_differences(mirror: Mirror, client: BBSClient) -> list[Difference]:
+async def settled_differences(mirror: Mirror, client: Client) -> list[Difference]:
     """List everything and compare; what differs is compared with a second list, and only then believed.
 
     A record that the mirror has changed between the two comparisons, so that it may only be on its way again, is
@@ -91,7 +91,7 @@ class _Held(Generic[V]):
                 yield key, _Pair(value, wanted)
 
 
-async def _compare(mirror: Mirror, client: BBSClient) -> dict[Key, _Pair]:
+async def _compare(mirror: Mirror, client: Client) -> dict[Key, _Pair]:
     rows: _Held[ActualLRP] = _Held()
     desired: _Held[DesiredLRP] = _Held()
     told = mirror.subscribe(rows.take, replay=False)
@@ -115,7 +115,7 @@ async def _compare(mirror: Mirror, client: BBSClient) -> dict[Key, _Pair]:
     return found
 
 
-async def _list_desired(client: BBSClient) -> Iterable[DesiredLRP]:
+async def _list_desired(client: Client) -> Iterable[DesiredLRP]:
     """List the desired LRPs as a mirror does: in two parts, or whole from a server that has no parts."""
     try:
         parts = {part.process_guid: part for part in await client.routing_infos()}

@@ -8,10 +8,10 @@ from typing import Any, Final, Self
 import trio
 
 from lrpmirror.cli._progress import Progress
-from lrpmirror.client import BBSClient
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import ListName, StreamName
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.relay import Client
 
 __all__ = ["CountedBBS", "Waiting"]
 
@@ -83,7 +83,7 @@ class Waiting:
 class CountedBBS:
     """A client, as a mirror needs one, whose lists are counted."""
 
-    def __init__(self, client: BBSClient, waiting: Waiting) -> None:
+    def __init__(self, client: Client, waiting: Waiting) -> None:
         self._client = client
         self._waiting = waiting
 

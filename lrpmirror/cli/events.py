@@ -1,7 +1,7 @@
 """`lrpmirror lrp-events`: the events of a BBS as they happen."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 import trio
@@ -10,9 +10,9 @@ from lrpmirror.cli import _bbs
 from lrpmirror.cli._following import until_interrupted
 from lrpmirror.cli._lines import LineWriter
 from lrpmirror.cli._query_arguments import by_cell
-from lrpmirror.client import BBSClient, EventStream
 from lrpmirror.errors import BBSError, UnknownPath, WireError
 from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event
+from lrpmirror.relay import client_at
 from lrpmirror.wire import json
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _print(args: argparse.Namespace) -> None:
     where = _bbs.target(args)
-    async with until_interrupted(), BBSClient(where.url, tls=where.tls) as client:
+    async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
         out, cell_id = LineWriter(), args.cell_id
         async with client.events("instances", cell_id, full=True) as instances:
             if args.exclude_actual_lrp_groups:
@@ -72,12 +72,12 @@ async def _print(args: argparse.Namespace) -> None:
                 raise UnknownPath(f"{exc}; it has no events of groups: give --exclude-actual-lrp-groups") from exc
 
 
-async def _merge(instances: EventStream, groups: EventStream, out: LineWriter) -> None:
+async def _merge(instances: AsyncIterator[list[Event]], groups: AsyncIterator[list[Event]], out: LineWriter) -> None:
     """Print both streams until one of them ends, and what the other one has brought by then."""
     ends: list[BBSError | WireError] = []
     async with trio.open_nursery() as nursery:
 
-        async def forward(stream: EventStream, *, groups_only: bool) -> None:
+        async def forward(stream: AsyncIterator[list[Event]], *, groups_only: bool) -> None:
             try:
                 await _forward(stream, out, groups_only=groups_only)
             except (BBSError, WireError) as error:
@@ -89,7 +89,7 @@ async def _merge(instances: EventStream, groups: EventStream, out: LineWriter) -
     raise ends[0]
 
 
-async def _forward(stream: EventStream, out: LineWriter, *, groups_only: bool) -> None:
+async def _forward(stream: AsyncIterator[list[Event]], out: LineWriter, *, groups_only: bool) -> None:
     async for events in stream:
         await out.write(map(json.dumps, _group_events(events) if groups_only else events))
 

@@ -28,8 +28,8 @@ from lrpmirror.cli._query_arguments import (
 )
 from lrpmirror.cli._waiting import Waiting
 from lrpmirror.cli._watch import DesiredOf, GroupsOf, RowsOf, poll, watch
-from lrpmirror.client import BBSClient
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.relay import Client, client_at
 from lrpmirror.wire import json
 
 __all__ = ["COMMANDS"]
@@ -63,12 +63,12 @@ class Query(Struct, frozen=True, kw_only=True):
     HELP: str
     about: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    ask: Callable[[BBSClient, Args, Tell], Awaitable[None]]
+    ask: Callable[[Client, Args, Tell], Awaitable[None]]
     """Asks the BBS, and tells the records as they arrive."""
     detail: Literal["routing", "full"] = "routing"
     follow: Callable[[Following, Args, LineWriter], Awaitable[None]] | None = None
     """Prints the answer and its changes for ever, from a mirror."""
-    polled: Callable[[BBSClient, LineWriter, Callable[[str], None]], Awaitable[None]] | None = None
+    polled: Callable[[Client, LineWriter, Callable[[str], None]], Awaitable[None]] | None = None
     """The same, without a mirror."""
 
     @property
@@ -108,7 +108,7 @@ class Query(Struct, frozen=True, kw_only=True):
             waiting.printing()
             await out.write(lines)
 
-        async with BBSClient(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown():
+        async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown():
             await self.ask(client, args, tell)
 
     async def _followed(self, args: Args) -> None:
@@ -123,12 +123,12 @@ class Query(Struct, frozen=True, kw_only=True):
         def note(text: str) -> None:
             print(f"lrpmirror {self.name}: note: {text}", file=sys.stderr, flush=True)
 
-        async with until_interrupted(), BBSClient(where.url, tls=where.tls) as client:
+        async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
             if polled is not None:
                 await polled(client, LineWriter(), note)
 
 
-async def _list(client: BBSClient, tell: Tell, name: Any, **filters: Any) -> None:
+async def _list(client: Client, tell: Tell, name: Any, **filters: Any) -> None:
     async with client.stream_list(name, **filters) as batches:
         async for batch in batches:
             await tell(batch)
@@ -144,7 +144,7 @@ def _actual_lrp_arguments(parser: argparse.ArgumentParser) -> None:
     by_index(parser)
 
 
-async def _actual_lrps(client: BBSClient, args: Args, tell: Tell) -> None:
+async def _actual_lrps(client: Client, args: Args, tell: Tell) -> None:
     filters = {"domain": args.domain, "cell_id": args.cell_id, "process_guid": args.process_guid, "index": args.index}
     await _list(client, tell, "actual_lrps", **filters)
 
@@ -170,7 +170,7 @@ def _group_arguments(parser: argparse.ArgumentParser) -> None:
     by_index(parser)
 
 
-async def _groups(client: BBSClient, args: Args, tell: Tell) -> None:
+async def _groups(client: Client, args: Args, tell: Tell) -> None:
     filters = group_filters(args)
     if not args.process_guid:
         await _list(client, tell, "actual_lrp_groups", **filters)
@@ -201,15 +201,15 @@ def _desired_filters(args: Args) -> dict[str, Any]:
     return {"domain": args.domain, "process_guids": args.process_guid, "app_guids": args.app_guid}
 
 
-async def _desired_lrps(client: BBSClient, args: Args, tell: Tell) -> None:
+async def _desired_lrps(client: Client, args: Args, tell: Tell) -> None:
     await _list(client, tell, "desired_lrps", full=True, **_desired_filters(args))
 
 
-async def _scheduling_infos(client: BBSClient, args: Args, tell: Tell) -> None:
+async def _scheduling_infos(client: Client, args: Args, tell: Tell) -> None:
     await _list(client, tell, "scheduling_infos", **_desired_filters(args))
 
 
-async def _desired_lrp(client: BBSClient, args: Args, tell: Tell) -> None:
+async def _desired_lrp(client: Client, args: Args, tell: Tell) -> None:
     await tell([await client.desired_lrp(args.process_guid, full=True)])
 
 
@@ -227,19 +227,19 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
     return
 
 
-async def _domains(client: BBSClient, _: Args, tell: Tell) -> None:
+async def _domains(client: Client, _: Args, tell: Tell) -> None:
     await tell(await client.domains())
 
 
-async def _cells(client: BBSClient, _: Args, tell: Tell) -> None:
+async def _cells(client: Client, _: Args, tell: Tell) -> None:
     await tell(await client.cells())
 
 
-async def _poll_domains(client: BBSClient, out: LineWriter, note: Callable[[str], None]) -> None:
+async def _poll_domains(client: Client, out: LineWriter, note: Callable[[str], None]) -> None:
     await poll(client.domains, str, out, json.to_json, note)
 
 
-async def _poll_cells(client: BBSClient, out: LineWriter, note: Callable[[str], None]) -> None:
+async def _poll_cells(client: Client, out: LineWriter, note: Callable[[str], None]) -> None:
     def key(cell: CellPresence) -> str:
         return cell.cell_id
 

@@ -11,8 +11,9 @@ from lrpmirror.cli._arguments import seconds
 from lrpmirror.cli._progress import Progress
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.client import BBSClient, EventStream
-from lrpmirror.errors import LRPMirrorError, RequestRefused, UnknownPath
+from lrpmirror.errors import ConfigurationError, LRPMirrorError, RequestRefused, UnknownPath
 from lrpmirror.recording import Recorder
+from lrpmirror.relay import is_relay
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
 
@@ -56,6 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record until it is enough."""
     where = _bbs.target(args)
+    if is_relay(where.url):
+        raise ConfigurationError(f"{where.name} is a relay: what is recorded is the traffic of a BBS; name that")
     trio.run(_record, where, args)
     return 0
 

@@ -123,7 +123,7 @@ async def _serve(where: _bbs.Target, plan: Plan) -> None:
                 routes=ops_routes if ops_routes is not None and beside else (lambda _mirror, _replica: {}),
             )
         )
-        _say(f"a read replica of {where.url}; Ctrl-C ends it")
+        _say(f"a read replica of {where.name}; Ctrl-C ends it")
         await LineWriter().write([_url(plan.listen.host, served.host.port, plan.tls).encode()])
         if plan.ops is not None and ops_routes is not None and not beside:
             app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)

@@ -5,7 +5,8 @@ it is the same as ever. `lrpmirror.relay._format` says which keys there are, and
 """
 
 from lrpmirror.relay._address import is_relay
+from lrpmirror.relay._choice import Client, client_at
 from lrpmirror.relay._publisher import Publisher, PublisherStatus, open_publisher
 from lrpmirror.relay._reader import RelayClient
 
-__all__ = ["Publisher", "PublisherStatus", "RelayClient", "is_relay", "open_publisher"]
+__all__ = ["Client", "Publisher", "PublisherStatus", "RelayClient", "client_at", "is_relay", "open_publisher"]

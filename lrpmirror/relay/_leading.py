@@ -162,7 +162,7 @@ class Leading:
     async def _bring_up_to_date(self, redis: Commands) -> None:
         """Compare all that is there with the mirror, and write the difference."""
         self._pending.count_anew()
-        self._disturbed = False
+        self._current = self._disturbed = False
         self._counters.comparisons += 1
         self._content.expect_nothing()
         self._counts = ""

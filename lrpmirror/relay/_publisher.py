@@ -141,7 +141,9 @@ class Publisher:
             counters=self._counters,
         )
         self._backoff = Backoff(rng, first=0.2, most=2.0)
-        self._token = ""
+        # One for the publisher's life: links are checked as well, so what was sent on an earlier connection and comes
+        # late does no harm.
+        self._token = uuid4().hex
         self._role: Literal["leader", "standby", "unconnected"] = "unconnected"
         self._trouble: LRPMirrorError | None = None
         self._changed = trio.lowlevel.ParkingLot()
@@ -191,7 +193,7 @@ class Publisher:
                         await self._campaign(redis)
                         with suppress(Deposed):
                             await self._lead(redis)
-                        logger.warning("%s: another publisher leads now, or none: this one stands by", self._where)
+                        logger.info("%s: another publisher leads now, or none: this one stands by", self._where)
             except (BBSError, WireError) as error:
                 self._told("unconnected", error)
             await trio.sleep(self._backoff.failed())
@@ -218,7 +220,7 @@ class Publisher:
 
     async def _campaign(self, redis: Commands) -> None:
         """Wait until it leads."""
-        token = uuid4().hex
+        token = self._token
         while True:
             status = self._mirror.status
             # Without a state there is nothing to lead with.
@@ -226,7 +228,6 @@ class Publisher:
                 args = [token, str(round(LEASE * 1000)), "1" if status.live else "0", str(round(HAND_OVER * 1000))]
                 if await redis.run(ACQUIRE, (self._keys.lease, self._keys.status), args):
                     await self._leading.begin(redis, token)
-                    self._token = token
                     return
             else:
                 await redis.time()
@@ -266,7 +267,7 @@ class Publisher:
 
     def _told(self, role: Literal["leader", "standby", "unconnected"], trouble: LRPMirrorError | None) -> None:
         if trouble is not None and str(trouble) != str(self._trouble):
-            logger.warning("the relay is not written: %s", trouble)
+            logger.info("the relay is not written: %s", trouble)
         self._role, self._trouble = role, trouble
         self._changed.unpark_all()
 

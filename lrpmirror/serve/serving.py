@@ -7,9 +7,10 @@ from os import PathLike
 from random import Random
 from typing import Literal
 
-from lrpmirror.client import TLS, BBSClient
+from lrpmirror.client import TLS
 from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import Mirror, open_mirror
+from lrpmirror.relay import client_at
 from lrpmirror.serve.app import ReplicaApp
 from lrpmirror.serve.replica import REFRESH, Replica, open_replica
 from lrpmirror.serve.routes import Routes, routed
@@ -47,7 +48,7 @@ async def serve_replica(
     rng: Random | None = None,
     routes: Routes = lambda _mirror, _replica: {},
 ) -> AsyncIterator[ServedReplica]:
-    """Mirror the BBS at `bbs_url` and serve it at `address`, while the context is open; port 0 takes a free one.
+    """Mirror the BBS or relay at `bbs_url` and serve it at `address` while the context is open; port 0: a free one.
 
     `tls` are this side's files for the BBS, `server_tls` is a server's context for its own clients, as
     `lrpmirror.server.mutual_tls` makes it. `detail="full"` keeps whole desired LRPs, and so can answer with them.
@@ -56,7 +57,7 @@ async def serve_replica(
     had; a BBS that cannot be reached is none: everything is answered with 503 until it was.
     """
     async with (
-        BBSClient(bbs_url, tls=tls) as client,
+        client_at(bbs_url, tls=tls) as client,
         open_mirror(client, detail=detail, state_file=state_file, tuning=tuning, rng=rng) as mirror,
         open_replica(mirror, client, refresh=refresh) as replica,
     ):

@@ -14,7 +14,7 @@ from lrpmirror.cli._bbs import Target
 from lrpmirror.cli._waiting import CountedBBS, Waiting
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._screens import MainScreen
-from lrpmirror.client import BBSClient
+from lrpmirror.relay import client_at
 from lrpmirror.thread import MirrorThread
 
 __all__ = ["Top", "show"]
@@ -56,12 +56,12 @@ def show(where: Target) -> None:
     """Show what a mirror of a BBS has, until it is quit."""
     waiting = Waiting("reading the first lists")
     with MirrorThread(_counted(where, waiting)) as mirror:
-        board = Board(mirror, where.url, waiting)
+        board = Board(mirror, where.name, waiting)
         board.begin()
         Top(board).run()
 
 
 @asynccontextmanager
 async def _counted(where: Target, waiting: Waiting) -> AsyncIterator[CountedBBS]:
-    async with BBSClient(where.url, tls=where.tls, tap=waiting.tap) as client:
+    async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client:
         yield CountedBBS(client, waiting)
