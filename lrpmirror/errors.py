@@ -23,7 +23,7 @@
     │   ├── UnexpectedReply         another status or content type than the protocol's
     │   ├── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
     │   │   └── ResourceNotFound    the same, for a record that does not exist
-    │   ├── ListNotBelieved         a list that would remove so much that it is read a second time first
+    │   ├── ListNotBelieved         a list that contradicts the state so much that another one has to agree first
     │   └── UpstreamStale           the replica that was asked does not follow the BBS itself: `trouble` says why
     ├── RecordingError              a folder of recorded traffic that cannot be read or written
     ├── StateFileError              a state file that cannot be used, or not be written
@@ -187,9 +187,10 @@ class ResourceNotFound(RequestRefused):
 
 
 class ListNotBelieved(BBSError):
-    """A list would remove so much of the state that it is not believed at once; the message has the numbers.
+    """A list would remove so much of the state, or is older than it, that it is not believed at once.
 
-    The mirror keeps what it has, says STALE, and reads a second list after a wait. See `Tuning.brake_share`.
+    The message has the numbers. The mirror keeps what it has, says STALE, and reads a second list after a wait: see
+    `Tuning.brake_share` and `Tuning.rollback_wait`.
     """
 
 

@@ -35,7 +35,9 @@ __all__ = [
     "settled",
 ]
 
-QUICK = Tuning(first_delay=0.01, most_delay=0.05, repair_delay=0.02, resync_interval=3600, audit_grace=0.05)
+QUICK = Tuning(
+    first_delay=0.01, most_delay=0.05, repair_delay=0.02, resync_interval=3600, audit_grace=0.05, rollback_wait=0.1
+)
 """For a server that is next door; and nothing but the stream, and lists after a loss, to go by."""
 
 

@@ -4,7 +4,7 @@ import pytest
 from core_support import synced, unclaimed
 
 from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.repairs import TRIES, Repairs
+from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.scope import Scope
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 
@@ -82,14 +82,12 @@ def test_what_could_not_be_read_is_put_back() -> None:
     assert repairs.take(10, has_rivals=parted) == scope
 
 
-def _read(repairs: Repairs, scope: Scope, *, refused: str = "", lagging: str = "") -> bool:
-    """Read a scope from a server that refuses one process, and lags behind on another."""
+def _read(repairs: Repairs, scope: Scope, *, refused: str = "") -> bool:
+    """Read a scope from a server that refuses one process."""
     if refused in (scope.rows or ()):
         repairs.failed(scope, refused=True)
         return False
-    if lagging in (scope.rows or ()):
-        repairs.add(lagging, Doubt.AMBIGUOUS)
-    repairs.settled(scope, [lagging])
+    repairs.settled(scope)
     return True
 
 
@@ -137,33 +135,15 @@ def test_a_failure_that_is_nobodys_fault_narrows_nothing() -> None:
     assert repairs.dropped == 0
 
 
-def test_a_process_of_which_the_server_only_has_what_is_older_is_left_to_the_next_list() -> None:
-    repairs = _many(2)
-    reads = 0
-    while reads < 100 and (scope := repairs.take(10, has_rivals=parted)) is not None:
-        reads += 1
-        _read(repairs, scope, refused="nobody", lagging="p1")
-
-    assert (reads, repairs.dropped) == (3, 1)
-
-
-def test_a_doubt_that_is_settled_in_between_begins_anew() -> None:
+def test_a_refusal_that_is_followed_by_an_answer_begins_anew() -> None:
     repairs = Repairs(limit=10)
-    for lagging in ["p", "p", "", "p", "p"]:
+    for refused in ["p", "p", "", "p", "p"]:
         repairs.add("p", Doubt.AMBIGUOUS)
         scope = repairs.take(10, has_rivals=parted)
         assert scope is not None
-        _read(repairs, scope, refused="nobody", lagging=lagging)
+        _read(repairs, scope, refused=refused)
 
     assert len(repairs) == 1
-    assert repairs.dropped == 0
-
-
-def test_a_process_that_was_dropped_beyond_the_limit_can_still_fail() -> None:
-    repairs = Repairs(limit=1)
-    for _ in range(TRIES):
-        repairs.settled(Scope(frozenset({"p"}), frozenset()), ["p"])
-
     assert repairs.dropped == 0
 
 

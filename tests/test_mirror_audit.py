@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from mirror_support import Answer, FakeBBS, differences, lively, mirroring, simulate, simulated, small
-from sim_support import A, B, wanted
+from sim_support import B, wanted
 
 from lrpmirror.events import DesiredLRPCreated, Event
 from lrpmirror.sim import Autopilot, Diego, Faults
@@ -154,43 +154,3 @@ async def test_every_event_that_is_lost_and_not_overtaken_is_found() -> None:
         mirror.resync()
         await trio.sleep(GRACE + 1)
         assert mirror.counts.drift == len(wrong)
-
-
-@simulated
-async def test_a_list_that_lags_behind_is_drift_and_moves_nothing_back_nor_is_it_read_without_end() -> None:
-    server = small()
-    bbs = FakeBBS(server)
-    async with mirroring(bbs, resync_interval=100, idle_limit=inf, audit_grace=GRACE) as mirror:
-        await mirror.wait_synced()
-        old = server.actual_lrps()
-        server.crash("p", 0, A)
-        await trio.sleep(10)
-        now = mirror.actual_lrps()
-        bbs.diego = Lagging(server, old)  # type: ignore[assignment]
-        mirror.resync()
-        await trio.sleep(GRACE + 1)
-        assert mirror.actual_lrps() == now
-        assert mirror.counts.drift_kinds == {"row ahead": 1}
-        await trio.sleep(3000)
-        assert mirror.actual_lrps() == now
-        lists = mirror.counts.lists["audit"]
-        assert 25 < lists < 45, "some more than the interval has"
-        assert len(bbs.times("rows of processes")) <= 3 * (lists + 2)
-        assert 2 <= mirror.counts.replacements <= 5
-
-
-class Lagging:
-    """A server whose lists of rows are older than its stream."""
-
-    def __init__(self, server: Diego, rows: Any) -> None:
-        self._server = server
-        self._rows = rows
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
-
-    def actual_lrps(self) -> Any:
-        return self._rows
-
-    def actual_lrps_by_process_guids(self, guids: Any) -> Any:
-        return [row for row in self._rows if row.process_guid in guids]

@@ -131,6 +131,14 @@ def test_a_row_that_comes_back_in_a_version_told_to_be_gone_contradicts() -> Non
         assert announced.contradicts([Delta("e", None, row(later))], []) is contradicts
 
 
+def test_an_older_version_than_was_told_contradicts() -> None:
+    for later, contradicts in ((3, True), (4, False), (5, False)):
+        assert Announced().contradicts([Delta("e", row(4), row(later))], []) is contradicts
+        before, after = (DesiredLRP(process_guid="p", epoch="e", tag_index=index) for index in (4, later))
+        assert Announced().contradicts([], [Delta("p", before, after)]) is contradicts
+    assert not Announced().contradicts([Delta(("p", 0, 0), row(4, ""), row(3, ""))], [])
+
+
 def test_a_row_without_an_epoch_contradicts_nothing() -> None:
     announced = Announced()
     key = ("p", 0, 0)

@@ -7,7 +7,6 @@ within a grace time either, on a stream that lived on through it: then an event 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
@@ -102,7 +101,6 @@ class Audit:
         found = [
             *(one for row in rows[:EXAMINED] if (one := _found("row", row, explained))),
             *(one for lrp in desired[:EXAMINED] if (one := _found("desired", lrp, explained))),
-            *(((one.kind, one.epoch), one) for one in islice(shadow.lagging.values(), EXAMINED)),
         ]
         if found:
             due = now + self._grace

@@ -18,6 +18,7 @@ from lrpmirror.core.finding import Finding
 from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.rollback import Older
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.events import (
     ActualLRPChanged,
@@ -56,6 +57,10 @@ class Outcome(StrEnum):
     """The server had it otherwise, and what it listed was taken."""
     CONFIRMED = "confirmed"
     """A process that was in doubt was read again, and nothing about it differed."""
+    OLDER = "older"
+    """The server had it in an older version, which is not believed before another list agrees."""
+    ROLLED_BACK = "rolled back"
+    """Another list agreed: the server was set back, and what it listed was taken."""
     DRIFTED = "drifted"
     """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
 
@@ -86,12 +91,8 @@ class Decision(Struct, frozen=True, gc=False):
     def _reason(self) -> str:
         tag, stored = _words(self.tag), _words(self.stored)
         match self.verdict:
-            case Outcome.CONFIRMED:
-                return "it was read again, and is as it was"
-            case Outcome.DRIFTED:
-                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
-            case Outcome.REPAIRED:
-                return self._why_repaired(tag, stored)
+            case Outcome():
+                return self._why_listed(tag, stored)
             case Verdict.APPLIED:
                 return self._why_applied(tag, stored)
             case Verdict.STALE:
@@ -106,6 +107,20 @@ class Decision(Struct, frozen=True, gc=False):
                 return f"{tag} cannot be decided: {stored} is at hand{_last(self.buried)}"
             case _:
                 return "it tells of no change of state"
+
+    def _why_listed(self, tag: str, stored: str) -> str:
+        match self.verdict:
+            case Outcome.CONFIRMED:
+                return "it was read again, and is as it was"
+            case Outcome.DRIFTED:
+                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
+            case Outcome.OLDER:
+                known = f"{stored} is at hand" if self.stored is not None else "an event has told that it is gone"
+                return f"a list had {tag}, and {known}: not believed unless another one, on another stream, agrees"
+            case Outcome.ROLLED_BACK:
+                return f"the server was set back: a second list had {tag} too; {stored} was at hand"
+            case _:
+                return self._why_repaired(tag, stored)
 
     def _why_applied(self, tag: str, stored: str) -> str:
         if self.type.endswith("_removed"):
@@ -189,7 +204,7 @@ class Decisions:
             doubts = repairs.doubts_of(guid)
         self._note(guid, _entry(at, event.type, verdict, index, told, stored, buried, doubts))
 
-    def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, at: float) -> None:
+    def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: Older, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
         if scope == EVERYTHING and len(rows) + len(desired) > MOST_LISTED:
             return
@@ -200,10 +215,19 @@ class Decisions:
             one = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(one.process_guid)
             index = one.index if isinstance(one, ActualLRP) else None
-            entry = _entry(at, kind, Outcome.REPAIRED, index, one, delta.before)
+            key = delta.key if index is not None else (one.process_guid,)
+            outcome = Outcome.ROLLED_BACK if older.takes_back(key) else Outcome.REPAIRED
+            entry = _entry(at, kind, outcome, index, one, delta.before)
             self._note(one.process_guid, entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self._note(guid, _Entry(at, kind, Outcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+
+    def doubted(self, older: Older, at: float) -> None:
+        """Note what a list has in older versions than known, where no list before had. O(what it has)."""
+        for one in older.new():
+            listed = one.listed
+            index = listed.index if isinstance(listed, ActualLRP) else None
+            self._note(listed.process_guid, _entry(at, LIST, Outcome.OLDER, index, listed, one.known))
 
     def drifted(self, findings: Sequence[Finding], at: float) -> None:
         """Note what an audit found that nothing explains. O(findings)."""

@@ -66,7 +66,7 @@ class DesiredReconciler:
             elif stored.epoch and lrp.epoch:
                 # One record in the place of another, which was not said to be removed: which of the two is the older is
                 # not to be seen. A list can have had the newer one already.
-                self._tombstones.bury(stored.epoch, Tombstone(FOREVER))
+                self._tombstones.bury(stored.epoch, Tombstone(FOREVER, presumed=True))
                 self._doubt(lrp.process_guid, Doubt.DESIRED)
         elif lrp.tag_index > 0:
             # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.

@@ -6,12 +6,12 @@ from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = ["KINDS", "Finding", "Record", "ahead", "finding_of"]
+__all__ = ["KINDS", "Finding", "Record", "finding_of"]
 
 Record = ActualLRP | DesiredLRP
 
 KINDS: Final = (
-    *(f"{what} {how}" for what in ("row", "desired") for how in ("missing", "extra", "behind", "ahead", "contents")),
+    *(f"{what} {how}" for what in ("row", "desired") for how in ("missing", "extra", "behind", "contents")),
     "unexamined",
 )
 """What drift can be: see Finding; the last for what was not looked at one by one."""
@@ -23,8 +23,8 @@ class Finding(Struct, frozen=True):
     kind: str
     """`row` or `desired`, and how it differed.
 
-    `missing` in the mirror, `extra` in the mirror, `behind` (the list had a newer version), `ahead` (an older one), or
-    other `contents` at the same version.
+    `missing` in the mirror, `extra` in the mirror, `behind` (the list had a newer version), or other `contents` at the
+    same version. What a list has in an older version is no drift: see `lrpmirror.core.rollback`.
     """
     process_guid: str
     index: int | None
@@ -36,12 +36,6 @@ class Finding(Struct, frozen=True):
     def __str__(self) -> str:
         where = self.process_guid if self.index is None else f"{self.process_guid}/{self.index}"
         return f"{self.kind} {where} ({self.epoch or 'no epoch'}:{self.tag_index})"
-
-
-def ahead(listed: Record) -> Finding:
-    """Return the finding that a list has an older version than the mirror: this one."""
-    what = "row" if isinstance(listed, ActualLRP) else "desired"
-    return finding_of(f"{what} ahead", listed, listed.tag_index)
 
 
 def finding_of(kind: str, one: Record, version: int) -> Finding:

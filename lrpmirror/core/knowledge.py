@@ -2,11 +2,13 @@
 
 from lrpmirror.core.decisions import Decision, Decisions
 from lrpmirror.core.derive import Process
-from lrpmirror.core.dispatch import Graveyard
+from lrpmirror.core.dispatch import Graveyard, desired_guid_of
 from lrpmirror.core.image import Image
 from lrpmirror.core.retained import Retained
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.store import Store
 from lrpmirror.core.tuning import Tuning
+from lrpmirror.events import Event
 from lrpmirror.model import CellPresence, ModificationTag
 
 __all__ = ["Knowledge"]
@@ -70,3 +72,22 @@ class Knowledge:
             domains=store.domains,
             cells=self.cells,
         )
+
+    # For the session
+
+    def _release(self, event: Event) -> tuple[str, ...]:
+        """Let go of a retained desired LRP that an event decides about."""
+        guid = desired_guid_of(event)
+        return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
+
+    def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
+        if shadow.domains is None or shadow.domains == self.store.domains:
+            return None
+        self.store.domains = shadow.domains
+        return shadow.domains
+
+    def _take_cells(self, shadow: Shadow) -> tuple[CellPresence, ...] | None:
+        if shadow.cells is None or shadow.cells == self.cells:
+            return None
+        self.cells = shadow.cells
+        return shadow.cells

@@ -32,9 +32,9 @@ def bury(graves: Graveyard, shadow: Shadow, desired: DesiredDeltas) -> None:
         if shadow.listed(key):
             graves.rows.discard(key)
     for key, row in shadow.removed.items():
-        graves.rows.bury(key, Tombstone(row.tag_index, row.instance_guid))
+        graves.rows.bury(key, Tombstone(row.tag_index, row.instance_guid, presumed=True))
     for lrp in desired:
         if lrp.before is not None and lrp.before.epoch and (lrp.after is None or lrp.after.epoch != lrp.before.epoch):
-            graves.desired.bury(lrp.before.epoch, Tombstone(lrp.before.tag_index))
+            graves.desired.bury(lrp.before.epoch, Tombstone(lrp.before.tag_index, presumed=True))
         if lrp.after is not None:
             graves.desired.discard(lrp.after.epoch)

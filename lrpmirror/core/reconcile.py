@@ -69,6 +69,8 @@ class Doubt(StrEnum):
     """The diff does not carry what a start may have changed: internal routes and metric tags."""
     DESIRED = "desired"
     """It is the desired LRP, not the rows, that could not be decided."""
+    OLDER = "older"
+    """An event told of an older version than known: it was late, or the server was set back."""
 
 
 class Rows(Protocol):

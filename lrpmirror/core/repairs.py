@@ -16,7 +16,7 @@ class Repairs:
     """Doubts by process, until a read settles them. Bounded.
 
     Beyond `limit` processes the oldest doubt is left to the next list. So is a process that the server refuses to tell
-    of, or of which it only knows what is older than the mirror's: it must not keep the others waiting.
+    of: it must not keep the others waiting.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -85,13 +85,10 @@ class Repairs:
         elif refused:
             self._count_try(guids)
 
-    def settled(self, scope: Scope, lagging: Iterable[str]) -> None:
-        """Take note that a scope was read, and of which processes the server had what is older. O(scope)."""
-        guids = _guids(scope)
-        again = guids.intersection(lagging)
-        for guid in guids - again:
+    def settled(self, scope: Scope) -> None:
+        """Take note that a scope was read. O(scope)."""
+        for guid in _guids(scope):
             self._tries.pop(guid, None)
-        self._count_try(sorted(again))
         if self._narrowed is not None:
             # No more than doubled, for the one that was refused may be in the next batch.
             self._narrowed = 2 * self._narrowed if len(self._doubts) > self._narrowed else None
@@ -104,8 +101,8 @@ class Repairs:
                 self._drop(guid)
 
     def _drop(self, guid: str) -> None:
-        if self._doubts.pop(guid, None) is not None:
-            self.dropped += 1
+        del self._doubts[guid]
+        self.dropped += 1
 
 
 def _guids(scope: Scope) -> frozenset[str]:

@@ -15,10 +15,10 @@ from typing import Final
 
 from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
-from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.dispatch import Reconciler, desired_guid_of
+from lrpmirror.core.dispatch import Reconciler
 from lrpmirror.core.freshness import Freshness, later
+from lrpmirror.core.guards import Guards
 from lrpmirror.core.image import Image
 from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.landing import bury, write
@@ -26,6 +26,7 @@ from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.limits import bound_verdicts, check_rows
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
+from lrpmirror.core.rollback import Rollback
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase, Status, Step
@@ -41,13 +42,15 @@ from lrpmirror.errors import (
     ServiceUnavailable,
 )
 from lrpmirror.events import Event
-from lrpmirror.model import ActualLRPState, CellPresence
+from lrpmirror.model import ActualLRPState
 
 __all__ = ["Session", "Tuning"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
 _EVENT: Final = Cause.EVENT
 _NOTED: Final = Verdict.NOTED
+_STALE: Final = Verdict.STALE
+_BURIED: Final = Verdict.BURIED
 
 _LIST_CAUSES = {
     Phase.SYNCING: "first",
@@ -76,7 +79,10 @@ class Session(Freshness, Knowledge):
             Backoff(rng, first=tuning.first_delay, most=tuning.most_delay) for _ in range(4)
         )
         self._audit = Audit(grace=tuning.audit_grace)
-        self._brake = Brake(tuning)
+        self.guards = Guards(tuning)
+        """Which lists are not believed at once."""
+        self._rolled_back: Rollback | None = None
+        self._stream_opened_at = 0.0
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
         self._restored = False
@@ -95,6 +101,7 @@ class Session(Freshness, Knowledge):
         """
         self._step(Step.OPENED)
         self._forget_source()
+        self._stream_opened_at = heard_at
         self._tally.streams += 1
         self._heard(heard_at)
 
@@ -167,6 +174,8 @@ class Session(Freshness, Knowledge):
                 shadow.event(event)
             rule = rule_for(event.type)
             verdict = _NOTED if rule is None else rule(event)
+            if verdict is _STALE or verdict is _BURIED:
+                self.guards.take_older(event, repairs)
             outcomes.append((event.type, verdict))
             judged(event, verdict, ledger, graves, now, repairs)
             released = self._release(event) if retained else ()
@@ -185,17 +194,20 @@ class Session(Freshness, Knowledge):
 
     # Lists
 
-    def begin_list(self, now: float, scope: Scope = EVERYTHING) -> Shadow:
+    def begin_list(self, now: float, scope: Scope = EVERYTHING, *, opened_at: float | None = None) -> Shadow:
         """Begin a list, just before it is asked for; from now on the events are brought on top of it.
 
-        There is one list at a time: the one before, if it has not ended, is forgotten.
+        There is one list at a time: the one before, if it has not ended, is forgotten. `opened_at` says when the stream
+        was opened with which it is read, where that is not the one of which `stream_opened` told.
         """
         self._graves.advance(now)
         tuning = self.tuning
+        opened_at = self._stream_opened_at if opened_at is None else opened_at
         self._shadow = Shadow(
             self.store,
             self._graves,
             scope,
+            older=self.guards.rollback.begin(now, opened_at, everything=scope == EVERYTHING),
             in_flight_limit=tuning.in_flight_limit,
             list_limit=min(tuning.list_limit, tuning.row_limit),
             first=scope == EVERYTHING and self.synced_at is None and not self._restored,
@@ -209,40 +221,36 @@ class Session(Freshness, Knowledge):
 
     def end_list(self, shadow: Shadow, now: float) -> Commit | None:
         """Commit a list that has settled; None where it brought nothing new, or is not believed. O(what it changes)."""
-        everything = shadow.scope == EVERYTHING
+        everything, older = shadow.scope == EVERYTHING, shadow.older
         rows, desired = shadow.finish()
         self._shadow = None
-        unbelieved = self._judge(shadow, desired, now) if everything else None
+        unbelieved, doubt = self.guards.judge(shadow, desired, self.store, now)
+        self._decisions.doubted(older, now)
         if unbelieved is not None:
-            self._hold(unbelieved, now)
+            # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
+            self._suspect(unbelieved)
+            self.alive_at = now
             return None
         if self.synced_at is not None:
-            self._decisions.listed(shadow.scope, rows, desired, now)
+            self._decisions.listed(shadow.scope, rows, desired, older, now)
         why = _LIST_CAUSES[self.phase] if everything else "repair"
         if why == "audit":
             self._audit.begin(shadow, rows, desired, self.repairs, now)
         self._take_doubts_of(shadow)
-        if self.synced_at is None:
-            # Events were applied to the list only until now, and what they removed was buried there.
-            self._graves = shadow.graves
-            self._adopt(self.store)
-        if shadow.aside is not None:
-            self._adopt(shadow.aside)
-        else:
-            write(self.store, rows, desired, self.repairs)
-            for lrp in shadow.completed.values():
-                self.store.put_desired(lrp)
-        self._completed = tuple(shadow.completed)
-        # Of what a mirror without any state gets, nothing was buried or retained before.
-        if not shadow.first:
-            bury(self._graves, shadow, desired)
+        self._write_list(shadow, rows, desired)
         self.alive_at = now
         self._tally.lists[why] += 1
         commit = self._commit_list(shadow, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
-            self._synced(now)
+            self._take_back(self.guards.rollback.committed(older, now))
+            self._synced(now, doubt)
         return commit
+
+    def take_rollback(self) -> Rollback | None:
+        """Return what the last list took back, since the server was set back: it is to be logged. O(1)."""
+        rolled_back, self._rolled_back = self._rolled_back, None
+        return rolled_back
 
     def take_completed(self) -> tuple[str, ...]:
         """Return whose desired LRPs the last list has completed that a state file had in part only. O(1)."""
@@ -262,7 +270,8 @@ class Session(Freshness, Knowledge):
 
     def next_list(self, now: float) -> float:
         """Return after how long the next list of everything is due, now that one has settled."""
-        return self._brake.wait(now) if self._brake.holds else self.next_interval()
+        wait = self.guards.wait(now)
+        return self.next_interval() if wait is None else wait
 
     def audit_wait(self, now: float) -> float | None:
         """Return in how many seconds `end_audit` is to be called; None where there is nothing to judge."""
@@ -311,7 +320,8 @@ class Session(Freshness, Knowledge):
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        return self._tally.counts(self.repairs, tombstones=len(self._graves.rows) + len(self._graves.desired))
+        tombstones = len(self._graves.rows) + len(self._graves.desired)
+        return self._tally.counts(self.repairs, tombstones=tombstones, lists_held=self.guards.lists_held)
 
     # Inside
 
@@ -331,26 +341,18 @@ class Session(Freshness, Knowledge):
         self.heard_at = at
         self.alive_at = later(self.alive_at, at)
 
-    def _judge(self, shadow: Shadow, desired: DesiredDeltas, now: float) -> ListNotBelieved | None:
-        """Return why a list is not to be believed. O(what it changes of desired LRPs)."""
-        if self.synced_at is None and not len(self.store):
-            return None
-        return self._brake.judge(
-            len(self.store),
-            len(shadow.removed),
-            self.store.desired_count(),
-            sum(delta.after is None for delta in desired),
-            now,
-        )
-
-    def _hold(self, error: ListNotBelieved, now: float) -> None:
-        """Leave the state as it is; what is in doubt stays so."""
+    def _suspect(self, error: ListNotBelieved) -> None:
+        """Take note that the server contradicts the state, and that it is not decided yet what is true."""
         self._failed(error)
-        self._tally.lists_held += 1
         self._audit.reset()
         self._step(Step.HELD)
-        # The server lives, whatever its answer is worth.
-        self.alive_at = now
+
+    def _take_back(self, rolled_back: Rollback | None) -> None:
+        """Take note of what a list took back."""
+        if rolled_back is not None:
+            self._rolled_back = rolled_back
+            self._tally.rollbacks += 1
+            self._tally.rolled_back += rolled_back.older + rolled_back.returned
 
     def _adopt(self, store: Store) -> None:
         self.store = store
@@ -379,6 +381,23 @@ class Session(Freshness, Knowledge):
             self._asked.add(process_guid)
             self.repairs.add(process_guid, Doubt.DESIRED)
 
+    def _write_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> None:
+        """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""
+        if self.synced_at is None:
+            # Events were applied to the list only until now, and what they removed was buried there.
+            self._graves = shadow.graves
+            self._adopt(self.store)
+        if shadow.aside is not None:
+            self._adopt(shadow.aside)
+        else:
+            write(self.store, rows, desired, self.repairs)
+            for lrp in shadow.completed.values():
+                self.store.put_desired(lrp)
+        self._completed = tuple(shadow.completed)
+        # Of what a mirror without any state gets, nothing was buried or retained before.
+        if not shadow.first:
+            bury(self._graves, shadow, desired)
+
     def _take_doubts_of(self, shadow: Shadow) -> None:
         if shadow.scope == EVERYTHING:
             # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
@@ -388,7 +407,7 @@ class Session(Freshness, Knowledge):
         for guid, doubt in shadow.doubts:
             self.repairs.add(guid, doubt)
         if shadow.scope != EVERYTHING:
-            self.repairs.settled(shadow.scope, [one.process_guid for one in shadow.lagging.values()])
+            self.repairs.settled(shadow.scope)
             self._repair_backoff.succeeded()
 
     def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
@@ -415,30 +434,16 @@ class Session(Freshness, Knowledge):
             witness.listed(commit)
         return commit
 
-    def _synced(self, now: float) -> None:
+    def _synced(self, now: float, doubt: ListNotBelieved | None) -> None:
+        """Take note that a list of everything was committed, but for what is in doubt."""
         self.synced_at = now
-        self._trouble = None
         self.restored_at = None
         self._backoff.succeeded()
         self._list_backoff.succeeded()
-        if self._source_trouble:
+        self._trouble = None
+        if doubt is not None:
+            self._suspect(doubt)
+        elif self._source_trouble:
             self._lose_source()
         else:
             self._step(Step.SYNCED)
-
-    def _release(self, event: Event) -> tuple[str, ...]:
-        """Let go of a retained desired LRP that an event decides about."""
-        guid = desired_guid_of(event)
-        return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
-
-    def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
-        if shadow.domains is None or shadow.domains == self.store.domains:
-            return None
-        self.store.domains = shadow.domains
-        return shadow.domains
-
-    def _take_cells(self, shadow: Shadow) -> tuple[CellPresence, ...] | None:
-        if shadow.cells is None or shadow.cells == self.cells:
-            return None
-        self.cells = shadow.cells
-        return shadow.cells

@@ -19,14 +19,15 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.dispatch import Graveyard, Reconciler
-from lrpmirror.core.finding import Finding, ahead
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.opening import Opening
 from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.rollback import Older, OlderKey
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.slices import MANY, SLICE, slices
 from lrpmirror.core.store import Store
 from lrpmirror.core.tables import ListTables
+from lrpmirror.core.tombstones import Tombstone
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
@@ -47,6 +48,7 @@ class Shadow:
         graves: Graveyard,
         scope: Scope = EVERYTHING,
         *,
+        older: Older,
         in_flight_limit: int,
         list_limit: int,
         first: bool = False,
@@ -80,8 +82,8 @@ class Shadow:
         """The mirror's rows that are to go."""
         self.undesired: set[str] = set()
         """The processes that have a RUNNING row which is new here, and no desired LRP."""
-        self.lagging: dict[RowKey | tuple[str], Finding] = {}
-        """What was listed in an older version than the mirror's; desired LRPs by their process guid in a tuple."""
+        self.older: Final = older
+        """What was listed in an older version than the mirror's, or though an event had said that it was gone."""
         # The mirror's desired LRPs may be those of a state file, which lack secrets.
         self._redacted = redacted
         self.completed: dict[str, DesiredLRP] = {}
@@ -94,12 +96,17 @@ class Shadow:
     def list_rows(self, rows: Iterable[ActualLRP]) -> None:
         """Take listed rows. O(rows). A list has the last word: a row in it rises from its grave.
 
-        Raises LimitExceeded, as do the others of its kind.
+        But for one that an event had said to be gone in that version: see `lrpmirror.core.rollback`. Raises
+        LimitExceeded, as do the others of its kind.
         """
         tables, known_of = self._tables, self._store.get
         graves = self.graves.rows if len(self.graves.rows) else None
         for row in rows:
             key = row.epoch or row_key(row)
+            if graves is not None and (grave := graves.get(key)) is not None:
+                if self._is_kept_buried(grave, key, row):
+                    continue
+                graves.discard(key)
             known = known_of(key)
             if known is not None and known.is_confirmed_by(row):
                 row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
@@ -107,8 +114,6 @@ class Shadow:
                 tables.touched[key] = None
             if tables.place(key, row):
                 self._doubt(row.process_guid, Doubt.RIVALS)
-            if graves is not None:
-                graves.discard(key)
         self.check_count("rows", tables.row_count())
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
@@ -250,10 +255,22 @@ class Shadow:
         known = self._store.desired(lrp.process_guid)
         if known == lrp and known is not None:
             lrp = known
+        elif (grave := self.graves.desired.get(lrp.epoch)) and self._is_kept_buried(grave, (lrp.process_guid,), lrp):
+            if known is not None:
+                self._tables.place_desired(known)
+            return
         elif self._opening is None:
             self._tables.touched_desired[lrp.process_guid] = None
         self._tables.place_desired(lrp)
         self.graves.desired.discard(lrp.epoch)
+
+    def _is_kept_buried(self, grave: Tombstone, key: OlderKey, one: ActualLRP | DesiredLRP) -> bool:
+        """Tell whether a listed record stays gone: an event has said so, and that the server was set back is not sure.
+
+        The first list of a mirror has nothing to be held against.
+        """
+        told = bool(one.epoch) and self._opening is None and grave.tells_of(one.tag_index)
+        return told and not self.older.believes_return(key, one)
 
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None
@@ -304,18 +321,24 @@ class Shadow:
         tables = self._tables
         if self._opening is not None:
             self._opening.rewritten.update(keys)
+        believed = self.older.believed
         for key in keys:
             del tables.touched[key]
+            if believed:
+                # It may have been overtaken by an event since.
+                believed.pop(key, None)
             before, after = self._store.get(key), tables.get(key)
             one = after or before
             self.removed.pop(key, None)
             if one is None or before == after or not self.scope.has_row_of(one.process_guid):
                 self._rows.pop(key, None)
-            elif before is not None and after is not None and _is_older(after, before):
-                # A version never goes back: the server that answered lags behind. The mirror's row stays, and is asked
-                # for again.
-                self._doubt(before.process_guid, Doubt.AMBIGUOUS)
-                self.lagging[key] = ahead(after)
+            elif (
+                before is not None
+                and after is not None
+                and _is_older(after, before)
+                and not self.older.believes(key, after, before)
+            ):
+                # The mirror's row stays, until another list confirms that the server was set back.
                 tables.place(key, before)
                 self._rows.pop(key, None)
             else:
@@ -337,8 +360,11 @@ class Shadow:
         tables = self._tables
         if self._opening is not None:
             self._opening.rewritten_desired.update(guids)
+        believed = self.older.believed
         for guid in guids:
             del tables.touched_desired[guid]
+            if believed:
+                believed.pop((guid,), None)
             before, after = self._store.desired(guid), tables.desired(guid)
             self.completed.pop(guid, None)
             if before == after or not self.scope.has_desired(guid):
@@ -346,9 +372,12 @@ class Shadow:
             elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
                 self._desired.pop(guid, None)
                 self.completed[guid] = after
-            elif before is not None and after is not None and _is_older(after, before):
-                self._doubt(guid, Doubt.DESIRED)
-                self.lagging[(guid,)] = ahead(after)
+            elif (
+                before is not None
+                and after is not None
+                and _is_older(after, before)
+                and not self.older.believes((guid,), after, before)
+            ):
                 tables.place_desired(before)
                 self._desired.pop(guid, None)
             else:

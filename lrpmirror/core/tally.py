@@ -30,12 +30,16 @@ class Counts(Struct, frozen=True, kw_only=True):
     drift: int
     """How many rows and desired LRPs the audits have found different from what the events had led to, unexplained."""
     drift_kinds: Mapping[str, int]
-    """The same by kind: `row` or `desired`, and `missing`, `extra`, `behind`, `ahead` or `contents` (see Finding).
+    """The same by kind: `row` or `desired`, and `missing`, `extra`, `behind` or `contents` (see Finding).
 
     `unexamined` are those of a list that differed in thousands.
     """
     lists_held: int
     """How many lists were not believed, because they would have removed too much."""
+    rollbacks: int
+    """How many lists took the state back, since the server was set back."""
+    rolled_back: int
+    """How many records they had in older versions, or though they had been removed."""
     commits: Mapping[str, int]
     """Commits by cause."""
     errors: Mapping[str, int]
@@ -56,7 +60,8 @@ class Tally:
     def __init__(self) -> None:
         self.streams = 0
         self.replacements = 0
-        self.lists_held = 0
+        self.rollbacks = 0
+        self.rolled_back = 0
         self.drift: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
         self.event_commits = 0
@@ -76,14 +81,16 @@ class Tally:
         """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
         return {f"{kind} {verdict}": number for (kind, verdict), number in self.verdicts.items()}
 
-    def counts(self, repairs: Repairs, *, tombstones: int) -> Counts:
+    def counts(self, repairs: Repairs, *, tombstones: int, lists_held: int) -> Counts:
         """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
         return Counts(
             streams=self.streams,
             replacements=self.replacements,
             events=self.events,
             lists=dict(self.lists),
-            lists_held=self.lists_held,
+            lists_held=lists_held,
+            rollbacks=self.rollbacks,
+            rolled_back=self.rolled_back,
             drift=self.drift.total(),
             drift_kinds=dict(self.drift),
             commits=self.commits,

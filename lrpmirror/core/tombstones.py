@@ -10,12 +10,18 @@ __all__ = ["Tombstone", "Tombstones"]
 class Tombstone(Struct, frozen=True, gc=False):
     """The last known version of a record that is gone, and the instance that it held.
 
-    `left` says that only the instance left: the record is known to live on, unclaimed, under a higher index.
+    `left` says that only the instance left: the record is known to live on, unclaimed, under a higher index. `presumed`
+    says that no event told of the removal: a list lacked the record, or another one took its place.
     """
 
     index: int
     instance_guid: str = ""
     left: bool = False
+    presumed: bool = False
+
+    def tells_of(self, index: int) -> bool:
+        """Return whether an event has told that the record was gone in that version, or later."""
+        return index <= self.index and not self.presumed
 
 
 class Tombstones:
@@ -47,7 +53,8 @@ class Tombstones:
         known = self._by_key.pop(key, None)
         if known is not None and known[0].index > tombstone.index:
             # Whoever buries it again without knowing that it lives on may mean the record itself.
-            tombstone = Tombstone(known[0].index, known[0].instance_guid, known[0].left and tombstone.left)
+            left, presumed = known[0].left and tombstone.left, known[0].presumed and tombstone.presumed
+            tombstone = Tombstone(known[0].index, known[0].instance_guid, left, presumed)
         self._by_key[key] = (tombstone, self._now)
         if len(self._by_key) > self._limit:
             del self._by_key[next(iter(self._by_key))]

@@ -50,6 +50,9 @@ class Tuning(Struct, frozen=True, kw_only=True):
     brake_wait: float = 10.0
     """How much later the second list is read."""
 
+    rollback_wait: float = 5.0
+    """How much later, and on another stream, older versions have to be listed again to be believed."""
+
     repair_delay: float = 0.5
     """How long doubts are gathered before the processes are read again."""
     repair_timeout: float = 60.0

@@ -10,7 +10,6 @@ from lrpmirror.core.changes import Commit
 from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
 from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.status import Phase
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import BBS, StreamName
@@ -135,7 +134,7 @@ class Follower:
         link.settled.set()
         self._session.stream_opened(now)
         self._publish(())
-        nursery.start_soon(self._keep_synced)
+        nursery.start_soon(self._keep_synced, nursery)
         nursery.start_soon(self._keep_repaired)
         nursery.start_soon(self._keep_audited)
         nursery.start_soon(self._keep_watched, nursery)
@@ -211,7 +210,7 @@ class Follower:
 
     # The lists
 
-    async def _keep_synced(self) -> None:
+    async def _keep_synced(self, nursery: trio.Nursery) -> None:
         session = self._session
         while True:
             self._wanted = trio.Event()
@@ -222,18 +221,34 @@ class Follower:
             if delay is None:
                 self._found.set()
                 delay = session.next_list(self._clock())
-            with trio.move_on_after(delay):
+            with trio.move_on_after(delay) as waiting:
                 await self._wanted.wait()
+            if waiting.cancelled_caught:
+                await self._be_on_another_stream(nursery)
+
+    async def _be_on_another_stream(self, nursery: trio.Nursery) -> None:
+        """Where only a list on another stream can decide whether the server was set back, wait until there is one."""
+        session, upcoming = self._session, self._next
+        if not session.guards.rollback.wants_stream((upcoming or self._link).opened_at):
+            return
+        if upcoming is None:
+            self.replace("a list that was read with it was older than what is known")
+        elif upcoming.is_open:
+            # Its own list was older, and so is not believed before another stream's.
+            self._ended(upcoming, ConnectionFailed("its list was older than what is known"), nursery)
+            upcoming.scope.cancel()
+        with trio.move_on_after(session.next_interval()):
+            await self._wanted.wait()
 
     async def _sync(self) -> float | None:
         """List everything; return after how long to try again, or None where there is a list."""
         session, upcoming = self._session, self._next
         if upcoming is not None and not upcoming.is_open:
             upcoming = None
-        shadow = session.begin_list(self._clock(), EVERYTHING)
-        lister = (upcoming or self._link).lister
+        link = upcoming or self._link
+        shadow = session.begin_list(self._clock(), EVERYTHING, opened_at=link.opened_at)
         try:
-            error = await self._fill(lister.everything, shadow, session.tuning.list_timeout)
+            error = await self._fill(link.lister.everything, shadow, session.tuning.list_timeout)
             return self._listed(shadow, error, upcoming) if session.is_listing(shadow) else 0.0
         finally:
             self._outliving.start_soon(_let_go, shadow)
@@ -246,7 +261,10 @@ class Follower:
             self._publish(())
             return delay
         commit = session.end_list(shadow, self._clock())
-        if upcoming is not None and upcoming is self._next and session.phase is Phase.LIVE:
+        rolled_back = session.take_rollback()
+        if rolled_back is not None:
+            logger.warning("%s", rolled_back)
+        if upcoming is not None and upcoming is self._next and not session.guards.held:
             self._take_over(upcoming)
         self._publish(_all(commit))
         return None
@@ -298,7 +316,7 @@ class Follower:
                 if scope is None:
                     self._doubted = trio.Event()
                     continue
-                shadow = session.begin_list(self._clock(), scope)
+                shadow = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
                 error = await self._fill(self._link.lister.some, shadow, session.tuning.repair_timeout)
                 if not session.is_listing(shadow):
                     # The list of everything that comes next settles it.
@@ -306,6 +324,8 @@ class Follower:
                 delay = 0.0
                 if error is None:
                     self._publish(_all(session.end_list(shadow, self._clock())))
+                    if session.guards.rollback.wants_list:
+                        self._wanted.set()
                 else:
                     delay = session.list_failed(shadow, error)
             await trio.sleep(delay)

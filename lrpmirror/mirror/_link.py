@@ -19,6 +19,8 @@ class Link:
         """What lists while it is followed. It learns what its server is too old for; the next server may be newer."""
         self.watch: Watch | None = None
         """What tells whether it is alive; None before it is open."""
+        self.opened_at = 0.0
+        """When the server answered."""
         self.heard_at = 0.0
         """When it was opened, or last brought something."""
         self.said: tuple[SourceStatus, float] | None = None
@@ -38,7 +40,7 @@ class Link:
     def opened(self, tuning: Tuning, now: float) -> None:
         """Take note that the server has answered."""
         self.watch = Watch(tuning, now)
-        self.heard_at = now
+        self.opened_at = self.heard_at = now
 
     def heard(self, now: float) -> None:
         """Take note that it brought something. O(1)."""

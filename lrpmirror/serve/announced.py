@@ -1,4 +1,4 @@
-"""What the subscribers of a replica were told is gone, and so would not believe to be back."""
+"""What the subscribers of a replica were told, and so would not believe to be otherwise: what is gone, and versions."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -36,13 +36,16 @@ class Announced:
         self._desired.advance(now)
 
     def contradicts(self, rows: Iterable[Delta[RowKey, ActualLRP]], desired: Iterable[Delta[str, DesiredLRP]]) -> bool:
-        """Take note of what is about to be told; tell whether something comes back that was told to be gone.
+        """Take note of what is about to be told; tell whether it contradicts what was told before.
 
+        So it does where something comes back that was told to be gone, or in an older version: the server was set back.
         A row that comes back in a later version is none of that: its readers ask for it.
         """
         back = False
         for row in rows:
-            if row.before is None and row.after is not None:
+            if row.before is not None and row.after is not None:
+                back = back or _is_older(row.after, row.before)
+            elif row.before is None and row.after is not None:
                 grave = self._rows.get(row.key)
                 back = back or (bool(row.after.epoch) and grave is not None and row.after.tag_index <= grave.index)
                 self._rows.discard(row.key)
@@ -50,8 +53,14 @@ class Announced:
                 self._rows.bury(row.key, Tombstone(row.before.tag_index))
         for lrp in desired:
             before, after = lrp.before, lrp.after
+            if before is not None and after is not None and _is_older(after, before):
+                back = True
             if after is not None and after.epoch in self._desired:
                 back = True
             if before is not None and before.epoch and (after is None or after.epoch != before.epoch):
                 self._desired.bury(before.epoch, Tombstone(FOREVER))
         return back
+
+
+def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
+    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index

@@ -130,6 +130,8 @@ def _course(counts: Counts) -> Iterator[Metric]:
     drift = {kind: counts.drift_kinds.get(kind, 0) for kind in KINDS}
     yield _counters("drift", "Rows and desired LRPs that an audit found different, unexplained.", "kind", drift)
     yield _counter("lists_held", "Lists that were not believed at once.", counts.lists_held)
+    yield _counter("rollbacks", "Lists that took the state back, as the server was set back.", counts.rollbacks)
+    yield _counter("rolled_back", "Records that they had in older versions, or again.", counts.rolled_back)
     yield _counters("commits", "Commits by cause.", "cause", counts.commits)
     yield _counters("errors", "What ended a stream, a list or a ping.", "error", counts.errors)
     unreadable = sum(counts.errors.get(name, 0) for name in DECODING)

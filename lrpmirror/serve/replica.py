@@ -45,8 +45,9 @@ class Replica:
     it would not be by a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
     not fresh. Its own next list has them.
 
-    A record that comes back in a version which subscribers were told is gone cannot be told as an event: a reader that
-    goes by the protocol would not believe it. All streams are closed then, as a BBS's are when it restarts.
+    A record that comes back in a version which subscribers were told is gone, or in an older version than they were
+    told (the server was set back), cannot be told as an event: a reader that goes by the protocol would not believe it.
+    All streams are closed then, as a BBS's are when it restarts.
     """
 
     def __init__(self, mirror: Mirror, clock: Callable[[], float]) -> None:

@@ -45,7 +45,7 @@ With trio, and with life and faults, of which the same seeds bring the same agai
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.sim.autopilot import Autopilot, Rates
 from lrpmirror.sim.delivery import Faults
-from lrpmirror.sim.diego import Diego, Snapshot
+from lrpmirror.sim.diego import Backup, Diego, Snapshot
 from lrpmirror.sim.groups import group_of_rows, groups_of_rows
 from lrpmirror.sim.plan import FaultPlan
 from lrpmirror.sim.serving import ServedDiego, serve_diego
@@ -54,6 +54,7 @@ from lrpmirror.sim.thread import DiegoThread, serve_diego_in_thread
 
 __all__ = [
     "Autopilot",
+    "Backup",
     "Diego",
     "DiegoThread",
     "FaultPlan",

@@ -24,10 +24,10 @@ from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import Courier, Faults
 from lrpmirror.sim.groups import groups_of_rows
 from lrpmirror.sim.lifecycle import Report
-from lrpmirror.sim.state import START, State, StopRequest
+from lrpmirror.sim.state import START, Backup, State, StopRequest
 from lrpmirror.sim.transitions import Emission
 
-__all__ = ["Diego", "Snapshot"]
+__all__ = ["Backup", "Diego", "Snapshot"]
 
 
 class Snapshot(Struct, frozen=True):
@@ -89,6 +89,19 @@ class Diego:
         self._faults = faults
         self._instances.change(faults)
         self._groups.change(None if faults is None else replace(faults, seed=faults.seed + 1))
+
+    def backup(self) -> Backup:
+        """Return what is in the database now, for `restore`. Linear in rows and desired LRPs."""
+        return self._state.backup()
+
+    def restore(self, backup: Backup) -> None:
+        """Go back to what was in the database then, as after a restore, or a fail-over that lost transactions.
+
+        Records have older versions again, those removed since are back, those made since never were; new writes use
+        versions that were used before. No event tells of it, and the streams stay open: cut them as such a server
+        would. Events that are under way still arrive (see `forget_events`). The cells are not in the database. Linear.
+        """
+        self._state.restore(backup)
 
     # ---------------------------------------------------- desired LRPs, domains
 

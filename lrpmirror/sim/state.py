@@ -5,7 +5,7 @@ source of guids, and the queue of requests to cells.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.values import InstanceKey
 
-__all__ = ["START", "State", "StopRequest"]
+__all__ = ["START", "Backup", "State", "StopRequest"]
 
 START = 1_795_000_000_000_000_000
 """When a simulation starts, unless told otherwise: a moment in 2026, in nanoseconds since 1970."""
@@ -28,6 +28,14 @@ class StopRequest(Struct, frozen=True):
     process_guid: str
     index: int
     instance: InstanceKey
+
+
+class Backup(Struct, frozen=True):
+    """What a database had at one moment: a value for `Diego.restore`, and nothing to look into."""
+
+    rows: Mapping[str, Mapping[tuple[int, Presence], ActualLRP]]
+    desired: Mapping[str, DesiredLRP]
+    domains: Mapping[str, int | None]
 
 
 class State:
@@ -120,6 +128,17 @@ class State:
                 routable=False,
             )
         )
+
+    def backup(self) -> Backup:
+        """Return what is in the database now. O(rows)."""
+        return Backup({guid: dict(rows) for guid, rows in self.rows.items()}, dict(self.desired), dict(self.domains))
+
+    def restore(self, backup: Backup) -> None:
+        """Have what was in the database then; the cells, which are not in it, are as they are. O(rows)."""
+        self.rows = {guid: dict(rows) for guid, rows in backup.rows.items()}
+        self.desired, self.domains = dict(backup.desired), dict(backup.domains)
+        self.stop_requests.clear()
+        self._earlier.clear()
 
     def is_fresh(self, domain: str) -> bool:
         """Return whether the owner of the domain vouches for its desired LRPs now."""

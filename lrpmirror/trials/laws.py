@@ -203,7 +203,7 @@ def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None
 
 def live_means_that_lists_are_believed(session: Session) -> None:
     """A mirror that holds a list back, since it would take too much, does not call itself live."""
-    if session.phase is Phase.LIVE and session._brake.holds:
+    if session.phase is Phase.LIVE and session.guards.brake.holds:
         _broken(live_means_that_lists_are_believed, "it says live, and does not believe the last list")
 
 
