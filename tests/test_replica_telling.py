@@ -24,9 +24,10 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
 )
-from lrpmirror.model import DesiredLRP, Presence
+from lrpmirror.model import ActualLRPGroup, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.serve.grouping import group_events
 from lrpmirror.serve.telling import desired_events, row_events
+from lrpmirror.server import MirrorOnly
 from lrpmirror.sim import Autopilot, Diego, Rates
 from lrpmirror.wire import decode, encode
 
@@ -41,7 +42,7 @@ def deltas(before: Iterable[ActualLRP], after: Iterable[ActualLRP]) -> list[Delt
     return [Delta(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def told(simulated: Diego, before: Sequence[ActualLRP]) -> list[Event]:
+def told(simulated: Diego, before: Sequence[ActualLRP]) -> list[Event | MirrorOnly]:
     return row_events(deltas(before, simulated.actual_lrps()))
 
 
@@ -52,8 +53,10 @@ def one_running() -> tuple[Diego, list[ActualLRP]]:
     return simulated, simulated.actual_lrps()
 
 
-def carried(event: Event) -> Event:
-    """What the wire brings of an event."""
+def carried(event: Event | MirrorOnly) -> Event:
+    """What the wire brings a mirror of an event."""
+    if isinstance(event, MirrorOnly):
+        event = event.event
     return decode.event_payload(event.type, encode.event(event))
 
 
@@ -92,7 +95,7 @@ def test_a_new_version_is_told_as_changed_from_what_was_told_last() -> None:
 def test_a_new_row_is_told_as_created_and_a_missing_one_as_removed() -> None:
     simulated, before = one_running()
     simulated.update_desired("p", instances=2)
-    assert types(told(simulated, before)) == ["created"]
+    assert types(map(carried, told(simulated, before))) == ["created"]
     before = simulated.actual_lrps()
     simulated.remove("p", 1)
     assert told(simulated, before) == [ActualLRPInstanceRemoved(before[1])]
@@ -145,22 +148,22 @@ def test_a_lost_cell_is_told_as_a_change_of_presence_in_the_same_version() -> No
     suspect = next(event for event in events if isinstance(event, ActualLRPInstanceChanged))
     assert suspect.before.tag_index == suspect.after.tag_index
     assert suspect.after.presence is Presence.SUSPECT
-    assert types(events) == ["changed", "created"]
+    assert types(map(carried, events)) == ["changed", "created"]
 
 
-def test_what_a_diff_does_not_carry_follows_as_a_created_of_the_whole_row() -> None:
+def test_what_a_diff_does_not_carry_follows_for_mirrors_only_as_a_created_of_the_whole_row() -> None:
     _, (row,) = one_running()
     later = replace(row, tag_index=row.tag_index + 1, since=row.since + 1, metric_tags={"other": "tag"})
     assert row_events([Delta(row.epoch, row, later)]) == [
         ActualLRPInstanceChanged(row, later),
-        ActualLRPInstanceCreated(later),
+        MirrorOnly(ActualLRPInstanceCreated(later)),
     ]
 
 
-def test_what_was_read_after_its_diff_is_told_as_a_created_in_the_same_version() -> None:
+def test_what_was_read_after_its_diff_is_told_to_mirrors_only() -> None:
     _, (row,) = one_running()
     events = row_events([Delta(row.epoch, silent(row), row)])
-    assert events == [ActualLRPInstanceCreated(row)]
+    assert events == [MirrorOnly(ActualLRPInstanceCreated(row))]
     follower = following([silent(row)])
     follower.events(map(carried, events), 0.0)
     assert follower.store.process("p") == (row,)
@@ -173,6 +176,31 @@ def test_a_row_without_an_epoch_is_told_like_any_other() -> None:
     follower = following([old])
     follower.events(map(carried, row_events(deltas([old], [later]))), 0.0)
     assert follower.store.process("p") == (later,)
+
+
+def test_an_instance_that_is_found_running_and_not_ready_is_not_told_as_created_which_would_send_it_requests() -> None:
+    _, (row,) = one_running()
+    unready = replace(row, routable=False)
+    created, changed = row_events([Delta(row.epoch, None, unready)])
+    assert created == MirrorOnly(ActualLRPInstanceCreated(unready))
+    assert isinstance(changed, ActualLRPInstanceChanged)
+    assert (changed.before.state, changed.before.tag_index) == (ActualLRPState.CLAIMED, row.tag_index - 1)
+    assert changed.before.routable is False, "the emitter reads it without looking whether it is there"
+    assert changed.after == unready
+    # Where the BBS itself told so, it is passed on.
+    assert row_events([Delta(row.epoch, None, unready)], created=True) == [ActualLRPInstanceCreated(unready)]
+
+
+def test_an_instance_whose_leaving_was_missed_is_withdrawn_beside_the_one_that_has_its_row() -> None:
+    _, (row,) = one_running()
+    later = replace(row, instance_guid="another", tag_index=row.tag_index + 3)
+    events = row_events([Delta(row.epoch, row, later)])
+    assert events == [ActualLRPInstanceChanged(row, later), ActualLRPInstanceRemoved(row)]
+    follower = following([row])
+    follower.events(map(carried, events), 0.0)
+    assert follower.store.process("p") == (later,)
+    groups = group_events([Delta(row.epoch, row, later)], lambda _: (later,))
+    assert types(map(carried, groups)) == ["removed", "created"]
 
 
 def test_the_trace_of_the_event_is_passed_on() -> None:
@@ -189,7 +217,7 @@ def test_what_runs_is_told_before_what_is_gone_but_after_what_it_takes_the_place
     before = rows_of(simulated.actual_lrps())
     in_place_of_the_second = replace(before[1], epoch="new", tag_index=0, instance_guid="other")
     events = row_events(deltas(before, [before[2], in_place_of_the_second]))
-    assert types(events) == ["removed", "created", "removed"]
+    assert types(map(carried, events)) == ["removed", "created", "removed"]
     first, _, last = events
     assert isinstance(first, ActualLRPInstanceRemoved)
     assert isinstance(last, ActualLRPInstanceRemoved)
@@ -220,7 +248,7 @@ def test_the_group_stream_tells_of_the_slot_that_changed_only() -> None:
     events = group_events(
         deltas(before, simulated.actual_lrps()), lambda guid: simulated.actual_lrps(process_guid=guid)
     )
-    assert types(events) == ["created", "changed"]
+    assert types(map(carried, events)) == ["created", "changed"]
     assert events[0].actual_lrp_group.instance is None  # type: ignore[union-attr]
     assert isinstance(events[1], ActualLRPChanged)
     assert events[1].after.evacuating is None
@@ -242,7 +270,28 @@ def test_the_group_stream_tells_of_a_replacement_that_runs_and_then_of_what_it_r
     before = simulated.actual_lrps()
     run(simulated, C)
     events = group_events(deltas(before, simulated.actual_lrps()), lambda _: simulated.actual_lrps())
-    assert types(events) == ["created", "removed"]
+    assert types(map(carried, events)) == ["created", "removed"]
+
+
+def test_the_group_stream_tells_of_a_change_of_presence_and_of_what_was_read_later_to_mirrors_only() -> None:
+    simulated, before = one_running()
+    simulated.lose_cell("cell-a")
+    simulated.converge()
+    (event,) = group_events(deltas(before, simulated.actual_lrps()), lambda _: simulated.actual_lrps())
+    assert isinstance(event, MirrorOnly)
+    (row,) = before
+    (event,) = group_events([Delta(row.epoch, silent(row), row)], lambda _: (row,))
+    assert event == MirrorOnly(ActualLRPChanged(ActualLRPGroup(silent(row), None), ActualLRPGroup(row, None)))
+
+
+def test_the_group_stream_fills_a_slot_with_what_is_not_ready_as_created_only_where_the_bbs_did() -> None:
+    _, (row,) = one_running()
+    unready = replace(row, routable=False)
+    delta: Delta[RowKey, ActualLRP] = Delta(row.epoch, None, unready)
+    (found,) = group_events([delta], lambda _: (unready,))
+    assert isinstance(found, ActualLRPChanged)
+    assert found.before.resolve().state is ActualLRPState.CLAIMED
+    assert types(map(carried, group_events([delta], lambda _: (unready,), heard=True))) == ["created"]
 
 
 # The law
@@ -285,7 +334,7 @@ def test_whoever_follows_the_group_events_ends_in_the_same_groups(seed: int, fir
         deltas(before, simulated.actual_lrps()), lambda guid: simulated.actual_lrps(process_guid=guid)
     )
     slots = {(key, slot): getattr(one, slot) for key, one in groups.items() for slot in ("instance", "evacuating")}
-    for event in events:
+    for event in map(carried, events):
         one = event.after if isinstance(event, ActualLRPChanged) else event.actual_lrp_group  # type: ignore[union-attr]
         for slot in ("instance", "evacuating"):
             row = getattr(one, slot)

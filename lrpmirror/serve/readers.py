@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from lrpmirror.events import Event
-from lrpmirror.server import LIMIT, StreamKind, Subscription
+from lrpmirror.server import LIMIT, MirrorOnly, StreamKind, Subscription, Told
 
 __all__ = ["SLICE", "Readers", "hand_out"]
 
@@ -35,7 +35,7 @@ class Readers:
     def __init__(self) -> None:
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
-        self._waiting: deque[tuple[StreamKind, Event]] = deque()
+        self._waiting: deque[tuple[StreamKind, Told]] = deque()
         self.news = trio.Event()
         """Set while events wait for `hand_out`."""
         self.dropped = 0
@@ -59,12 +59,12 @@ class Readers:
         """Return how many events each reader of a stream has not taken yet. O(subscribers)."""
         return [len(each) for each, _ in self._open if each.kind == kind and not each.closed]
 
-    def tell(self, kind: StreamKind, events: Iterable[Event]) -> None:
+    def tell(self, kind: StreamKind, events: Iterable[Event | MirrorOnly]) -> None:
         """Give events to the readers of a stream: at once where they are few, else slice by slice, by `hand_out`.
 
         All are told in the same order, and those who came later only of what was told later.
         """
-        self._waiting.extend((kind, event) for event in events)
+        self._waiting.extend((kind, Told(event)) for event in events)
         if len(self._waiting) <= SLICE:
             self.hand_out()
         elif not self.news.is_set():
@@ -72,10 +72,10 @@ class Readers:
 
     def hand_out(self) -> bool:
         """Give the next slice to the readers; tell whether there is more. O(slice · readers)."""
-        for kind, event in islice(self._waiting, SLICE):
+        for kind, told in islice(self._waiting, SLICE):
             for subscription, since in self._open:
                 if subscription.kind == kind and since <= self._told:
-                    subscription.put(event)
+                    subscription.tell(told)
             self._told += 1
         for _ in range(min(SLICE, len(self._waiting))):
             self._waiting.popleft()

@@ -10,7 +10,7 @@ from lrpmirror.core.changes import Commit, Delta
 from lrpmirror.core.groups import groups_of
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.errors import BBSError, WireError
-from lrpmirror.events import ActualLRPCrashed, Event, UnknownEvent
+from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, UnknownEvent
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.serve.announced import Announced
@@ -18,7 +18,7 @@ from lrpmirror.serve.grouping import group_events
 from lrpmirror.serve.pulse import Pulse
 from lrpmirror.serve.readers import Readers, hand_out
 from lrpmirror.serve.telling import desired_events, row_events
-from lrpmirror.server import StreamKind, Subscription
+from lrpmirror.server import MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
@@ -39,7 +39,8 @@ class Replica:
 
     Every read is answered from the mirror's state as it is, also while that is stale: `mirror.status` says so. What a
     commit changes goes to the subscribers as events, with before and after; what the mirror finds different when it
-    synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over.
+    synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of a
+    BBS would say is told to mirrors only, in comments of the stream.
 
     A mirror that follows a replica ends in the same rows and desired LRPs. Two things it is not told of by events, as
     it would not be by a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
@@ -120,7 +121,7 @@ class Replica:
     def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
         """Tell what an event came to. Information that changes nothing is passed on as it is."""
         if commit is not None:
-            self._tell(commit, getattr(event, "trace_id", ""))
+            self._tell(commit, event)
         elif isinstance(event, ActualLRPCrashed):
             self.readers.tell("instances", [event])
             self.readers.tell("groups", [event])
@@ -136,9 +137,11 @@ class Replica:
         for delta in commit.desired_lrps:
             if delta.before is not None and delta.after is None and delta.before.domain not in self._mirror.domains:
                 self._withheld[delta.key] = delta.before
-        self._tell(commit, "")
+        self._tell(commit, None)
 
-    def _tell(self, commit: Commit, trace_id: str) -> None:
+    def _tell(self, commit: Commit, event: Event | None) -> None:
+        """Tell what a commit changed; `event` is what the BBS told, where it did."""
+        trace_id = getattr(event, "trace_id", "")
         desired_deltas = self._told_desired(commit)
         if not self.readers:
             self._announced.clear()
@@ -149,11 +152,14 @@ class Replica:
             self.readers.close()
             self._announced.clear()
             return
-        desired = [event for delta in desired_deltas for event in desired_events(delta, trace_id)]
+        # First, as a BBS does what it desires: an instance beyond the number that is known is passed over by some.
+        desired: list[Event | MirrorOnly] = [one for delta in desired_deltas for one in desired_events(delta, trace_id)]
         if self.readers.want("instances"):
-            self.readers.tell("instances", row_events(commit.actual_lrps, trace_id) + desired)
+            rows = row_events(commit.actual_lrps, trace_id, created=isinstance(event, ActualLRPInstanceCreated))
+            self.readers.tell("instances", desired + rows)
         if self.readers.want("groups"):
-            self.readers.tell("groups", group_events(commit.actual_lrps, self._mirror.actual_lrps) + desired)
+            slots = group_events(commit.actual_lrps, self._mirror.actual_lrps, heard=event is not None)
+            self.readers.tell("groups", desired + slots)
 
     def _told_desired(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
         """Return what is told of desired LRPs; a removal that nobody vouches for is withheld until somebody does."""

@@ -6,6 +6,7 @@ from lrpmirror.server.lists import LISTS, PING
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.server.told import MirrorOnly, Told
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.server.writer import Writer
 from lrpmirror.server.writes import WRITES
@@ -20,10 +21,12 @@ __all__ = [
     "Host",
     "InstanceKey",
     "Lag",
+    "MirrorOnly",
     "NetInfo",
     "Source",
     "StreamKind",
     "Subscription",
+    "Told",
     "Writer",
     "mutual_tls",
     "serve_app",

@@ -6,11 +6,10 @@ from typing import Final
 import trio
 from google.protobuf.message import DecodeError
 
-from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.server.asgi import Receive, Send
 from lrpmirror.server.source import Source
 from lrpmirror.server.subscription import StreamKind, Subscription
-from lrpmirror.wire import encode, sse, text
+from lrpmirror.wire import text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
 
 __all__ = ["STREAMS", "cell_of", "stream_events"]
@@ -89,19 +88,17 @@ class _News:
 async def _send_all(subscription: Subscription, news: _News, send: Send, at_once: int) -> None:
     number = 0
     while True:
-        burst = subscription.take_some(at_once)
+        burst = subscription.take_told(at_once)
         if not burst:
             await news.wait()
             continue
-        frames = [_frame(place, event) for place, event in enumerate(burst, number)]
-        number += len(frames)
+        frames: list[bytes] = []
+        for told in burst:
+            frames.append(told.frame(number))
+            # What is for mirrors only is no event of the protocol.
+            number += not told.mirror_only
         content = {"body": frames[0]} if at_once == 1 else {"chunks": frames}
         await send({"type": "http.response.body", "more_body": True, **content})
-
-
-def _frame(number: int, event: Event) -> bytes:
-    payload = event.data if isinstance(event, UnknownEvent) else encode.event(event)
-    return sse.encode_frame(number, event.type, payload)
 
 
 async def _watch_for_disconnect(receive: Receive, scope: trio.CancelScope) -> None:

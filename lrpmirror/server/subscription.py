@@ -18,6 +18,7 @@ from lrpmirror.events import (
     ActualLRPRemoved,
     Event,
 )
+from lrpmirror.server.told import Told
 
 __all__ = ["LIMIT", "StreamKind", "Subscription", "concerns_cell"]
 
@@ -52,9 +53,8 @@ def concerns_cell(event: Event, cell_id: str) -> bool:
 class Subscription:
     """The events of one reader, in order, from the moment it was made.
 
-    The source puts events in, the reader takes them out one by one; neither waits for the other. `on_change` is
-    called, without arguments, after each event that was put in and when the subscription closes. Not for use from
-    several threads.
+    The source puts events in, the reader takes them out; neither waits for the other. `on_change` is called, without
+    arguments, after each event that was put in and when the subscription closes. Not for use from several threads.
     """
 
     def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
@@ -62,7 +62,7 @@ class Subscription:
         self.cell_id = cell_id
         self.on_change: Callable[[], None] | None = None
         self._limit = limit
-        self._events: deque[Event] = deque()
+        self._told: deque[Told] = deque()
         self._closed = False
         self._fell_behind = False
 
@@ -77,32 +77,40 @@ class Subscription:
         return self._fell_behind
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._told)
 
     def put(self, event: Event) -> None:
         """Keep the event for the reader, unless it is of another cell; close instead if it is one too many. O(1)."""
-        if self._closed or (self.cell_id and not concerns_cell(event, self.cell_id)):
+        self.tell(Told(event))
+
+    def tell(self, told: Told) -> None:
+        """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
+        if self._closed or (self.cell_id and not concerns_cell(told.event, self.cell_id)):
             return
-        if self._limit is not None and len(self._events) >= self._limit:
+        if self._limit is not None and len(self._told) >= self._limit:
             self._fell_behind = True
             self.close()
             return
-        self._events.append(event)
+        self._told.append(told)
         self._changed()
 
     def take(self) -> Event | None:
         """Return the next event, or None if there is none now. O(1)."""
-        return self._events.popleft() if self._events else None
+        return self._told.popleft().event if self._told else None
 
     def take_some(self, most: int) -> list[Event]:
         """Return the next events, none if there are none now, and no more than `most`."""
-        return [self._events.popleft() for _ in range(min(most, len(self._events)))]
+        return [told.event for told in self.take_told(most)]
+
+    def take_told(self, most: int) -> list[Told]:
+        """Do as `take_some`, for whoever sends them on."""
+        return [self._told.popleft() for _ in range(min(most, len(self._told)))]
 
     def close(self) -> None:
         """End the subscription; what the reader has not taken is dropped."""
         if not self._closed:
             self._closed = True
-            self._events.clear()
+            self._told.clear()
             self._changed()
 
     def _changed(self) -> None:

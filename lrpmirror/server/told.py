@@ -1,0 +1,40 @@
+"""What a reader of a stream is told, made into bytes once for all its readers."""
+
+from msgspec import Struct
+
+from lrpmirror.events import Event
+from lrpmirror.wire import encode, sse
+
+__all__ = ["MirrorOnly", "Told"]
+
+
+class MirrorOnly(Struct, frozen=True, gc=False):
+    """An event that a BBS would not send, for followers that are mirrors: other readers of the stream do not see it."""
+
+    event: Event
+
+
+class Told:
+    """An event on its way to any number of readers. It is encoded when the first of them is sent it."""
+
+    __slots__ = ("_tail", "event", "mirror_only")
+
+    def __init__(self, event: Event | MirrorOnly) -> None:
+        self.mirror_only = isinstance(event, MirrorOnly)
+        """Whether readers other than mirrors do not see it; then it has no number either."""
+        self.event: Event = event.event if isinstance(event, MirrorOnly) else event
+        self._tail = b""
+
+    def frame(self, number: int) -> bytes:
+        """Return what is sent to a reader to whom it is the event of that number. O(its bytes)."""
+        tail = self._tail
+        if not tail:
+            tail = self._tail = self._encode()
+        return tail if self.mirror_only else b"id: %d\n%s" % (number, tail)
+
+    def _encode(self) -> bytes:
+        event = self.event
+        payload = encode.event(event)
+        if self.mirror_only:
+            return sse.encode_aside(event.type, payload)
+        return sse.encode_frame(0, event.type, payload).removeprefix(b"id: 0\n")
