@@ -6,6 +6,7 @@ import h11
 import httpx
 import pytest
 import trio
+import trio.testing
 from client_support import PROTOBUF, STREAM_HEAD, Answering, Heard, Script, chunk, reply, run, says, serving
 from trio.testing import MockClock
 
@@ -238,5 +239,51 @@ def test_what_a_server_says_instead_of_http_is_quoted_in_part() -> None:
                 await client.ping()
         assert len(str(failed.value)) < 400
         assert str(failed.value).isprintable()
+
+    run(main)
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def an_event(client: BBSClient) -> object:
+    async with client.events("instances") as events:
+        return await anext(events)
+
+
+LONG_ROW = encode.actual_lrp(ActualLRP(process_guid="p" * 1000))
+
+
+@pytest.mark.parametrize(
+    ("sent", "limits"),
+    [
+        (HEAD + b"X: " + b"a" * 1000 + b"\r\n\r\n", Limits(max_head=500)),
+        (HEAD + b"X: a\r\n" * 50 + b"\r\n", Limits(max_headers=50)),
+        (b"HTTP/1.1 103 Early\r\n\r\n" * 11, Limits(max_interim=10)),
+        (reply(encode.reply([ROW] * 100)), Limits(max_list=400)),
+        (CHUNKED + chunk(encode.reply([ROW])) * 100, Limits(max_list=400)),
+        (reply(encode.reply([ROW] * 100)), Limits(max_records=99)),
+        (reply(encode.reply([LONG_ROW])), Limits(max_record=900)),
+        (CHUNKED + chunk(encode.reply([ROW])) + b"0\r\n" + b"a: b\r\n" * 100, Limits(max_trailers=500)),
+        (STREAM_HEAD + chunk(b"event: e\ndata: " + b"YQ==" * 250), Limits(max_frame=900)),
+        (STREAM_HEAD + chunk(b"event: e\ndata: YQ==") + chunk(b"YQ==") * 250, Limits(max_frame=900)),
+    ],
+    ids=["head", "headers", "interim", "list", "chunks", "records", "record", "trailers", "frame", "frame in chunks"],
+)
+def test_what_comes_in_many_pieces_is_counted_in_all(sent: bytes, limits: Limits) -> None:
+    pieces = [sent[at : at + 40] for at in range(0, len(sent), 40)]
+
+    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+        for piece in pieces:
+            await stream.send_all(piece)
+            # Else one read would bring several.
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.sleep_forever()
+        return False
+
+    async def main() -> None:
+        async with serving(script) as bbs, BBSClient(bbs.url, limits=limits) as client:
+            with pytest.raises(LimitExceeded):
+                await (an_event(client) if sent.startswith(STREAM_HEAD) else client.actual_lrps())
 
     run(main)

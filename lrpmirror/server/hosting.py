@@ -37,11 +37,13 @@ GLANCE: Final = 1.0
 
 
 def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLContext:
-    """Return a context for a server that demands a client certificate signed by `ca`, as a BBS does.
+    """Return a context for a server that demands TLS 1.2 or newer and a client certificate signed by `ca`, as a BBS.
 
     Raises ConfigurationError for files that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Whatever the system's own default is.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_verify_locations(ca)
