@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -9,14 +10,27 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from http_support import connect, everything, hello
 from sim_support import diego
 
 from lrpmirror import BBSClient
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.server import mutual_tls
+from lrpmirror.server import mutual_tls, serve_app
 from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.hosting import authority
+from lrpmirror.server.limits import Limits
 from lrpmirror.sim import serve_diego
+
+
+def hello_of_a_client() -> bytes:
+    """Return what a client begins a handshake with."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="here").do_handshake()
+    return outgoing.read()
+
+
+HELLO = hello_of_a_client()
 
 
 @pytest.fixture
@@ -102,6 +116,23 @@ def test_a_client_that_is_refused_and_does_not_leave_is_left_after_a_second(pems
         assert (await theirs.receive_some())[:1] == b"\x15"  # an alert
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("sent", [b"", bytes.fromhex("16 0301 0200 01"), HELLO], ids=["nothing", "a part", "a hello"])
+def test_a_client_that_never_ends_the_handshake_is_cut_off(pems: dict[str, Path], sent: bytes) -> None:
+    async def main() -> None:
+        tls = mutual_tls(ca=pems["ca"], cert=pems["server_cert"], key=pems["server_key"])
+        limits = Limits(handshake_timeout=10, head_timeout=200, idle_timeout=200)
+        async with serve_app(hello, tls=tls, limits=limits) as host, await connect(host) as stream:
+            await stream.send_all(sent)
+            with trio.fail_after(100):
+                await everything(stream)
+            assert 9 <= trio.current_time() <= 13
+            assert host.traffic.timeouts == {"handshake": 1}
+            await trio.testing.wait_all_tasks_blocked()
+            assert host.connections == 0
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
 @pytest.mark.parametrize(("host", "port", "text"), [("::1", 8889, "[::1]:8889"), ("127.0.0.1", 1, "127.0.0.1:1")])
