@@ -1,7 +1,6 @@
 """The page for people: what it counts and shows, and that a real browser shows it."""
 
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from page_support import document_at, require_chromium
 
 import lrpmirror
 from lrpmirror.core.changes import Cause, Commit
@@ -25,7 +25,6 @@ from lrpmirror.sim import Autopilot, Diego, InstanceKey, Rates
 from lrpmirror.sim.serving import ServedDiego, serve_diego
 from lrpmirror.views import Cells, Processes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 COMMIT = Commit(revision=1, cause=Cause.EVENT)
 CRASH = ActualLRPCrashed(process_guid="p")
 
@@ -169,14 +168,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 def seen_by_chromium(profile: Path, prepare: Callable[[ServedDiego, lrpmirror.Mirror], object] | None = None) -> str:
     """Return the page's document as a real browser has it a few seconds on."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium, as .ci/run does")
-    # No sandbox within a sandbox, and nothing that calls home.
-    flags = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom",
-    ]  # fmt: skip
+    require_chromium()
 
     async def main() -> str:
         with trio.fail_after(60):
@@ -188,10 +180,7 @@ def seen_by_chromium(profile: Path, prepare: Callable[[ServedDiego, lrpmirror.Mi
                     async with serve_app(app) as host:
                         if prepare is not None:
                             await prepare(served, mirror)  # type: ignore[misc]
-                        done = await trio.run_process(
-                            [CHROMIUM, *flags, f"{host.url}/"], capture_stdout=True, capture_stderr=True
-                        )
-                        return done.stdout.decode()
+                        return await document_at(f"{host.url}/", profile)
 
     return trio.run(main)
 
