@@ -15,7 +15,7 @@ from benchmarks.harness import Report, Run, Target, agree, compare_async, digest
 from benchmarks.memory_bbs import MemoryBBS, committed, mirror_of
 from benchmarks.workload import encoded, flips, frames
 from lrpmirror import Mirror, views
-from lrpmirror.views import View
+from lrpmirror.views import AnyView
 
 SIZE, SMOKE = 50_000, 400
 """Rows that are there."""
@@ -25,7 +25,7 @@ COMMITS = 2_000
 
 TARGETS: tuple[Target, ...] = ()
 
-Kinds = tuple[Callable[[], View[Any, Any, Any]], ...]
+Kinds = tuple[Callable[[], AnyView[Any, Any, Any]], ...]
 
 KINDS: dict[str, Kinds] = {
     "no view": (),

@@ -11,9 +11,12 @@ Each class documents its rules. A view of your own is a subclass of `View` with 
 
         def combine(self, key, contributions):
             return sum(contributions.values())
+
+It derives a process again whenever anything of it changes. `InstanceView` is the form whose work is in proportion to
+the change, as that of the views here is.
 """
 
-from lrpmirror.core.derive import Process, View
+from lrpmirror.core.view import AnyView, InstanceView, Process, Share, Step, View
 from lrpmirror.core.views import (
     AddressCollisions,
     CellLoad,
@@ -32,6 +35,7 @@ from lrpmirror.core.views import (
 
 __all__ = [
     "AddressCollisions",
+    "AnyView",
     "CellLoad",
     "Cells",
     "Claimant",
@@ -39,11 +43,14 @@ __all__ = [
     "Endpoint",
     "HTTPRoutes",
     "Health",
+    "InstanceView",
     "InternalEndpoint",
     "InternalRoutes",
     "Process",
     "ProcessHealth",
     "Processes",
+    "Share",
+    "Step",
     "TCPRoutes",
     "View",
 ]

@@ -56,6 +56,10 @@ def _sorted(route: dict[str, Any]) -> dict[str, Any]:
     return {**route, "endpoints": sorted(route["endpoints"], key=lambda one: str(one["instance_guid"]))}
 
 
+def test_a_host_is_the_same_in_any_case(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
+    assert told(capfd, simulation, "App-1.EXAMPLE.com") == told(capfd, simulation, "app-1.example.com")
+
+
 def test_a_host_limits_them_to_its_name(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
     (route,) = told(capfd, simulation, "app-1.example.com")
     assert route["hostname"] == "app-1.example.com"

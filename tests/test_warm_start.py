@@ -32,7 +32,7 @@ from lrpmirror.errors import ConfigurationError, NotFresh, NotSynced, StateFileE
 from lrpmirror.events import Event
 from lrpmirror.sim import Diego
 from lrpmirror.statefile import Disk, StateFile
-from lrpmirror.views import Cells, HTTPRoutes, InternalRoutes, Process, Processes, TCPRoutes, View
+from lrpmirror.views import AnyView, Cells, HTTPRoutes, InternalRoutes, Process, Processes, TCPRoutes, View
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ async def test_views_and_subscribers_have_the_state_at_once_and_then_the_differe
 
 # The first commit
 
-VIEWS: tuple[View[Any, Any, Any], ...] = (HTTPRoutes(), TCPRoutes(), InternalRoutes(), Processes(), Cells())
+VIEWS: tuple[AnyView[Any, Any, Any], ...] = (HTTPRoutes(), TCPRoutes(), InternalRoutes(), Processes(), Cells())
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:

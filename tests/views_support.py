@@ -11,10 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from lrpmirror.core.changes import Commit, Delta, touched_by
-from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.changes import Commit, Delta
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import dirtied_by
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.view import AnyView, Process
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved, DesiredLRPCreated, Event
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, CellCapacity, CellPresence, DesiredLRP, PortMapping, Presence
@@ -111,22 +113,22 @@ def cell(cell_id: str = "cell-1", *, memory_mb: int = 1000, disk_mb: int = 2000,
     return CellPresence(cell_id=cell_id, zone="z1", capacity=CellCapacity(memory_mb, disk_mb, containers))
 
 
-def values_of(view: View[Any, Any, Any], *processes: Process, cells: Iterable[CellPresence] = ()) -> dict[Any, Any]:
+def values_of(view: AnyView[Any, Any, Any], *processes: Process, cells: Iterable[CellPresence] = ()) -> dict[Any, Any]:
     """The values that follow from these processes and cells, and nothing else."""
     derivation = Derivation(view)
     derivation.update(processes)
     derivation.update_cells(cells)
     assert derivation.failures == {}
-    return derivation.values
+    return derivation.values.copy()
 
 
-def value_of(view: View[Any, Any, Any], *processes: Process, cells: Iterable[CellPresence] = ()) -> Any:
+def value_of(view: AnyView[Any, Any, Any], *processes: Process, cells: Iterable[CellPresence] = ()) -> Any:
     """The only value that follows from them."""
     (value,) = values_of(view, *processes, cells=cells).values()
     return value
 
 
-def every_view() -> dict[str, View[Any, Any, Any]]:
+def every_view() -> dict[str, AnyView[Any, Any, Any]]:
     views = (HTTPRoutes(), TCPRoutes(), InternalRoutes(), Processes(), AddressCollisions(), Cells())
     return {type(view).__name__: view for view in views}
 
@@ -137,7 +139,7 @@ def every_view() -> dict[str, View[Any, Any, Any]]:
 class Beside:
     """A session, and views that are updated with each of its commits, as a mirror does."""
 
-    def __init__(self, views: Mapping[str, View[Any, Any, Any]], session: Session | None = None) -> None:
+    def __init__(self, views: Mapping[str, AnyView[Any, Any, Any]], session: Session | None = None) -> None:
         self.session = session or Session(Tuning(), Random(0))
         if session is None:
             self.session.stream_opened(0)
@@ -171,8 +173,9 @@ class Beside:
 
     def take(self, commits: Iterable[Commit]) -> dict[str, list[Delta[Any, Any]]]:
         commits = list(commits)
-        processes = [self.session.process(guid) for guid in touched_by(commits)]
-        deltas = {name: one.update(processes) for name, one in self.views.items()}
+        dirty = dirtied_by(commits)
+        processes = [self.session.process(guid) for guid in dirty]
+        deltas = {name: one.update(processes, dirty) for name, one in self.views.items()}
         if any(commit.cells is not None for commit in commits):
             for name, one in self.views.items():
                 deltas[name] += one.update_cells(self.session.cells)

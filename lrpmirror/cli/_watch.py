@@ -8,8 +8,8 @@ import trio
 
 from lrpmirror.cli._lines import LineWriter
 from lrpmirror.core.changes import RowKey, row_key
-from lrpmirror.core.derive import Process, View
 from lrpmirror.core.groups import groups_of
+from lrpmirror.core.view import AnyView, Process, View
 from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
@@ -82,7 +82,7 @@ def change_line(before: object | None, after: object | None, **more: object) -> 
 
 async def watch(
     mirror: Mirror,
-    view: View[K, Any, V],
+    view: AnyView[K, Any, V],
     out: LineWriter,
     *,
     first: Callable[[Mapping[K, V]], Iterable[bytes]],

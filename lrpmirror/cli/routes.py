@@ -14,6 +14,7 @@ from lrpmirror.cli._lines import LineWriter
 from lrpmirror.cli._tables import table
 from lrpmirror.cli._watch import watch
 from lrpmirror.cli.view_json import VIEWS, PrintedView
+from lrpmirror.core.views.definitions import lower_host
 from lrpmirror.errors import ConfigurationError
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
@@ -23,8 +24,9 @@ HELP: Final = "print which instances serve which route"
 DESCRIPTION: Final = """\
 Print which instances serve which HTTP route, by the rules of Diego's own route
 emitter: RUNNING, routable, and below the desired number of instances. HOST
-limits it to that host name and its paths; with --internal to that name and
-those of its instances (0.NAME); with --tcp it is an external port.
+limits it to that host name, in whatever case it is written, and its paths; with
+--internal to that name and those of its instances (0.NAME); with --tcp it is an
+external port.
 
 On a terminal it is a table, elsewhere (or with --json) one JSON object a line:
 the route's "hostname" (TCP: "router_group_guid" and "external_port"), and its
@@ -106,6 +108,7 @@ def _wanted(kind: str, host: str) -> Callable[[Key], bool]:
             raise ConfigurationError(f"{host!r} is not an external port, by which TCP routes are known")
         port = int(host)
         return lambda key: bool(key[1] == port)
+    host = lower_host(host)
     if kind == "internal-routes":
         return lambda key: key == host or (key.endswith(f".{host}") and key.removesuffix(f".{host}").isdigit())
     return lambda key: key == host or key.startswith(f"{host}/")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, to_builtins
 
-from lrpmirror.core.derive import View
+from lrpmirror.core.view import AnyView
 from lrpmirror.core.views import (
     CellLoad,
     Cells,
@@ -30,7 +30,7 @@ Object = dict[str, Any]
 class PrintedView(Struct, frozen=True):
     """A view that can be printed: how to make it, and how its values become objects."""
 
-    make: Callable[[], View[Any, Any, Any]]
+    make: Callable[[], AnyView[Any, Any, Any]]
     objects: Callable[[Mapping[Any, Any]], Iterator[Object]]
 
 

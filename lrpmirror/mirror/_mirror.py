@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from math import inf
 from typing import Any, Self, TypeVar
 
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key, touched_by
-from lrpmirror.core.derive import Process, View
+from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key
+from lrpmirror.core.dirty import dirtied_by, terms_of
 from lrpmirror.core.session import Session
 from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
+from lrpmirror.core.view import AnyView
 from lrpmirror.core.witness import Witness
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror._bbs import BBS, StreamName
@@ -153,7 +153,7 @@ class Mirror(Reads):
         """Iterate over changes of desired LRPs, keyed by process guid; the rest as in `changes`."""
         return self._desired.changes(process_guids, where, replay=replay)
 
-    def view(self, view: View[K, C, V]) -> MirrorView[K, V]:
+    def view(self, view: AnyView[K, C, V]) -> MirrorView[K, V]:
         """Keep a view of this mirror: a read-only mapping, always that of the rows at the same revision.
 
         The view is derived here and now, in O(all processes), and from then on process by process, with each commit.
@@ -164,7 +164,8 @@ class Mirror(Reads):
         kept: MirrorView[K, V] = MirrorView(
             view, self._nursery, self._clock, self.check_fresh, forget=lambda: self._forget(kept)
         )
-        kept.update(self._all_processes(), self._session.cells, self.revision, Cause.REPLAY)
+        processes = map(self._session.process, self._session.process_guids())
+        kept.update(processes, None, self._session.cells, self.revision, Cause.REPLAY)
         self._views.append(kept)
         return kept
 
@@ -239,9 +240,6 @@ class Mirror(Reads):
         # By identity: two views of the same are equal, being mappings.
         self._views = [kept for kept in self._views if kept is not view]
 
-    def _all_processes(self) -> Iterator[Process]:
-        return map(self._session.process, self._session.process_guids())
-
     def _publish(self, commits: Sequence[Commit]) -> None:
         """Tell everyone of commits, or of a new phase. Waits for nobody."""
         for commit in commits:
@@ -257,17 +255,18 @@ class Mirror(Reads):
 
         And the processes whose desired LRPs were completed, which no commit tells of.
         """
-        touched = touched_by(commits)
-        processes = [self._session.process(guid) for guid in touched]
+        session = self._session
+        dirty = dirtied_by(commits)
         domains_changed = any(commit.domains is not None for commit in commits)
         revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
-        whole = [self._session.process(guid) for guid in completed if guid not in touched]
-        cells = self._session.cells if any(commit.cells is not None for commit in commits) else None
+        whole = terms_of(guid for guid in completed if guid not in dirty)
+        cells = session.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # A process that is gone is among those touched only.
-            others = self._all_processes() if everything else whole if view.reads_secrets else ()
-            view.update(chain(processes, others), cells, revision, cause)
+            others = terms_of(session.process_guids()) if everything else whole if view.reads_secrets else {}
+            of_view = {**others, **{guid: replace(one, terms=True) for guid, one in dirty.items()}} if others else dirty
+            view.update(map(session.process, of_view), of_view, cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()

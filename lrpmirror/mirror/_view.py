@@ -7,8 +7,10 @@ from typing import Any, TypeVar, overload
 import trio
 
 from lrpmirror.core.changes import Cause, Delta
-from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import Dirty
 from lrpmirror.core.subscriptions import Lag
+from lrpmirror.core.view import AnyView, Process
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
@@ -33,7 +35,7 @@ class MirrorView(Mapping[K, V]):
 
     def __init__(
         self,
-        view: View[K, C, V],
+        view: AnyView[K, C, V],
         nursery: trio.Nursery,
         clock: Callable[[], float],
         check_fresh: Callable[[float], None],
@@ -140,10 +142,15 @@ class MirrorView(Mapping[K, V]):
         self._feed.close()
 
     def update(
-        self, processes: Iterable[Process], cells: Iterable[CellPresence] | None, revision: int, cause: Cause
+        self,
+        processes: Iterable[Process],
+        dirty: Mapping[str, Dirty] | None,
+        cells: Iterable[CellPresence] | None,
+        revision: int,
+        cause: Cause,
     ) -> None:
         """Take in what the mirror tells of. Called by the mirror."""
-        deltas = self._derivation.update(processes)
+        deltas = self._derivation.update(processes, dirty)
         if cells is not None:
             deltas += self._derivation.update_cells(cells)
         self.revision = revision
@@ -153,7 +160,7 @@ class MirrorView(Mapping[K, V]):
 
     def _present(self, keys: frozenset[Hashable] | None) -> Iterable[Delta[K, V]]:
         values = self._derivation.values
-        wanted = tuple(values) if keys is None else [key for key in keys if key in values]
+        wanted: Iterable[Any] = tuple(values) if keys is None else [key for key in keys if key in values]
         # What the others were told, so that the next change begins there for the late one too.
         return [Delta(key, None, self._derivation.published(key)) for key in wanted]
 

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from lrpmirror.client import TLS, Limits, Timeouts
 from lrpmirror.core.changes import RowKey
 from lrpmirror.core.decisions import Decision
-from lrpmirror.core.derive import View
 from lrpmirror.core.session import Tuning
 from lrpmirror.core.status import Phase, Status
 from lrpmirror.core.tally import Counts
+from lrpmirror.core.view import AnyView
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, open_mirror
 from lrpmirror.mirror._bbs import StreamName
@@ -386,7 +386,7 @@ class MirrorThread:
         changes = self._mirror.changes_desired(process_guids=process_guids, where=where, replay=replay)
         return ThreadChanges(changes, self._portal)
 
-    def view(self, view: View[K, C, V]) -> ThreadView[K, V]:
+    def view(self, view: AnyView[K, C, V]) -> ThreadView[K, V]:
         """Keep a view of this mirror: a read-only mapping, which each commit brings up to date.
 
         The view is derived in the mirror's thread: now, in O(all processes), and from then on process by process. See

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lrpmirror.core.session import Tuning
 from lrpmirror.sim import Autopilot, Diego, Rates
 from lrpmirror.trials.plan import Plan
-from lrpmirror.views import AddressCollisions, Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes, View
+from lrpmirror.views import AddressCollisions, AnyView, Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes
 
 __all__ = ["TUNING", "Life", "tuning_of", "views"]
 
@@ -49,7 +49,7 @@ FINDS: Final = 0.3
 """The chances of a second: that there is a convergence, that a cell is lost, that a lost one is found."""
 
 
-def views() -> list[View[Any, Any, Any]]:
+def views() -> list[AnyView[Any, Any, Any]]:
     """Return the views that are kept: all that the library has."""
     return [HTTPRoutes(), InternalRoutes(), TCPRoutes(), Processes(), Cells(), AddressCollisions()]
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Commit, touched_by
+from lrpmirror.core.changes import Commit
 from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import dirtied_by
 from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
 from lrpmirror.core.shadow import Shadow
@@ -330,13 +331,14 @@ class Alone:
     def _publish(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
-        processes = [self._session.process(guid) for guid in touched_by(commits)]
+        session, dirty = self._session, dirtied_by(commits)
         domains_changed = any(commit.domains is not None for commit in commits)
         for view in self._views:
             if domains_changed and view.view.follows_domains:
-                view.update([*processes, *map(self._session.process, self._session.process_guids())])
+                guids = dict.fromkeys((*dirty, *session.process_guids()))
+                view.update(map(session.process, guids))
             else:
-                view.update(processes)
+                view.update(map(session.process, dirty), dirty)
             if any(commit.cells is not None for commit in commits):
                 view.update_cells(self._session.cells)
 

@@ -77,8 +77,8 @@ def _removal_forgets_nothing(bury: Any) -> Any:
 
 
 def _goners_are_not_derived(update: Any) -> Any:
-    def forgetful(self: Any, processes: Any) -> Any:
-        return update(self, [one for one in processes if one.rows or one.desired])
+    def forgetful(self: Any, processes: Any, *dirty: Any) -> Any:
+        return update(self, [one for one in processes if one.rows or one.desired], *dirty)
 
     return forgetful
 

@@ -1,16 +1,16 @@
 """Addresses that more than one instance claims."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from lrpmirror.core.derive import Process, View
-from lrpmirror.model import ActualLRPState
+from lrpmirror.core.view import InstanceView, Process, Share, Step
+from lrpmirror.model import ActualLRP, ActualLRPState
 
 __all__ = ["AddressCollisions", "Claimant"]
 
 
-class Claimant(Struct, frozen=True, order=True):
+class Claimant(Struct, frozen=True, order=True, gc=False):
     """An instance that claims an address."""
 
     process_guid: str
@@ -19,7 +19,10 @@ class Claimant(Struct, frozen=True, order=True):
     cell_id: str
 
 
-class AddressCollisions(View[tuple[str, int], tuple[Claimant, ...], tuple[Claimant, ...]]):
+Claimants = tuple[Claimant, ...]
+
+
+class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
     """(host address, host port) → the RUNNING instances that claim it, where there is more than one.
 
     A cell gives a port to one instance at a time. Two rows that claim one port are a row that has outlived its
@@ -29,26 +32,47 @@ class AddressCollisions(View[tuple[str, int], tuple[Claimant, ...], tuple[Claima
 
     reads_secrets = False
 
-    def derive(self, process: Process) -> Mapping[tuple[str, int], tuple[Claimant, ...]]:
-        """Return the addresses that a process's instances claim."""
-        found: dict[tuple[str, int], dict[Claimant, None]] = {}
-        for row in process.rows:
-            if row.state != ActualLRPState.RUNNING or not row.address:
-                continue
-            claimant = Claimant(row.process_guid, row.index, row.instance_guid, row.cell_id)
-            for port in row.ports:
-                for number in (port.host_port, port.host_tls_proxy_port):
-                    if number:
-                        found.setdefault((row.address, number), {})[claimant] = None
-        return {address: tuple(claimants) for address, claimants in found.items()}
+    def terms(self, process: Process, before: bool | None) -> bool:  # noqa: ARG002 - it looks at the rows only
+        """Return nothing of interest."""
+        return True
 
-    def combine(
-        self,
-        key: tuple[str, int],  # noqa: ARG002 - the value does not depend on it
-        contributions: Mapping[str, tuple[Claimant, ...]],
-    ) -> tuple[Claimant, ...] | None:
+    def instance(self, rows: tuple[ActualLRP, ...], terms: bool) -> list[Share[tuple[str, int], Claimants]]:  # noqa: ARG002 - as above
+        """Return the addresses that an instance claims."""
+        if len(rows) == 1:
+            (row,) = rows
+            addresses = _addresses(row)
+            return [Share(addresses, (_claimant(row),))] if addresses else []
+        found: dict[tuple[str, int], dict[Claimant, None]] = {}
+        for row in rows:
+            for address in _addresses(row):
+                found.setdefault(address, {})[_claimant(row)] = None
+        return [Share((address,), tuple(sorted(claimants))) for address, claimants in found.items()]
+
+    def fold(self, state: Claimants | None, steps: Sequence[Step[Claimants]]) -> Claimants | None:
+        """Return all who claim an address, in order."""
+        claimants = list(state or ())
+        for step in steps:
+            for one in step.before or ():
+                claimants.remove(one)
+            claimants += step.after or ()
+        claimants.sort()
+        return tuple(claimants) or None
+
+    def value(self, key: tuple[str, int], state: Claimants) -> Claimants | None:  # noqa: ARG002 - the same for all
         """Return the claimants where there is more than one instance among them."""
-        claimants = sorted(claimant for some in contributions.values() for claimant in some)
-        if len({claimant.instance_guid for claimant in claimants}) < 2:  # noqa: PLR2004 - a collision takes two
+        # Nearly every address has one.
+        if len(state) == 1:
             return None
-        return tuple(claimants)
+        return state if len({claimant.instance_guid for claimant in state}) > 1 else None
+
+
+def _claimant(row: ActualLRP) -> Claimant:
+    return Claimant(row.process_guid, row.index, row.instance_guid, row.cell_id)
+
+
+def _addresses(row: ActualLRP) -> tuple[tuple[str, int], ...]:
+    """Return the addresses that a row claims, each once."""
+    if row.state != ActualLRPState.RUNNING or not row.address:
+        return ()
+    numbers = [number for port in row.ports for number in (port.host_port, port.host_tls_proxy_port) if number]
+    return tuple([(row.address, number) for number in dict.fromkeys(numbers)])

@@ -1,24 +1,52 @@
 """What a desired LRP's `routes` ask of each router, read from the JSON that they hold.
 
 The JSON comes from whoever pushed the app and can be anything. What cannot be read breaks nothing but its own entry: an
-entry is left out, and the others stay. Reading is cached by the bytes, since the same routes come with every event of
-their desired LRP.
+entry is left out, and the others stay. What was read is kept by whoever asked, for as long as the desired LRP has it.
+
+Host names are the same in any case: they are put in lower case. Paths are not.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Hashable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-__all__ = ["HTTPRoute", "InternalRoute", "TCPRoute", "http_routes", "internal_routes", "tcp_routes"]
+__all__ = [
+    "HTTPRoute",
+    "InternalRoute",
+    "RouteGroup",
+    "TCPRoute",
+    "Target",
+    "http_groups",
+    "http_routes",
+    "internal_names",
+    "internal_routes",
+    "lower_host",
+    "tcp_groups",
+    "tcp_routes",
+]
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-CACHED = 65_536
-"""How many different routes are kept parsed; beyond, the least used are parsed again."""
+
+class Target(Struct, frozen=True, gc=False):
+    """The container port that a route leads to, and how."""
+
+    port: int = 0
+    protocol: str = ""
+    route_service_url: str = ""
+    isolation_segment: str = ""
+    options: Mapping[str, Any] | None = None
+
+
+class RouteGroup(Struct, Generic[K], frozen=True, gc=False):
+    """Names or ports that all lead to the same targets: of a thousand names of an app, mostly all of them."""
+
+    keys: tuple[K, ...]
+    targets: tuple[Target, ...]
 
 
 class HTTPRoute(Struct, frozen=True, kw_only=True):
@@ -50,38 +78,46 @@ class InternalRoute(Struct, frozen=True, kw_only=True):
 
 
 def http_routes(routes: Mapping[str, bytes]) -> tuple[HTTPRoute, ...]:
-    """Return the HTTP routes of a desired LRP. O(1) when seen before."""
-    return _http(routes.get("cf-router", b""))
+    """Return the HTTP routes of a desired LRP, as they are written. O(length of their JSON), as the others."""
+    return _entries(routes.get("cf-router", b""), HTTPRoute)
 
 
 def tcp_routes(routes: Mapping[str, bytes]) -> tuple[TCPRoute, ...]:
-    """Return the TCP routes of a desired LRP. O(1) when seen before."""
-    return _tcp(routes.get("tcp-router", b""))
+    """Return the TCP routes of a desired LRP."""
+    return _entries(routes.get("tcp-router", b""), TCPRoute)
 
 
 def internal_routes(routes: Mapping[str, bytes]) -> tuple[InternalRoute, ...]:
-    """Return the internal routes of a desired LRP. O(1) when seen before."""
-    return _internal(routes.get("internal-router", b""))
+    """Return the internal routes of a desired LRP."""
+    return _entries(routes.get("internal-router", b""), InternalRoute)
 
 
-@lru_cache(maxsize=CACHED)
-def _http(raw: bytes) -> tuple[HTTPRoute, ...]:
-    return tuple(
-        msgspec.structs.replace(
-            route, options=MappingProxyType(route.options) if isinstance(route.options, dict) else None
-        )
-        for route in _entries(raw, HTTPRoute)
-    )
+def http_groups(raw: bytes) -> tuple[RouteGroup[str], ...]:
+    """Return the host names that some JSON of `cf-router` has, by where they lead. O(its length)."""
+    known: dict[bytes, Target] = {}
+    leads: dict[str, dict[int, Target]] = {}
+    for route in _entries(raw, HTTPRoute):
+        # Options can be of any form, and cannot be told apart but by their text.
+        target = known.setdefault(msgspec.json.encode(msgspec.structs.replace(route, hostnames=())), _target(route))
+        for hostname in route.hostnames:
+            leads.setdefault(lower_host(hostname), {})[id(target)] = target
+    leads.pop("", None)
+    return _grouped(leads)
 
 
-@lru_cache(maxsize=CACHED)
-def _tcp(raw: bytes) -> tuple[TCPRoute, ...]:
-    return _entries(raw, TCPRoute)
+def tcp_groups(raw: bytes) -> tuple[RouteGroup[tuple[str, int]], ...]:
+    """Return the external ports that some JSON of `tcp-router` has, by where they lead. O(its length)."""
+    leads: dict[tuple[str, int], dict[int, Target]] = {}
+    for route in _entries(raw, TCPRoute):
+        key = route.router_group_guid, route.external_port
+        leads.setdefault(key, {})[route.container_port] = Target(route.container_port)
+    return _grouped(leads)
 
 
-@lru_cache(maxsize=CACHED)
-def _internal(raw: bytes) -> tuple[InternalRoute, ...]:
-    return _entries(raw, InternalRoute)
+def internal_names(raw: bytes) -> tuple[str, ...]:
+    """Return the names that some JSON of `internal-router` has, each once. O(its length)."""
+    names = (route.hostname.lower() for route in _entries(raw, InternalRoute))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
@@ -98,3 +134,26 @@ def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
     return tuple(found)
+
+
+def _target(route: HTTPRoute) -> Target:
+    return Target(
+        route.port,
+        route.protocol or "",
+        route.route_service_url or "",
+        route.isolation_segment or "",
+        MappingProxyType(route.options) if isinstance(route.options, dict) else None,
+    )
+
+
+def lower_host(hostname: str) -> str:
+    """Return a host name, which may have a path, with the host in lower case."""
+    host, slash, path = hostname.partition("/")
+    return f"{host.lower()}{slash}{path}"
+
+
+def _grouped(leads: Mapping[K, Mapping[int, Target]]) -> tuple[RouteGroup[K], ...]:
+    groups: dict[tuple[int, ...], tuple[list[K], tuple[Target, ...]]] = {}
+    for key, targets in leads.items():
+        groups.setdefault(tuple(targets), ([], tuple(targets.values())))[0].append(key)
+    return tuple(RouteGroup(tuple(keys), targets) for keys, targets in groups.values())

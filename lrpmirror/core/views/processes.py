@@ -1,12 +1,14 @@
 """How processes are."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from enum import StrEnum
+from operator import add, sub
+from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.core.derive import Process, View
+from lrpmirror.core.view import InstanceView, Process, Share, Step
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 
 __all__ = ["Crash", "Health", "ProcessHealth", "Processes"]
@@ -31,7 +33,7 @@ class Health(StrEnum):
     """Some indexes run and some do not yet."""
 
 
-class Crash(Struct, frozen=True):
+class Crash(Struct, frozen=True, gc=False):
     """The latest crash that the rows still tell of. `since` is in nanoseconds since 1970, of the row's last write."""
 
     index: int
@@ -40,7 +42,7 @@ class Crash(Struct, frozen=True):
     since: int
 
 
-class ProcessHealth(Struct, frozen=True, kw_only=True):
+class ProcessHealth(Struct, frozen=True, kw_only=True, gc=False):
     """The instances of one process, counted.
 
     `running`, `claimed`, `unclaimed` and `crashed` count its ORDINARY rows by state; `evacuating` and `suspect` the
@@ -63,60 +65,167 @@ class ProcessHealth(Struct, frozen=True, kw_only=True):
     last_crash: Crash | None = None
 
 
-class Processes(View[str, ProcessHealth, ProcessHealth]):
+class _Note(Struct, frozen=True, order=True, gc=False):
+    """A crash, or a placement that failed: that of the row written last is told; of two, that of the first index."""
+
+    since: int
+    place: tuple[int, int]
+    count: int
+    text: str
+
+
+class _Part(Struct, frozen=True, gc=False):
+    """What one instance, or several, add to the counts of a process.
+
+    `counts` are in the order of `_COUNTED`. `failed` and `crashed` are in order.
+    """
+
+    counts: tuple[int, ...]
+    failed: tuple[_Note, ...] = ()
+    crashed: tuple[_Note, ...] = ()
+    desired: int | None = None
+
+
+_COUNTED: Final = (
+    *("running", "claimed", "unclaimed", "crashed", "evacuating", "suspect"),
+    *("indexes below", "indexes beyond", "that run below", "that crashed below", "that were not placed below"),
+    # What contributes at all.
+    "parts",
+)
+
+_NONE: Final = _Part((0,) * len(_COUNTED))
+
+_HEALTHY: Final = _Part((1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1))
+"""What nearly every instance adds: an ordinary row that runs, below the desired number."""
+
+_STATES: Final = ("RUNNING", "CLAIMED", "UNCLAIMED", "CRASHED")
+
+
+class _Wanted(Struct, frozen=True, gc=False):
+    """How many instances a process is to have, which is what the view looks at; and its key, as all shares have it."""
+
+    keys: tuple[str]
+    instances: int | None
+    healthy: tuple[Share[str, _Part], ...]
+
+
+class Processes(InstanceView[str, _Part, ProcessHealth]):
     """Process guid → counts and health, for every process that has a desired LRP or rows."""
 
     reads_secrets = False
 
-    def derive(self, process: Process) -> Mapping[str, ProcessHealth]:
-        """Count the instances of a process."""
-        rows, desired = process.rows, process.desired
-        wanted = 0 if desired is None else desired.instances
-        if desired is None and not rows:
-            return {}
-        states = Counter(row.state.value for row in rows if row.presence is Presence.ORDINARY)
-        presences = Counter(row.presence for row in rows)
-        indexes = {row.index for row in rows}
-        below = sum(index < wanted for index in indexes)
-        failed = max((row for row in rows if row.placement_error), key=_since, default=None)
-        crashed = max((row for row in rows if row.crash_count), key=_since, default=None)
-        value = ProcessHealth(
-            health=Health.UNDESIRED if desired is None else _health(rows, wanted),
+    def terms(self, process: Process, before: _Wanted | None) -> _Wanted:
+        """Return how many instances are desired."""
+        wanted = None if process.desired is None else process.desired.instances
+        if before is not None and before.instances == wanted:
+            return before
+        keys = (process.guid,) if before is None else before.keys
+        return _Wanted(keys, wanted, (Share(keys, _HEALTHY),))
+
+    def whole(self, process_guid: str, terms: _Wanted) -> Sequence[Share[str, _Part]]:  # noqa: ARG002 - it is in the terms
+        """Return the number of instances desired."""
+        if terms.instances is None:
+            return ()
+        return (Share(terms.keys, _Part((*_NONE.counts[:-1], 1), desired=terms.instances)),)
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: _Wanted) -> Sequence[Share[str, _Part]]:
+        """Count the rows of an instance."""
+        wanted, row = terms.instances or 0, rows[0]
+        if (
+            len(rows) == 1
+            and row.state == ActualLRPState.RUNNING
+            and row.presence is Presence.ORDINARY
+            and row.index < wanted
+            and not row.crash_count
+            and not row.placement_error
+        ):
+            return terms.healthy
+        return (Share(terms.keys, _part(rows, wanted)),)
+
+    def fold(self, state: _Part | None, steps: Sequence[Step[_Part]]) -> _Part | None:
+        """Add what has come, and subtract what has gone."""
+        now = state or _NONE
+        counts, failed, crashed, desired = now.counts, now.failed, now.crashed, now.desired
+        for step in steps:
+            before, after = step.before or _NONE, step.after or _NONE
+            counts = tuple(map(add, map(sub, counts, before.counts), after.counts))
+            failed = _noted(failed, before.failed, after.failed)
+            crashed = _noted(crashed, before.crashed, after.crashed)
+            if step.index < 0:
+                desired = after.desired
+        return _Part(counts, failed, crashed, desired) if counts[-1] else None
+
+    def value(self, key: str, state: _Part) -> ProcessHealth:  # noqa: ARG002 - the same for all
+        """Return the counts in words."""
+        wanted = state.desired or 0
+        running, claimed, unclaimed, crashed, evacuating, suspect, below, beyond, *_ = state.counts
+        latest = state.crashed[-1] if state.crashed else None
+        return ProcessHealth(
+            health=_health(state),
             desired=wanted,
-            running=states[ActualLRPState.RUNNING],
-            claimed=states[ActualLRPState.CLAIMED],
-            unclaimed=states[ActualLRPState.UNCLAIMED],
-            crashed=states[ActualLRPState.CRASHED],
-            evacuating=presences[Presence.EVACUATING],
-            suspect=presences[Presence.SUSPECT],
+            running=running,
+            claimed=claimed,
+            unclaimed=unclaimed,
+            crashed=crashed,
+            evacuating=evacuating,
+            suspect=suspect,
             missing=wanted - below,
-            extra=len(indexes) - below,
-            placement_error="" if failed is None else failed.placement_error,
-            last_crash=None
-            if crashed is None
-            else Crash(crashed.index, crashed.crash_count, crashed.crash_reason, crashed.since),
+            extra=beyond,
+            placement_error=state.failed[-1].text if state.failed else "",
+            last_crash=None if latest is None else Crash(-latest.place[0], latest.count, latest.text, latest.since),
         )
-        return {process.guid: value}
-
-    def combine(self, key: str, contributions: Mapping[str, ProcessHealth]) -> ProcessHealth:
-        """Return the process's own contribution."""
-        return contributions[key]
 
 
-def _since(row: ActualLRP) -> int:
-    return row.since
+def _part(rows: tuple[ActualLRP, ...], wanted: int) -> _Part:
+    index = rows[0].index
+    states = [row.state for row in rows if row.presence is Presence.ORDINARY]
+    presences = [row.presence for row in rows]
+    below = index < wanted
+    runs = any(row.state == ActualLRPState.RUNNING for row in rows)
+    idle = below and not runs
+    return _Part(
+        (
+            *(states.count(state) for state in _STATES),  # type: ignore[arg-type]  # they equal their texts
+            presences.count(Presence.EVACUATING),
+            presences.count(Presence.SUSPECT),
+            int(below),
+            int(not below),
+            int(below and runs),
+            int(idle and any(row.state == ActualLRPState.CRASHED for row in rows)),
+            int(idle and any(row.placement_error for row in rows)),
+            1,
+        ),
+        tuple(sorted(_note(row, 0, row.placement_error) for row in rows if row.placement_error)),
+        tuple(sorted(_note(row, row.crash_count, row.crash_reason) for row in rows if row.crash_count)),
+    )
 
 
-def _health(rows: Iterable[ActualLRP], wanted: int) -> Health:
-    if wanted <= 0:
+def _note(row: ActualLRP, count: int, text: str) -> _Note:
+    return _Note(row.since, (-row.index, -row.presence), count, text)
+
+
+def _noted(notes: tuple[_Note, ...], gone: tuple[_Note, ...], come: tuple[_Note, ...]) -> tuple[_Note, ...]:
+    """Return notes without some and with others, in order."""
+    if gone is come or gone == come:
+        return notes
+    now = list(notes)
+    for note in gone:
+        del now[bisect_left(now, note)]
+    for note in come:
+        insort(now, note)
+    return tuple(now)
+
+
+def _health(state: _Part) -> Health:
+    if state.desired is None:
+        return Health.UNDESIRED
+    if state.desired <= 0:
         return Health.STOPPED
-    below = [row for row in rows if row.index < wanted]
-    runs = {row.index for row in below if row.state == ActualLRPState.RUNNING}
-    if len(runs) == wanted:
+    run, crashed, unplaced = state.counts[8:11]
+    if run == state.desired:
         return Health.HEALTHY
-    idle = [row for row in below if row.index not in runs]
-    if any(row.state == ActualLRPState.CRASHED for row in idle):
+    if crashed:
         return Health.CRASHING
-    if any(row.placement_error for row in idle):
+    if unplaced:
         return Health.UNPLACEABLE
-    return Health.DEGRADED if runs else Health.DOWN
+    return Health.DEGRADED if run else Health.DOWN

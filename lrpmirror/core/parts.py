@@ -1,0 +1,96 @@
+"""A dict in parts: of any size, and yet never rebuilt, copied or freed in one piece.
+
+A dict of a quarter of a million keys is rebuilt in twenty milliseconds when it grows, and copied in ten. Its parts are,
+one by one, in a hundredth of that. And a copy can share all parts with the original until one of the two writes to one.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, Generic, Self, TypeVar, overload
+
+__all__ = ["PartedDict"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+D = TypeVar("D")
+
+PARTS: Final = 128
+"""A power of two: a part of half a million keys has four thousand, which are copied in a twentieth of a millisecond."""
+
+MASK: Final = PARTS - 1
+
+_EMPTY: Final[dict[Any, Any]] = {}
+
+
+class PartedDict(Mapping[K, V], Generic[K, V]):
+    """Keys and values, in no promised order. One owner writes; reads may come from any thread.
+
+    Reading and writing a key is O(1); the first write to a part since `fork` copies it.
+    """
+
+    __slots__ = ("_mine", "_parts")
+
+    def __init__(self, parts: Sequence[dict[K, V]] = (_EMPTY,) * PARTS) -> None:
+        self._parts = [*parts]
+        self._mine = bytearray(PARTS)
+
+    def __getitem__(self, key: K) -> V:
+        return self._parts[hash(key) & MASK][key]
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D) -> V | D: ...
+
+    def get(self, key: K, /, default: Any = None) -> Any:
+        """Return the value of a key, or a default."""
+        return self._parts[hash(key) & MASK].get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parts[hash(key) & MASK]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[K]:
+        return chain.from_iterable(self._parts)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        at = hash(key) & MASK
+        (self._parts[at] if self._mine[at] else self._own(at))[key] = value
+
+    def pop(self, key: K) -> V | None:
+        """Remove a key where it is there, and return what it had. O(1)."""
+        at = hash(key) & MASK
+        if key not in self._parts[at]:
+            return None
+        return (self._parts[at] if self._mine[at] else self._own(at)).pop(key)
+
+    def copy(self) -> dict[K, V]:
+        """Return everything as one dict, in one step that no other thread gets in between. O(keys)."""
+        found: dict[K, V] = {}
+        # Without a bytecode between two parts, at which the interpreter could go on with another thread.
+        deque(map(found.update, self._parts), maxlen=0)
+        return found
+
+    def fork(self) -> Self:
+        """Return a copy that goes its own way. O(parts): both share what neither writes to."""
+        self._mine = bytearray(PARTS)
+        return type(self)(self._parts)
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of everything, one part a step."""
+        for at in range(PARTS):
+            self._parts[at] = _EMPTY
+            self._mine[at] = False
+            yield
+
+    def parts(self) -> Iterator[dict[K, V]]:
+        """Return the parts, which are not to be written to. O(1) each."""
+        return iter(self._parts)
+
+    def _own(self, at: int) -> dict[K, V]:
+        part = self._parts[at] = self._parts[at].copy()
+        self._mine[at] = True
+        return part
