@@ -31,7 +31,8 @@
         ├── NotSynced               the mirror has no state yet, or not within the time allowed
         ├── NotFresh                the mirror's state is older than allowed: `phase`, `age`, and why as the cause
         ├── NotSeen                 what was waited for did not come within the time allowed
-        └── MirrorClosed            the mirror has been closed
+        ├── MirrorClosed            the mirror has been closed
+        └── MirrorForked            this process was forked from the one that has the mirror, and has a dead copy of it
 
 An error of another library never leaves this one: it is the `__cause__` of one of these.
 """
@@ -51,6 +52,7 @@ __all__ = [
     "MalformedRecord",
     "MirrorClosed",
     "MirrorError",
+    "MirrorForked",
     "NoPublisher",
     "NotFresh",
     "NotSeen",
@@ -243,6 +245,13 @@ class NotSeen(MirrorError):
 
 class MirrorClosed(MirrorError):
     """The mirror has been closed."""
+
+
+class MirrorForked(MirrorError):
+    """This process was forked from the one that opened the mirror, and nothing keeps its copy current.
+
+    Its status is CLOSED with this error; waits, views and subscriptions raise it. Open a mirror after the fork.
+    """
 
 
 def without_frames(error: E) -> E:

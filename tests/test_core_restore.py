@@ -1,6 +1,7 @@
 """Beginning with the state of an earlier life: served at once, and the first commit is the true difference."""
 
 from collections.abc import Iterable
+from math import inf
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ from lrpmirror.core.image import Image
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Phase
 from lrpmirror.detail import DesiredLRPDetail
-from lrpmirror.errors import ConnectionFailed, StateFileError
+from lrpmirror.errors import ConnectionFailed, MirrorForked, NotFresh, StateFileError
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.redaction import is_redacted_of, without_secrets
 
@@ -277,6 +278,31 @@ def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_o
     assert session.current_at == -55
     assert session.status(100).restored_at == -55
     assert session.status(100).state_age == 155
+
+
+def test_a_restored_state_whose_age_nobody_knows_is_fresh_nowhere_until_there_is_a_list() -> None:
+    session = Session(Tuning(), Random(0))
+    of = image(unclaimed())
+    session.restore(of, of.indexed(), 5, None)
+    status = session.status(6)
+
+    assert (status.phase, status.age, status.state_age, status.restored_at) == (Phase.STALE, None, None, -inf)
+    with pytest.raises(NotFresh, match="the mirror is stale and has a state whose age is not known"):
+        status.check_fresh(1e9)
+    session.stream_opened(100)
+    assert session.status(101).age == 1
+    assert session.status(101).state_age is None
+
+
+def test_a_copy_that_nothing_keeps_current_is_closed_and_fresh_nowhere() -> None:
+    session = synced(unclaimed())
+    error = MirrorForked("forked")
+    session.abandoned(error)
+    status = session.status(0)
+
+    assert (status.phase, status.trouble, status.last_error) == (Phase.CLOSED, error, error)
+    with pytest.raises(NotFresh, match="the mirror is closed and has a state whose age is not known: forked"):
+        status.check_fresh(1e9)
 
 
 def test_a_session_that_knows_nothing_was_never_current() -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     {"model"},
     {"events"},
     {"errors"},
-    {"redaction"},
+    {"forks", "redaction"},
     {"wire"},
     {"core"},
     {"views"},

@@ -126,10 +126,17 @@ def test_where_there_is_no_file_yet_there_is_no_state(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("taken_at", "age", "now", "then"),
-    [(1000, 0, 1060, 60), (1000, 7, 1060, 67), (1000, 7, 400, 7), (1000, 0, 400, 0), (-5, -3, 10, 10)],
+    [
+        (1000, 0, 1060, 60),
+        (1000, 7, 1060, 67),
+        (1000, 7, 1000, 7),
+        (1000, 7, 999.9, None),
+        (1000, 0, 400, None),
+        (-5, -3, 10, 10),
+    ],
 )
-def test_the_age_counts_by_the_clock_on_the_wall_and_is_never_negative(
-    path: Path, taken_at: float, age: float, now: float, then: float
+def test_the_age_counts_by_the_clock_on_the_wall_and_is_not_known_where_that_was_set_back(
+    path: Path, taken_at: float, age: float, now: float, then: float | None
 ) -> None:
     saved(path, taken_at=taken_at, age=age)
     found = StateFile(path, wall=lambda: now).load(BBS)

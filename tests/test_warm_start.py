@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,14 +139,21 @@ async def test_the_state_is_there_before_the_bbs_is_and_says_how_old_it_is(path:
 
 
 @simulated
-async def test_a_clock_on_the_wall_that_was_set_back_gives_no_age(path: Path) -> None:
+async def test_a_state_from_before_the_clock_on_the_wall_was_set_back_is_there_and_not_fresh(path: Path) -> None:
     bbs = FakeBBS(small())
     wall = Wall()
     await one_life(bbs, state_file(path, wall))
     bbs.refusal = GONE
     wall.ahead -= 3600
     async with warm(bbs, state_file(path, wall)) as mirror:
-        assert mirror.status.age == 0
+        assert len(mirror.actual_lrps()) == 1
+        assert (mirror.status.age, mirror.status.state_age, mirror.status.restored_at) == (None, None, -inf)
+        with pytest.raises(NotFresh, match="the mirror is stale and has a state whose age is not known"):
+            mirror.check_fresh(1e9)
+        assert "the clock was set back" in str(mirror.status.last_error)
+        bbs.refusal = None
+        await mirror.wait_synced(timeout=60)
+        mirror.check_fresh(1)
 
 
 @simulated

@@ -1,10 +1,13 @@
 """What the tests of `lrpmirror.thread` share: a BBS in memory, its rows, and a Diego served by a thread."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
@@ -33,6 +36,7 @@ __all__ = [
     "place",
     "pool",
     "row",
+    "run_program",
     "running_loop",
     "seen",
     "synced",
@@ -272,6 +276,16 @@ anywhere = pytest.mark.parametrize("kind", ["lrpmirror", "pool", "loop"])
 
 def seen(mirror: MirrorThread, revision: int) -> None:
     mirror.wait_for(lambda one: one.revision >= revision, PATIENCE)
+
+
+def run_program(text: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of its own to its end, with warnings as errors."""
+    path = folder / "program.py"
+    path.write_text(text)
+    # CPython 3.12 and later warn of any fork of a program with threads.
+    options = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+    command = [sys.executable, *options, str(path), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
 class DiegoThread:

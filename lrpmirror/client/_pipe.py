@@ -6,6 +6,7 @@ each event.
 """
 
 import math
+import os
 import socket
 import ssl
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -13,6 +14,9 @@ from typing import Final, Protocol
 
 import httpx
 import trio
+
+from lrpmirror.errors import MirrorForked
+from lrpmirror.forks import tell_when_forked
 
 _READ_SIZE: Final = 120 * 1024
 """As much as a turn of the scheduler can be shared by. From 128 KiB on malloc asks the kernel for the buffer each time,
@@ -56,6 +60,13 @@ class PlainPipe:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        tell_when_forked(self)
+
+    def forked(self, _: MirrorForked) -> None:
+        """Leave the connection to the parent: what it closes stays open for as long as anybody has it open."""
+        descriptor = self._stream.socket.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
 
     async def send(self, data: bytes, timeout: float) -> None:
         """Send everything."""

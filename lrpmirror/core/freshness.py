@@ -1,5 +1,7 @@
 """What a session knows of its own freshness: its phase, when there was what sign of life, and what is wrong."""
 
+from math import inf
+
 from lrpmirror.core.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.tally import Tally
 from lrpmirror.errors import LRPMirrorError, UpstreamStale, without_frames
@@ -76,7 +78,18 @@ class Freshness:
         self.last_error = without_frames(error)
         self._tally.errors[type(error).__name__] += 1
 
+    def abandoned(self, error: LRPMirrorError) -> None:
+        """Take note that this is a copy which nothing keeps current from now on, and whose age is not to be told."""
+        self.phase = Phase.CLOSED
+        self._current_at = None
+        self._trouble = self.last_error = error
+
     # For the session
+
+    def _begin_stale(self, since: float | None) -> None:
+        """Take note of when the state was the server's that there is to begin with; None: nobody knows."""
+        self.alive_at = self._current_at = since
+        self.restored_at = -inf if since is None else since
 
     def _step(self, step: Step) -> None:
         after = TRANSITIONS[self.phase, step]

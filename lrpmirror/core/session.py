@@ -138,12 +138,12 @@ class Session(Freshness, Knowledge):
         self._shadow = None
         self._step(Step.CLOSED)
 
-    def restore(self, image: Image, store: Store, now: float, age: float) -> None:
+    def restore(self, image: Image, store: Store, now: float, age: float | None) -> None:
         """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
 
-        Called before anything else. The phase is STALE from here on. Until the first list is committed the state stays
-        as it is: events are only gathered, so that the first commit is the difference to the server, all of it.
-        Revisions go on from the image's. O(retained).
+        With None nobody knows when that was. Called before anything else. The phase is STALE from here on. Until the
+        first list is committed the state stays as it is: events are only gathered, so that the first commit is the
+        difference to the server, all of it. Revisions go on from the image's. O(retained).
         """
         self._step(Step.RESTORED)
         self._restored = True
@@ -151,7 +151,7 @@ class Session(Freshness, Knowledge):
         self._retained.restore(image.retained)
         self.cells = image.cells
         self.revision = image.revision
-        self.alive_at = self.restored_at = self._current_at = now - age
+        self._begin_stale(None if age is None else now - age)
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""

@@ -132,7 +132,7 @@ class Status(Struct, frozen=True, kw_only=True):
     heard_at: float | None
     """When the stream itself was last heard: opened, or an event; None: never."""
     current_at: float | None
-    """When the state was last known to be the BBS's; None: never.
+    """When the state was last known to be the BBS's; None: never, or nobody knows when.
 
     While LIVE: the last proof of life, or what a replica said that is followed instead of a BBS.
     """
@@ -147,7 +147,8 @@ class Status(Struct, frozen=True, kw_only=True):
     restored_at: float | None = None
     """When the state was the server's that a state file brought, until lists have been committed; None: there is none.
 
-    It lies before the mirror was opened, so it can be negative.
+    It lies before the mirror was opened, so it can be negative. Where nobody knows, since the clock on the wall was set
+    back, it is -inf.
     """
 
     @property
@@ -167,10 +168,11 @@ class Status(Struct, frozen=True, kw_only=True):
 
     @property
     def state_age(self) -> float | None:
-        """Seconds since the state was last known to be the server's, which `check_fresh` goes by; None: it never was.
+        """Seconds since the state was last known to be the server's, which `check_fresh` goes by.
 
-        While LIVE it is `age`; behind a replica it is the replica's own, and what has passed since it was told. After
-        that it grows, whatever the server says, until the next lists are committed.
+        None: it never was, or nobody knows when. While LIVE it is `age`; behind a replica it is the replica's own, and
+        what has passed since it was told. After that it grows, whatever the server says, until the next lists are
+        committed.
         """
         return self._since(self.current_at)
 
@@ -179,7 +181,12 @@ class Status(Struct, frozen=True, kw_only=True):
         age = self.state_age
         if age is not None and age <= max_age:
             return
-        how = "has no state yet" if age is None else f"has a state that is {age:.1f} s old, not {max_age:g} s or less"
+        if age is not None:
+            how = f"has a state that is {age:.1f} s old, not {max_age:g} s or less"
+        elif self.synced_at is None and self.restored_at is None:
+            how = "has no state yet"
+        else:
+            how = "has a state whose age is not known"
         why = "" if self.trouble is None else f": {self.trouble}"
         raise NotFresh(f"the mirror is {self.phase} and {how}{why}", phase=self.phase, age=age) from self.trouble
 

@@ -91,7 +91,15 @@ class Keeper:
     def _restore(self, loaded: Loaded) -> None:
         self._kept = loaded.image.revision
         self._session.restore(loaded.image, loaded.store, self._clock(), loaded.age)
-        logger.info("begun with the state of %.0f s ago, from %s", loaded.age, self._file.path)
+        if loaded.age is None:
+            unknown = StateFileError(
+                f"the age of the state in {self._file.path} is not known, since the clock was set back after it was "
+                "written; it passes for fresh nowhere"
+            )
+            logger.warning("%s", unknown)
+            self._session.noted(unknown)
+        else:
+            logger.info("begun with the state of %.0f s ago, from %s", loaded.age, self._file.path)
 
     def _take(self) -> _Taken | None:
         session = self._session

@@ -15,7 +15,8 @@ from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
 from lrpmirror.core.view import AnyView
 from lrpmirror.core.witness import Witness
-from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
+from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
+from lrpmirror.forks import tell_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
@@ -56,6 +57,7 @@ class Mirror(Reads):
         self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
         self._waiting = trio.lowlevel.ParkingLot()
+        tell_when_forked(self)
 
     # Freshness
 
@@ -222,6 +224,10 @@ class Mirror(Reads):
             raise NotSeen(f"{error}; of that process it has: {tags}") from error.__cause__
 
     # Inside
+
+    def forked(self, error: MirrorForked) -> None:
+        """Take note that this is the copy of a forked child. Called by `lrpmirror.forks`."""
+        self._session.abandoned(error)
 
     def _present_rows(self, process_guids: frozenset[Hashable] | None) -> Iterable[Delta[RowKey, ActualLRP]]:
         store = self._session.store

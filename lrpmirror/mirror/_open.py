@@ -47,13 +47,14 @@ async def open_mirror(
 
     `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
     what it has is there at once, STALE, and its `state_age` counts from when it was the server's, by the clock on the
-    wall (none, where that was set back since). `status.restored_at` says so until the first list is in, whose commit is
-    the true difference; revisions go on. What may hold secrets is not in the file: `detail`, and the routes of other
-    routers than `cf-router`, `tcp-router` and `internal-router`, whose value is `null`. The first list brings them,
-    without a change of which subscribers would be told. The file is written every `Tuning.state_interval` seconds where
-    anything has changed, and when the block ends, which waits for it up to `Tuning.state_patience` seconds. A file that
-    is damaged, of a later version or of another BBS is renamed, which is logged and in `status.last_error`, and the
-    mirror begins without; a failure to write it is logged once and in `status.last_error` too.
+    wall; where that was set back since, the age is not known, and passes for fresh nowhere. `status.restored_at` says
+    so until the first list is in, whose commit is the true difference; revisions go on. What may hold secrets is not in
+    the file: `detail`, and the routes of other routers than `cf-router`, `tcp-router` and `internal-router`, whose
+    value is `null`. The first list brings them, without a change of which subscribers would be told. The file is
+    written every `Tuning.state_interval` seconds where anything has changed, and when the block ends, which waits for
+    it up to `Tuning.state_patience` seconds. A file that is damaged, of a later version or of another BBS is renamed,
+    which is logged and in `status.last_error`, and the mirror begins without; a failure to write it is logged once and
+    in `status.last_error` too.
 
     Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
     but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from lrpmirror.core.image import Image
 from lrpmirror.core.store import Store
-from lrpmirror.errors import ConfigurationError, MalformedRecord, StateFileError
+from lrpmirror.errors import ConfigurationError, MalformedRecord, MirrorForked, StateFileError
+from lrpmirror.forks import tell_when_forked
 from lrpmirror.statefile._disk import MODE, Disk
 from lrpmirror.statefile._format import UnusableError, parts, read
 
@@ -26,11 +27,14 @@ T = TypeVar("T")
 
 
 class Loaded(Struct, frozen=True):
-    """What a state file had: the state, its indexes, and how many seconds ago it was last known to be the server's."""
+    """What a state file had: the state, its indexes, and how many seconds ago it was last known to be the server's.
+
+    The age is None where the clock on the wall was set back since, so that nobody knows.
+    """
 
     image: Image
     store: Store
-    age: float
+    age: float | None
 
 
 class Offload(Protocol):
@@ -105,6 +109,7 @@ class StateFile:
             raise self._unusable(f"cannot be locked: {_reason(exc)}") from exc
         self._lock = descriptor
         self._released = self._given_up = False
+        tell_when_forked(self)
 
     def release(self) -> None:
         """Let other mirrors have the file. Does nothing where it is not locked."""
@@ -117,9 +122,9 @@ class StateFile:
     def load(self, bbs: str) -> Loaded | None:
         """Read the state of that BBS; None where there is no file yet. O(records), 20 µs each.
 
-        The age counts from the clock on the wall: where it was set back, no time has passed. Raises StateFileError for
-        a file that is damaged, of another BBS or of a later version, once it is set aside; ConfigurationError for one
-        that cannot be opened.
+        The age counts by the clock on the wall, and is not known where that was set back since. Raises StateFileError
+        for a file that is damaged, of another BBS or of a later version, once it is set aside; ConfigurationError for
+        one that cannot be opened.
         """
         try:
             with self._disk.reading(self.path) as (file, size):
@@ -132,7 +137,8 @@ class StateFile:
             raise StateFileError(f"the state file {self.path} cannot be read: {_reason(exc)}; {_COLD}") from exc
         except UnusableError as exc:
             raise StateFileError(f"the state file {self.path} {exc}; {self._set_aside(exc.kind)}; {_COLD}") from exc
-        return Loaded(image, image.indexed(), header.age + max(0.0, self.wall() - header.taken_at))
+        passed = self.wall() - header.taken_at
+        return Loaded(image, image.indexed(), header.age + passed if passed >= 0 else None)
 
     def save(self, image: Image, *, bbs: str, taken_at: float, age: float) -> bool:
         """Write a state in the place of the one before; False where another `save` or `give_up` overtook it.
@@ -150,6 +156,13 @@ class StateFile:
                 self._disk.rename(self._new, self.path)
                 self._disk.sync_directory(self.path.parent)
         return written
+
+    def forked(self, _: MirrorForked) -> None:
+        """Leave the file to the parent, whose it is: a lock ends only when nobody has it open any more."""
+        descriptor, self._lock = self._lock, -1
+        self._given_up = self._released = True
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def give_up(self) -> None:
         """Have every `save` end soon and change nothing: one that runs in another thread, and one that is to begin."""

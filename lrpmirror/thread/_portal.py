@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from lrpmirror.errors import MirrorClosed, MirrorError
+from lrpmirror.errors import MirrorClosed, MirrorError, MirrorForked
 
 __all__ = ["Portal"]
 
@@ -36,6 +36,7 @@ class Portal:
         """What ended the mirror, unless it was closed."""
         self._told = False
         self._ended = Event()
+        self._forked: MirrorForked | None = None
 
     # The thread's side
 
@@ -65,12 +66,34 @@ class Portal:
             with suppress(InvalidStateError):
                 future.set_exception(self.failure or MirrorClosed("the mirror is closed"))
 
+    # In a forked child
+
+    def forked(self, error: MirrorForked) -> None:
+        """Take note that this is a copy in a forked child, which has no such thread: everything raises that."""
+        self._forked = self.failure = error
+        self._token = self._nursery = None
+        self._thread = 0
+        self.closing = self._told = True
+        # A new one: the lock of the old can be held, by the thread that is not there.
+        self._ended = Event()
+        self._ended.set()
+
     # The other side
 
     @property
     def inside(self) -> bool:
         """Whether the caller is in the mirror's thread, as a callback is by default."""
         return get_ident() == self._thread
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a forked child, which has no such thread."""
+        return self._forked is not None
+
+    @property
+    def unseen_failure(self) -> BaseException | None:
+        """What ended the mirror, unless it has been raised to somebody."""
+        return None if self._told else self.failure
 
     def raise_failure(self, *, again: bool) -> None:
         """Raise what ended the mirror, if anything did; if it has been raised before only where `again` says so."""
@@ -87,8 +110,10 @@ class Portal:
     def call(self, function: Callable[[], T]) -> T:
         """Call a function between two steps of the mirror, and return or raise what it does.
 
-        In the caller's own thread where that is the mirror's, or where the mirror's has ended.
+        In the caller's own thread where that is the mirror's, or where the mirror's has ended. Raises MirrorForked.
         """
+        if self._forked is not None:
+            raise self._forked
         if self.inside or self._token is None:
             return function()
         future: Future[T] = Future()

@@ -4,18 +4,23 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
 from lrpmirror.errors import LRPMirrorError, MirrorClosed, MirrorError
+from lrpmirror.forks import tell_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
 from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription
+from lrpmirror.thread._exit import RUNNING
 from lrpmirror.thread._portal import Portal
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger("lrpmirror")
+
+CALLBACK_PATIENCE: Final = 1.0
+"""How long the end of the program waits for a callback that runs in the mirror's thread, in seconds."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -32,6 +37,7 @@ class Runner:
         bbs: str | BBS | AbstractAsyncContextManager[BBS],
         open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]],
         name: str,
+        patience: float,
     ) -> None:
         self._bbs = bbs
         self._open_mirror = open_mirror
@@ -44,8 +50,9 @@ class Runner:
         self.closed = False
         """Whether it has been told to stop."""
         self._left_running = False
-        # No daemon: that would be cut off in the middle of what callbacks do.
-        self._thread = Thread(target=self._run, name=name)
+        self._patience = patience
+        # A daemon, since the end of the program waits for it too, but not for ever: see `_exit`.
+        self._thread = Thread(target=self._run, name=name, daemon=True)
 
     @property
     def mirror(self) -> Mirror:
@@ -68,6 +75,7 @@ class Runner:
         """Start the thread, and return once the mirror is open. Raises what keeps it from being so."""
         if self._thread.ident is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
+        tell_when_forked(self.portal)
         self._thread.start()
         try:
             self._begun.wait()
@@ -75,13 +83,13 @@ class Runner:
                 self._thread.join()
                 self.portal.raise_failure(again=True)
         except BaseException:
-            self._request_stop()
+            self.request_stop()
             raise
 
     def stop(self, timeout: float) -> None:
         """Have the thread end, and wait for that as long as `timeout`. Raises its failure where nobody has seen it."""
-        self._request_stop()
-        if self.portal.inside or self._thread.ident is None:
+        self.request_stop()
+        if self.portal.inside or self.portal.is_copy or self._thread.ident is None:
             return
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -92,6 +100,14 @@ class Runner:
             )
             return
         self.portal.raise_failure(again=False)
+
+    def stop_at_exit(self) -> None:
+        """Wait for the thread, which was told to end, as long as it may take to write its state file."""
+        self._thread.join(self._patience + CALLBACK_PATIENCE)
+        if self._thread.is_alive():
+            logger.warning("the program ends, and with it a callback that still runs in the mirror's thread")
+        elif self.portal.unseen_failure is not None:
+            logger.error("the mirror's thread had ended by an error", exc_info=self.portal.unseen_failure)
 
     def deliver(
         self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy
@@ -115,13 +131,15 @@ class Runner:
         finally:
             del self._subscriptions[subscription]
 
-    def _request_stop(self) -> None:
+    def request_stop(self) -> None:
+        """Have the thread end soon, and begin no callback from now on."""
         self.closed = True
         for subscription in list(self._subscriptions):
             subscription.cancel()
         self.portal.run_soon(self._stop.cancel)
 
     def _run(self) -> None:
+        RUNNING.add(self)
         failure = None
         try:
             trio.run(self._main)
@@ -129,6 +147,7 @@ class Runner:
             failure = _alone(error)
         self.portal.ended(failure)
         self._begun.set()
+        RUNNING.discard(self)
         if self._left_running and self.portal.failure is not None:
             logger.error("the mirror's thread ended by an error after it was closed", exc_info=self.portal.failure)
 

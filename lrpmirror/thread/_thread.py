@@ -9,7 +9,7 @@ from functools import partial
 from os import PathLike
 from random import Random
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, NoReturn, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -60,6 +60,10 @@ class MirrorThread:
     Waiting, subscribing, making views and closing can take a moment, until the mirror's thread has one. An asyncio
     program does these, where it must not be held up, by `await asyncio.to_thread(mirror.wait_synced)`.
 
+    After `os.fork()` the child has a copy that nothing keeps current: its status is CLOSED with MirrorForked, which
+    waits, subscriptions and new views raise, and no state passes for fresh. The parent's goes on. Programs that fork
+    (preforking servers, multiprocessing) open the mirror in the child, or use another process for it.
+
     What ends the mirror's thread before it is closed, such as a callback that raised, is raised by each wait from then
     on, and by closing where no wait has raised it. Reads go on, and the status is CLOSED with that error.
     """
@@ -90,12 +94,24 @@ class MirrorThread:
             tuning=tuning,
             rng=rng,
         )
-        self._runner = Runner(bbs, options, name)
+        self._runner = Runner(bbs, options, name, (tuning or Tuning()).state_patience)
         self._portal = self._runner.portal
 
-    def __enter__(self) -> Self:
+    def open(self) -> Self:
+        """Start, as entering the block does; for who has no block, and calls `close` or leaves it to the program's end.
+
+        Raises ConfigurationError for options or files that cannot be used, MirrorError for one that was opened before.
+        """
         self._runner.start()
         return self
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a MirrorThread cannot be pickled for another process: it lives in the one that opened it; open one there"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -113,13 +129,16 @@ class MirrorThread:
     def close(self, timeout: float = 1.0) -> None:
         """End the mirror and its thread; reads stay, with the last state. Leaving the block does it too.
 
-        No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish
-        there, and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it
-        awaits, and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and
-        the thread ends when it returns, which the end of the program waits for. The same holds for a state file, which
-        is written then. What else the mirror is doing (reading a list, connecting, waiting) is broken off. Waits in
-        other threads raise MirrorClosed. In the mirror's own thread, by a callback, it returns at once and the thread
-        ends after that callback.
+        No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish there,
+        and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it awaits,
+        and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and the
+        thread ends when it returns. The same holds for a state file, which is written then. What else the mirror is
+        doing (reading a list, connecting, waiting) is broken off. Waits in other threads raise MirrorClosed. In the
+        mirror's own thread, by a callback, it returns at once and the thread ends after that callback.
+
+        Where nobody closes it, the end of the program does: when its main thread has ended, also by an error. Then the
+        state file is written, within `Tuning.state_patience`, and a callback that runs in the mirror's thread has a
+        second to return. What `atexit` calls comes after that, and finds the mirror closed.
 
         Closing again does nothing. Raises what has ended the mirror's thread, if anything has and no wait raised it.
         """
