@@ -204,20 +204,31 @@ def test_a_list_that_differs_in_everything_is_not_broken_down() -> None:
     assert session.explain(GUID) == ()
 
 
-@pytest.mark.parametrize("each", [1, 3])
-def test_only_the_latest_decisions_of_a_process_are_kept(each: int) -> None:
-    decisions = Decisions(each=each)
-    for number in range(5):
+@pytest.mark.parametrize("kept", [1, 3])
+def test_the_latest_decisions_are_kept_and_of_those_before_the_last_of_each_process(kept: int) -> None:
+    decisions = Decisions(kept=kept)
+    judge(decisions, created(unclaimed("b", 0, process_guid="other")), at=0)
+    for number in range(1, 6):
         judge(decisions, created(unclaimed("a", number)), at=number)
-    assert [decision.at for decision in decisions.of(GUID)] == [float(number) for number in range(5 - each, 5)]
+    assert [decision.at for decision in decisions.of(GUID)] == [float(number) for number in range(5 - kept, 6)]
+    assert [decision.at for decision in decisions.of("other")] == [0.0]
+    assert len(decisions) == kept + 2
 
 
-def test_the_process_that_was_heard_of_longest_ago_is_forgotten_first() -> None:
-    decisions = Decisions(processes=2)
-    for guid in ("p", "q", "p", "r"):
+def test_a_few_processes_that_flap_do_not_push_out_the_last_of_all_others() -> None:
+    decisions = Decisions(kept=10)
+    for guid in ("p", "q", "r"):
         judge(decisions, created(unclaimed("a", 0, process_guid=guid)))
-    assert len(decisions) == 2
-    assert [len(decisions.of(guid)) for guid in ("p", "q", "r")] == [2, 0, 1]
+    for number in range(1000):
+        judge(decisions, created(unclaimed("f", number, process_guid="flaps")))
+    assert [len(decisions.of(guid)) for guid in ("p", "q", "r", "flaps")] == [1, 1, 1, 11]
+
+
+def test_of_processes_whose_last_decision_alone_is_left_those_heard_of_longest_ago_are_forgotten() -> None:
+    decisions = Decisions(kept=1, processes=2)
+    for guid in ("p", "q", "r", "s", "t", "u"):
+        judge(decisions, created(unclaimed("a", 0, process_guid=guid)))
+    assert [len(decisions.of(guid)) for guid in ("p", "q", "r", "s", "t", "u")] == [0, 0, 1, 1, 1, 1]
 
 
 def judge(decisions: Decisions, event: Event, at: float = 0) -> None:

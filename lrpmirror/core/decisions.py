@@ -1,9 +1,10 @@
 """Why a process looks as it does: what became of the latest events about it, and of the lists that touched it.
 
-The memory is a ring for each process, bounded per process and in the number of processes, of which those heard of
-longest ago are forgotten first. Noting a decision costs about a microsecond; the words are only found when asked for.
+The memory is one bounded ring for all processes, to which an event adds one flat value: it is searched, and the words
+are found, when somebody asks. What it forgets stays for a while as the last decision about its process.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
@@ -143,6 +144,7 @@ class Decision(Struct, frozen=True, gc=False):
 class _Entry(Struct, frozen=True, gc=False):
     """What is kept of a decision: one flat value, which the garbage collector need not look at."""
 
+    process_guid: str
     at: float
     type: str
     verdict: Verdict | Outcome
@@ -163,46 +165,51 @@ and the last version of a record that is gone."""
 
 
 class Decisions:
-    """The latest decisions by process: at most `each` of a process, of at least the `processes` latest processes.
+    """The `kept` latest decisions, and of what was decided before them the last about each of the latest processes.
 
-    Processes are kept in two halves: one that is heard of moves to the younger half, and when that is full, the older
-    one is forgotten. That costs nothing for a process that is heard of again soon, where keeping them in order would.
+    Those are kept in two halves of at most `processes`: when the younger one is full, the older one is forgotten. That
+    costs less than to keep them in order.
     """
 
-    def __init__(self, *, each: int = 16, processes: int = 4096) -> None:
-        self._each = each
+    def __init__(self, *, kept: int = 20_000, processes: int = 4096) -> None:
+        self._kept = kept
         self._processes = processes
-        self._younger: dict[str, list[_Entry]] = {}
-        self._older: dict[str, list[_Entry]] = {}
+        self._ring: deque[_Entry] = deque()
+        self._younger: dict[str, _Entry] = {}
+        self._older: dict[str, _Entry] = {}
         self._raised = 0
 
     def __len__(self) -> int:
-        return len(self._younger) + len(self._older)
+        return len(self._ring) + len(self._younger.keys() | self._older.keys())
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(decisions)."""
-        ring = self._younger.get(process_guid) or self._older.get(process_guid)
-        return tuple(map(_decision, ring or ()))
+        """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(kept)."""
+        last = self._younger.get(process_guid) or self._older.get(process_guid)
+        found = [entry for entry in self._ring.copy() if entry.process_guid == process_guid]
+        return tuple(map(_decision, found if last is None else (last, *found)))
 
     def judged(  # noqa: PLR0917 - once an event, and keywords cost
         self, event: Event, verdict: Verdict, ledger: Ledger, graves: Graveyard, at: float, repairs: Repairs
     ) -> None:
         """Note what became of an event that was just applied. O(1)."""
+        doubts: tuple[Doubt, ...] = ()
+        index: int | None
+        told: Record | None
+        stored: Record | None
         written = ledger.rows
         if len(written) == 1 and written[0].after is not None:
             # Nearly every event writes one row, and what it says of it is what was written.
-            after, before = written[0].after, written[0].before
-            seen: Sighting | None = (after.process_guid, after.index, after, before, None)
+            row = written[0].after
+            guid, index, told, stored, buried = row.process_guid, row.index, row, written[0].before, None
         else:
             seen = _seen(event, ledger, graves)
-        if seen is None:
-            return
-        guid, index, told, stored, buried = seen
-        doubts: tuple[Doubt, ...] = ()
+            if seen is None:
+                return
+            guid, index, told, stored, buried = seen
         if repairs.raised != self._raised:
             self._raised = repairs.raised
             doubts = repairs.doubts_of(guid)
-        self._note(guid, _entry(at, event.type, verdict, index, told, stored, buried, doubts))
+        self._note(_entry(guid, at, event.type, verdict, index, told, stored, buried, doubts))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: Older, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -217,34 +224,35 @@ class Decisions:
             index = one.index if isinstance(one, ActualLRP) else None
             key = delta.key if index is not None else (one.process_guid,)
             outcome = Outcome.ROLLED_BACK if older.takes_back(key) else Outcome.REPAIRED
-            entry = _entry(at, kind, outcome, index, one, delta.before)
-            self._note(one.process_guid, entry if delta.after is not None else replace(entry, epoch=None))
+            entry = _entry(one.process_guid, at, kind, outcome, index, one, delta.before)
+            self._note(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(guid, _Entry(at, kind, Outcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+            self._note(_Entry(guid, at, kind, Outcome.CONFIRMED, None, None, 0, None, 0, None, ()))
 
     def doubted(self, older: Older, at: float) -> None:
         """Note what a list has in older versions than known, where no list before had. O(what it has)."""
         for one in older.new():
             listed = one.listed
             index = listed.index if isinstance(listed, ActualLRP) else None
-            self._note(listed.process_guid, _entry(at, LIST, Outcome.OLDER, index, listed, one.known))
+            self._note(_entry(listed.process_guid, at, LIST, Outcome.OLDER, index, listed, one.known))
 
     def drifted(self, findings: Sequence[Finding], at: float) -> None:
         """Note what an audit found that nothing explains. O(findings)."""
         for one in findings[:MOST_LISTED]:
             version = one.epoch, one.tag_index
-            self._note(one.process_guid, _Entry(at, LIST, Outcome.DRIFTED, one.index, *version, None, 0, None, ()))
+            self._note(_Entry(one.process_guid, at, LIST, Outcome.DRIFTED, one.index, *version, None, 0, None, ()))
 
-    def _note(self, process_guid: str, entry: _Entry) -> None:
-        ring = self._younger.get(process_guid)
-        if ring is None:
-            ring = self._older.pop(process_guid, [])
-            self._younger[process_guid] = ring
-            if len(self._younger) >= self._processes:
-                self._older, self._younger = self._younger, {}
+    def _note(self, entry: _Entry) -> None:
+        ring = self._ring
         ring.append(entry)
-        if len(ring) > self._each:
-            del ring[0]
+        if len(ring) > self._kept:
+            self._forget(ring.popleft())
+
+    def _forget(self, entry: _Entry) -> None:
+        """Keep only the last decision about a process of those that the ring has no room for."""
+        self._younger[entry.process_guid] = entry
+        if len(self._younger) >= self._processes:
+            self._older, self._younger = self._younger, {}
 
 
 def _seen(event: Event, ledger: Ledger, graves: Graveyard) -> Sighting | None:
@@ -298,6 +306,7 @@ _SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] =
 
 
 def _entry(  # noqa: PLR0917 - once an event, and keywords cost
+    process_guid: str,
     at: float,
     kind: str,
     verdict: Verdict | Outcome,
@@ -308,10 +317,22 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     doubts: tuple[Doubt, ...] = (),
 ) -> _Entry:
     if told is None:
-        return _Entry(at, kind, verdict, index, None, 0, None, 0, None, doubts)
+        return _Entry(process_guid, at, kind, verdict, index, None, 0, None, 0, None, doubts)
     if stored is None:
-        return _Entry(at, kind, verdict, index, told.epoch, told.tag_index, None, 0, buried, doubts)
-    return _Entry(at, kind, verdict, index, told.epoch, told.tag_index, stored.epoch, stored.tag_index, buried, doubts)
+        return _Entry(process_guid, at, kind, verdict, index, told.epoch, told.tag_index, None, 0, buried, doubts)
+    return _Entry(
+        process_guid,
+        at,
+        kind,
+        verdict,
+        index,
+        told.epoch,
+        told.tag_index,
+        stored.epoch,
+        stored.tag_index,
+        buried,
+        doubts,
+    )
 
 
 def _decision(entry: _Entry) -> Decision:

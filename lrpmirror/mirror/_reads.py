@@ -141,6 +141,7 @@ class Reads:
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
 
-        A few for each of the processes that were heard of lately; since the first synchronisation. O(decisions).
+        Those among the latest 20,000 about all processes, and the last one before them; since the first
+        synchronisation. O(decisions kept): about a millisecond.
         """
         return self._session.explain(process_guid)

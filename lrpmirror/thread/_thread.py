@@ -224,7 +224,7 @@ class MirrorThread:
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what became of the latest events and lists about a process, and why, the oldest first.
 
-        As `Mirror.explain`. O(decisions about it).
+        As `Mirror.explain`.
         """
         return self._portal.call(lambda: self._mirror.explain(process_guid))
 
