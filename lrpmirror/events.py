@@ -1,6 +1,6 @@
 """What happens, as a BBS tells it: the ten LRP events of its streams, and the ones this library has no name for.
 
-The `type` of each class is its name on the wire.
+The `type` of each class is its name on the wire; but that of an UnreadableEvent, which can be of any of them.
 """
 
 from typing import ClassVar
@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "SourceStatus",
     "UnknownEvent",
+    "UnreadableEvent",
 ]
 
 
@@ -129,6 +130,23 @@ class UnknownEvent(Struct, frozen=True, gc=False):
         return f"UnknownEvent({self.type!r}, <{len(self.data)} bytes>)"
 
 
+class UnreadableEvent(Struct, frozen=True, gc=False):
+    """An event that says nothing: its payload is empty, damaged, or without what such an event is about.
+
+    A BBS sends empty ones where a row was gone before its removal could be told of. It is counted and skipped, and what
+    it may have meant the next list brings; when it is not the only one, that list is read early. It holds nothing of
+    the payload, which could be secret.
+    """
+
+    type: ClassVar[str] = "unreadable"
+    name: str
+    """The type that it has on the wire."""
+    size: int = 0
+    """How many bytes its data has, as base64 text."""
+    reason: str = ""
+    """What is wrong with it."""
+
+
 class SourceStatus(Struct, frozen=True):
     """How old what a source tells is, as it says of itself; no event, but it has its place among them.
 
@@ -154,5 +172,6 @@ Event = (
     | ActualLRPRemoved
     | ActualLRPCrashed
     | UnknownEvent
+    | UnreadableEvent
 )
 """Any event of either stream."""

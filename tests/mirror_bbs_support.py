@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, ConnectionFailed, UnknownPath, WireError
-from lrpmirror.events import Event, SourceStatus, UnknownEvent
+from lrpmirror.events import Event, SourceStatus, UnknownEvent, UnreadableEvent
 from lrpmirror.mirror._bbs import ListName, StreamName
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.server import Subscription
@@ -340,7 +340,7 @@ async def _pass(gate: trio.Event | None) -> None:
 
 def carried(event: Event, *, full: bool = False) -> Event:
     """Return what the wire brings of an event."""
-    if isinstance(event, UnknownEvent):
+    if isinstance(event, (UnknownEvent, UnreadableEvent)):
         return event
     return decode.event_payload(event.type, encode.event(event), full=full)
 

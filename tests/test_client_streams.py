@@ -14,12 +14,18 @@ from lrpmirror.errors import (
     ConnectionFailed,
     LimitExceeded,
     MalformedChunk,
-    MalformedRecord,
     ServiceUnavailable,
     TimedOut,
     UnknownPath,
 )
-from lrpmirror.events import ActualLRPInstanceCreated, DesiredLRPCreated, Event, UnknownEvent
+from lrpmirror.events import (
+    ActualLRPCrashed,
+    ActualLRPInstanceCreated,
+    DesiredLRPCreated,
+    Event,
+    UnknownEvent,
+    UnreadableEvent,
+)
 from lrpmirror.model import ActualLRP
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.proto import diego_pb2, events_pb2
@@ -267,22 +273,23 @@ def test_a_frame_beyond_the_limit_is_refused_before_it_is_whole() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(
-    ("sent", "error"),
-    [
-        (b"id: 0\nevent: actual_lrp_instance_created\ndata: %%%\n\n", MalformedRecord),
-        (b"id: 0\nevent: actual_lrp_instance_created\ndata: ////\n\n", MalformedRecord),
-    ],
-)
-def test_garbage_in_a_stream_is_an_error_that_names_the_stream(sent: bytes, error: type[Exception]) -> None:
+@pytest.mark.parametrize("data", [b"", b"%%%", b"////"])
+@pytest.mark.parametrize("name", ["actual_lrp_instance_removed", "actual_lrp_removed", "desired_lrp_changed"])
+def test_an_event_that_says_nothing_costs_no_stream_and_none_of_the_others(name: str, data: bytes) -> None:
+    sent = b"id: 0\nevent: %b\ndata: %b\n\n" % (name.encode(), data)
+    good = encode_frame(1, "actual_lrp_crashed", encode.event(ActualLRPCrashed(process_guid="p")))
+
     async def main() -> None:
         async with (
-            serving(says(STREAM_HEAD, chunk(sent), hang=True)) as bbs,
+            serving(says(STREAM_HEAD, chunk(good + sent + good), hang=True)) as bbs,
             BBSClient(bbs.url) as client,
             client.events("instances") as stream,
         ):
-            with pytest.raises(error, match=f"POST {INSTANCES} at "):
-                await anext(stream)
+            first, nothing, last = await anext(stream)
+            assert first == last == ActualLRPCrashed(process_guid="p")
+            assert isinstance(nothing, UnreadableEvent)
+            assert (nothing.type, nothing.name, nothing.size) == ("unreadable", name, len(data))
+            assert nothing.reason
 
     run(main)
 

@@ -119,6 +119,29 @@ def test_go_prints_nil_as_null_and_a_false_routable_in_two_ways() -> None:
     assert json.to_json(ActualLRP(process_guid="p"))["OptionalRoutable"] is None
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("actual_lrp_instance_removed", {"trace_id": ""}),
+        ("actual_lrp_removed", {}),
+        ("desired_lrp_changed", {"trace_id": ""}),
+    ],
+)
+def test_an_empty_event_prints_as_the_tool_prints_it(name: str, data: dict[str, str]) -> None:
+    event = decode.stream_event(name, b"")
+    assert isinstance(event, events.UnreadableEvent)
+    assert json.to_json(event) == {"type": name, "data": data}
+    assert json.from_json(events.Event, json.to_json(event)) == event
+
+
+def test_an_event_that_cannot_be_read_prints_why() -> None:
+    event = decode.stream_event("desired_lrp_created", b"////")
+    reason = "3 bytes are no protobuf record of the kind 'desired_lrp_created'"
+    assert json.to_json(event) == {"type": "desired_lrp_created", "data": None, "error": reason}
+    read = json.from_json(events.Event, json.to_json(event))
+    assert (read.type, json.to_json(read)) == ("unreadable", json.to_json(event))
+
+
 def test_enums_print_as_names_and_unknown_ones_as_numbers_in_strings() -> None:
     row = ActualLRP(
         process_guid="p", presence=Presence(7), preferred_address=PreferredAddress.HOST, state=ActualLRPState("PAUSED")

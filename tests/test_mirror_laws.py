@@ -86,6 +86,7 @@ def plan_of(dice: Random) -> Plan:
         lose=maybe(0.1),
         duplicate=maybe(0.2),
         stale_removed=maybe(0.5),
+        empty_removed=maybe(0.5),
     )
     hidden = [name for name in ("scheduling_infos", "routing_infos") if dice.random() < 0.15]
     return Plan(

@@ -14,7 +14,7 @@ from lrpmirror.errors import (
     RequestRefused,
     UnknownPath,
 )
-from lrpmirror.events import UnknownEvent
+from lrpmirror.events import UnknownEvent, UnreadableEvent
 from lrpmirror.sim import Diego
 
 
@@ -246,6 +246,27 @@ async def test_an_event_that_cannot_be_read_leads_to_a_new_connection_and_not_to
             await mirror.wait_for(lambda m: m.status.live)
             assert not differences(mirror, diego)
         assert len(bbs.streams) == 6
+
+
+@simulated
+async def test_events_that_say_nothing_cost_no_stream_and_bring_the_next_list_forward_where_there_are_several() -> None:
+    diego = small()
+    bbs = FakeBBS(diego)
+    async with mirroring(bbs, resync_interval=300) as mirror:
+        await mirror.wait_synced()
+        bbs.streams[-1].put(UnreadableEvent("actual_lrp_instance_removed"))
+        await trio.sleep(60)
+        assert len(bbs.times("actual_lrps")) == 1
+        bbs.streams[-1].put(UnreadableEvent("actual_lrp_instance_changed"))
+        await trio.sleep(1)
+        assert len(bbs.times("actual_lrps")) == 2
+        bbs.streams[-1].put(UnreadableEvent("actual_lrp_instance_removed"))
+        bbs.streams[-1].put(UnreadableEvent("actual_lrp_instance_removed"))
+        await trio.sleep(57)
+        assert len(bbs.times("actual_lrps")) == 2
+        await trio.sleep(4)
+        assert len(bbs.times("actual_lrps")) == 3
+        assert len(bbs.streams) == 1
 
 
 @simulated

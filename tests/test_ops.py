@@ -158,15 +158,17 @@ async def test_what_an_audit_finds_different_is_drift() -> None:
 
 
 @on_loopback
-async def test_bytes_that_cannot_be_read_are_decode_errors() -> None:
+async def test_events_that_cannot_be_read_are_counted_and_cost_no_stream() -> None:
     simulated = running()
     async with serve_diego(simulated) as served, replicating(served.url, routes=ops_routes) as replica:
         await replica.mirror.wait_synced(5)
         simulated._publish("instances", UnknownEvent("desired_lrp_created", b"\xff"))
-        await replica.mirror.wait_for(lambda mirror: mirror.counts.lists.get("reconnect") == 1, 5)
+        simulated.desire(wanted("q"))
+        await replica.mirror.wait_for(lambda mirror: mirror.desired_lrp("q") is not None, 5)
         found = await metrics(replica)
         assert value(found, "decode_errors_total") == 1
-        assert value(found, "errors_total", error="MalformedRecord") == 1
+        assert value(found, "events_total", type="unreadable", verdict="noted") == 1
+        assert value(found, "reconnects_total") == 0
 
 
 @on_loopback

@@ -245,11 +245,11 @@ def test_what_cannot_be_written_ends_the_recording_and_not_the_client(tmp_path: 
 
 def test_what_cannot_be_read_is_not_recorded_without_secrets_and_is_with_them(tmp_path: Path) -> None:
     frame = b"id: 0\nevent: desired_lrp_created\ndata: c2VjcmV0\n\n"
-    recorder = Recorder(tmp_path / "without")
-    show(recorder, "events.instances", frame)
-    with pytest.raises(RecordingError, match="cannot be recorded without secrets"):
-        recorder.close()
-    assert (tmp_path / "without" / "events.instances.sse").read_bytes() == b""
+    empty = b"id: 1\nevent: actual_lrp_instance_removed\ndata: \n\n"
+    with Recorder(tmp_path / "without") as recorder:
+        show(recorder, "events.instances", frame, empty)
+    written = (tmp_path / "without" / "events.instances.sse").read_bytes()
+    assert written == b"id: 0\nevent: desired_lrp_created\ndata: \n\n" + empty
     with Recorder(tmp_path / "with", secrets=True) as recorder:
         show(recorder, "events.instances", frame, b"id: \xff\n\n")
         show(recorder, "desired_lrps", b"\x07\xff")
@@ -257,10 +257,17 @@ def test_what_cannot_be_read_is_not_recorded_without_secrets_and_is_with_them(tm
     assert (tmp_path / "with" / "snapshot" / "desired_lrps.pb").read_bytes() == b"\x07\xff"
 
 
+def test_a_list_that_cannot_be_read_is_not_recorded_without_secrets(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "without")
+    show(recorder, "desired_lrps", encode.reply([b"\xff"]))
+    with pytest.raises(RecordingError, match="cannot be recorded without secrets"):
+        recorder.close()
+
+
 def test_an_error_of_the_block_is_not_hidden_by_one_of_the_recorder(tmp_path: Path) -> None:
     def record() -> None:
         with Recorder(tmp_path / "new") as recorder:
-            show(recorder, "events.instances", b"event: \xff\n\n")
+            show(recorder, "desired_lrps", b"\x07")
             raise KeyError("the first")
 
     with pytest.raises(KeyError):

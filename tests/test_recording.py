@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Cause, row_key
 from lrpmirror.errors import MalformedRecord, RecordingError, RequestRefused, TruncatedReply
-from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPState
 from lrpmirror.recording import Lists, Recording, StreamName, replay
 
@@ -229,11 +229,19 @@ def test_a_damaged_event_is_named_by_its_id(copy: Path) -> None:
         replay(Recording(copy)).finish()
 
 
-def test_a_frame_that_cannot_be_read_is_named_with_its_place(copy: Path) -> None:
+def test_events_that_say_nothing_cost_a_replay_nothing(copy: Path) -> None:
+    before = replay(Recording(copy)).finish()
     path = copy / "events.instances.sse"
-    path.write_bytes(b"event: \xff\ndata: \n\n")
-    with pytest.raises(RecordingError, match=r"events\.instances\.sse: "):
-        list(Recording(copy).events())
+    empty = b"id: 77\nevent: actual_lrp_instance_removed\ndata: \n\nid: 78\nevent: \xff\ndata: \n\n"
+    path.write_bytes(empty + path.read_bytes() + b"id: 79\nevent: desired_lrp_changed\ndata: ////\n\n")
+    run = replay(Recording(copy)).finish()
+    assert run.actual_lrps() == before.actual_lrps()
+    assert run.events - before.events == {"unreadable": 2, "\ufffd": 1}
+    damaged = [event for event in Recording(copy).events() if isinstance(event, UnreadableEvent)]
+    assert damaged == [
+        UnreadableEvent("actual_lrp_instance_removed", 0, "its data is empty"),
+        UnreadableEvent("desired_lrp_changed", 4, "3 bytes are no protobuf record of the kind 'desired_lrp_changed'"),
+    ]
 
 
 def test_an_incomplete_event_at_the_end_is_left_out(copy: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sim_support import NET, OTHER_NET, A, diego, drain, run, types, wanted
 
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.events import ActualLRPInstanceRemoved, Event, UnknownEvent
+from lrpmirror.events import ActualLRPInstanceRemoved, Event, UnknownEvent, UnreadableEvent
 from lrpmirror.sim import Diego, Faults, InstanceKey
 from lrpmirror.sim.delivery import Courier
 
@@ -77,7 +77,7 @@ def test_the_same_seed_brings_the_same_order() -> None:
     assert told_by(faults, operations) == told_by(faults, operations)
 
 
-@pytest.mark.parametrize("name", ["delay", "lose", "duplicate", "stale_removed"])
+@pytest.mark.parametrize("name", ["delay", "lose", "duplicate", "stale_removed", "empty_removed"])
 def test_a_chance_is_between_nothing_and_certainty(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         Faults(**{name: 1.5})  # type: ignore[arg-type]
@@ -126,6 +126,25 @@ def test_a_removed_event_can_show_the_row_one_write_earlier() -> None:
     told = bbs.subscribe("instances")
     bbs.remove("p", 0, A)
     assert drain(told) == [ActualLRPInstanceRemoved(before)]
+
+
+def test_a_removal_of_whatever_is_there_can_have_read_the_row_before_it_was_claimed() -> None:
+    bbs = diego(faults=Faults(delay=0, stale_removed=1.0))
+    bbs.desire(wanted())
+    unclaimed = bbs.actual_lrps()[0]
+    bbs.claim("p", 0, A)
+    told = bbs.subscribe("instances")
+    bbs.remove("p", 0)
+    assert drain(told) == [ActualLRPInstanceRemoved(unclaimed)]
+
+
+def test_a_removed_event_can_be_followed_by_an_empty_one() -> None:
+    bbs = diego(faults=Faults(delay=0, empty_removed=1.0))
+    before = run(bbs)
+    instances, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    bbs.remove("p", 0, A)
+    assert drain(instances) == [ActualLRPInstanceRemoved(before), UnreadableEvent("actual_lrp_instance_removed")]
+    assert drain(groups)[1:] == [UnreadableEvent("actual_lrp_removed")]
 
 
 def test_a_removed_event_never_shows_another_instance() -> None:

@@ -48,7 +48,7 @@ def test_a_swarm_has_every_kind_of_fault_in_some_plans_and_not_in_others() -> No
     plans = [FaultPlan.swarm(seed, seconds=3) for seed in range(30)]
     for name in (*RATES, *CHANCES):
         assert {bool(getattr(plan, name)) for plan in plans} == {True, False}, name
-    for name in ("delay", "lose", "duplicate", "stale_removed"):
+    for name in ("delay", "lose", "duplicate", "stale_removed", "empty_removed"):
         assert {bool(getattr(plan.events, name)) for plan in plans} == {True, False}, name
     assert {plan.seconds for plan in plans} == {3}
 

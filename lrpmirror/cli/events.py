@@ -11,7 +11,7 @@ from lrpmirror.cli._following import until_interrupted
 from lrpmirror.cli._lines import LineWriter
 from lrpmirror.cli._query_arguments import by_cell
 from lrpmirror.errors import BBSError, UnknownPath, WireError
-from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event
+from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event, UnreadableEvent
 from lrpmirror.relay import client_at
 from lrpmirror.wire import json
 
@@ -95,4 +95,9 @@ async def _forward(stream: AsyncIterator[list[Event]], out: LineWriter, *, group
 
 
 def _group_events(events: Iterable[Event]) -> Iterable[Event]:
-    return (event for event in events if isinstance(event, _GROUP_EVENTS))
+    names = {kind.type for kind in _GROUP_EVENTS}
+    return (
+        event
+        for event in events
+        if isinstance(event, _GROUP_EVENTS) or (isinstance(event, UnreadableEvent) and event.name in names)
+    )

@@ -70,9 +70,10 @@ class EventStream:
     """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
 
     A batch is what one read of the network brought, at most 500 events, never none. Events of types that the library
-    does not know are UnknownEvents. The iteration never ends by itself: when the server closes the stream, which it
-    does to a reader that falls behind, that is a ConnectionFailed; what was sent meanwhile is lost, and only a new list
-    tells it. Raises WireErrors for a stream that cannot be read. An incomplete event before the end is not an event.
+    does not know are UnknownEvents, and those that say nothing are UnreadableEvents. The iteration never ends by
+    itself: when the server closes the stream, which it does to a reader that falls behind, that is a ConnectionFailed;
+    what was sent meanwhile is lost, and only a new list tells it. Raises WireErrors for a stream whose framing cannot
+    be read. An incomplete event before the end is not an event.
     """
 
     def __init__(

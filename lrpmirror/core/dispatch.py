@@ -33,6 +33,9 @@ class Graveyard:
         self.rows = Tombstones(limit=limit, age=age)
         self.desired = Tombstones(limit=limit, age=age)
 
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.desired)
+
     def advance(self, now: float) -> None:
         """Take note of the time, and forget what is too old."""
         self.rows.advance(now)

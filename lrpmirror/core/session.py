@@ -34,6 +34,7 @@ from lrpmirror.core.store import Store
 from lrpmirror.core.tables import NoTables
 from lrpmirror.core.tally import Counts
 from lrpmirror.core.tuning import Tuning, checked
+from lrpmirror.core.unreadable import Unreadable
 from lrpmirror.core.witness import Witness
 from lrpmirror.errors import (
     ConnectionFailed,
@@ -48,7 +49,6 @@ __all__ = ["Session", "Tuning"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
 _EVENT: Final = Cause.EVENT
-_NOTED: Final = Verdict.NOTED
 _STALE: Final = Verdict.STALE
 _BURIED: Final = Verdict.BURIED
 
@@ -88,6 +88,7 @@ class Session(Freshness, Knowledge):
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
+        self.unreadable = Unreadable(most=tuning.resync_interval)
         self.witnesses: tuple[Witness, ...] = ()
         """Who sees every event and commit as it happens."""
         self._adopt(self.store)
@@ -173,7 +174,7 @@ class Session(Freshness, Knowledge):
             if shadow is not None:
                 shadow.event(event)
             rule = rule_for(event.type)
-            verdict = _NOTED if rule is None else rule(event)
+            verdict = self.unreadable.take(event) if rule is None else rule(event)
             if verdict is _STALE or verdict is _BURIED:
                 self.guards.take_older(event, repairs)
             outcomes.append((event.type, verdict))
@@ -201,15 +202,15 @@ class Session(Freshness, Knowledge):
         was opened with which it is read, where that is not the one of which `stream_opened` told.
         """
         self._graves.advance(now)
-        tuning = self.tuning
         opened_at = self._stream_opened_at if opened_at is None else opened_at
+        self.unreadable.begin_list(scope, first=self.synced_at is None)
         self._shadow = Shadow(
             self.store,
             self._graves,
             scope,
             older=self.guards.rollback.begin(now, opened_at, everything=scope == EVERYTHING),
-            in_flight_limit=tuning.in_flight_limit,
-            list_limit=min(tuning.list_limit, tuning.row_limit),
+            in_flight_limit=self.tuning.in_flight_limit,
+            list_limit=min(self.tuning.list_limit, self.tuning.row_limit),
             first=scope == EVERYTHING and self.synced_at is None and not self._restored,
             redacted=self._restored,
         )
@@ -270,8 +271,8 @@ class Session(Freshness, Knowledge):
 
     def next_list(self, now: float) -> float:
         """Return after how long the next list of everything is due, now that one has settled."""
-        wait = self.guards.wait(now)
-        return self.next_interval() if wait is None else wait
+        wait, early = self.guards.wait(now), self.unreadable.wait(now, self.synced_at)
+        return min(early, self.next_interval()) if wait is None else wait
 
     def audit_wait(self, now: float) -> float | None:
         """Return in how many seconds `end_audit` is to be called; None where there is nothing to judge."""
@@ -320,8 +321,7 @@ class Session(Freshness, Knowledge):
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        tombstones = len(self._graves.rows) + len(self._graves.desired)
-        return self._tally.counts(self.repairs, tombstones=tombstones, lists_held=self.guards.lists_held)
+        return self._tally.counts(self.repairs, len(self._graves), self.guards.lists_held, self.unreadable.count)
 
     # Inside
 
@@ -332,6 +332,7 @@ class Session(Freshness, Knowledge):
         """
         buried = Reconciler(NoTables(), self._graves, lambda _, __: None)
         for event in events:
+            self.unreadable.take(event)
             buried.apply(event)
             if self._shadow is not None:
                 self._shadow.event(event)

@@ -50,6 +50,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     """How many doubts were left to the next list: there were too many, or reading again did not settle them."""
     tombstones: int
     """How many removed records are remembered."""
+    unreadable: int = 0
+    """How many events said nothing: see UnreadableEvent."""
     subscribers: tuple[Lag, ...] = ()
     """How far behind each subscriber of rows, desired LRPs and views is."""
 
@@ -81,7 +83,7 @@ class Tally:
         """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
         return {f"{kind} {verdict}": number for (kind, verdict), number in self.verdicts.items()}
 
-    def counts(self, repairs: Repairs, *, tombstones: int, lists_held: int) -> Counts:
+    def counts(self, repairs: Repairs, tombstones: int, lists_held: int, unreadable: int) -> Counts:
         """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
         return Counts(
             streams=self.streams,
@@ -98,4 +100,5 @@ class Tally:
             repairs_pending=len(repairs),
             repairs_dropped=repairs.dropped,
             tombstones=tombstones,
+            unreadable=unreadable,
         )

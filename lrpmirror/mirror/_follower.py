@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 
 import trio
 
@@ -53,6 +54,8 @@ class Follower:
         # One list at a time, since a list is judged by the events since it was asked for.
         self._listing = trio.Lock()
         self._reading = trio.CancelScope()
+        self._resting = trio.CancelScope()
+        """What lasts until the next list of everything is due."""
         self._doubted = trio.Event()
         self._wanted = trio.Event()
         self._found = trio.Event()
@@ -111,6 +114,9 @@ class Follower:
                 session.check_limits()
                 if session.repairs:
                     self._doubted.set()
+                early = session.unreadable.wait(now, session.synced_at)
+                if early < inf:
+                    self._resting.deadline = min(self._resting.deadline, trio.current_time() + early)
         except (BBSError, WireError) as error:
             return error
         return ConnectionFailed("the event stream ended")
@@ -221,9 +227,9 @@ class Follower:
             if delay is None:
                 self._found.set()
                 delay = session.next_list(self._clock())
-            with trio.move_on_after(delay) as waiting:
+            with trio.move_on_after(delay) as self._resting:
                 await self._wanted.wait()
-            if waiting.cancelled_caught:
+            if self._resting.cancelled_caught:
                 await self._be_on_another_stream(nursery)
 
     async def _be_on_another_stream(self, nursery: trio.Nursery) -> None:

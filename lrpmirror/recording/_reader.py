@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from lrpmirror.errors import RecordingError, TruncatedReply, WireError
-from lrpmirror.events import Event
+from lrpmirror.events import Event, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.recording._layout import (
     ABOUT,
@@ -177,13 +177,15 @@ class Recording:
     def events(self, stream: StreamName = "instances", *, full: bool = False) -> Iterator[Event]:
         """Yield the events of a stream, in order; `full`: desired LRPs with their `detail`.
 
-        Raises RecordingError where the stream is missing or cannot be read; then it names the event.
+        One that says nothing is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged; then
+        it names the event.
         """
         for frame in self.frames(stream):
-            try:
-                yield decode.event(frame.event, frame.data, full=full)
-            except WireError as exc:
-                raise RecordingError(f"{self.path / stream_file(stream)}, event {frame.id!r}: {exc}") from exc
+            event = decode.stream_event(frame.event, frame.data, full=full)
+            # No server frames an event so: the file is not what was recorded.
+            if type(event) is UnreadableEvent and not decode.is_base64(frame.data):
+                raise RecordingError(f"{self.path / stream_file(stream)}, event {frame.id!r}: {event.reason}")
+            yield event
 
 
 def _or_nothing(names: tuple[str, ...]) -> str:

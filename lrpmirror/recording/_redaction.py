@@ -12,14 +12,21 @@ from typing import Final, get_args
 
 from msgspec.structs import replace
 
-from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event, UnknownEvent
+from lrpmirror.events import (
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+    UnknownEvent,
+    UnreadableEvent,
+)
 from lrpmirror.model import DesiredLRP
 from lrpmirror.recording._layout import ListName
 from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.sse import Frame
 
-_KNOWN: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)
+_KNOWN: Final = frozenset(kind.type for kind in get_args(Event) if kind not in (UnknownEvent, UnreadableEvent))
 _DESIRED: Final = frozenset(kind.type for kind in (DesiredLRPCreated, DesiredLRPChanged, DesiredLRPRemoved))
 
 
@@ -36,10 +43,11 @@ RECORDS: Final[Mapping[ListName, Callable[[bytes], bytes]]] = {
 
 
 def redacted_frame(frame: Frame) -> bytes:
-    """Return an event as it is written without secrets; raises MalformedRecord for one that cannot be decoded."""
+    """Return an event as it is written without secrets. Of one that cannot be decoded nothing but its name is left."""
     data = frame.data
     if frame.event in _DESIRED:
-        data = b2a_base64(encode.event(_redacted(decode.event(frame.event, frame.data))), newline=False)
+        event = decode.stream_event(frame.event, frame.data)
+        data = b2a_base64(encode.event(_redacted(event)), newline=False)
     elif frame.event not in _KNOWN:
         data = b""
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (frame.id.encode(), frame.event.encode(), data)

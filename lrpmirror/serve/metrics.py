@@ -134,8 +134,8 @@ def _course(counts: Counts) -> Iterator[Metric]:
     yield _counter("rolled_back", "Records that they had in older versions, or again.", counts.rolled_back)
     yield _counters("commits", "Commits by cause.", "cause", counts.commits)
     yield _counters("errors", "What ended a stream, a list or a ping.", "error", counts.errors)
-    unreadable = sum(counts.errors.get(name, 0) for name in DECODING)
-    yield _counter("decode_errors", "Streams and lists that ended in bytes that cannot be read.", unreadable)
+    unreadable = sum(counts.errors.get(name, 0) for name in DECODING) + counts.unreadable
+    yield _counter("decode_errors", "Events, and ends of streams and lists, that could not be read.", unreadable)
     yield _gauge("repairs_pending", "Processes that are to be read again.", counts.repairs_pending)
     yield _counter("repairs_dropped", "Doubts that were left to the next list.", counts.repairs_dropped)
     yield _gauge("tombstones", "Removed records that are remembered.", counts.tombstones)

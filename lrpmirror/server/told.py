@@ -33,8 +33,7 @@ class Told:
         return tail if self.mirror_only else b"id: %d\n%s" % (number, tail)
 
     def _encode(self) -> bytes:
-        event = self.event
-        payload = encode.event(event)
+        name, payload = encode.event_name(self.event), encode.event(self.event)
         if self.mirror_only:
-            return sse.encode_aside(event.type, payload)
-        return sse.encode_frame(0, event.type, payload).removeprefix(b"id: 0\n")
+            return sse.encode_aside(name, payload)
+        return sse.encode_frame(0, name, payload).removeprefix(b"id: 0\n")

@@ -12,9 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.events import Event
+from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event, UnreadableEvent
 
 __all__ = ["Courier", "Faults"]
+
+_REMOVED: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved)
 
 MAX_UNDER_WAY: Final = 16
 """How many goroutines wait at most; beyond that the courier goes on, so that no event waits for ever."""
@@ -26,6 +28,7 @@ class Faults(Struct, frozen=True, kw_only=True):
     `delay`: that the goroutines still under way wait for a later operation, and then interleave with its own. Even at
     0 the goroutines of one operation race. `lose` and `duplicate`: that an event never arrives, or arrives once more,
     later. `stale_removed`: that the `removed` of a row which its cell removed shows it as it was one write earlier.
+    `empty_removed`: that a `removed` of a row is followed by one that is empty, as of a row that was gone already.
     """
 
     seed: int = 0
@@ -33,9 +36,10 @@ class Faults(Struct, frozen=True, kw_only=True):
     lose: float = 0.0
     duplicate: float = 0.0
     stale_removed: float = 0.0
+    empty_removed: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("delay", "lose", "duplicate", "stale_removed"):
+        for name in ("delay", "lose", "duplicate", "stale_removed", "empty_removed"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"Faults({name}={getattr(self, name)}): give a chance between 0 and 1")
 
@@ -96,3 +100,5 @@ class Courier:
         self._deliver(event)
         if self._random.random() < faults.duplicate:
             self._under_way.append(deque([event]))
+        if isinstance(event, _REMOVED) and faults.empty_removed and self._random.random() < faults.empty_removed:
+            self._deliver(UnreadableEvent(event.type))

@@ -185,7 +185,7 @@ class Diego:
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
         """Remove a row, if it is that instance's. Raises ResourceNotFound."""
-        seen = self._as_read_before(process_guid, index)
+        seen = self._as_read_before(process_guid, index, unclaimed=instance is None)
         self._tell(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
 
     def retire(self, process_guid: str, index: int) -> None:
@@ -364,11 +364,14 @@ class Diego:
         self._tell(outcome.emissions)
         return outcome.keep_container
 
-    def _as_read_before(self, process_guid: str, index: int) -> ActualLRP | None:
-        """Return an older version of the row if the die says that the removal has read that one."""
+    def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
+        """Return an older version of the row if the die says that the removal has read that one.
+
+        A removal that names no instance can have read the row before it was claimed.
+        """
         if self._faults is None or self._dice.random() >= self._faults.stale_removed:
             return None
-        return self._state.earlier(process_guid, index)
+        return self._state.earlier(process_guid, index, unclaimed=unclaimed)
 
     def _tell(self, told: Sequence[Emission]) -> None:
         self._instances.send([[*map(self._traced, each.instances)] for each in told])

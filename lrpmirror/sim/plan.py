@@ -4,6 +4,7 @@ import random
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.sim.delivery import Faults
@@ -85,4 +86,5 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
         )
         chosen: dict[str, Any] = {name: perhaps(rate) for name in RATES}
         chosen |= {name: perhaps(0.2) for name in CHANCES}
+        events = replace(events, empty_removed=perhaps(0.1))
         return cls(seed=seed, seconds=seconds, events=events, **chosen)

@@ -100,12 +100,16 @@ class State:
         self._earlier[row.process_guid, row.index] = row
         return self.put(replace(row, **changes, since=self.now, tag_index=row.tag_index + 1))
 
-    def earlier(self, process_guid: str, index: int) -> ActualLRP | None:
-        """Return the ORDINARY row as it was one write earlier, if it was the same instance's then."""
+    def earlier(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
+        """Return the ORDINARY row as it was one write earlier, if it was the same instance's then.
+
+        Or nobody's, where `unclaimed` allows that.
+        """
         row, before = self.row(process_guid, index), self._earlier.get((process_guid, index))
-        if row is None or before is None or before.epoch != row.epoch or InstanceKey.of(before) != InstanceKey.of(row):
+        if row is None or before is None or before.epoch != row.epoch:
             return None
-        return before
+        same = InstanceKey.of(before) == InstanceKey.of(row)
+        return before if same or (unclaimed and before.state is ActualLRPState.UNCLAIMED) else None
 
     def delete(self, row: ActualLRP) -> None:
         """Take the row out."""

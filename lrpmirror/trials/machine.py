@@ -18,7 +18,7 @@ from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import BBSError, ConnectionFailed, MalformedFrame, RequestRefused, TruncatedReply, WireError
-from lrpmirror.events import Event, UnknownEvent
+from lrpmirror.events import Event, UnknownEvent, UnreadableEvent
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
 from lrpmirror.server import Subscription
 from lrpmirror.sim import Diego
@@ -345,7 +345,7 @@ class Alone:
 
 def _carried(event: Event) -> Event:
     """Return what the wire brings of an event."""
-    if isinstance(event, UnknownEvent):
+    if isinstance(event, (UnknownEvent, UnreadableEvent)):
         return event
     return decode.event_payload(event.type, encode.event(event), full=False)
 

@@ -26,6 +26,7 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
     UnknownEvent,
+    UnreadableEvent,
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
@@ -50,7 +51,9 @@ __all__ = [
     "event",
     "event_payload",
     "events",
+    "is_base64",
     "scheduling_info",
+    "stream_event",
 ]
 
 _M = TypeVar("_M", bound=Message)
@@ -114,17 +117,37 @@ def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  #
     return UnknownEvent(type, payload) if decoder is None else decoder(payload)
 
 
+def stream_event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002 - as above
+    """Decode an event of a stream, as `event` does; one that says nothing costs the stream nothing.
+
+    It is an UnreadableEvent where `event` would raise.
+    """
+    try:
+        return event(type, data, full=full)
+    except MalformedRecord as exc:
+        return UnreadableEvent(type, len(data), str(exc) if data else "its data is empty")
+
+
 def events(frames: Sequence[tuple[str, bytes]], *, full: bool = False) -> list[Event]:
-    """Decode the events of a burst, each given as its name and its base64 text, as `event` does one after another."""
+    """Decode the events of a burst, each given as its name and its base64 text, as `stream_event` does one by one."""
     payloads = _payloads([text for _, text in frames])
-    if payloads is None:
-        return [event(name, text, full=full) for name, text in frames]
-    decoders = _FULL_EVENTS if full else _EVENTS
-    out: list[Event] = []
-    for (name, _), payload in zip(frames, payloads, strict=True):
-        decoder = decoders.get(name)
-        out.append(UnknownEvent(name, payload) if decoder is None else decoder(payload))
-    return out
+    if payloads is not None:
+        decoders = _FULL_EVENTS if full else _EVENTS
+        out: list[Event] = []
+        try:
+            for (name, _), payload in zip(frames, payloads, strict=True):
+                decoder = decoders.get(name)
+                out.append(UnknownEvent(name, payload) if decoder is None else decoder(payload))
+        except MalformedRecord:
+            pass
+        else:
+            return out
+    return [stream_event(name, text, full=full) for name, text in frames]
+
+
+def is_base64(data: bytes) -> bool:
+    """Tell whether the data of an event is base64 text. O(bytes)."""
+    return _payloads([data]) is not None
 
 
 _decode_base64: Final = msgspec.json.Decoder(bytes).decode

@@ -25,6 +25,7 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
     UnknownEvent,
+    UnreadableEvent,
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
@@ -39,6 +40,7 @@ __all__ = [
     "domain",
     "error_reply",
     "event",
+    "event_name",
     "reply",
     "routing_info",
     "scheduling_info",
@@ -91,15 +93,23 @@ def domain(name: str) -> bytes:
 
 
 def event(event: Event) -> bytes:
-    """Encode an event's payload; its type is `event.type`.
+    """Encode an event's payload.
 
     An ActualLRPInstanceChanged carries one instance key for both sides: that of `after`, or of `before` where the write
-    took it away, as a crash does. Its rows' internal routes and metric tags are not on the wire.
+    took it away, as a crash does. Its rows' internal routes and metric tags are not on the wire. An UnreadableEvent is
+    no bytes, under its `name`.
     """
     if isinstance(event, UnknownEvent):
         return event.data
+    if isinstance(event, UnreadableEvent):
+        return b""
     fill, message = _EVENTS[type(event)]
     return _bytes(fill, message(), event)
+
+
+def event_name(event: Event) -> str:
+    """Return the type that an event has on the wire."""
+    return event.name if isinstance(event, UnreadableEvent) else event.type
 
 
 def reply(records: Iterable[bytes], *, record_field: int = 2) -> bytes:

@@ -27,6 +27,7 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
     UnknownEvent,
+    UnreadableEvent,
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire import decode, encode
@@ -41,8 +42,9 @@ _T = TypeVar("_T")
 def to_json(value: object) -> Any:
     """Return a row, group, desired LRP, cell, domain's name or event as JSON-ready values.
 
-    An event is `{"type": …, "data": {…}}`; the data of one without a name here is its payload in base64. Raises
-    MalformedRecord for any other value. Cost: some 40 µs a row.
+    An event is `{"type": …, "data": {…}}`; the data of one without a name here is its payload in base64, and that of
+    one that says nothing is what Diego's tools print of an empty one, or null with the reason in `error` where they
+    would fail. Raises MalformedRecord for any other value. Cost: some 40 µs a row.
     """
     if isinstance(value, str):
         return value
@@ -53,6 +55,10 @@ def to_json(value: object) -> Any:
         return {"type": value.type, "data": {**data, "trace_id": value.trace_id}}
     if isinstance(value, UnknownEvent):
         return {"type": value.type, "data": b64encode(value.data).decode()}
+    if isinstance(value, UnreadableEvent):
+        if value.size or value.name not in _PAYLOADS:
+            return {"type": value.name, "data": None, "error": value.reason}
+        return {"type": value.name, "data": print_message(_PAYLOADS[value.name]())}
     for kind, (message, to_bytes, _) in _RECORDS.items():
         if isinstance(value, kind):
             return print_message(message.FromString(to_bytes(value)))
@@ -130,6 +136,12 @@ _EVENTS: Final[Mapping[type[Event], type[Message]]] = {
     ActualLRPRemoved: events_pb2.ActualLRPRemovedEvent,
     ActualLRPCrashed: events_pb2.ActualLRPCrashedEvent,
 }
+_PAYLOADS: Final[Mapping[str, type[Message]]] = {
+    **{kind.type: message for kind, message in _EVENTS.items()},
+    DesiredLRPCreated.type: events_pb2.DesiredLRPCreatedEvent,
+    DesiredLRPChanged.type: events_pb2.DesiredLRPChangedEvent,
+    DesiredLRPRemoved.type: events_pb2.DesiredLRPRemovedEvent,
+}
 _DesiredEvent = DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRemoved
 _TYPES: Final[Mapping[str, type[Event]]] = {kind.type: kind for kind in [*_EVENTS, *get_args(_DesiredEvent)]}
 
@@ -165,6 +177,10 @@ def _read_event(value: Any) -> Event:
             return UnknownEvent(name, b64decode(cast("str", data), validate=True))
         except (ValueError, TypeError) as exc:
             raise MalformedRecord("the JSON at $.data of an event without a name here needs to be base64 text") from exc
+    if data is None and isinstance(value.get("error"), str):
+        return UnreadableEvent(name, 1, value["error"])
+    if isinstance(data, dict) and all(item in ("", None) for item in data.values()):
+        return UnreadableEvent(name, 0, "its data is empty")
     if kind in _EVENTS:
         message = _EVENTS[kind]()
         fill_message(message, data, "$.data")

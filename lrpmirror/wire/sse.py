@@ -16,7 +16,7 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from lrpmirror.errors import LimitExceeded, MalformedFrame, WireError
-from lrpmirror.events import Event, UnknownEvent
+from lrpmirror.events import Event, UnknownEvent, UnreadableEvent
 from lrpmirror.wire.text import from_utf8
 
 __all__ = ["EventStreamDecoder", "Frame", "encode_aside", "encode_frame"]
@@ -37,7 +37,9 @@ class _Names(dict[bytes, str]):
         return from_utf8(name)
 
 
-_NAMES: Final = _Names((kind.type.encode(), kind.type) for kind in get_args(Event) if kind is not UnknownEvent)
+_NAMES: Final = _Names(
+    (kind.type.encode(), kind.type) for kind in get_args(Event) if kind not in (UnknownEvent, UnreadableEvent)
+)
 
 
 class Frame(Struct, frozen=True, gc=False):
