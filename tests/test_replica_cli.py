@@ -1,5 +1,6 @@
 """`lrpmirror serve`, as a process."""
 
+import resource
 import signal
 import socket
 import subprocess
@@ -26,10 +27,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(*arguments: str, listen: str = "127.0.0.1:0") -> Iterator[subprocess.Popen[bytes]]:
-    """Start the command, for as long as the block lasts, and for half a minute at most."""
+def serving(
+    *arguments: str, listen: str = "127.0.0.1:0", files: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the command, for as long as the block lasts, and for half a minute at most; with so many open files."""
     pipe = subprocess.PIPE
     process = started("serve", "--listen", listen, *arguments, stdout=pipe, stderr=pipe)
+    if files is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
     limit = Timer(30, process.kill)
     limit.start()
     try:

@@ -1,8 +1,8 @@
 """`lrpmirror serve`: a read replica of a BBS."""
 
 import argparse
-import ssl
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -12,14 +12,16 @@ from msgspec import Struct
 
 from lrpmirror.cli import _bbs
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._serving import add_limits, limits_of, look_at_files_again, ops_limits
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.core.status import Status
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
-from lrpmirror.serve.routes import Routes, not_found, routed
+from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.serve.serving import ServedReplica, serve_replica
-from lrpmirror.server import serve_app
+from lrpmirror.server import Limits, ServerTLS, Traffic, serve_app
+from lrpmirror.server.asgi import ASGIApp
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
 
@@ -40,7 +42,8 @@ them; their scheduling and routing parts are served.
 Listens with mutual TLS if the three --server-* files are given. Without them
 it listens on loopback only, unless --insecure-listen says otherwise. Prints its
 URL on stdout once it listens, which is of use with port 0: any free port; and
-on stderr how the mirror fares. Ends at Ctrl-C or SIGTERM.
+on stderr how the mirror fares. Files that are renewed are taken up, at the latest
+at SIGHUP. Ends at Ctrl-C or SIGTERM.
 """
 
 
@@ -49,7 +52,10 @@ class Plan(Struct, frozen=True):
 
     listen: Address
     ops: Address | None
-    tls: ssl.SSLContext | None
+    tls: ServerTLS | None
+    limits: Limits
+    ops_beside: bool
+    """Whether the ops paths are at the same address."""
     full: bool
     state_file: str | None
 
@@ -84,6 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="listen without TLS also where others than this machine can reach it",
     )
+    add_limits(parser)
     _bbs.add_options(parser)
 
 
@@ -102,14 +109,16 @@ def _plan(args: argparse.Namespace) -> Plan:
         listen, ca=args.server_ca_file, cert=args.server_cert_file, key=args.server_key_file, insecure=insecure
     )
     ops = None if args.ops_listen is None else parse_address(args.ops_listen)
-    if ops is not None and (ops != listen or ops.port == 0):
+    beside = ops == listen and listen.port != 0
+    if ops is not None and not beside:
         checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
-    return Plan(listen, ops, tls, full=args.detail == "full", state_file=args.state_file)
+    limits = limits_of(args, beside_ops=ops is not None and not beside)
+    return Plan(listen, ops, tls, limits, ops_beside=beside, full=args.detail == "full", state_file=args.state_file)
 
 
 async def _serve(where: _bbs.Target, plan: Plan) -> None:
-    ops_routes = None if plan.ops is None else _ops_routes()
-    beside = ops_routes is not None and plan.ops == plan.listen and plan.listen.port != 0
+    servers = {"bbs": Traffic()} if plan.ops_beside else {"bbs": Traffic(), "ops": Traffic()}
+    ops_routes = None if plan.ops is None else partial(_ops_routes(), servers=servers)
     async with interruptible() as asked, AsyncExitStack() as stack:
         served = await stack.enter_async_context(
             serve_replica(
@@ -120,22 +129,28 @@ async def _serve(where: _bbs.Target, plan: Plan) -> None:
                 port=plan.listen.port,
                 server_tls=plan.tls,
                 state_file=plan.state_file,
-                routes=ops_routes if ops_routes is not None and beside else (lambda _mirror, _replica: {}),
+                limits=plan.limits,
+                traffic=servers["bbs"],
+                routes=ops_routes if ops_routes is not None and plan.ops_beside else (lambda _mirror, _replica: {}),
             )
         )
         _say(f"a read replica of {where.name}; Ctrl-C ends it")
         await LineWriter().write([_url(plan.listen.host, served.host.port, plan.tls).encode()])
-        if plan.ops is not None and ops_routes is not None and not beside:
+        if plan.ops is not None and ops_routes is not None and not plan.ops_beside:
             app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)
-            ops = await stack.enter_async_context(serve_app(app, address=plan.ops.host, port=plan.ops.port))
+            limits = ops_limits(plan.limits)
+            ops = await stack.enter_async_context(
+                serve_app(app, address=plan.ops.host, port=plan.ops.port, limits=limits, traffic=servers["ops"])
+            )
             _say(f"a page for people, /metrics, /healthz and /readyz at {_url(plan.ops.host, ops.port, None)}")
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(_tell_phases, served)
+        nursery.start_soon(look_at_files_again, "serve", plan.tls)
         await asked.wait()
         nursery.cancel_scope.cancel()
 
 
-def _ops_routes() -> Routes:
+def _ops_routes() -> Callable[..., Mapping[str, ASGIApp]]:
     try:
         from lrpmirror.serve.ops import ops_routes  # noqa: PLC0415 - only this option needs the extra
     except ModuleNotFoundError as exc:
@@ -170,7 +185,7 @@ def _line(status: Status) -> str:
     return f"{status.phase}: {state}{why}"
 
 
-def _url(host: str, port: int, tls: ssl.SSLContext | None) -> str:
+def _url(host: str, port: int, tls: ServerTLS | None) -> str:
     return f"{'http' if tls is None else 'https'}://{Address(host, port)}"
 
 

@@ -1,7 +1,6 @@
 """`lrpmirror sim`: a simulated Diego for anyone's tests."""
 
 import argparse
-import ssl
 import sys
 from collections.abc import Callable, Collection
 from math import isfinite
@@ -11,10 +10,13 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lrpmirror.background import background
 from lrpmirror.cli._arguments import count
 from lrpmirror.cli._following import until_interrupted
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._serving import add_limits, limits_of, look_at_files_again
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
+from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
 from lrpmirror.sim.plan import CHANCES
 from lrpmirror.sim.plan import RATES as MISHAPS
@@ -56,8 +58,9 @@ class Plan(Struct, frozen=True):
     """Where to listen, and what goes wrong."""
 
     listen: Address
-    tls: ssl.SSLContext | None
+    tls: ServerTLS | None
     faults: FaultPlan
+    limits: Limits
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="listen without TLS also where others than this machine can reach it",
     )
+    add_limits(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,7 +118,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     to_events = {name: faults.pop(name) for name in EVENT_FAULTS if name in faults}
     # Without a fault of theirs, events come as they do from a BBS: in order, but for what races.
     events = Faults(**{"seed": args.seed, "delay": 0.0, **to_events}) if to_events else None
-    return Plan(address, tls, FaultPlan(seed=args.seed, events=events, **faults))
+    return Plan(address, tls, FaultPlan(seed=args.seed, events=events, **faults), limits_of(args))
 
 
 async def _serve(args: argparse.Namespace, plan: Plan) -> None:
@@ -134,9 +138,18 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
     async with (
         until_interrupted(),
         serve_diego(
-            diego, tls=plan.tls, autopilot=flying, pace=pace, plan=plan.faults, address=host, port=port
+            diego,
+            tls=plan.tls,
+            autopilot=flying,
+            pace=pace,
+            plan=plan.faults,
+            address=host,
+            port=port,
+            limits=plan.limits,
         ) as served,
+        background() as nursery,
     ):
+        nursery.start_soon(look_at_files_again, "sim", plan.tls)
         rows, lrps = len(diego.actual_lrps()), len(diego.desired_lrps())
         line = f"a simulated Diego: {len(diego.cells())} cells, {lrps} desired LRPs, {rows} instances; Ctrl-C ends it"
         print(f"lrpmirror sim: {line}", file=sys.stderr, flush=True)

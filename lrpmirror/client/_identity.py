@@ -1,4 +1,4 @@
-"""The TLS files of a client, taken up again when they are replaced on disk.
+"""The TLS files of a client, or of a server, taken up again when they are replaced on disk.
 
 Whoever renews certificates replaces two or three files, one after the other, and tells nobody. So the files are looked
 at before each connection; a new set is loaded aside and taken up when it is whole and valid, and the old one serves
@@ -25,21 +25,30 @@ _Mark = tuple[int, int, int] | None
 
 
 class Identity:
-    """What a client trusts, and what it shows for itself: the newest whole and valid set of its files.
+    """What one side of TLS trusts, and what it shows for itself: the newest whole and valid set of its files.
+
+    `loader` makes of them what is used, for a client unless another one is given.
 
     Raises ConfigurationError where the files cannot be used at construction; later, what cannot be used is logged as a
     warning once for each state of the files and given to `refused`, while the set before goes on.
     """
 
-    def __init__(self, tls: TLS, refused: Callable[[ConfigurationError], None] | None = None) -> None:
+    def __init__(
+        self,
+        tls: TLS,
+        refused: Callable[[ConfigurationError], None] | None = None,
+        *,
+        loader: Callable[[TLS], Loaded] | None = None,
+    ) -> None:
         self._tls = tls
+        self._loader = loader
         self._paths = tuple(Path(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
         self._refused = refused
         self._problem: ConfigurationError | None = None
         self._told = ""  # the state of the files, and the reason, that was told of last
         self._marks: tuple[_Mark, ...] | None = None  # None: they are to be read again whatever their marks
         self._digest = self._read()
-        self._loaded = load(tls)
+        self._loaded = self._load()
         self._changes = 0
 
     @property
@@ -66,7 +75,7 @@ class Identity:
             self._problem, self._told = None, ""
             return
         try:
-            loaded = load(self._tls)
+            loaded = self._load()
         except ConfigurationError as exc:
             self._refuse(exc, digest)
             return
@@ -109,6 +118,9 @@ class Identity:
         logger.warning("the TLS files have changed and cannot be used; those before go on: %s", problem)
         if self._refused:
             self._refused(problem)
+
+    def _load(self) -> Loaded:
+        return (self._loader or load)(self._tls)
 
     def _read(self) -> str:
         """Return a digest of what the files hold; what cannot be read counts as empty, for `load` to say why."""

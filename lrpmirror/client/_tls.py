@@ -73,6 +73,21 @@ def load(tls: TLS) -> Loaded:
     return Loaded(context, own, tuple(authorities))
 
 
+def load_server(tls: TLS) -> Loaded:
+    """Read the files and build the context of a server that demands certificates, as a BBS does: TLS 1.2 or newer.
+
+    Raises ConfigurationError as `load` does, and where one of the three files is not given.
+    """
+    if tls.ca is None or tls.cert is None or tls.key is None:
+        raise ConfigurationError("mutual TLS needs three files: the clients' CA, the server's certificate and its key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    authorities = _trust(context, Path(tls.ca))
+    own = _identify(context, Path(tls.cert), Path(tls.key))
+    return Loaded(context, own, tuple(authorities))
+
+
 def _trust(context: ssl.SSLContext, ca: Path) -> list[bytes]:
     pem = _read(ca, "CA")
     try:

@@ -1,13 +1,12 @@
 """Where to listen, and to whom: an address that others can reach is not served without mutual TLS by accident."""
 
 import ipaddress
-import ssl
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.server import mutual_tls
+from lrpmirror.server import ServerTLS
 from lrpmirror.server.hosting import authority
 
 __all__ = ["Address", "checked_tls", "parse_address"]
@@ -45,14 +44,14 @@ def parse_address(text: str) -> Address:
 
 def checked_tls(
     address: Address, *, ca: str | None, cert: str | None, key: str | None, insecure: bool
-) -> ssl.SSLContext | None:
-    """Return the server's context for mutual TLS, or None for none.
+) -> ServerTLS | None:
+    """Return the server's files for mutual TLS, or None for none.
 
     Raises ConfigurationError for files that cannot be used, for some of the three without the others, and for an
     address that others can reach without TLS, unless `insecure` says that this is wanted.
     """
     if ca and cert and key:
-        return mutual_tls(ca=ca, cert=cert, key=key)
+        return ServerTLS(ca=ca, cert=cert, key=key)
     if ca or cert or key:
         raise ConfigurationError(
             "mutual TLS needs three files: give --server-ca-file, --server-cert-file and --server-key-file"

@@ -5,6 +5,7 @@ state beside the mirror's own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry
@@ -19,7 +20,7 @@ from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
 from lrpmirror.serve.routes import send_whole
-from lrpmirror.server import StreamKind
+from lrpmirror.server import StreamKind, Traffic
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
 __all__ = ["metrics_app", "registry_of"]
@@ -37,10 +38,12 @@ EVENT_TYPES: Final = frozenset(kind.type for kind in get_args(Event) if kind is 
 STREAMS: Final[tuple[StreamKind, ...]] = ("instances", "groups")
 
 
-def registry_of(mirror: Mirror, replica: Replica | None = None) -> CollectorRegistry:
-    """Return a registry of its own with the metrics of a mirror, and those of its replica where it has one."""
+def registry_of(
+    mirror: Mirror, replica: Replica | None = None, servers: Mapping[str, Traffic] = MappingProxyType({})
+) -> CollectorRegistry:
+    """Return a registry of its own with the metrics of a mirror, of its replica, and of servers, where it has any."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(mirror, replica))
+    registry.register(_Collected(mirror, replica, servers))
     return registry
 
 
@@ -56,9 +59,10 @@ def metrics_app(registry: CollectorRegistry) -> ASGIApp:
 class _Collected(Collector):
     """Reads a mirror at each scrape."""
 
-    def __init__(self, mirror: Mirror, replica: Replica | None) -> None:
+    def __init__(self, mirror: Mirror, replica: Replica | None, servers: Mapping[str, Traffic]) -> None:
         self._mirror = mirror
         self._replica = replica
+        self._servers = servers
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing in advance: what there is, is read when it is asked for."""
@@ -74,6 +78,8 @@ class _Collected(Collector):
         yield from _subscribers(counts)
         if self._replica is not None:
             yield from _readers(self._replica)
+        if self._servers:
+            yield from _traffic(self._servers)
 
     def _state(self) -> Iterator[Metric]:
         status = self._mirror.status
@@ -165,6 +171,36 @@ def _readers(replica: Replica) -> Iterator[Metric]:
     yield _counter(
         "replica_closures", "How often all streams were closed, for what events cannot say.", replica.closures
     )
+
+
+def _traffic(servers: Mapping[str, Traffic]) -> Iterator[Metric]:
+    now = GaugeMetricFamily("lrpmirror_server_connections", "Open connections.", labels=["server"])
+    taken = CounterMetricFamily("lrpmirror_server_accepted", "Connections that were taken.", labels=["server"])
+    refused = CounterMetricFamily(
+        "lrpmirror_server_refused", "Connections that were closed at once, being too many.", labels=["server"]
+    )
+    displaced = CounterMetricFamily(
+        "lrpmirror_server_displaced", "Connections cut off to make room for others.", labels=["server"]
+    )
+    timeouts = CounterMetricFamily(
+        "lrpmirror_server_timeouts", "Connections cut off for what took too long.", labels=["server", "what"]
+    )
+    replies = CounterMetricFamily("lrpmirror_server_replies", "Replies by status.", labels=["server", "status"])
+    failures = CounterMetricFamily(
+        "lrpmirror_server_failures", "Requests that failed by a mistake of the server.", labels=["server", "error"]
+    )
+    for name, traffic in servers.items():
+        now.add_metric([name], traffic.open)
+        taken.add_metric([name], traffic.accepted)
+        refused.add_metric([name], traffic.refused)
+        displaced.add_metric([name], traffic.displaced)
+        for what, number in traffic.timeouts.items():
+            timeouts.add_metric([name, what], number)
+        for status, number in traffic.replies.items():
+            replies.add_metric([name, str(status)], number)
+        for error, number in traffic.failures.items():
+            failures.add_metric([name, error], number)
+    yield from (now, taken, refused, displaced, timeouts, replies, failures)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

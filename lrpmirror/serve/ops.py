@@ -1,6 +1,7 @@
 """What a process shows of itself to operators: metrics, health and a page, as a table of routes."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import trio
 
@@ -9,15 +10,21 @@ from lrpmirror.serve.health import alive, ready_app
 from lrpmirror.serve.metrics import metrics_app, registry_of
 from lrpmirror.serve.page import page_routes
 from lrpmirror.serve.replica import Replica
+from lrpmirror.server import Traffic
 from lrpmirror.server.asgi import ASGIApp
 
 __all__ = ["ops_routes"]
 
 
-def ops_routes(mirror: Mirror, replica: Replica | None = None) -> Mapping[str, ASGIApp]:
-    """Return who answers `/metrics`, `/healthz` and `/readyz` for a mirror, and `/`, a page, where it has a replica."""
+def ops_routes(
+    mirror: Mirror, replica: Replica | None = None, *, servers: Mapping[str, Traffic] = MappingProxyType({})
+) -> Mapping[str, ASGIApp]:
+    """Return who answers `/metrics`, `/healthz` and `/readyz` for a mirror, and `/`, a page, where it has a replica.
+
+    `servers` are the counters of the process's servers by name, for the metrics.
+    """
     return {
-        "/metrics": metrics_app(registry_of(mirror, replica)),
+        "/metrics": metrics_app(registry_of(mirror, replica, servers)),
         "/healthz": alive,
         "/readyz": ready_app(mirror),
         **({} if replica is None else page_routes(mirror, replica.pulse, trio.lowlevel.current_clock().current_time)),

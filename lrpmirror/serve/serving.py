@@ -14,7 +14,7 @@ from lrpmirror.relay import client_at
 from lrpmirror.serve.app import ReplicaApp
 from lrpmirror.serve.replica import REFRESH, Replica, open_replica
 from lrpmirror.serve.routes import Routes, routed
-from lrpmirror.server import Host, serve_app
+from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
 __all__ = ["ServedReplica", "serve_replica"]
 
@@ -41,17 +41,20 @@ async def serve_replica(
     detail: Literal["routing", "full"] = "routing",
     address: str = "127.0.0.1",
     port: int = 0,
-    server_tls: ssl.SSLContext | None = None,
+    server_tls: ssl.SSLContext | ServerTLS | None = None,
     refresh: float = REFRESH,
     state_file: str | PathLike[str] | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
+    limits: Limits | None = None,
+    traffic: Traffic | None = None,
     routes: Routes = lambda _mirror, _replica: {},
 ) -> AsyncIterator[ServedReplica]:
     """Mirror the BBS or relay at `bbs_url` and serve it at `address` while the context is open; port 0: a free one.
 
-    `tls` are this side's files for the BBS, `server_tls` is a server's context for its own clients, as
-    `lrpmirror.server.mutual_tls` makes it. `detail="full"` keeps whole desired LRPs, and so can answer with them.
+    `tls` are this side's files for the BBS, `server_tls` those for its own clients, or a server's context. `limits` are
+    what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and so can
+    answer with them.
     `refresh` are the seconds between two looks at domains and cells. `routes` gives paths beside those of a BBS, and
     who answers them. Raises ConfigurationError for options and files that cannot be used, and a port that cannot be
     had; a BBS that cannot be reached is none: everything is answered with 503 until it was.
@@ -63,6 +66,11 @@ async def serve_replica(
     ):
         app = ReplicaApp(replica, origin=client.url, full=detail == "full")
         async with serve_app(
-            routed(routes(mirror, replica), fallback=app), address=address, port=port, tls=server_tls
+            routed(routes(mirror, replica), fallback=app),
+            address=address,
+            port=port,
+            tls=server_tls,
+            limits=limits,
+            traffic=traffic,
         ) as host:
             yield ServedReplica(mirror, replica, host)

@@ -2,11 +2,14 @@
 
 from lrpmirror.server.app import BBSApp, Lag
 from lrpmirror.server.hosting import Host, mutual_tls, serve_app
+from lrpmirror.server.limits import Limits
 from lrpmirror.server.lists import LISTS, PING
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.server.tls import ServerTLS
 from lrpmirror.server.told import MirrorOnly, Told
+from lrpmirror.server.traffic import Traffic
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.server.writer import Writer
 from lrpmirror.server.writes import WRITES
@@ -21,12 +24,15 @@ __all__ = [
     "Host",
     "InstanceKey",
     "Lag",
+    "Limits",
     "MirrorOnly",
     "NetInfo",
+    "ServerTLS",
     "Source",
     "StreamKind",
     "Subscription",
     "Told",
+    "Traffic",
     "Writer",
     "mutual_tls",
     "serve_app",

@@ -17,6 +17,7 @@ from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
 from lrpmirror.server.limits import Limits
+from lrpmirror.server.tls import ServerTLS
 from lrpmirror.server.traffic import Traffic
 
 __all__ = ["Host", "authority", "mutual_tls", "serve_app"]
@@ -70,7 +71,7 @@ class Host:
         *,
         address: str,
         port: int,
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | ServerTLS | None,
         limits: Limits,
         traffic: Traffic,
     ) -> None:
@@ -197,9 +198,11 @@ class Host:
     def _start(self, socket: trio.SocketStream) -> None:
         stream: Stream = socket
         if self._tls is not None:
-            stream = trio.SSLStream(socket, self._tls, server_side=True, https_compatible=True)
+            context = self._tls.context() if isinstance(self._tls, ServerTLS) else self._tls
+            stream = trio.SSLStream(socket, context, server_side=True, https_compatible=True)
         connection = Connection(self._app, stream, self._gate, self._admission)
         self._connections.add(connection)
+        self.traffic.open += 1
         self._nursery.start_soon(self._serve, connection)
 
     async def _serve(self, connection: Connection) -> None:
@@ -207,6 +210,7 @@ class Host:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            self.traffic.open -= 1
 
     async def watch(self) -> None:
         """Cut off those who take too long, for ever. O(connections) at each look."""
@@ -226,14 +230,15 @@ async def serve_app(
     *,
     address: str = "127.0.0.1",
     port: int = 0,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | ServerTLS | None = None,
     limits: Limits | None = None,
     traffic: Traffic | None = None,
 ) -> AsyncIterator[Host]:
     """Serve the application while the context is open; port 0 takes a free one.
 
     What the application raises is answered with 500 and costs that connection only; it is counted in `traffic`, and
-    logged once for each kind. `limits` are for whoever connects.
+    logged once for each kind. `limits` are for whoever connects. `tls` is a context, or files that are taken up again
+    when they are replaced.
 
     Leaving closes every connection at once, also those with an open stream or a stuck write. What the block raises
     leaves it as it was raised. Raises ConfigurationError if the port cannot be had.

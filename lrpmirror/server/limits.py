@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["RESERVED", "Limits"]
+__all__ = ["RESERVED", "Limits", "allow_more_files", "connections_allowed"]
 
 RESERVED: Final = 64
 """How many descriptors are left to the process itself: its own connections to a BBS, files, and what it listens on."""
@@ -14,6 +14,9 @@ MOST: Final = 10_000
 """How many connections a server has at most where descriptors would allow more, unless it is told to."""
 
 FEWEST: Final = 4
+
+ENOUGH: Final = 16_384
+"""As many open files as anyone needs for so many connections."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -66,3 +69,11 @@ def connections_allowed(share: float = 1.0) -> int:
     if files == resource.RLIM_INFINITY:
         return MOST
     return max(FEWEST, min(MOST, int((files - RESERVED) * share)))
+
+
+def allow_more_files() -> None:
+    """Raise this process's limit of open files as far as the system lets it, as servers do: for its main program."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    if soft not in {hard, resource.RLIM_INFINITY} and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -16,9 +16,11 @@ _LONGEST: Final = 200
 
 
 class Traffic:
-    """Counts what became of connections and requests. The numbers only grow."""
+    """Counts what became of connections and requests. The numbers only grow, but for `open`."""
 
     def __init__(self) -> None:
+        self.open = 0
+        """Connections that there are."""
         self.accepted = 0
         """Connections that were taken."""
         self.refused = 0

@@ -10,6 +10,8 @@ import trio
 
 from lrpmirror.server.app import BBSApp, Lag
 from lrpmirror.server.hosting import Host, serve_app
+from lrpmirror.server.limits import Limits
+from lrpmirror.server.tls import ServerTLS
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.flaky import Flaky
@@ -72,7 +74,7 @@ class ServedDiego:
 async def serve_diego(
     diego: Diego,
     *,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | ServerTLS | None = None,
     autopilot: Autopilot | None = None,
     pace: float = 1.0,
     ticking: bool = False,
@@ -82,6 +84,7 @@ async def serve_diego(
     available: bool = True,
     hidden: Iterable[str] = (),
     lag: Lag | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[ServedDiego]:
     """Serve the simulation while the context is open: every read and every write of the protocol, and both streams.
 
@@ -89,8 +92,9 @@ async def serve_diego(
     Without one the simulation's time stands still and nothing happens but what is written to it; `ticking` lets time
     pass at that pace, with a convergence every 30 virtual seconds, as in a server that is left to itself.
 
-    With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it.
-    `available`, `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
+    With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it, or
+    files that are taken up again when they are replaced. `limits` are what whoever connects may use. `available`,
+    `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
 
     What the block raises leaves it as it was raised. A request that fails by a mistake of the simulation is answered
     with 500, and raised at the end of the block, in an ExceptionGroup, since it may be what a test has not noticed.
@@ -99,7 +103,7 @@ async def serve_diego(
     app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
     requests = Flaky(app, plan or FaultPlan(), mishaps)
-    async with serve_app(requests, address=address, port=port, tls=tls) as host:
+    async with serve_app(requests, address=address, port=port, tls=tls, limits=limits) as host:
         mischief = Mischief(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
         host.start_soon(mischief.run)
         if autopilot is not None:

@@ -1,0 +1,41 @@
+"""What a server shows to its clients, and whom it lets in: from files, also when they are replaced."""
+
+import ssl
+from os import PathLike
+
+from lrpmirror.client import TLS
+from lrpmirror.client._identity import Identity
+from lrpmirror.client._tls import load_server
+
+__all__ = ["ServerTLS"]
+
+
+class ServerTLS:
+    """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.
+
+    The files are looked at before each connection, which takes microseconds; a new set is taken up when it is whole and
+    valid, and the one before serves until then, with a warning in the log. Connections that there are stay.
+    Raises ConfigurationError, naming the file and what is wrong with it, for a set that cannot be used at construction.
+    """
+
+    def __init__(self, *, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> None:
+        self._identity = Identity(TLS(ca=ca, cert=cert, key=key), loader=load_server)
+
+    @property
+    def changes(self) -> int:
+        """How often a new set has been taken up."""
+        return self._identity.changes
+
+    @property
+    def problem(self) -> str:
+        """Why the files that are there now are not those in use; empty when they are."""
+        problem = self._identity.problem
+        return "" if problem is None else str(problem)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a new connection."""
+        return self._identity.context()
+
+    def check(self) -> None:
+        """Take up the files if they have changed."""
+        self._identity.check()
