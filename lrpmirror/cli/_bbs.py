@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
+from lrpmirror.cli._output import say
 from lrpmirror.client import TLS
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay import is_relay
@@ -74,7 +74,7 @@ def target(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
     key = args.client_key_file or environ.get("CLIENT_KEY_FILE") or None
     verify = not (args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environ))
     if url.startswith(("https:", "rediss")) and not verify:
-        print("lrpmirror: warning: the BBS is not authenticated (--skip-cert-verify)", file=sys.stderr)
+        say("lrpmirror: warning: the BBS is not authenticated (--skip-cert-verify)")
     tls = None if ca is cert is key is None and verify else TLS(ca=ca, cert=cert, key=key, verify=verify)
     return Target(url, tls)
 

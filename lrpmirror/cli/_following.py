@@ -1,7 +1,6 @@
 """A mirror for a command: opened and synchronised, or an error; its ups and downs told on stderr."""
 
 import argparse
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Literal
@@ -10,6 +9,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.cli import _bbs
+from lrpmirror.cli._output import say
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.cli._waiting import CountedBBS, Waiting
 from lrpmirror.core.session import Tuning
@@ -81,19 +81,11 @@ async def tell_phases(mirror: Mirror, name: str) -> None:
         await mirror.wait_for(_is_not_in(known))
         status = mirror.status
         if known is Phase.LIVE:
-            _note(f"{name}: note: not live: {' '.join(str(status.trouble).split())}; trying again")
+            say(f"{name}: note: not live: {' '.join(str(status.trouble).split())}; trying again")
         elif status.live:
-            _note(f"{name}: note: live again, with what was missed")
+            say(f"{name}: note: live again, with what was missed")
         known = status.phase
 
 
 def _is_not_in(phase: Phase) -> Callable[[Mirror], bool]:
     return lambda mirror: mirror.status.phase is not phase
-
-
-def _note(line: str) -> None:
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        # Nobody listens there.
-        return

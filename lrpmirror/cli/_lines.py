@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import trio
 
+from lrpmirror.cli._output import escaped, say
+
 __all__ = ["LineWriter"]
 
 
@@ -20,15 +22,22 @@ class LineWriter:
     async def write(self, lines: Iterable[bytes]) -> None:
         """Print lines of UTF-8, each without its end; returns when they are out.
 
-        Cancelling leaves it at once, whether or not the reader has taken all. Raises BrokenPipeError where the reader
-        is gone.
+        They are `escaped`. Cancelling leaves it at once, whether or not the reader has taken all. Raises OSError where
+        they cannot be written; BrokenPipeError where the reader is gone.
         """
-        data = b"".join([line + b"\n" for line in lines])
+        data = b"".join([escaped(line) + b"\n" for line in lines])
         if data:
             async with self._turn:
                 # The buffer of sys.stdout stays out of it: a thread that is left in the middle of a write would keep
                 # its lock, which the interpreter wants at its end.
                 await trio.to_thread.run_sync(_write_all, self._file, data, abandon_on_cancel=True)
+
+    async def announce(self, line: str) -> None:
+        """Print the line by which a server says where it answers; it serves also where nobody reads that."""
+        try:
+            await self.write([line.encode()])
+        except OSError as error:
+            say(f"lrpmirror: {line} could not be written to stdout: {error.strerror or error}")
 
 
 def _write_all(file: int, data: bytes) -> None:

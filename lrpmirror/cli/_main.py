@@ -5,12 +5,10 @@ COMMANDS.
 """
 
 import argparse
-import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from lrpmirror.cli import (
     completion,
@@ -28,6 +26,7 @@ from lrpmirror.cli import (
     verify,
 )
 from lrpmirror.cli._command import Command
+from lrpmirror.cli._output import flush, open_streams, say, why_unwritten
 from lrpmirror.client import InsecureTLSWarning
 from lrpmirror.errors import (
     ConfigurationError,
@@ -107,21 +106,28 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise _UsageError(self.prog, message)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # That of argparse passes over what cannot be written.
+        print(message, end="", file=file)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: the process's), and return its exit status.
 
     Results go to stdout, everything else to stderr.
     """
+    open_streams()
     try:
         args = build_parser().parse_args(argv)
     except _UsageError as exc:
         prog, message = exc.args
-        _say(f"{prog}: {message}; see '{prog} --help'")
+        say(f"{prog}: {message}; see '{prog} --help'")
         return USAGE
     except SystemExit as exc:
         # --help and --version have printed what was asked for.
-        return _flushed(OK if not exc.code else USAGE)
+        return _flushed("lrpmirror", OK if not exc.code else USAGE)
+    except OSError as exc:
+        return _flushed("lrpmirror", _explain("lrpmirror", exc) or FAILED)
     name = f"lrpmirror {args.command}"
     try:
         with warnings.catch_warnings():
@@ -132,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status_of_error = _explain(name, exc)
         if status_of_error is None:
             raise
-        return _flushed(status_of_error)
-    return _flushed(status)
+        return _flushed(name, status_of_error)
+    return _flushed(name, status)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -167,6 +173,10 @@ def _explain(name: str, error: BaseException) -> int | None:
         return OUTPUT_CLOSED
     if any(isinstance(one, KeyboardInterrupt) for one in found):
         return INTERRUPTED
+    unwritten = next(filter(None, map(why_unwritten, found)), "")
+    if unwritten:
+        say(f"{name}: stdout cannot be written: {unwritten}")
+        return FAILED
     ours = [one for one in found if isinstance(one, LRPMirrorError)]
     if len(ours) < len(found):
         return None
@@ -174,7 +184,7 @@ def _explain(name: str, error: BaseException) -> int | None:
     remedy = next((f"; {text}" for kind, text in _REMEDIES.items() if isinstance(first, kind)), "")
     # What a server sent may be in it, and a line is to stay a line.
     text = " ".join(f"{first}{remedy}".split())
-    _say(f"{name}: {text}")
+    say(f"{name}: {text}")
     if isinstance(first, ConfigurationError):
         return USAGE
     return BAD_RECORDING if isinstance(first, RecordingError) else FAILED
@@ -188,22 +198,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _say(line: str) -> None:
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        # Nobody listens there either; the exit status still says it.
-        return
-
-
-def _flushed(status: int) -> int:
-    """Flush stdout; where its reader is gone, keep the interpreter from complaining about that at its end."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = OUTPUT_CLOSED
-    if status == OUTPUT_CLOSED:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+def _flushed(name: str, status: int) -> int:
+    """Write what is still to be written; return the exit status, which is another where that fails."""
+    error = flush()
+    if isinstance(error, BrokenPipeError):
+        return OUTPUT_CLOSED
+    if error is not None and status != FAILED:
+        say(f"{name}: stdout cannot be written: {why_unwritten(error) or error.strerror}")
+        return FAILED
     return status

@@ -1,27 +1,100 @@
-"""JSON on stdout, one value a line."""
+"""What a command prints: results on stdout, one value a line; everything else on stderr.
 
+A result that cannot be written ends a command; what is only said never does.
+"""
+
+import errno
+import fcntl
+import os
+import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
-__all__ = ["print_lines"]
+__all__ = ["escaped", "flush", "open_streams", "print_lines", "say", "why_unwritten"]
 
 _PIECE: Final = 256
 """How many lines are written at once."""
 
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What keeps a file from being written that is open for it."""
+
+_CONTROLS: Final = re.compile(rb"\xc2[\x80-\x9f]|\x7f")
+"""The control characters that JSON need not escape, and that some terminals obey (U+009B begins a sequence); UTF-8."""
+
 
 def print_lines(lines: Iterable[bytes]) -> None:
-    """Print lines of UTF-8, whatever the terminal's encoding; each without its end.
+    """Print lines of UTF-8, whatever the terminal's encoding; each without its end, and `escaped`.
 
-    Raises BrokenPipeError where the reader is gone.
+    Raises OSError where they cannot be written; BrokenPipeError where the reader is gone.
     """
     sys.stdout.flush()
     out = sys.stdout.buffer
     waiting: list[bytes] = []
     for line in lines:
-        waiting.append(line)
+        waiting.append(escaped(line))
         if len(waiting) == _PIECE:
             out.write(b"\n".join((*waiting, b"")))
             waiting.clear()
     out.write(b"\n".join((*waiting, b"")))
     out.flush()
+
+
+def escaped(line: bytes) -> bytes:
+    """Return a line, which is JSON or text, with its control characters beyond ASCII as JSON escapes them."""
+    return _CONTROLS.sub(_escape, line)
+
+
+def _escape(found: "re.Match[bytes]") -> bytes:
+    return b"\\u%04x" % ord(found[0].decode())
+
+
+def say(line: str) -> None:
+    """Print a line on stderr. Where that cannot be written nobody listens, and no command ends for it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def open_streams() -> None:
+    """Have the three standard streams open, which whoever started the program may have closed.
+
+    Else the next file or connection would be given the number of one of them, and what is printed would go there. What
+    is written to a stdout that was closed fails; what is said on a stderr that was is not heard.
+    """
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def flush() -> OSError | None:
+    """Write what the two streams still hold; return why that cannot be done of stdout.
+
+    What is left in them then goes nowhere, since the interpreter would complain of it at its end.
+    """
+    failures = []
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            if stream is sys.stdout:
+                failures.append(error)
+    return failures[0] if failures else None
+
+
+def why_unwritten(error: BaseException) -> str:
+    """Say why stdout could not be written, if it is that what an error is about; else return an empty text."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return ""
+    if error.errno == errno.EBADF and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return "it is closed"
+    return os.strerror(error.errno) if error.errno in _UNWRITABLE else ""

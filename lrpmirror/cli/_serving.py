@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +9,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.cli._arguments import count, seconds
+from lrpmirror.cli._output import say
 from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
@@ -96,4 +96,4 @@ async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
                 tls.check()
                 taken = "are taken up" if tls.changes > before else "are those in use"
                 said = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else taken}"
-            print(f"lrpmirror {command}: {said}", file=sys.stderr, flush=True)
+            say(f"lrpmirror {command}: {said}")

@@ -15,6 +15,7 @@ from lrpmirror.cli._arguments import seconds
 from lrpmirror.cli._decision_words import decision_object, decision_row
 from lrpmirror.cli._following import Following, following
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._output import say
 from lrpmirror.cli._progress import Progress
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.cli._tables import printable, table
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Follow, and explain."""
     explanation = trio.run(_explain, args)
     if explanation.desired is None and not explanation.rows and not explanation.decisions:
-        print(f"lrpmirror explain: nothing is known of a process {args.process_guid}", file=sys.stderr)
+        say(f"lrpmirror explain: nothing is known of a process {args.process_guid}")
         return 1
     return 0
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from functools import partial
 from typing import Final, Literal
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from lrpmirror.cli import _bbs
 from lrpmirror.cli._arguments import count
+from lrpmirror.cli._output import say
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.client import TLS
 from lrpmirror.core.status import Status
@@ -160,4 +160,4 @@ def _role(status: PublisherStatus) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"lrpmirror publish: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    say(f"lrpmirror publish: {' '.join(line.split())}")

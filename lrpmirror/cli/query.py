@@ -1,7 +1,6 @@
 """The commands that ask a BBS as Diego's own tool does, with its filters and its output: one JSON value a line."""
 
 import argparse
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
@@ -13,6 +12,7 @@ from lrpmirror.cli import _bbs
 from lrpmirror.cli._command import Command
 from lrpmirror.cli._following import Following, following, tell_phases, until_interrupted
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._output import say
 from lrpmirror.cli._query_arguments import (
     by_app,
     by_cell,
@@ -121,7 +121,7 @@ class Query(Struct, frozen=True, kw_only=True):
         polled, where = self.polled, _bbs.target(args)
 
         def note(text: str) -> None:
-            print(f"lrpmirror {self.name}: note: {text}", file=sys.stderr, flush=True)
+            say(f"lrpmirror {self.name}: note: {text}")
 
         async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
             if polled is not None:

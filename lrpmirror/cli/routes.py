@@ -11,6 +11,7 @@ import trio
 from lrpmirror.cli import _bbs
 from lrpmirror.cli._following import Following, following, tell_phases, until_interrupted
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._output import say
 from lrpmirror.cli._tables import table
 from lrpmirror.cli._watch import watch
 from lrpmirror.cli.view_json import VIEWS, PrintedView
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     found = trio.run(_once, args, VIEWS[kind], wanted)
     if args.host and not found:
-        print(f"lrpmirror routes: nothing serves {args.host} among the {kind}", file=sys.stderr)
+        say(f"lrpmirror routes: nothing serves {args.host} among the {kind}")
         return 1
     return 0
 

@@ -1,7 +1,6 @@
 """`lrpmirror serve`: a read replica of a BBS."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,6 +11,7 @@ from msgspec import Struct
 
 from lrpmirror.cli import _bbs
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._output import say
 from lrpmirror.cli._serving import add_limits, limits_of, look_at_files_again, ops_limits
 from lrpmirror.cli._signals import interruptible
 from lrpmirror.core.status import Status
@@ -135,7 +135,7 @@ async def _serve(where: _bbs.Target, plan: Plan) -> None:
             )
         )
         _say(f"a read replica of {where.name}; Ctrl-C ends it")
-        await LineWriter().write([_url(plan.listen.host, served.host.port, plan.tls).encode()])
+        await LineWriter().announce(_url(plan.listen.host, served.host.port, plan.tls))
         if plan.ops is not None and ops_routes is not None and not plan.ops_beside:
             app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)
             limits = ops_limits(plan.limits)
@@ -190,4 +190,4 @@ def _url(host: str, port: int, tls: ServerTLS | None) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"lrpmirror serve: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    say(f"lrpmirror serve: {' '.join(line.split())}")

@@ -1,7 +1,6 @@
 """`lrpmirror sim`: a simulated Diego for anyone's tests."""
 
 import argparse
-import sys
 from collections.abc import Callable, Collection
 from math import isfinite
 from typing import Final
@@ -14,6 +13,7 @@ from lrpmirror.background import background
 from lrpmirror.cli._arguments import count
 from lrpmirror.cli._following import until_interrupted
 from lrpmirror.cli._lines import LineWriter
+from lrpmirror.cli._output import say
 from lrpmirror.cli._serving import add_limits, limits_of, look_at_files_again
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
 from lrpmirror.server import Limits, ServerTLS
@@ -152,8 +152,8 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
         nursery.start_soon(look_at_files_again, "sim", plan.tls)
         rows, lrps = len(diego.actual_lrps()), len(diego.desired_lrps())
         line = f"a simulated Diego: {len(diego.cells())} cells, {lrps} desired LRPs, {rows} instances; Ctrl-C ends it"
-        print(f"lrpmirror sim: {line}", file=sys.stderr, flush=True)
-        await LineWriter().write([served.url.encode()])
+        say(f"lrpmirror sim: {line}")
+        await LineWriter().announce(served.url)
         await trio.sleep_forever()
 
 
