@@ -18,6 +18,7 @@ from lrpmirror.frozen import frozen
 
 __all__ = [
     "EMPTY",
+    "LONG_TEXT",
     "ActualLRP",
     "ActualLRPGroup",
     "ActualLRPState",
@@ -31,10 +32,35 @@ __all__ = [
     "PreferredAddress",
     "Presence",
     "Provider",
+    "stored_bytes",
+    "stored_text",
 ]
+
+LONG_TEXT: Final = 1024
+"""From so many bytes on a crash reason or placement error is cut when a BBS stores it."""
+
+_KEPT: Final = 1013
+_MARK: Final = b"(truncated)"
+_SURELY_SHORT: Final = LONG_TEXT // 4  # characters, of which UTF-8 has four bytes each at most
 
 EMPTY: Final[Mapping[str, str]] = frozen({})
 """The one empty mapping, shared by all rows without metric tags."""
+
+
+def stored_bytes(text: bytes) -> bytes:
+    """Return a crash reason or placement error as a BBS stores it: a long one is cut, wherever that cuts a character.
+
+    The event of that very write has it in full; lists, and the `before` of the next event, as it was stored.
+    """
+    return text if len(text) < LONG_TEXT else text[:_KEPT] + _MARK
+
+
+def stored_text(text: str) -> str:
+    """Do as `stored_bytes` to a text that is text; what is left of a character is U+FFFD."""
+    if len(text) < _SURELY_SHORT:
+        return text
+    data = text.encode(errors="replace")
+    return text if len(data) < LONG_TEXT else stored_bytes(data).decode(errors="replace")
 
 
 class ActualLRPState(StrEnum):
@@ -139,6 +165,13 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
         if stored.internal_routes or stored.metric_tags:
             return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
         return self
+
+    def as_stored(self) -> "ActualLRP":
+        """Return this row of an event as lists have it, and so every later event: see `stored_bytes`. O(1)."""
+        reason, error = stored_text(self.crash_reason), stored_text(self.placement_error)
+        if reason is self.crash_reason and error is self.placement_error:
+            return self
+        return replace(self, crash_reason=reason, placement_error=error)
 
     def is_confirmed_by(self, listed: "ActualLRP") -> bool:
         """Tell whether another row is equal, and take note of it where that makes the next comparison cheaper. O(1)."""

@@ -24,8 +24,8 @@ from core_support import (
 from msgspec.structs import replace
 
 from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.events import ActualLRPCrashed, Event, UnknownEvent
-from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.events import ActualLRPChanged, ActualLRPCrashed, Event, UnknownEvent
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
 APPLIED, SAME, STALE, BURIED, LEFT, DOUBTED, NOTED = (
     Verdict.APPLIED,
@@ -194,6 +194,27 @@ def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_car
 
     assert bench.rows == [replace(crashed("a", 3), internal_routes=("app.internal",), metric_tags={"source": "i"})]
     assert bench.store.instance("i") is None
+
+
+@pytest.mark.parametrize("field", ["crash_reason", "placement_error"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda **text: changed(running("a", 2), crashed("a", 3, **text)),
+        lambda **text: created(unclaimed("a", 3, **text)),
+        lambda **text: ActualLRPChanged(ActualLRPGroup(running("a", 2)), ActualLRPGroup(crashed("a", 3, **text))),
+    ],
+    ids=["changed", "created", "group"],
+)
+def test_a_long_text_is_kept_as_the_server_stores_it(told: Any, field: str) -> None:
+    bench = Bench(running("a", 2))
+
+    bench.tell(told(**{field: "x" * 2000}))
+
+    (row,) = bench.rows
+    assert getattr(row, field) == "x" * 1013 + "(truncated)"
+    assert row.instance_guid == ""
+    assert bench.tell(told(**{field: "x" * 2000})) == [SAME]
 
 
 def test_the_restart_of_a_crashed_row_names_no_instance_and_is_read_again() -> None:

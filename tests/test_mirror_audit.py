@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from mirror_support import Answer, FakeBBS, differences, lively, mirroring, simulate, simulated, small
-from sim_support import B, wanted
+from sim_support import A, B, run, wanted
 
 from lrpmirror.events import DesiredLRPCreated, Event
 from lrpmirror.sim import Autopilot, Diego, Faults
@@ -47,6 +47,25 @@ async def test_what_a_stream_lost_is_corrected_at_once_and_counted_and_logged_af
             f"a list differed from what the events had led to, in 1 desired missing: desired missing q ({epoch}:0)"
         )
         assert [str(decision.verdict) for decision in mirror.explain("q")][-1] == "drifted"
+
+
+@simulated
+@pytest.mark.parametrize("stream", ["instances", "groups"])
+async def test_a_long_text_that_lists_have_cut_is_no_drift(stream: Any, caplog: pytest.LogCaptureFixture) -> None:
+    server = small()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs, **QUIET, stream=stream, audit_grace=GRACE) as mirror:
+        await mirror.wait_synced()
+        for restarts in (True, True, False):
+            server.crash("p", 0, A, "é" * 600)
+            await trio.sleep(1)
+            assert not differences(mirror, server)
+            mirror.resync()
+            await trio.sleep(2 * GRACE)
+            if restarts:
+                run(server, A)
+        assert (mirror.counts.drift, caplog.messages, len(bbs.streams)) == (0, [], 1)
+        assert mirror.actual_lrps("p")[0].crash_reason == "é" * 506 + "\ufffd(truncated)"
 
 
 @simulated

@@ -4,7 +4,13 @@ import pytest
 from sim_support import NET, OTHER_NET, ROUTES, TAGS, A, B, diego, drain, row, run, types, wanted
 
 from lrpmirror.errors import RequestRefused, ResourceNotFound
-from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+)
 from lrpmirror.model import ActualLRPState, Presence
 from lrpmirror.sim import Diego, InstanceKey, StopRequest
 
@@ -130,10 +136,30 @@ def test_a_first_crash_frees_the_row_in_its_epoch_and_keeps_what_was_reported(bb
     after = row(bbs)
     assert (after.state, InstanceKey.of(after), after.address) == (ActualLRPState.UNCLAIMED, NOBODY, "")
     assert (after.epoch, after.tag_index) == (before.epoch, before.tag_index + 1)
-    assert (after.crash_count, after.crash_reason) == (1, "x" * 1024)
+    assert (after.crash_count, after.crash_reason) == (1, "x" * 1013 + "(truncated)")
     assert (after.routable, after.internal_routes, after.metric_tags) == (True, ROUTES, TAGS)
     assert types(drain(told)) == ["crashed", "created", "removed"]
     assert types(drain(groups)) == ["crashed", "changed"]
+
+
+def test_a_long_text_is_in_full_in_the_events_of_its_write_and_in_no_other(bbs: Diego) -> None:
+    run(bbs)
+    instances, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    bbs.crash("p", 0, A, "x" * 1012 + "é" * 100)
+    bbs.claim("p", 0, A)
+    crashed, created, _, claimed = drain(instances)
+    slot_crashed, slot_written, slot_claimed = drain(groups)
+    full, stored = "x" * 1012 + "é" * 100, "x" * 1012 + "\ufffd(truncated)"
+    assert isinstance(crashed, ActualLRPCrashed)
+    assert isinstance(created, ActualLRPInstanceCreated)
+    assert isinstance(claimed, ActualLRPInstanceChanged)
+    assert isinstance(slot_written, ActualLRPChanged)
+    assert isinstance(slot_claimed, ActualLRPChanged)
+    assert slot_crashed == crashed
+    assert (crashed.crash_reason, created.actual_lrp.crash_reason) == (full, full)
+    assert slot_written.after.resolve().crash_reason == full
+    assert {claimed.before.crash_reason, claimed.after.crash_reason, row(bbs).crash_reason} == {stored}
+    assert slot_claimed.before.resolve().crash_reason == stored
 
 
 def test_the_crash_is_told_of_the_old_instance(bbs: Diego) -> None:
@@ -188,9 +214,10 @@ def test_only_the_instance_that_has_the_row_can_crash(bbs: Diego) -> None:
 def test_a_placement_failure_is_a_write_without_a_key(bbs: Diego) -> None:
     told = bbs.subscribe("instances")
     bbs.fail("p", 0, "y" * 2000)
-    assert (row(bbs).placement_error, row(bbs).tag_index) == ("y" * 1024, 1)
+    assert (row(bbs).placement_error, row(bbs).tag_index) == ("y" * 1013 + "(truncated)", 1)
     (event,) = drain(told)
     assert isinstance(event, ActualLRPInstanceChanged)
+    assert event.after.placement_error == "y" * 2000
     assert InstanceKey.of(event.after) == NOBODY
 
 

@@ -8,11 +8,12 @@ import pytest
 from google.protobuf.message import DecodeError, Message
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from wire_support import any_event, cells, full_desired_lrps, groups, rows, scheduling_infos
 
 from lrpmirror.errors import MalformedRecord, RequestRefused
-from lrpmirror.events import ActualLRPInstanceChanged, Event
-from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, Event
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue, stored_text
 from lrpmirror.wire import decode, encode, json, text
 from lrpmirror.wire.lists import ReplySplitter
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2, requests_pb2
@@ -23,11 +24,11 @@ CUT = b"caf\xc3"
 
 def spoilt(kind: type[Message], record: bytes) -> bytes:
     """A record with half a character at the end of each of its texts."""
-    return text.rewritten(kind, record, lambda one: one + b"\xc3")
+    return text.rewritten(kind, record, lambda _, one: one + b"\xc3")
 
 
 def made_text(kind: type[Message], record: bytes) -> bytes:
-    return text.rewritten(kind, record, lambda one: one + "\ufffd".encode())
+    return text.rewritten(kind, record, lambda _, one: one + "\ufffd".encode())
 
 
 Decoder = Callable[[bytes], object]
@@ -185,3 +186,93 @@ def test_the_json_of_a_route_is_read_so_too() -> None:
         DesiredLRP(process_guid="p", routes={"cf-router": b'[{"hostnames":["caf\xc3"]}]', "x": b"\xc3"})
     )
     assert shown["routes"] == {"cf-router": [{"hostnames": ["caf\ufffd"]}], "x": "\ufffd"}
+
+
+# Long texts: an event has them in full, lists have them cut, at the same version
+
+
+LONG = b"x" * 1012 + "é".encode() * 200
+
+
+def crash_of(reason: bytes) -> ActualLRPInstanceChanged:
+    """The event of a crash with this reason, as it comes over the wire."""
+    event = ActualLRPInstanceChanged(
+        ActualLRP(process_guid="p", epoch="e", state=ActualLRPState.RUNNING, crash_reason="before"),
+        ActualLRP(process_guid="p", epoch="e", tag_index=1, state=ActualLRPState.CRASHED, crash_reason="XXXX"),
+    )
+    payload = text.rewritten(
+        events_pb2.ActualLRPInstanceChangedEvent,
+        encode.event(event),
+        lambda _, one: one.replace(b"XXXX", reason),
+    )
+    read = decode.event_payload(event.type, payload)
+    assert isinstance(read, ActualLRPInstanceChanged)
+    return read
+
+
+def listed_with(reason: bytes) -> ActualLRP:
+    record = encode.actual_lrp(
+        ActualLRP(process_guid="p", epoch="e", tag_index=1, state=ActualLRPState.CRASHED, crash_reason="XXXX")
+    )
+    return decode.actual_lrp(text.rewritten(diego_pb2.ActualLRP, record, lambda _, one: one.replace(b"XXXX", reason)))
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (b"", b""),
+        (b"x" * 1023, b"x" * 1023),
+        (b"x" * 1024, b"x" * 1013 + b"(truncated)"),
+        ("é".encode() * 511 + b"x", "é".encode() * 511 + b"x"),
+        ("é".encode() * 512, "é".encode() * 506 + b"\xc3(truncated)"),
+        (LONG, b"x" * 1012 + b"\xc3(truncated)"),
+        # One byte that is no text is one byte when it is cut, whatever is read in its place.
+        (b"\xff" * 1000 + b"x" * 23, b"\xff" * 1000 + b"x" * 23),
+        (b"\xff" * 1000 + b"x" * 24, b"\xff" * 1000 + b"x" * 13 + b"(truncated)"),
+    ],
+)
+def test_an_event_has_a_text_in_full_and_as_stored_it_is_that_of_the_list(given: bytes, stored: bytes) -> None:
+    after = crash_of(given).after
+    assert after.crash_reason == given.decode(errors="replace")
+    assert after.as_stored().crash_reason == stored.decode(errors="replace")
+    assert after.as_stored() == listed_with(stored)
+    assert after.as_stored().as_stored() == after.as_stored()
+    assert listed_with(stored).as_stored() == listed_with(stored)
+    assert crash_of(given).before.as_stored().crash_reason == "before"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=200, max_size=1100))
+def test_a_row_that_never_was_bytes_is_cut_as_one_that_was(reason: str) -> None:
+    after = crash_of(reason.encode()).after
+    assert ActualLRP(process_guid="p", crash_reason=reason).as_stored().crash_reason == after.as_stored().crash_reason
+    assert ActualLRP(process_guid="p", placement_error=reason).as_stored().placement_error == stored_text(reason)
+
+
+def test_a_created_row_has_them_so_too_and_nothing_else_is_cut() -> None:
+    row = ActualLRP(
+        process_guid="p" * 2000,
+        epoch="e",
+        placement_error="y" * 5000,
+        metric_tags={"k": "v" * 2000},
+        address="a" * 1500,
+    )
+    read = decode.event_payload("actual_lrp_instance_created", encode.event(ActualLRPInstanceCreated(row)))
+    assert isinstance(read, ActualLRPInstanceCreated)
+    assert read.actual_lrp == row
+    assert read.actual_lrp.as_stored() == replace(row, placement_error="y" * 1013 + "(truncated)")
+    assert decode.event_payload(read.type, encode.event(read)) == read
+
+
+def test_a_long_event_without_a_long_text_is_stored_as_it_is() -> None:
+    row = ActualLRP(process_guid="p", metric_tags={"k": "v" * 2000}, crash_reason="é" * 300)
+    read = decode.event_payload("actual_lrp_instance_created", encode.event(ActualLRPInstanceCreated(row)))
+    assert isinstance(read, ActualLRPInstanceCreated)
+    assert read.actual_lrp.as_stored() is read.actual_lrp
+
+
+def test_a_long_text_beside_a_field_that_nobody_can_walk_is_kept_as_it_is() -> None:
+    row = ActualLRP(process_guid="p", crash_reason="x" * 2000)
+    group = b"\xa3\x06\xa4\x06"
+    read = decode.event_payload("actual_lrp_instance_created", encode.event(ActualLRPInstanceCreated(row)) + group)
+    assert isinstance(read, ActualLRPInstanceCreated)
+    assert read.actual_lrp.as_stored().crash_reason == "x" * 2000

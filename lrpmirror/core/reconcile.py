@@ -102,6 +102,7 @@ class RowReconciler:
 
     def created(self, row: ActualLRP) -> Verdict:
         """Apply a whole row: a new record, or the next version of one that was unclaimed."""
+        row = row.as_stored()
         key = row_key(row)
         if not row.epoch:
             return self._write(key, self._rows.get(key), row)
@@ -131,7 +132,7 @@ class RowReconciler:
 
     def changed(self, event: ActualLRPInstanceChanged) -> Verdict:
         """Apply a diff of the instance stream."""
-        before, after = event.before, event.after
+        before, after = event.before, event.after.as_stored()
         if after.instance_guid and after.state in _NOBODYS:
             after = _without_instance(after)
         if not after.epoch:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.errors import RequestRefused, ResourceNotFound
-from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, Presence
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, Presence, stored_text
 from lrpmirror.server.values import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, Pair, emission
@@ -30,9 +30,6 @@ __all__ = [
     "start",
     "unclaim_row",
 ]
-
-MAX_REASON: Final = 1024
-"""Crash reasons and placement errors are cut at this many characters."""
 
 CRASHES_RESTARTED_AT_ONCE: Final = 3
 """A row that has crashed this often waits for the convergence."""
@@ -136,20 +133,24 @@ def crash(state: State, process_guid: str, index: int, instance: InstanceKey, re
 
 
 def crash_row(state: State, row: ActualLRP, instance: InstanceKey, reason: str) -> ActualLRP:
-    """Write a crash into the row and return it: UNCLAIMED again the first times, then CRASHED."""
+    """Write a crash into the row: UNCLAIMED again the first times, then CRASHED.
+
+    Return it as the events of this write have it: with the reason in full, which is cut where it is stored.
+    """
     if row.state not in HELD or InstanceKey.of(row) != instance:
         raise RequestRefused(
             "ActualLRPCannotBeCrashed", f"{row.process_guid}/{row.index} is {row.state}, or not by that instance"
         )
     ran_long = row.state is ActualLRPState.RUNNING and state.now - row.since > CRASH_RESET_NS
     count = 1 if ran_long else row.crash_count + 1
-    return state.write(
+    written = state.write(
         row,
         state=ActualLRPState.UNCLAIMED if count < CRASHES_RESTARTED_AT_ONCE else ActualLRPState.CRASHED,
         crash_count=count,
-        crash_reason=reason[:MAX_REASON],
+        crash_reason=stored_text(reason),
         **fields_of(NO_INSTANCE, NO_NET),
     )
+    return replace(written, crash_reason=reason)
 
 
 def unclaim_row(state: State, row: ActualLRP) -> ActualLRP:
@@ -166,7 +167,8 @@ def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emiss
     if row.state is not ActualLRPState.UNCLAIMED:
         raise RequestRefused("ActualLRPCannotBeFailed", f"{process_guid}/{index} is {row.state}")
     before = state.slot(process_guid, index)
-    return [emission(before, [(row, state.write(row, placement_error=reason[:MAX_REASON]))])]
+    written = state.write(row, placement_error=stored_text(reason))
+    return [emission(before, [(row, replace(written, placement_error=reason))])]
 
 
 def remove(state: State, process_guid: str, index: int, instance: InstanceKey | None) -> list[Emission]:

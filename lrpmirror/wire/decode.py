@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 from google.protobuf.message import DecodeError, Message
+from msgspec.structs import replace
 
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import (
@@ -28,10 +29,10 @@ from lrpmirror.events import (
     UnknownEvent,
     UnreadableEvent,
 )
-from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
-from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
+from lrpmirror.model import LONG_TEXT, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, stored_bytes
+from lrpmirror.wire.lazy import LazyActualLRP, lazy_change, lazy_record, lazy_row
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
-from lrpmirror.wire.text import from_utf8
+from lrpmirror.wire.text import from_utf8, rewritten
 from lrpmirror.wire.values import (
     cell_value,
     desired_value,
@@ -57,6 +58,11 @@ __all__ = [
 ]
 
 _M = TypeVar("_M", bound=Message)
+_Texts = diego_pb2.ActualLRP | events_pb2.ActualLRPInfo
+
+_CUT: Final = frozenset({"crash_reason", "placement_error"})
+_MAY_BE_LONG: Final = LONG_TEXT // 4
+"""Characters that a text of so many bytes has at least."""
 
 
 def actual_lrp(record: bytes) -> ActualLRP:
@@ -187,10 +193,35 @@ def _desired_in_full(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
     return desired_value(message, what, read_detail(message))
 
 
+def _stored_payload(kind: type[Message], payload: bytes, row: _Texts) -> bytes | None:
+    """Return an event's payload as it would be had the server sent it with what it stores; None if that is the same.
+
+    Of a row, which is one in the event, long texts are cut when it is stored, and not in the event of that write. They
+    are cut by bytes: so it is done to the bytes that came, before they are made text.
+    """
+    if len(row.crash_reason) < _MAY_BE_LONG and len(row.placement_error) < _MAY_BE_LONG:
+        return None
+    try:
+        stored = rewritten(kind, payload, _cut)
+    except DecodeError:
+        # A field that the schema does not name, of a wire type that none has.
+        return None
+    return None if stored == payload else stored
+
+
+def _cut(name: str, text: bytes) -> bytes:
+    return stored_bytes(text) if name in _CUT else text
+
+
 def _row_created(payload: bytes) -> Event:
-    what = ActualLRPInstanceCreated.type
-    message = _parse(events_pb2.ActualLRPInstanceCreatedEvent, payload, what)
-    return ActualLRPInstanceCreated(lazy_row(message.actual_lrp, what), message.trace_id)
+    what, kind = ActualLRPInstanceCreated.type, events_pb2.ActualLRPInstanceCreatedEvent
+    message = _parse(kind, payload, what)
+    row = lazy_row(message.actual_lrp, what)
+    if len(payload) >= LONG_TEXT:
+        stored = _stored_payload(kind, payload, message.actual_lrp)
+        if stored is not None:
+            row = replace(row, stored=lazy_row(_parse(kind, stored, what).actual_lrp, what))
+    return ActualLRPInstanceCreated(row, message.trace_id)
 
 
 def _row_removed(payload: bytes) -> Event:
@@ -201,6 +232,15 @@ def _row_removed(payload: bytes) -> Event:
 
 def _row_changed(payload: bytes) -> Event:
     what = ActualLRPInstanceChanged.type
+    message, before, after = _sides(payload, what)
+    if len(payload) >= LONG_TEXT:
+        stored = _stored_payload(events_pb2.ActualLRPInstanceChangedEvent, payload, message.after)
+        if stored is not None:
+            after = replace(after, stored=_sides(stored, what)[2])
+    return ActualLRPInstanceChanged(before, after, message.trace_id)
+
+
+def _sides(payload: bytes, what: str) -> tuple[events_pb2.ActualLRPInstanceChangedEvent, LazyActualLRP, LazyActualLRP]:
     kind = events_pb2.ActualLRPInstanceChangedEvent
     try:
         message = kind.FromString(payload)
@@ -208,8 +248,7 @@ def _row_changed(payload: bytes) -> Event:
         # The rows keep the payload to read the rest of it later, so it has to be one that can be read.
         payload = readable_record(kind, payload, what)
         message = kind.FromString(payload)
-    before, after = lazy_change(payload, message, what)
-    return ActualLRPInstanceChanged(before, after, message.trace_id)
+    return message, *lazy_change(payload, message, what)
 
 
 def _group_created(payload: bytes) -> Event:

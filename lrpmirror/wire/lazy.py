@@ -103,9 +103,15 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     carried: bytes = b""
     """The source that the internal routes and metric tags are from, where the row's own is a diff, which has none."""
     memory: _Memory = _NOTHING
+    stored: ActualLRP | None = None
+    """Of an event's row with a long text: the row as the server has stored it."""
     own_routes: ClassVar[object] = ActualLRP.internal_routes
     own_tags: ClassVar[object] = ActualLRP.metric_tags
     """The slots of these two under other names: what the row has been given, where it was, without reading it."""
+
+    def as_stored(self) -> ActualLRP:
+        """Return this row of an event as lists have it; without reading it, since that was seen when it was decoded."""
+        return self if self.stored is None else self.stored
 
     def carrying_over(self, stored: ActualLRP) -> ActualLRP:
         """Return this row with what a diff does not carry; of another lazy one without reading it."""

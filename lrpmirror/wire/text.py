@@ -50,8 +50,8 @@ def readable(kind: type[Message], record: bytes) -> bytes:
     return made
 
 
-def rewritten(kind: type[Message], record: bytes, text: Callable[[bytes], bytes]) -> bytes:
-    """Return a message with each of its texts, at any depth, replaced by what `text` makes of its bytes.
+def rewritten(kind: type[Message], record: bytes, text: Callable[[str, bytes], bytes]) -> bytes:
+    """Return a message with each of its texts, at any depth, replaced by what `text` makes of its name and bytes.
 
     Raises protobuf's DecodeError for bytes that are no message.
     """
@@ -68,11 +68,11 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _made_text(data: bytes) -> bytes:
+def _made_text(_: str, data: bytes) -> bytes:
     return from_utf8(data).encode()
 
 
-def _rewritten(data: bytes, message: Any, text: Callable[[bytes], bytes], depth: int) -> bytes:
+def _rewritten(data: bytes, message: Any, text: Callable[[str, bytes], bytes], depth: int) -> bytes:
     """Return a message rewritten along its description."""
     if not depth:
         raise DecodeError(_NO_MESSAGE)
@@ -84,7 +84,7 @@ def _rewritten(data: bytes, message: Any, text: Callable[[bytes], bytes], depth:
             continue
         body = data[at:stop]
         if field.type == FieldDescriptor.TYPE_STRING:
-            made = text(body)
+            made = text(field.name, body)
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             made = _rewritten(body, field.message_type, text, depth - 1)
         else:
