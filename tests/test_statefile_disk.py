@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from core_support import running
+from msgspec.structs import replace
 
 from lrpmirror.core.image import Image
 from lrpmirror.errors import ConfigurationError, StateFileError
@@ -32,8 +33,8 @@ def path(tmp_path: Path) -> Path:
     return folder / "state"
 
 
-def saved(path: Path) -> bytes:
-    StateFile(path).save(IMAGE, bbs=BBS, taken_at=1000, age=0)
+def saved(path: Path, image: Image = IMAGE) -> bytes:
+    StateFile(path).save(image, bbs=BBS, taken_at=1000, age=0)
     return path.read_bytes()
 
 
@@ -56,7 +57,7 @@ def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
 
 
 def test_no_byte_of_a_file_can_differ_from_what_was_written(path: Path) -> None:
-    whole = saved(path)
+    whole = saved(path, replace(IMAGE, actual_lrps=(running(),)))
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(StateFileError):
