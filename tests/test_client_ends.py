@@ -73,6 +73,21 @@ def test_a_stream_need_not_say_where_it_ends() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("behind", [encode.reply(ROWS[:1]), b"HTTP/1.1 200 OK\r\n\r\n", b"\xff" * 100])
+def test_what_comes_behind_a_body_of_a_known_length_is_none_of_it(behind: bytes, pieces: int) -> None:
+    body = encode.reply(ROWS[:10])
+    sent = reply(body) + behind
+    size = -(-len(sent) // pieces)
+
+    async def main() -> None:
+        script = says(*[sent[at : at + size] for at in range(0, len(sent), size)], hang=True)
+        async with serving(script) as bbs, BBSClient(bbs.url) as client:
+            assert [row.process_guid for row in await client.actual_lrps()] == [f"p{number}" for number in range(10)]
+
+    run(main)
+
+
 # How many records are taken
 
 

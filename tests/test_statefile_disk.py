@@ -1,5 +1,6 @@
 """The state file and the disk: what the system does by halves, and what others put under its names."""
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.image import Image
 from lrpmirror.errors import ConfigurationError, StateFileError
-from lrpmirror.statefile import StateFile
+from lrpmirror.statefile import Disk, StateFile
 
 BBS = "https://bbs.example:8889"
 IMAGE = Image(
@@ -112,3 +113,42 @@ def test_a_file_that_became_a_link_since_it_was_looked_at_is_not_read(path: Path
     with pytest.raises(StateFileError, match="cannot be read: it is a symbolic link"):
         file.load(BBS)
     file.release()
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list a process's descriptors")
+def test_what_fails_leaves_no_descriptor_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = StateFile(path)
+    first.acquire()
+    saved(path)
+    before = descriptors()
+    with pytest.raises(ConfigurationError, match="in use by another mirror"):
+        StateFile(path).acquire()
+    assert descriptors() == before
+
+    def failing(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        for _ in range(2):
+            with pytest.raises(StateFileError, match="cannot be written"):
+                saved(path)
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                Disk().sync_directory(path.parent)
+    assert descriptors() == before
+
+    for content in (b"damaged", b"lrpmirror state 99\n", b"lrpmirror state 1\n"):
+        path.write_bytes(content)
+        with pytest.raises(StateFileError):
+            StateFile(path).load(BBS)
+    path.mkdir()
+    with pytest.raises(StateFileError):
+        StateFile(path).load(BBS)
+    assert descriptors() == before
+    first.release()
+    first.release()
+    assert descriptors() == before - 1

@@ -63,8 +63,11 @@ class Disk:
     def reading(self, path: Path) -> Iterator[tuple[BinaryIO, int]]:
         """Open a regular file, and no link, to read; with its size."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
                 raise OSError("it is no regular file")
-            yield file, about.st_size
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                yield file, about.st_size
+        finally:
+            os.close(descriptor)
