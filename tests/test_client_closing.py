@@ -9,6 +9,7 @@ from client_support import PROTOBUF
 from trio.testing import MockClock
 
 from lrpmirror.client import BBSClient
+from lrpmirror.errors import ConnectionFailed
 from lrpmirror.model import ActualLRP
 from lrpmirror.wire import encode
 
@@ -77,5 +78,25 @@ def test_a_client_that_is_cancelled_closes_its_network_all_the_same() -> None:
             async with BBSClient(URL, transport=network):
                 scope.cancel()
         assert not network.open
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("name", ["list", "stream"])
+def test_what_was_left_in_the_middle_is_not_gone_on_with(name: str) -> None:
+    """What a wait that was given up would have brought can be lost, and nobody could tell."""
+
+    async def main() -> None:
+        async with (
+            BBSClient(URL, transport=Slow()) as client,
+            client.stream_list("actual_lrps") if name == "list" else client.events("instances") as reading,
+        ):
+            await anext(reading)
+            with trio.move_on_after(0.5) as patience:
+                await anext(reading)
+            assert patience.cancelled_caught
+            for _ in range(2):
+                with pytest.raises(ConnectionFailed, match="has been read to its end, or left"):
+                    await anext(reading)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

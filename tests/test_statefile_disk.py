@@ -152,3 +152,13 @@ def test_what_fails_leaves_no_descriptor_open(path: Path, monkeypatch: pytest.Mo
     first.release()
     first.release()
     assert descriptors() == before - 1
+
+
+def test_a_file_that_was_given_up_serves_the_next_life(path: Path) -> None:
+    file = StateFile(path)
+    for _ in range(2):
+        file.acquire()
+        assert file.save(IMAGE, bbs=BBS, taken_at=1000, age=0)
+        file.give_up()
+        assert not file.save(IMAGE, bbs=BBS, taken_at=2000, age=0)
+        file.release()
