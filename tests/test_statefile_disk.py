@@ -162,3 +162,12 @@ def test_a_file_that_was_given_up_serves_the_next_life(path: Path) -> None:
         file.give_up()
         assert not file.save(IMAGE, bbs=BBS, taken_at=2000, age=0)
         file.release()
+
+
+def test_a_pipe_that_took_the_place_of_a_file_holds_nobody_up(path: Path) -> None:
+    file = StateFile(path)
+    file.acquire()
+    os.mkfifo(path)
+    with pytest.raises(StateFileError, match="it is no regular file"):
+        file.load(BBS)
+    file.release()
