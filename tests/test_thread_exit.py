@@ -1,14 +1,19 @@
-"""A program ends when its main thread does, whoever has closed the mirror or has not."""
+"""A program ends when its main thread does, whoever has closed the mirror or has not; and what a mirror needs of it."""
 
+import select
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from thread_support import PATIENCE, DiegoThread, run_program
+
+from lrpmirror import MirrorThread, Phase
+from lrpmirror.errors import ConfigurationError
 
 BEGINNING = """
 import atexit, os, sys, threading, time
@@ -176,3 +181,27 @@ def test_a_service_that_is_told_to_end_ends(url: str, tmp_path: Path) -> None:
         service.send_signal(signal.SIGTERM)
         assert service.wait(PATIENCE) == 0
     assert (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("module", ["threading", "select"])
+def test_where_threads_are_greenlets_a_mirror_is_refused_with_what_to_do(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patched = SimpleNamespace(is_module_patched=lambda name: name == module)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
+    with pytest.raises(ConfigurationError, match=r"patch_all\(thread=False, select=False\)"):
+        MirrorThread("http://127.0.0.1:1").open()
+
+
+def test_where_gevent_leaves_threads_alone_a_mirror_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    patched = SimpleNamespace(is_module_patched=lambda name: name == "socket")
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
+    with MirrorThread("http://127.0.0.1:1") as mirror:
+        assert mirror.status.phase is Phase.CONNECTING
+
+
+def test_without_epoll_a_mirror_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delattr(select, "epoll", raising=False)
+    with pytest.raises(ConfigurationError, match="monkey patching"):
+        MirrorThread("http://127.0.0.1:1").open()

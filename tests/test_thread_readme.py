@@ -23,14 +23,14 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @contextmanager
-def program(name: str, tmp_path: Path, url: str) -> Iterator[subprocess.Popen[str]]:
+def program(name: str, tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run the program that README shows under this name."""
     found: list[str] = re.findall(rf"^```python\n(# {name}: .*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert len(found) == 1, f"README shows {len(found)} programs {name}"
     path = tmp_path / name
     path.write_text(found[0])
     running = subprocess.Popen(
-        [sys.executable, "-W", "error", str(path), url],
+        [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", str(path), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -135,3 +135,19 @@ def test_the_scheduler_in_threads_places_by_what_cells_hold_now(tmp_path: Path) 
             assert scheduler.stdin is not None
             scheduler.stdin.close()
             assert scheduler.wait(PATIENCE) == 0
+
+
+def test_the_preforking_server_has_a_mirror_in_each_worker_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with DiegoThread() as sim, program("preforking.py", tmp_path, sim.url, "2") as server:
+        port = lines_until(server.stdout, r"listening on port (\d+)")[1]
+        row = sim.do(lambda: next(one for one in sim.diego.actual_lrps() if one.cell_id))
+        answered: set[str] = set()
+        while len(answered) < 2:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{row.process_guid}", timeout=PATIENCE) as answer:
+                found = [line.split() for line in answer.read().decode().splitlines()]
+            answered.update(worker for worker, _, _ in found)
+            assert [str(row.index), row.cell_id] in [rest for _, *rest in found]
+        assert str(server.pid) not in answered
+
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE) == 0

@@ -1,6 +1,8 @@
 """The life of a mirror's thread: begun, stopped, failed."""
 
 import logging
+import select
+import sys
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from threading import Event, Thread
@@ -8,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from lrpmirror.errors import LRPMirrorError, MirrorClosed, MirrorError
+from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
 from lrpmirror.forks import tell_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
 from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription
@@ -75,6 +77,7 @@ class Runner:
         """Start the thread, and return once the mirror is open. Raises what keeps it from being so."""
         if self._thread.ident is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
+        _check_threads()
         tell_when_forked(self.portal)
         self._thread.start()
         try:
@@ -180,6 +183,17 @@ class Runner:
                     self._deliveries = None
                     self.portal.close()
                 deliveries.cancel_scope.cancel()
+
+
+def _check_threads() -> None:
+    """Raise ConfigurationError where threads are greenlets: an event loop in one would hold up the whole program."""
+    gevent = sys.modules.get("gevent.monkey")
+    patched = gevent is not None and any(map(gevent.is_module_patched, ("threading", "select")))
+    if patched or (sys.platform == "linux" and not hasattr(select, "epoll")):
+        raise ConfigurationError(
+            "threads or `select` are replaced here, as by gevent's or eventlet's monkey patching, and a mirror needs "
+            "the real ones: patch with gevent.monkey.patch_all(thread=False, select=False)"
+        )
 
 
 def _alone(error: BaseException) -> BaseException:
