@@ -14,7 +14,7 @@ from sim_support import A, diego, row, run, wanted
 
 from lrpmirror import BBSClient, Status
 from lrpmirror.core.status import Phase
-from lrpmirror.errors import ConnectionFailed, ListNotBelieved, LRPMirrorError
+from lrpmirror.errors import ConnectionFailed, ListNotBelieved, LRPMirrorError, UpstreamStale
 from lrpmirror.events import ActualLRPInstanceCreated, UnknownEvent
 from lrpmirror.serve.health import SILENCE, readiness
 from lrpmirror.serve.ops import ops_routes
@@ -265,7 +265,9 @@ async def test_a_replica_is_ready_when_it_is_synchronised_and_says_why_when_it_i
         assert (await ask(replica.url, "/readyz")).status_code == 200
 
 
-def status(phase: Phase, age: float | None, trouble: LRPMirrorError | None = None) -> Status:
+def status(
+    phase: Phase, age: float | None, trouble: LRPMirrorError | None = None, state_age: float | None = None
+) -> Status:
     return Status(
         phase=phase,
         revision=7,
@@ -273,7 +275,7 @@ def status(phase: Phase, age: float | None, trouble: LRPMirrorError | None = Non
         synced_at=0.0,
         alive_at=None if age is None else 1000.0 - age,
         heard_at=900.0,
-        current_at=800.0,
+        current_at=1000.0 - (state_age or age or 0.0),
         trouble=trouble,
         last_error=ConnectionFailed("refused"),
         actual_lrps=1,
@@ -296,11 +298,19 @@ def test_a_live_mirror_whose_bbs_has_fallen_silent_is_not_ready() -> None:
     assert "no proof of life for 61 s" in judged.cause
 
 
+def test_a_mirror_of_a_replica_that_shows_no_longer_that_it_is_current_is_not_ready() -> None:
+    assert readiness(status(Phase.LIVE, 1.0, state_age=SILENCE)).ready
+    judged = readiness(status(Phase.LIVE, 1.0, state_age=SILENCE + 1))
+    assert "has not shown for 61 s" in judged.cause
+    judged = readiness(status(Phase.STALE, 1.0, UpstreamStale("ConnectionFailed")))
+    assert judged.cause == "stale: who is followed has lost the BBS itself, and says: ConnectionFailed"
+
+
 def test_a_list_that_is_not_believed_is_the_cause_and_its_numbers_are_told() -> None:
     judged = readiness(status(Phase.STALE, 1.0, ListNotBelieved("a list would remove 30 of 30 rows")))
     assert judged.cause == "stale: a list would remove 30 of 30 rows"
     assert judged.trouble == "ListNotBelieved: a list would remove 30 of 30 rows"
-    assert (judged.age, judged.silence, judged.state_age) == (1.0, 100.0, 200.0)
+    assert (judged.age, judged.silence, judged.state_age) == (1.0, 100.0, 1.0)
 
 
 def test_a_live_mirror_with_a_trouble_is_ready_and_tells_it() -> None:

@@ -406,7 +406,7 @@ async def test_a_mirror_on_a_replica_on_a_replica_equals_the_bbs_through_restart
                 await live()
                 await agree(mirror, simulated)
             assert mirror.counts.streams >= 2
-            assert set(mirror.counts.errors) <= {"ConnectionFailed", "ServiceUnavailable"}
+            assert set(mirror.counts.errors) <= {"ConnectionFailed", "ServiceUnavailable", "UpstreamStale"}
         nursery.cancel_scope.cancel()
 
 

@@ -18,6 +18,7 @@ from lrpmirror.core.status import Status
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
+from lrpmirror.serve.replica import MAX_AGE
 from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.serve.serving import ServedReplica, serve_replica
 from lrpmirror.server import Limits, ServerTLS, Traffic, serve_app
@@ -33,7 +34,9 @@ tools and clients read from here instead of from the BBS: lists with their
 filters, and both event streams. Writes are refused. Until the first
 synchronisation everything is answered with 503; when the BBS fails over,
 those who read the streams here are told what has changed, and notice nothing
-else. Replicas of replicas are fine.
+else. How old the state is, is said in a header of each reply, and on the
+streams in comments, which mirrors of this replica count in; beyond --max-age
+everything is answered with 503. Replicas of replicas are fine.
 
 Without --detail full no environments, actions and credentials are kept:
 whole desired LRPs are refused, and events about desired LRPs come without
@@ -57,6 +60,7 @@ class Plan(Struct, frozen=True):
     ops_beside: bool
     """Whether the ops paths are at the same address."""
     full: bool
+    max_age: float
     state_file: str | None
 
 
@@ -76,6 +80,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
     )
     parser.add_argument(
+        "--max-age",
+        type=_seconds,
+        default=MAX_AGE,
+        metavar="SECONDS",
+        help="how old the state may be that is still answered from: when the BBS has been lost for longer, everything "
+        "is answered with 503 and the streams are closed (%(default)s)",
+    )
+    parser.add_argument(
         "--state-file",
         metavar="FILE",
         help="keep the state in FILE, without secrets, and begin with it after a restart: the pages show it at once, "
@@ -92,6 +104,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_limits(parser)
     _bbs.add_options(parser)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise ValueError(text)
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,7 +132,16 @@ def _plan(args: argparse.Namespace) -> Plan:
     if ops is not None and not beside:
         checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
     limits = limits_of(args, beside_ops=ops is not None and not beside)
-    return Plan(listen, ops, tls, limits, ops_beside=beside, full=args.detail == "full", state_file=args.state_file)
+    return Plan(
+        listen,
+        ops,
+        tls,
+        limits,
+        ops_beside=beside,
+        full=args.detail == "full",
+        max_age=args.max_age,
+        state_file=args.state_file,
+    )
 
 
 async def _serve(where: _bbs.Target, plan: Plan) -> None:
@@ -128,6 +156,7 @@ async def _serve(where: _bbs.Target, plan: Plan) -> None:
                 address=plan.listen.host,
                 port=plan.listen.port,
                 server_tls=plan.tls,
+                max_age=plan.max_age,
                 state_file=plan.state_file,
                 limits=plan.limits,
                 traffic=servers["bbs"],

@@ -4,10 +4,10 @@ from typing import Final
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.serve.replica import Replica
-from lrpmirror.serve.routes import printable, send_whole
+from lrpmirror.serve.routes import PLAIN, printable, send_whole
 from lrpmirror.server import BBSApp
-from lrpmirror.server.asgi import Receive, Scope, Send
-from lrpmirror.wire import encode
+from lrpmirror.server.asgi import Message, Receive, Scope, Send
+from lrpmirror.wire import encode, source
 
 __all__ = ["ReplicaApp"]
 
@@ -18,7 +18,8 @@ WHOLE: Final = frozenset({"/v1/desired_lrps/list.r3", "/v1/desired_lrps/get_by_p
 class ReplicaApp:
     """An ASGI application: the reads of a BBS, answered by a replica.
 
-    Everything is answered with 503 until the replica has a state. Writes are refused with an error of the protocol,
+    Everything is answered with 503 until the replica has a state, and when that is too old; the text says so. Every
+    other reply says in a header how old the state is. Writes are refused with an error of the protocol,
     which says whose replica this is (`origin`); so are tasks, which a mirror does not follow. Unless `full`, requests
     for whole desired LRPs are refused too, since the mirror has not got all of them; their scheduling and routing parts
     are served. In events they are sent nevertheless, because followers need them: without what is not mirrored.
@@ -30,12 +31,19 @@ class ReplicaApp:
         self._origin = origin
         self._full = full
         no_writes = RequestRefused("InvalidRequest", f"this is a read replica of {origin}: send writes there")
-        self._bbs = BBSApp(replica, writes=no_writes, available=False)
+        self._bbs = BBSApp(replica, writes=no_writes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or the server's lifespan messages."""
-        self._bbs.available = self._replica.synced
-        refusal = self._refusal(scope["path"]) if scope["type"] == "http" and self._bbs.available else ""
+        if scope["type"] != "http":
+            await self._bbs(scope, receive, send)
+        elif away := self._replica.refusal:
+            await send_whole(send, 503, PLAIN, f"{printable(away)}\n".encode())
+        else:
+            await self._answer(scope, receive, _saying(send, source.header(self._replica.status)))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope["path"])
         if refusal:
             await send_whole(send, 200, b"application/x-protobuf", encode.error_reply("InvalidRequest", refusal))
         else:
@@ -51,3 +59,14 @@ class ReplicaApp:
                 "start it with --detail full to have whole ones, or ask the BBS"
             )
         return ""
+
+
+def _saying(send: Send, age: bytes) -> Send:
+    """Return what sends with one more header: how old what is answered is."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (source.HEADER, age)]}
+        await send(message)
+
+    return sending

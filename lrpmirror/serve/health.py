@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from lrpmirror.core.status import Phase, Status
-from lrpmirror.errors import ListNotBelieved, LRPMirrorError
+from lrpmirror.errors import ListNotBelieved, LRPMirrorError, UpstreamStale
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.routes import PLAIN, printable, send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
@@ -45,10 +45,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 def readiness(status: Status, silence: float = SILENCE) -> Readiness:
     """Judge a mirror's status."""
     cause = _CAUSES.get(status.phase, "")
-    if isinstance(status.trouble, ListNotBelieved):
+    if isinstance(status.trouble, (ListNotBelieved, UpstreamStale)):
         cause = f"stale: {status.trouble}"
     if not cause and status.age is not None and status.age > silence:
         cause = f"there has been no proof of life for {status.age:.0f} s"
+    if not cause and status.state_age is not None and status.state_age > silence:
+        cause = f"who is followed has not shown for {status.state_age:.0f} s that its state is the BBS's"
     return Readiness(
         ready=not cause,
         cause=printable(cause),

@@ -11,8 +11,8 @@ from typing import Final
 
 import trio
 
-from lrpmirror.events import Event
-from lrpmirror.server import LIMIT, MirrorOnly, StreamKind, Subscription, Told
+from lrpmirror.events import Event, SourceStatus
+from lrpmirror.server import LIMIT, MirrorOnly, Said, StreamKind, Subscription, Told
 
 __all__ = ["SLICE", "Readers", "hand_out"]
 
@@ -35,7 +35,7 @@ class Readers:
     def __init__(self) -> None:
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
-        self._waiting: deque[tuple[StreamKind, Told]] = deque()
+        self._waiting: deque[tuple[StreamKind | None, Told | Said]] = deque()
         self.news = trio.Event()
         """Set while events wait for `hand_out`."""
         self.dropped = 0
@@ -65,6 +65,14 @@ class Readers:
         All are told in the same order, and those who came later only of what was told later.
         """
         self._waiting.extend((kind, Told(event)) for event in events)
+        self._hand_out_few()
+
+    def say(self, status: SourceStatus, now: float) -> None:
+        """Say to all readers how old all is that they were told so far."""
+        self._waiting.append((None, Said(status, now)))
+        self._hand_out_few()
+
+    def _hand_out_few(self) -> None:
         if len(self._waiting) <= SLICE:
             self.hand_out()
         elif not self.news.is_set():
@@ -74,7 +82,11 @@ class Readers:
         """Give the next slice to the readers; tell whether there is more. O(slice · readers)."""
         for kind, told in islice(self._waiting, SLICE):
             for subscription, since in self._open:
-                if subscription.kind == kind and since <= self._told:
+                if since > self._told:
+                    continue
+                if isinstance(told, Said):
+                    subscription.say(told)
+                elif subscription.kind == kind:
                     subscription.tell(told)
             self._told += 1
         for _ in range(min(SLICE, len(self._waiting))):

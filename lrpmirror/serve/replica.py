@@ -1,7 +1,9 @@
 """A mirror as a source for the server side of the protocol: whoever reads from it cannot tell it from a BBS."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -9,8 +11,9 @@ import trio
 from lrpmirror.core.changes import Commit, Delta
 from lrpmirror.core.groups import groups_of
 from lrpmirror.core.reconcile import Verdict
-from lrpmirror.errors import BBSError, WireError
-from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, UnknownEvent
+from lrpmirror.core.status import Status
+from lrpmirror.errors import BBSError, ConfigurationError, UpstreamStale, WireError
+from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, SourceStatus, UnknownEvent
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.serve.announced import Announced
@@ -18,11 +21,13 @@ from lrpmirror.serve.grouping import group_events
 from lrpmirror.serve.pulse import Pulse
 from lrpmirror.serve.readers import Readers, hand_out
 from lrpmirror.serve.telling import desired_events, row_events
-from lrpmirror.server import MirrorOnly, StreamKind, Subscription
+from lrpmirror.server import MirrorOnly, Said, StreamKind, Subscription
 from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
-__all__ = ["Replica", "open_replica"]
+__all__ = ["MAX_AGE", "REFRESH", "Replica", "checked_age", "open_replica"]
+
+logger: Final = logging.getLogger("lrpmirror.serve")
 
 APPS: Final = 200
 """How many apps are looked up one by one; where more are asked for, all desired LRPs are looked at."""
@@ -33,11 +38,22 @@ APP_GUID: Final = 32
 REFRESH: Final = 10.0
 """Seconds between two looks at the domains and cells, about which a BBS sends no events."""
 
+MAX_AGE: Final = 30.0
+"""How old the state may be, in seconds, that is still answered from."""
+
+HEARTBEAT: Final = 2.0
+"""Seconds between two times that the streams are told how old the state is, while nothing else is to be said of it."""
+
 
 class Replica:
     """A `lrpmirror.server.Source` over a mirror, made by `open_replica`.
 
-    Every read is answered from the mirror's state as it is, also while that is stale: `mirror.status` says so. What a
+    Reads are answered from the mirror's state as it is, also while that is stale, as long as it is not older than
+    `max_age`; whoever asks can know how old it is, by `status`, which is told on the streams too. Beyond that the
+    replica is not `available`, and its streams are closed, as those of a BBS that is. Domains lapse as they would at a
+    BBS: they are fresh for as long since somebody saw that they were.
+
+    What a
     commit changes goes to the subscribers as events, with before and after; what the mirror finds different when it
     synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of a
     BBS would say is told to mirrors only, in comments of the stream.
@@ -51,9 +67,12 @@ class Replica:
     All streams are closed then, as a BBS's are when it restarts.
     """
 
-    def __init__(self, mirror: Mirror, clock: Callable[[], float]) -> None:
+    def __init__(self, mirror: Mirror, clock: Callable[[], float], *, max_age: float = MAX_AGE) -> None:
         self._mirror = mirror
         self._clock = clock
+        self._max_age = max_age
+        self._domains_at = float("-inf")
+        self._refresh_interval = REFRESH
         self._announced = Announced()
         self._withheld: dict[str, DesiredLRP] = {}
         self._domains: tuple[str, ...] | None = None
@@ -65,14 +84,35 @@ class Replica:
         """How often all streams were closed because a change could not be told as events."""
 
     @property
-    def synced(self) -> bool:
-        """Whether there is a state to answer from."""
-        return self._mirror.status.synced_at is not None
+    def available(self) -> bool:
+        """Whether there is a state to answer from that is not too old."""
+        return not self.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is answered now; empty where it is."""
+        status = self._mirror.status
+        if status.synced_at is None:
+            return "the BBS has not been read yet"
+        age = status.state_age
+        if age is None or age <= self._max_age:
+            return ""
+        return f"the state is {age:.1f} s old, which is more than {self._max_age:g} s; {_trouble(status)}"
+
+    @property
+    def status(self) -> SourceStatus:
+        """How old the state is, and why it does not follow the BBS, where it does not."""
+        status = self._mirror.status
+        return SourceStatus(max(0.0, status.state_age or 0.0), "" if status.live else _trouble(status))
 
     # As a source
 
     def domains(self) -> tuple[str, ...]:
-        """Return the fresh domains, as of a few seconds ago."""
+        """Return the domains that were fresh a few seconds ago; none where nobody has seen that for too long."""
+        status = self._mirror.status
+        seen_at = max(self._domains_at, status.synced_at or 0.0)
+        if status.at - seen_at > self._max_age + 2 * self._refresh_interval:
+            return ()
         return tuple(sorted(self._mirror.domains)) if self._domains is None else self._domains
 
     def cells(self) -> tuple[CellPresence, ...]:
@@ -113,8 +153,10 @@ class Replica:
         return mirror.desired_lrps()
 
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
-        """Return a subscription to what happens from now on."""
-        return self.readers.add(kind, cell_id)
+        """Return a subscription to what happens from now on; the first thing in it is how old the state is."""
+        subscription = self.readers.add(kind, cell_id)
+        subscription.say(Said(self.status, self._clock()))
+        return subscription
 
     # As a witness of the mirror
 
@@ -182,30 +224,76 @@ class Replica:
 
         Only while the mirror is live: a domain's freshness vouches for the desired LRPs of that moment.
         """
+        self._refresh_interval = interval
         while True:
             await trio.sleep(interval)
-            if not self._mirror.status.live:
+            status = self._mirror.status
+            if not status.live:
                 continue
             try:
                 domains, cells = await bbs.domains(), await bbs.cells()
             except (BBSError, WireError):
                 continue
             if self._mirror.status.live:
-                self._domains, self._cells = tuple(sorted(domains)), cells
+                self._domains, self._cells, self._domains_at = tuple(sorted(domains)), cells, status.at
+
+    async def say_age(self) -> None:
+        """Tell the streams how old the state is, again and again, and at once when it begins or ceases to follow.
+
+        Streams are closed when the state has become too old.
+        """
+        mirror, away = self._mirror, ""
+        while True:
+            live = mirror.status.live
+            with trio.move_on_after(HEARTBEAT):
+                await mirror.wait_for(partial(_differs, live))
+            before, away = away, self.refusal
+            if away:
+                self.readers.close()
+                self._announced.clear()
+            else:
+                self.readers.say(self.status, self._clock())
+            if away and not before:
+                logger.warning("the replica answers nothing any more: %s", away)
+            elif before and not away:
+                logger.warning("the replica answers again")
+
+
+def _differs(live: bool, mirror: Mirror) -> bool:
+    return mirror.status.live is not live
+
+
+def checked_age(max_age: float) -> float:
+    """Return a `max_age` that can be used, or raise ConfigurationError."""
+    if not max_age > 0:
+        raise ConfigurationError(f"max_age={max_age}: give a number of seconds above 0, or inf for any age")
+    return max_age
+
+
+def _trouble(status: Status) -> str:
+    """Return why a mirror does not follow the BBS, as the name of an error: where it has it from another, the first."""
+    trouble = status.trouble
+    if isinstance(trouble, UpstreamStale):
+        return trouble.trouble
+    return str(status.phase) if trouble is None else type(trouble).__name__
 
 
 @asynccontextmanager
-async def open_replica(mirror: Mirror, bbs: BBS, *, refresh: float = REFRESH) -> AsyncIterator[Replica]:
-    """Answer from a mirror for as long as the block lasts.
+async def open_replica(
+    mirror: Mirror, bbs: BBS, *, refresh: float = REFRESH, max_age: float = MAX_AGE
+) -> AsyncIterator[Replica]:
+    """Answer from a mirror for as long as the block lasts, and as its state is not older than `max_age` seconds.
 
-    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds.
+    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds. Raises
+    ConfigurationError for a `max_age` that is none.
     """
-    replica = Replica(mirror, trio.current_time)
+    replica = Replica(mirror, trio.current_time, max_age=checked_age(max_age))
     with mirror.witnessed(replica), mirror.witnessed(replica.pulse):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hand_out, replica.readers)
                 nursery.start_soon(replica.refresh, bbs, refresh)
+                nursery.start_soon(replica.say_age)
                 yield replica
                 nursery.cancel_scope.cancel()
         finally:

@@ -7,12 +7,14 @@ from os import PathLike
 from random import Random
 from typing import Literal
 
+from msgspec.structs import replace
+
 from lrpmirror.client import TLS
 from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.relay import client_at
 from lrpmirror.serve.app import ReplicaApp
-from lrpmirror.serve.replica import REFRESH, Replica, open_replica
+from lrpmirror.serve.replica import MAX_AGE, REFRESH, Replica, checked_age, open_replica
 from lrpmirror.serve.routes import Routes, routed
 from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
@@ -43,6 +45,7 @@ async def serve_replica(
     port: int = 0,
     server_tls: ssl.SSLContext | ServerTLS | None = None,
     refresh: float = REFRESH,
+    max_age: float = MAX_AGE,
     state_file: str | PathLike[str] | None = None,
     tuning: Tuning | None = None,
     rng: Random | None = None,
@@ -54,15 +57,18 @@ async def serve_replica(
 
     `tls` are this side's files for the BBS, `server_tls` those for its own clients, or a server's context. `limits` are
     what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and so can
-    answer with them.
-    `refresh` are the seconds between two looks at domains and cells. `routes` gives paths beside those of a BBS, and
+    answer with them. `refresh` are the seconds between two looks at domains and cells; beyond a state of `max_age`
+    seconds everything is answered with 503. `routes` gives paths beside those of a BBS, and
     who answers them. Raises ConfigurationError for options and files that cannot be used, and a port that cannot be
     had; a BBS that cannot be reached is none: everything is answered with 503 until it was.
     """
+    tuning = tuning or Tuning()
+    # What is looked at less often than that would be too old now and then where nothing happens.
+    tuning = replace(tuning, ping_interval=min(tuning.ping_interval, checked_age(max_age) / 3))
     async with (
         client_at(bbs_url, tls=tls) as client,
         open_mirror(client, detail=detail, state_file=state_file, tuning=tuning, rng=rng) as mirror,
-        open_replica(mirror, client, refresh=refresh) as replica,
+        open_replica(mirror, client, refresh=refresh, max_age=max_age) as replica,
     ):
         app = ReplicaApp(replica, origin=client.url, full=detail == "full")
         async with serve_app(

@@ -8,7 +8,7 @@ from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
 from lrpmirror.server.tls import ServerTLS
-from lrpmirror.server.told import MirrorOnly, Told
+from lrpmirror.server.told import MirrorOnly, Said, Told
 from lrpmirror.server.traffic import Traffic
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.server.writer import Writer
@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "MirrorOnly",
     "NetInfo",
+    "Said",
     "ServerTLS",
     "Source",
     "StreamKind",

@@ -93,8 +93,9 @@ async def _send_all(subscription: Subscription, news: _News, send: Send, at_once
             await news.wait()
             continue
         frames: list[bytes] = []
+        now = trio.current_time()
         for told in burst:
-            frames.append(told.frame(number))
+            frames.append(told.frame(number, now))
             # What is for mirrors only is no event of the protocol.
             number += not told.mirror_only
         content = {"body": frames[0]} if at_once == 1 else {"chunks": frames}

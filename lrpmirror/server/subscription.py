@@ -18,7 +18,7 @@ from lrpmirror.events import (
     ActualLRPRemoved,
     Event,
 )
-from lrpmirror.server.told import Told
+from lrpmirror.server.told import Said, Told
 
 __all__ = ["LIMIT", "StreamKind", "Subscription", "concerns_cell"]
 
@@ -62,7 +62,8 @@ class Subscription:
         self.cell_id = cell_id
         self.on_change: Callable[[], None] | None = None
         self._limit = limit
-        self._told: deque[Told] = deque()
+        self._told: deque[Told | Said] = deque()
+        self._events = 0
         self._closed = False
         self._fell_behind = False
 
@@ -77,7 +78,8 @@ class Subscription:
         return self._fell_behind
 
     def __len__(self) -> int:
-        return len(self._told)
+        """Return how many events the reader has not taken."""
+        return self._events
 
     def put(self, event: Event) -> None:
         """Keep the event for the reader, unless it is of another cell; close instead if it is one too many. O(1)."""
@@ -87,30 +89,51 @@ class Subscription:
         """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
         if self._closed or (self.cell_id and not concerns_cell(told.event, self.cell_id)):
             return
-        if self._limit is not None and len(self._told) >= self._limit:
+        if self._limit is not None and self._events >= self._limit:
             self._fell_behind = True
             self.close()
             return
         self._told.append(told)
+        self._events += 1
+        self._changed()
+
+    def say(self, said: Said) -> None:
+        """Say how old all is that was told so far. It takes the place of what was said last, if nothing stands between.
+
+        O(1).
+        """
+        if self._closed:
+            return
+        if self._told and isinstance(self._told[-1], Said):
+            self._told[-1] = said
+            return
+        self._told.append(said)
         self._changed()
 
     def take(self) -> Event | None:
         """Return the next event, or None if there is none now. O(1)."""
-        return self._told.popleft().event if self._told else None
+        while self._told:
+            events = self.take_some(1)
+            if events:
+                return events[0]
+        return None
 
     def take_some(self, most: int) -> list[Event]:
         """Return the next events, none if there are none now, and no more than `most`."""
-        return [told.event for told in self.take_told(most)]
+        return [told.event for told in self.take_told(most) if isinstance(told, Told)]
 
-    def take_told(self, most: int) -> list[Told]:
-        """Do as `take_some`, for whoever sends them on."""
-        return [self._told.popleft() for _ in range(min(most, len(self._told)))]
+    def take_told(self, most: int) -> list[Told | Said]:
+        """Do as `take_some`, for whoever sends them on, with what was said between them."""
+        taken = [self._told.popleft() for _ in range(min(most, len(self._told)))]
+        self._events -= sum(isinstance(each, Told) for each in taken)
+        return taken
 
     def close(self) -> None:
         """End the subscription; what the reader has not taken is dropped."""
         if not self._closed:
             self._closed = True
             self._told.clear()
+            self._events = 0
             self._changed()
 
     def _changed(self) -> None:

@@ -1,11 +1,12 @@
 """What a reader of a stream is told, made into bytes once for all its readers."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from lrpmirror.events import Event
-from lrpmirror.wire import encode, sse
+from lrpmirror.events import Event, SourceStatus
+from lrpmirror.wire import encode, source, sse
 
-__all__ = ["MirrorOnly", "Told"]
+__all__ = ["MirrorOnly", "Said", "Told"]
 
 
 class MirrorOnly(Struct, frozen=True, gc=False):
@@ -25,7 +26,7 @@ class Told:
         self.event: Event = event.event if isinstance(event, MirrorOnly) else event
         self._tail = b""
 
-    def frame(self, number: int) -> bytes:
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of Said
         """Return what is sent to a reader to whom it is the event of that number. O(its bytes)."""
         tail = self._tail
         if not tail:
@@ -37,3 +38,19 @@ class Told:
         if self.mirror_only:
             return sse.encode_aside(name, payload)
         return sse.encode_frame(0, name, payload).removeprefix(b"id: 0\n")
+
+
+class Said:
+    """How old all is that stands before it, on its way to any number of readers; it gets older on the way."""
+
+    __slots__ = ("_at", "_status")
+
+    mirror_only = True
+
+    def __init__(self, status: SourceStatus, at: float) -> None:
+        self._status = status
+        self._at = at
+
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
+        """Return what is sent to a reader now. O(1)."""
+        return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))
