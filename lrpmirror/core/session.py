@@ -241,10 +241,11 @@ class Session(Freshness, Knowledge):
         self._write_list(shadow, rows, desired)
         self.alive_at = now
         self._tally.lists[why] += 1
+        if everything:
+            self._take_back(self.guards.rollback.committed(older, now))
         commit = self._commit_list(shadow, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
-            self._take_back(self.guards.rollback.committed(older, now))
             self._synced(now, doubt)
         return commit
 

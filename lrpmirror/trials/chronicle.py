@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from lrpmirror.core.changes import RowKey, row_key
 from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP
 from lrpmirror.redaction import without_secrets
-from lrpmirror.sim import Diego, Snapshot
+from lrpmirror.sim import Backup, Diego, Snapshot
 
 __all__ = ["Chronicle", "bare"]
 
@@ -29,6 +29,7 @@ class Chronicle:
         self._desired: dict[tuple[str, int], DesiredLRP] = {}
         self._carried: dict[str, list[object]] = {}
         self._past: deque[tuple[float, Snapshot]] = deque(maxlen=KEPT)
+        self._backups: deque[tuple[float, Backup]] = deque(maxlen=KEPT)
         diego.on_write(self._write)
         for row in diego.actual_lrps():
             self._write(row)
@@ -73,6 +74,13 @@ class Chronicle:
     def remember(self, now: float) -> None:
         """Keep the state of this moment."""
         self._past.append((now, self._diego.snapshot()))
+        self._backups.append((now, self._diego.backup()))
+
+    def set_back(self, moment: float) -> None:
+        """Have the server's database go back to a moment: the last one kept before it, or the first."""
+        kept = [backup for at, backup in self._backups if at <= moment] or [backup for _, backup in self._backups][:1]
+        if kept:
+            self._diego.restore(kept[-1])
 
     def past(self, moment: float) -> Diego:
         """Return a Diego that stands still in the state of a moment: the last one kept before it, or the first."""

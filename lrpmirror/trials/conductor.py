@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from lrpmirror.sim import Diego
+from lrpmirror.trials.chronicle import Chronicle
 from lrpmirror.trials.keeping import Kept
 from lrpmirror.trials.link import Link
 from lrpmirror.trials.network import Network
@@ -38,6 +39,7 @@ class Conductor:
         troubles: Troubles,
         diego: Diego,
         subject: Subject,
+        chronicle: Chronicle,
         *,
         papers: Papers | None,
         kept: Kept | None,
@@ -45,6 +47,7 @@ class Conductor:
         self._network = network
         self._troubles = troubles
         self._diego = diego
+        self._chronicle = chronicle
         self._papers = papers
         self._kept = kept
         self._seed = 0
@@ -59,6 +62,7 @@ class Conductor:
             "stream stalled": self._stall,
             "nonsense": self._talk_nonsense,
             "fail-over": self._fail_over,
+            "set back": self._set_back,
             "restart": subject.restart,
             "slow subscriber": lambda fault: subject.subscribe_slowly(fault.amount),
             "raising subscriber": lambda fault: subject.subscribe_badly(int(fault.amount), fault.choice),
@@ -153,6 +157,14 @@ class Conductor:
         self._diego.forget_events()
         self._troubles.hold_events(hold=False)
         self._cut_all()
+
+    def _set_back(self, fault: Fault) -> None:
+        if fault.choice == "restart":
+            self._diego.forget_events()
+            self._cut_all()
+        else:
+            self._diego.settle()
+        self._chronicle.set_back(trio.current_time() - fault.amount)
 
     def _jump(self, fault: Fault) -> None:
         clock = trio.lowlevel.current_clock()

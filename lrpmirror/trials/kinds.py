@@ -71,6 +71,13 @@ KINDS: Final[dict[str, Kind]] = {
     "fail-over": _while(
         "another server takes over; events of the last so many seconds are never sent", amount=(0.0, 2.0), core=True
     ),
+    "set back": Kind(
+        meaning="the database goes back by so many seconds; the server begins anew, or its streams live on",
+        amount=(0.5, 8.0),
+        choices=("restart", "living"),
+        most=2,
+        core=True,
+    ),
     # The mirror and its clocks.
     "restart": Kind(
         meaning="the mirror ends and begins anew",
@@ -96,8 +103,8 @@ KINDS: Final[dict[str, Kind]] = {
 """Everything that can go wrong in a plan."""
 
 
-LIES: Final = frozenset({"empty lists", "lagging lists"})
-"""With these a list is not what the server has."""
+LIES: Final = frozenset({"empty lists", "lagging lists", "set back"})
+"""With these a list is not what the server has, or not for long."""
 
 INEXACT: Final = LIES | {"events lost", "stream stalled"}
 """With these only the next list knows."""
@@ -122,6 +129,7 @@ GAPS: Final = OF_TLS | {
     "peer gone",
     "refused",
     "restart",
+    "set back",
     "silence",
     "stream cut",
     "suspend",

@@ -23,10 +23,10 @@ __all__ = [
     "age_counts_from_the_last_byte",
     "changes_begin_where_the_last_ended",
     "dead_streams_are_noticed",
-    "desired_versions_never_go_back",
     "differences",
     "events_raise_nobody_from_the_grave",
     "folded_changes_are_the_state",
+    "honest_lists_are_not_doubted",
     "index_is_scan",
     "lists_withdraw_nothing_that_is_there",
     "live_means_that_lists_are_believed",
@@ -40,7 +40,8 @@ __all__ = [
     "silence_counts_from_the_last_event",
     "silent_streams_are_replaced",
     "the_end_is_the_servers_state",
-    "versions_never_go_back",
+    "versions_go_back_only_by_a_list_that_is_believed",
+    "versions_have_one_content",
     "view_is_recomputation",
     "what_was_kept_was_known",
 ]
@@ -100,28 +101,42 @@ def no_desired_that_the_server_never_had(chronicle: Chronicle, commit: Commit) -
             _broken(no_desired_that_the_server_never_had, f"{commit.cause}: {delta.before} -> {delta.after}")
 
 
-def versions_never_go_back(commit: Commit) -> None:
-    """A version that is shown is never followed by an older one; at an equal one only the presence can differ.
+def versions_go_back_only_by_a_list_that_is_believed(phase: Phase, believed: int, commit: Commit) -> None:
+    """A version that is shown is followed by an older one only where a second list had that too: the server went back.
 
-    What the diffs do not carry may be filled in at an equal version.
+    Until then the mirror does not say that it is live. `believed` is how many records the list took back. At an equal
+    version only the presence can differ, and what the diffs do not carry; but for a list of such a server.
     """
+    deltas: tuple[Delta[Any, Any], ...] = (*commit.actual_lrps, *commit.desired_lrps)
+    backwards = [delta for delta in deltas if _goes_back(delta)]
+    if backwards and (commit.cause is not Cause.SNAPSHOT or phase is Phase.LIVE or len(backwards) > believed):
+        one = backwards[0]
+        _broken(
+            versions_go_back_only_by_a_list_that_is_believed, f"{commit.cause}, {phase}: {one.before} -> {one.after}"
+        )
+
+
+def versions_have_one_content(commit: Commit) -> None:
+    """At an equal version only the presence of a row can differ, and what the diffs do not carry."""
     for delta in commit.actual_lrps:
         before, after = delta.before, delta.after
-        if before is None or after is None or not after.epoch:
+        if before is None or after is None or not after.epoch or after.tag_index != before.tag_index:
             continue
-        again = after.tag_index == before.tag_index and bare(replace(after, presence=before.presence)) == bare(before)
-        if before.epoch != after.epoch or not (after.tag_index > before.tag_index or again):
-            _broken(versions_never_go_back, f"{commit.cause}: {before} -> {after}")
+        if before.epoch != after.epoch or bare(replace(after, presence=before.presence)) != bare(before):
+            _broken(versions_have_one_content, f"{commit.cause}: {before} -> {after}")
 
 
-def desired_versions_never_go_back(commit: Commit) -> None:
-    """So with desired LRPs, as long as they are the same record."""
-    for delta in commit.desired_lrps:
-        before, after = delta.before, delta.after
-        if before is None or after is None or before.epoch != after.epoch:
-            continue
-        if after.tag_index < before.tag_index:
-            _broken(desired_versions_never_go_back, f"{commit.cause}: {before} -> {after}")
+def _goes_back(delta: Delta[Any, Any]) -> bool:
+    before, after = delta.before, delta.after
+    if before is None or after is None or not after.epoch or before.epoch != after.epoch:
+        return False
+    return bool(after.tag_index < before.tag_index)
+
+
+def honest_lists_are_not_doubted(session: Session) -> None:
+    """A list of a server that neither lags nor was set back is never older than what is known."""
+    if session.guards.rollback.doubts:
+        _broken(honest_lists_are_not_doubted, str(session.trouble))
 
 
 def events_raise_nobody_from_the_grave(highest: Mapping[RowKey, int], commit: Commit) -> None:
@@ -202,8 +217,8 @@ def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None
 
 
 def live_means_that_lists_are_believed(session: Session) -> None:
-    """A mirror that holds a list back, since it would take too much, does not call itself live."""
-    if session.phase is Phase.LIVE and session.guards.brake.holds:
+    """A mirror that holds a list back, since it would take too much or is older, does not call itself live."""
+    if session.phase is Phase.LIVE and (session.guards.brake.holds or session.guards.rollback.doubts):
         _broken(live_means_that_lists_are_believed, "it says live, and does not believe the last list")
 
 

@@ -36,6 +36,7 @@ TUNING: Final = Tuning(
     audit_grace=3.0,
     brake_rows=4,
     brake_wait=3.0,
+    rollback_wait=2.0,
     repair_delay=0.2,
     repair_timeout=15.0,
     repair_batch=3,

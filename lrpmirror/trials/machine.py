@@ -52,6 +52,7 @@ class _Stream(Struct):
     """An open stream: what the server has for it, and after how many more events it breaks."""
 
     told: Subscription
+    opened_at: float
     left: int | None = None
 
 
@@ -72,6 +73,8 @@ class Alone:
         self._chronicle = Chronicle(self._diego)
         self._life = Life(plan, self._diego)
         self._stream: _Stream | None = None
+        self._next: _Stream | None = None
+        """One that is to take the place of the other."""
         self._listing: _Listing | None = None
         self._begin(0.0)
 
@@ -91,7 +94,13 @@ class Alone:
     def _begin(self, at: float) -> None:
         """Begin with a machine that knows nothing, at a moment."""
         self._session = Session(tuning_of(self.plan), Random(self.plan.seed))
-        self._watch = Watch(self._session, self._chronicle, self.digest, honest=self.plan.has_honest_lists)
+        self._watch = Watch(
+            self._session,
+            self._chronicle,
+            self.digest,
+            honest=self.plan.has_honest_lists,
+            one_life=self.plan.has_one_life,
+        )
         self._session.witnesses = (self._watch,)
         self._views: list[Derivation[Any, Any, Any]] = [Derivation(view) for view in views()]
         self._opens_at = self._lists_at = self._repairs_at = at
@@ -167,6 +176,13 @@ class Alone:
                 self._diego.forget_events()
                 self.troubles.hold_events(hold=False)
                 self._lose(ConnectionFailed("the server is gone"))
+            case "set back":
+                if fault.choice == "restart":
+                    self._diego.forget_events()
+                    self._lose(ConnectionFailed("the server begins anew"))
+                else:
+                    self._diego.settle()
+                self._chronicle.set_back(self._now - fault.amount)
             case "restart":
                 self._watch.check()
                 self.commits += self._watch.commits
@@ -201,6 +217,8 @@ class Alone:
                 self._open()
             elif self._dice.random() < 0.5:  # noqa: PLR2004 - a coin
                 self._read(self._stream)
+                if self._next is not None and self._stream is not None:
+                    self._read(self._next)
             else:
                 self._list()
 
@@ -215,7 +233,7 @@ class Alone:
         trouble = self.troubles.now
         if self._now < self._opens_at or trouble("refused") or trouble("fail-over"):
             return
-        self._stream = _Stream(self._diego.subscribe(self.plan.stream))
+        self._stream = _Stream(self._diego.subscribe(self.plan.stream), self._now)
         self._session.stream_opened(self._now)
         self._lists_at = self._now
 
@@ -241,9 +259,10 @@ class Alone:
 
     def _forget_connections(self) -> None:
         self._listing = None
-        if self._stream is not None:
-            self._stream.told.close()
-            self._stream = None
+        for stream in (self._stream, self._next):
+            if stream is not None:
+                stream.told.close()
+        self._stream = self._next = None
 
     # Lists
 
@@ -251,7 +270,7 @@ class Alone:
         session = self._session
         if self._listing is None:
             if self._now >= self._lists_at:
-                shadow = session.begin_list(self._now)
+                shadow = session.begin_list(self._now, opened_at=self._listed_on().opened_at)
                 self._listing = _Listing(shadow, self._everything(shadow))
             elif session.repairs and self._now >= self._repairs_at and (scope := session.take_doubts()) is not None:
                 shadow = session.begin_list(self._now, scope)
@@ -266,7 +285,10 @@ class Alone:
             self._listing = None
             commit = session.end_list(listing.shadow, self._now)
             if listing.shadow.scope == EVERYTHING:
+                self._take_over()
                 self._lists_at = self._now + session.next_list(self._now)
+            elif session.guards.rollback.wants_list:
+                self._lists_at = self._now
             self._publish([] if commit is None else [commit])
         except (BBSError, WireError) as error:
             self._listing = None
@@ -275,6 +297,26 @@ class Alone:
                 self._lists_at = self._now + delay
             else:
                 self._repairs_at = self._now + delay
+
+    def _listed_on(self) -> _Stream:
+        """Return the stream with which the next list is read: another one where only that can decide."""
+        assert self._stream is not None  # noqa: S101 - there is one while lists are read
+        stream = self._next or self._stream
+        refused = self.troubles.now("refused") or self.troubles.now("fail-over")
+        if not self._session.guards.rollback.wants_stream(stream.opened_at) or refused:
+            return stream
+        if self._next is not None:
+            self._next.told.close()
+        self._next = _Stream(self._diego.subscribe(self.plan.stream), self._now)
+        return self._next
+
+    def _take_over(self) -> None:
+        """Follow the stream on which a list was read that is believed."""
+        if self._next is None or self._stream is None or self._session.guards.held:
+            return
+        self._stream.told.close()
+        self._stream, self._next = self._next, None
+        self._session.stream_replaced(self._now)
 
     def _everything(self, shadow: Shadow) -> Iterator[float]:
         yield self._late("before")

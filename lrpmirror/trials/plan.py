@@ -73,6 +73,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         return self.stream == "instances" and self.has_honest_lists and not (self.kinds & INEXACT or late)
 
     @property
+    def has_one_life(self) -> bool:
+        """Whether the database never goes back, so that each version of a record is written once."""
+        return "set back" not in self.kinds
+
+    @property
     def is_prompt(self) -> bool:
         """Whether what happens is told in moments, so that no list can be much ahead of the stream."""
         return not self.kinds & TARDY

@@ -206,12 +206,12 @@ PLANTS: Final[Mapping[str, Plant]] = {
     "older-versions-are-believed": Plant(
         what="a late diff replaces a newer row",
         plant=_put(reconcile.RowReconciler, "changed", _older_is_believed),
-        laws=_names(laws.versions_never_go_back),
+        laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
     ),
     "lagging-lists-are-believed": Plant(
         what="a list of a server that lags replaces newer records",
         plant=_put(shadow, "_is_older", _constant(value=False)),
-        laws=_names(laws.versions_never_go_back, laws.desired_versions_never_go_back),
+        laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
     ),
     "old-instance-keys-stay": Plant(
         what="a crashed row keeps the instance that the diff still names",
@@ -301,7 +301,7 @@ PLANTS: Final[Mapping[str, Plant]] = {
     "older-desired-are-believed": Plant(
         what="a late event replaces a newer desired LRP",
         plant=_put(desired.DesiredReconciler, "written", _older_desired_is_believed),
-        laws=_names(laws.desired_versions_never_go_back),
+        laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
         machines=("shell",),
     ),
     "desired-fields-are-merged": Plant(

@@ -89,7 +89,7 @@ class Shell:
                 server = None if papers is None else papers.server
                 async with serve_app(answers, address=ADDRESS, port=PORT, tls=server) as host:
                     self._conductor = Conductor(
-                        self.network, self.troubles, self.diego, self.subject, papers=papers, kept=kept
+                        self.network, self.troubles, self.diego, self.subject, self.chronicle, papers=papers, kept=kept
                     )
                     nursery.start_soon(self.subject.run)
                     nursery.start_soon(self._conductor.run, Timeline(self.plan.faults), self.plan.seed)

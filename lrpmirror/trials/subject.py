@@ -113,7 +113,13 @@ class Subject:
 
     def _begin_watch(self, mirror: Mirror) -> None:
         session = mirror._session
-        watch = Watch(session, self._chronicle, self._digest, honest=self._plan.has_honest_lists)
+        watch = Watch(
+            session,
+            self._chronicle,
+            self._digest,
+            honest=self._plan.has_honest_lists,
+            one_life=self._plan.has_one_life,
+        )
         if session.restored_at is not None:
             laws.what_was_kept_was_known([life.states for life in self._watches], session.revision, watch.state())
         self._watches.append(watch)

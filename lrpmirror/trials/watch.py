@@ -34,11 +34,15 @@ class Digest:
 class Watch:
     """A witness of one mirror, from its beginning. It never raises: `check` does, at the next step.
 
-    `honest` says that what is listed is always what the server has.
+    `honest` says that what is listed is always what the server has, `one_life` that its database never goes back: each
+    version of a record is written once.
     """
 
-    def __init__(self, session: Session, chronicle: Chronicle, digest: Digest, *, honest: bool) -> None:
+    def __init__(
+        self, session: Session, chronicle: Chronicle, digest: Digest, *, honest: bool, one_life: bool = True
+    ) -> None:
         self._honest = honest
+        self._one_life = one_life
         self._session = session
         self._chronicle = chronicle
         self._digest = digest
@@ -48,7 +52,7 @@ class Watch:
         self._desired: dict[str, DesiredLRP] = laws.desired_of(session)
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
         self._looked_at: tuple[int, float | None] | None = None
-        self._held = 0
+        self._held = self._rolled_back = 0
         self.commits = 0
         self.states: dict[int, object] = {session.revision: self.state()}
         """What was known at each revision, in outline."""
@@ -76,6 +80,8 @@ class Watch:
         session = self._session
         self.check()
         laws.live_means_that_lists_are_believed(session)
+        if self._honest:
+            laws.honest_lists_are_not_doubted(session)
         if self._looked_at == (session.revision, session.synced_at):
             return
         self._looked_at = session.revision, session.synced_at
@@ -95,9 +101,14 @@ class Watch:
             laws.changes_begin_where_the_last_ended(self._desired, commit.desired_lrps)
             laws.no_row_that_the_server_never_had(self._chronicle, commit)
             laws.no_desired_that_the_server_never_had(self._chronicle, commit)
-            laws.versions_never_go_back(commit)
-            laws.desired_versions_never_go_back(commit)
-            held = self._session.counts().lists_held if commit.cause is Cause.SNAPSHOT else self._held
+            session = self._session
+            counts = session.counts() if commit.cause is Cause.SNAPSHOT else None
+            believed = 0 if counts is None else counts.rolled_back - self._rolled_back
+            laws.versions_go_back_only_by_a_list_that_is_believed(session.phase, believed, commit)
+            if self._one_life:
+                laws.versions_have_one_content(commit)
+            self._rolled_back += believed
+            held = self._held if counts is None else counts.lists_held
             laws.one_list_does_not_take_everything(self._session.tuning, len(self._rows), self._held, held, commit)
             self._held = held
             laws.events_raise_nobody_from_the_grave(self._highest, commit)
@@ -114,7 +125,9 @@ class Watch:
                 self._rows.pop(delta.key, None)
             else:
                 self._rows[delta.key] = delta.after
-                self._highest[delta.key] = max(delta.after.tag_index, self._highest.get(delta.key, -1))
+                # A list has the last word: the server may have been set back.
+                highest = self._highest.get(delta.key, -1) if commit.cause is Cause.EVENT else -1
+                self._highest[delta.key] = max(delta.after.tag_index, highest)
         for lrp in commit.desired_lrps:
             if lrp.after is None:
                 self._desired.pop(lrp.key, None)
