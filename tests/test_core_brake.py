@@ -3,10 +3,10 @@
 from random import Random
 
 import pytest
-from core_support import Fold, created, desired, synced, take_list, unclaimed
+from core_support import Fold, created, desired, running, synced, take_list, unclaimed
 
-from lrpmirror.core.brake import Brake
-from lrpmirror.core.changes import Commit
+from lrpmirror.core.brake import Brake, Size, size_after
+from lrpmirror.core.changes import Commit, Delta
 from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Phase
@@ -23,12 +23,16 @@ TUNING = Tuning(brake_share=0.5, brake_rows=10, brake_wait=10)
 def test_a_list_is_held_back_that_would_remove_more_than_the_share_of_enough(
     number: int, removed: int, held: bool
 ) -> None:
-    assert (Brake(TUNING).judge(number, removed, 0, 0, 0) is not None) == held
-    assert (Brake(TUNING).judge(0, 0, number, removed, 0) is not None) == held
+    for before, after in (
+        (Size(number, 0, 0), Size(number - removed, 0, 0)),
+        (Size(0, number, 0), Size(0, number - removed, 0)),
+        (Size(0, 0, number), Size(0, 0, number - removed)),
+    ):
+        assert (Brake(TUNING).judge(before, after, 0) is not None) == held
 
 
 def test_it_says_what_would_be_removed_and_what_it_waits_for() -> None:
-    error = Brake(TUNING).judge(10, 2, 40, 30, 0)
+    error = Brake(TUNING).judge(Size(10, 10, 40), Size(8, 8, 10), 0)
 
     assert str(error) == (
         "a list would remove 30 of 40 desired LRPs: it is not believed unless another one, 10 s later, would too "
@@ -38,13 +42,13 @@ def test_it_says_what_would_be_removed_and_what_it_waits_for() -> None:
 
 def test_a_second_list_that_agrees_after_the_wait_is_believed_and_one_before_it_is_not() -> None:
     brake = Brake(TUNING)
-    assert brake.judge(10, 10, 0, 0, 100) is not None
+    assert brake.judge(Size(10, 0, 0), Size(0, 0, 0), 100) is not None
     assert (brake.holds, brake.wait(104)) == (True, 6)
 
-    assert brake.judge(10, 10, 0, 0, 109.9) is not None
+    assert brake.judge(Size(10, 0, 0), Size(0, 0, 0), 109.9) is not None
     assert brake.wait(109.9) == pytest.approx(0.1)
     assert brake.wait(200) == 0
-    assert brake.judge(10, 10, 0, 0, 110) is None
+    assert brake.judge(Size(10, 0, 0), Size(0, 0, 0), 110) is None
     assert (brake.holds, brake.wait(110)) == (False, 0)
 
 
@@ -53,22 +57,22 @@ def test_a_list_that_comes_when_it_was_asked_for_is_late_enough_however_the_time
     since = 15.774467022710263
     now = since + 3.0
     assert now - since < 3.0
-    brake.judge(100, 100, 0, 0, since)
+    brake.judge(Size(100, 0, 0), Size(0, 0, 0), since)
 
     assert brake.wait(now) == 0
-    assert brake.judge(100, 100, 0, 0, now) is None
+    assert brake.judge(Size(100, 0, 0), Size(0, 0, 0), now) is None
 
 
 def test_a_second_list_that_is_fine_is_believed_at_once_and_the_next_bad_one_begins_anew() -> None:
     brake = Brake(TUNING)
-    brake.judge(10, 10, 0, 0, 100)
+    brake.judge(Size(10, 0, 0), Size(0, 0, 0), 100)
 
-    assert brake.judge(10, 1, 0, 0, 101) is None
-    assert brake.judge(10, 10, 0, 0, 200) is not None
+    assert brake.judge(Size(10, 0, 0), Size(9, 0, 0), 101) is None
+    assert brake.judge(Size(10, 0, 0), Size(0, 0, 0), 200) is not None
 
 
 def test_a_share_of_all_never_holds_anything_back() -> None:
-    assert Brake(Tuning(brake_share=1.0)).judge(1000, 1000, 1000, 1000, 0) is None
+    assert Brake(Tuning(brake_share=1.0)).judge(Size(1000, 1000, 1000), Size(0, 0, 0), 0) is None
 
 
 # In a session
@@ -210,3 +214,62 @@ def test_a_list_with_many_differences_is_not_believed_either_and_leaves_no_trace
     assert fold.revision == 0
     session.store._check()
     assert listed(session, rows, [], now=60) is None
+
+
+# What is lost on balance
+
+
+def test_what_was_replaced_is_not_lost() -> None:
+    session = loaded()
+    rows = [running(f"other{n}", process_guid=f"q{n}", instance=f"i{n}") for n in range(20)]
+    lrps = [desired(f"o{n}", process_guid=f"q{n}") for n in range(20)]
+
+    commit = listed(session, rows, lrps, now=50)
+
+    assert commit is not None
+    assert len(commit.actual_lrps) == len(commit.desired_lrps) == 40
+    assert session.phase is Phase.LIVE
+
+
+@pytest.mark.parametrize("cuts", [1, 5])
+def test_rows_that_piled_up_while_the_mirror_was_not_live_are_not_lost(cuts: int) -> None:
+    session = loaded()
+    for cut in range(cuts):
+        session.stream_lost(ConnectionFailed("cut"))
+        session.stream_opened(10 + cut)
+        new = [unclaimed(f"{cut} {n}", process_guid=f"r{cut}.{n}") for n in range(40)]
+        session.events([created(one) for one in new], 10 + cut)
+
+    assert listed(session, ROWS, LRPS, now=50) is not None
+    assert session.phase is Phase.LIVE
+    assert len(session.store) == 20
+    session.stream_lost(ConnectionFailed("cut"))
+    session.stream_opened(60)
+    session.events([created(one) for one in new], 61)
+    assert listed(session, ROWS[:9], LRPS, now=62) is None, "but what was there before is"
+
+
+def test_a_process_without_rows_is_lost_also_where_another_has_more() -> None:
+    session = loaded()
+    rows = [unclaimed(f"x{n}", process_guid="p0", index=n) for n in range(20)]
+
+    assert listed(session, rows, LRPS, now=50) is None
+
+    assert "19 of 20 processes" in str(session.trouble)
+
+
+def test_the_size_after_a_list_is_what_the_store_has_then() -> None:
+    session = synced(
+        running("a"), unclaimed("b", process_guid="q"), unclaimed("c", process_guid="q", index=1), desired()
+    )
+    deltas = [
+        Delta("a", running("a"), running("a", 3)),
+        Delta("b", unclaimed("b", process_guid="q"), None),
+        Delta("c", unclaimed("c", process_guid="q", index=1), None),
+        Delta("e", None, unclaimed("e", process_guid="r")),
+    ]
+
+    assert size_after(session.store, deltas, [Delta("p", desired(), None)]) == Size(2, 2, 0)
+    assert size_after(
+        session.store, deltas[3:], [Delta("q", None, desired()), Delta("p", desired(), desired())]
+    ) == Size(4, 3, 2)

@@ -139,10 +139,10 @@ def test_a_second_list_later_and_on_a_stream_opened_since_is_the_state(name: str
     counts = session.counts()
     assert (counts.rollbacks, counts.rolled_back) == (1, 1)
     assert counts.drift == 0
-    rolled_back = session.take_rollback()
+    rolled_back = session.guards.take_rollback()
     assert rolled_back is not None
     assert rolled_back.older + rolled_back.returned == 1
-    assert session.take_rollback() is None
+    assert session.guards.take_rollback() is None
     assert listed(session, *older, at=200) is None, "and it stays so"
     assert phase(session) is Phase.LIVE
     assert session.next_list(200) > 100
@@ -489,7 +489,7 @@ def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
     session.events([DesiredLRPRemoved(desired("d", 1))], 1)
     set_back(session, desired("d", 1), *(replace(row, tag_index=1) for row in rows))
 
-    assert str(session.take_rollback()) == (
+    assert str(session.guards.take_rollback()) == (
         "the server was set back: what a second list had older as well is the state now, 9 records in older versions "
         "and 1 that had been removed (p0/0 e0:1 after 7; p1/0 e1:1 after 7; p2/0 e2:1 after 7; p3/0 e3:1 after 7; "
         "p4/0 e4:1 after 7; and 5 more)"

@@ -100,6 +100,11 @@ class Freshness:
         self._outdated = False
         self.phase = after
 
+    def _heard(self, at: float) -> None:
+        """Take note of when the stream was heard of. The server may have shown a sign of life since."""
+        self.heard_at = at
+        self.alive_at = later(self.alive_at, at)
+
     def _lose_source(self) -> None:
         """Be STALE, with the state as old as the source says that its own is."""
         known = self._trouble

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from lrpmirror.core.brake import Brake
+from lrpmirror.core.brake import Brake, Size, size_after, size_of
 from lrpmirror.core.dispatch import desired_guid_of, row_guid_of
-from lrpmirror.core.ledger import DesiredDeltas
+from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.rollback import RollbackGuard
+from lrpmirror.core.rollback import Older, Rollback, RollbackGuard
 from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.store import Store
@@ -30,24 +30,42 @@ class Guards:
         """Whether the last list of everything was not believed, and so not committed."""
         self.lists_held = 0
         """How many lists would have removed too much."""
+        self.rollbacks = self.rolled_back = 0
+        """How many lists took the state back, and how many records they had in older versions, or again."""
+        self._rollback: Rollback | None = None
+        self.live_size: Size | None = None
+        """How much there was when the mirror was last live; None: it never was, or still is."""
 
     def judge(
-        self, shadow: Shadow, desired: DesiredDeltas, store: Store, now: float
+        self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float
     ) -> tuple[ListNotBelieved | None, ListNotBelieved | None]:
-        """Judge a list that has settled. Return why it is not to be committed, and what of it is not believed.
+        """Judge a list that has settled. Return why it is not to be committed, and why some of it is not believed.
 
-        None for a list that is to be committed, and where all of it is believed. O(what it changes of desired LRPs).
+        None for a list that is to be committed, and where all of it is believed. O(what it changes), but at most FEW.
         """
         doubt, whole = self.rollback.judge(shadow.older, now)
         unbelieved = None if whole else doubt
         if shadow.scope == EVERYTHING:
-            too_much = None if shadow.first else self._judge_removals(shadow, desired, store, now)
+            too_much = None if shadow.first else self._judge_losses(shadow, rows, desired, store, now)
             self.lists_held += too_much is not None
             unbelieved = too_much or unbelieved
             self.held = unbelieved is not None
         if unbelieved is not None:
             self.rollback.not_committed(shadow.older, now)
         return unbelieved, doubt
+
+    def committed(self, older: Older, now: float) -> None:
+        """Take note that a list of everything is being committed, but for what of it is not believed. O(1)."""
+        rollback = self.rollback.committed(older, now)
+        if rollback is not None:
+            self._rollback = rollback
+            self.rollbacks += 1
+            self.rolled_back += rollback.older + rollback.returned
+
+    def take_rollback(self) -> Rollback | None:
+        """Return what the last list took back, since the server was set back: it is to be logged. O(1)."""
+        rollback, self._rollback = self._rollback, None
+        return rollback
 
     def take_older(self, event: Event, repairs: Repairs) -> None:
         """Have the process read again of which an event told that is older than what is known. O(1).
@@ -70,13 +88,11 @@ class Guards:
             return self.brake.wait(now)
         return self.rollback.wait(now) if self.rollback.doubts else None
 
-    def _judge_removals(
-        self, shadow: Shadow, desired: DesiredDeltas, store: Store, now: float
+    def _judge_losses(
+        self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float
     ) -> ListNotBelieved | None:
-        return self.brake.judge(
-            len(store),
-            len(shadow.removed),
-            store.desired_count(),
-            sum(delta.after is None for delta in desired),
-            now,
-        )
+        before = size_of(store)
+        if self.live_size is not None:
+            before = before.or_less(self.live_size)
+        after = size_after(store, rows, desired) if shadow.aside is None else size_of(shadow.aside)
+        return self.brake.judge(before, after, now)

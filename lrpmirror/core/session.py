@@ -15,9 +15,10 @@ from typing import Final
 
 from lrpmirror.core.audit import Audit, Drift
 from lrpmirror.core.backoff import Backoff
+from lrpmirror.core.brake import size_of
 from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.dispatch import Reconciler
-from lrpmirror.core.freshness import Freshness, later
+from lrpmirror.core.freshness import Freshness
 from lrpmirror.core.guards import Guards
 from lrpmirror.core.image import Image
 from lrpmirror.core.knowledge import Knowledge
@@ -26,7 +27,6 @@ from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
 from lrpmirror.core.limits import bound_verdicts, check_rows
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.rollback import Rollback
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase, Status, Step
@@ -81,7 +81,6 @@ class Session(Freshness, Knowledge):
         self._audit = Audit(grace=tuning.audit_grace)
         self.guards = Guards(tuning)
         """Which lists are not believed at once."""
-        self._rolled_back: Rollback | None = None
         self._stream_opened_at = 0.0
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
@@ -225,7 +224,7 @@ class Session(Freshness, Knowledge):
         everything, older = shadow.scope == EVERYTHING, shadow.older
         rows, desired = shadow.finish()
         self._shadow = None
-        unbelieved, doubt = self.guards.judge(shadow, desired, self.store, now)
+        unbelieved, doubt = self.guards.judge(shadow, rows, desired, self.store, now)
         self._decisions.doubted(older, now)
         if unbelieved is not None:
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
@@ -242,17 +241,12 @@ class Session(Freshness, Knowledge):
         self.alive_at = now
         self._tally.lists[why] += 1
         if everything:
-            self._take_back(self.guards.rollback.committed(older, now))
+            self.guards.committed(older, now)
         commit = self._commit_list(shadow, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
             self._synced(now, doubt)
         return commit
-
-    def take_rollback(self) -> Rollback | None:
-        """Return what the last list took back, since the server was set back: it is to be logged. O(1)."""
-        rolled_back, self._rolled_back = self._rolled_back, None
-        return rolled_back
 
     def take_completed(self) -> tuple[str, ...]:
         """Return whose desired LRPs the last list has completed that a state file had in part only. O(1)."""
@@ -322,9 +316,16 @@ class Session(Freshness, Knowledge):
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        return self._tally.counts(self.repairs, len(self._graves), self.guards.lists_held, self.unreadable.count)
+        return self._tally.counts(self.repairs, self.guards, len(self._graves), self.unreadable.count)
 
     # Inside
+
+    def _step(self, step: Step) -> None:
+        if self.phase is Phase.LIVE:
+            self.guards.live_size = size_of(self.store)
+        super()._step(step)
+        if self.phase is Phase.LIVE:
+            self.guards.live_size = None
 
     def _gather(self, events: Iterable[Event]) -> None:
         """Keep events for the first list, if one is being read, and remember what they removed.
@@ -338,23 +339,11 @@ class Session(Freshness, Knowledge):
             if self._shadow is not None:
                 self._shadow.event(event)
 
-    def _heard(self, at: float) -> None:
-        """Take note of when the stream was heard of. The server may have shown a sign of life since."""
-        self.heard_at = at
-        self.alive_at = later(self.alive_at, at)
-
     def _suspect(self, error: ListNotBelieved) -> None:
         """Take note that the server contradicts the state, and that it is not decided yet what is true."""
         self._failed(error)
         self._audit.reset()
         self._step(Step.HELD)
-
-    def _take_back(self, rolled_back: Rollback | None) -> None:
-        """Take note of what a list took back."""
-        if rolled_back is not None:
-            self._rolled_back = rolled_back
-            self._tally.rollbacks += 1
-            self._tally.rolled_back += rolled_back.older + rolled_back.returned
 
     def _adopt(self, store: Store) -> None:
         self.store = store

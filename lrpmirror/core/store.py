@@ -112,6 +112,10 @@ class Store:
         """Return the guids of all processes that have rows. O(processes)."""
         return list(self._by_process)
 
+    def process_count(self) -> int:
+        """Return how many processes have rows. O(1)."""
+        return len(self._by_process)
+
     def desired_count(self) -> int:
         """Return how many desired LRPs there are. O(1)."""
         return len(self._desired)

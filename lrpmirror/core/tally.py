@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from lrpmirror.core.changes import Cause
+from lrpmirror.core.guards import Guards
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.core.repairs import Repairs
 from lrpmirror.core.subscriptions import Lag
@@ -62,8 +63,6 @@ class Tally:
     def __init__(self) -> None:
         self.streams = 0
         self.replacements = 0
-        self.rollbacks = 0
-        self.rolled_back = 0
         self.drift: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
         self.event_commits = 0
@@ -83,16 +82,16 @@ class Tally:
         """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
         return {f"{kind} {verdict}": number for (kind, verdict), number in self.verdicts.items()}
 
-    def counts(self, repairs: Repairs, tombstones: int, lists_held: int, unreadable: int) -> Counts:
+    def counts(self, repairs: Repairs, guards: Guards, tombstones: int, unreadable: int) -> Counts:
         """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
         return Counts(
             streams=self.streams,
             replacements=self.replacements,
             events=self.events,
             lists=dict(self.lists),
-            lists_held=lists_held,
-            rollbacks=self.rollbacks,
-            rolled_back=self.rolled_back,
+            lists_held=guards.lists_held,
+            rollbacks=guards.rollbacks,
+            rolled_back=guards.rolled_back,
             drift=self.drift.total(),
             drift_kinds=dict(self.drift),
             commits=self.commits,

@@ -267,7 +267,7 @@ class Follower:
             self._publish(())
             return delay
         commit = session.end_list(shadow, self._clock())
-        rolled_back = session.take_rollback()
+        rolled_back = session.guards.take_rollback()
         if rolled_back is not None:
             logger.warning("%s", rolled_back)
         if upcoming is not None and upcoming is self._next and not session.guards.held:
