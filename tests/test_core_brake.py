@@ -6,7 +6,7 @@ import pytest
 from core_support import Fold, created, desired, running, synced, take_list, unclaimed
 
 from lrpmirror.core.brake import Brake, Size, size_after
-from lrpmirror.core.changes import Commit, Delta
+from lrpmirror.core.changes import Commit, Delta, RowKey
 from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Phase
@@ -259,17 +259,15 @@ def test_a_process_without_rows_is_lost_also_where_another_has_more() -> None:
 
 
 def test_the_size_after_a_list_is_what_the_store_has_then() -> None:
-    session = synced(
-        running("a"), unclaimed("b", process_guid="q"), unclaimed("c", process_guid="q", index=1), desired()
-    )
-    deltas = [
+    two = unclaimed("b", process_guid="q"), unclaimed("c", process_guid="q", index=1)
+    session = synced(running("a"), *two, desired())
+    deltas: list[Delta[RowKey, ActualLRP]] = [
         Delta("a", running("a"), running("a", 3)),
-        Delta("b", unclaimed("b", process_guid="q"), None),
-        Delta("c", unclaimed("c", process_guid="q", index=1), None),
+        Delta("b", two[0], None),
+        Delta("c", two[1], None),
         Delta("e", None, unclaimed("e", process_guid="r")),
     ]
 
     assert size_after(session.store, deltas, [Delta("p", desired(), None)]) == Size(2, 2, 0)
-    assert size_after(
-        session.store, deltas[3:], [Delta("q", None, desired()), Delta("p", desired(), desired())]
-    ) == Size(4, 3, 2)
+    others = [Delta("q", None, desired()), Delta("p", desired(), desired())]
+    assert size_after(session.store, deltas[3:], others) == Size(4, 3, 2)

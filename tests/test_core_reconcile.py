@@ -572,3 +572,36 @@ def test_a_claim_from_running_keeps_the_row() -> None:
     assert [one.state for one in bench.rows] == [CLAIMED]
     assert bench.rows[0].presence is ORDINARY
     assert bench.rows[0].state is not RUNNING
+
+
+# A version that is known with other contents: the server was set back and has written it again
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        changed(unclaimed("a", 0), claimed("a", 1, "j")),
+        changed(claimed("a", 1, "j"), replace(claimed("a", 1, "j"), presence=SUSPECT)),
+        created(claimed("a", 1, "j")),
+    ],
+)
+def test_a_known_version_with_other_contents_is_read_again_and_not_mixed(event: Event) -> None:
+    bench = Bench(claimed("a", 1))
+
+    assert bench.tell(event) == [Verdict.DOUBTED]
+    assert bench.rows == [claimed("a", 1)]
+    assert bench.reasons == {Doubt.AMBIGUOUS}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        changed(claimed("a", 1), running("a", 2)),
+        changed(running("a", 2), replace(running("a", 2), presence=SUSPECT)),
+        created(replace(running("a", 2), internal_routes=("other",), metric_tags={})),
+    ],
+)
+def test_what_diffs_do_not_carry_and_the_presence_are_no_other_contents(event: Event) -> None:
+    bench = Bench(running("a", 2))
+
+    assert bench.tell(event) != [Verdict.DOUBTED]

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from lrpmirror.core.changes import RowKey, row_key
 from lrpmirror.core.tombstones import Tombstone, Tombstones
 from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged
-from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
 __all__ = ["Doubt", "RowReconciler", "Rows", "Verdict"]
 
@@ -113,7 +113,13 @@ class RowReconciler:
             if row.tag_index == stored.tag_index:
                 # Whole rows bring what diffs leave out; a presence that changed since then came with the same version.
                 row = replace(row, presence=stored.presence)
+                if _is_of_another_life(row, stored):
+                    return self._doubted(row.process_guid)
             return self._write(key, stored, row)
+        return self._appeared(key, row)
+
+    def _appeared(self, key: RowKey, row: ActualLRP) -> Verdict:
+        """Apply a whole row of a record that is not there."""
         grave = self._tombstones.get(key)
         if grave is not None:
             if row.tag_index <= grave.index:
@@ -219,7 +225,7 @@ class RowReconciler:
             return verdict
         stored = self._rows.get(row_key(after))
         if stored is not None and stored.epoch and stored.tag_index >= after.tag_index and before is not None:
-            return self._presence_changed(stored, before, after)
+            return self._presence_changed(stored, before, after.as_stored())
         grave = self._tombstones.get(row_key(after))
         if grave is not None and after.tag_index > grave.index:
             return self._doubted(after.process_guid)
@@ -238,6 +244,8 @@ class RowReconciler:
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Verdict:
         """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
         stale = Verdict.STALE if after.tag_index < stored.tag_index else Verdict.SAME
+        if stale is Verdict.SAME and _is_of_another_life(after, stored):
+            return self._doubted(stored.process_guid)
         if before.presence == after.presence:
             return stale
         if stale is Verdict.SAME and before.presence == stored.presence:
@@ -297,6 +305,18 @@ class RowReconciler:
 
 _NOBODYS: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
 """Rows that are nobody's: a diff to such a state still carries the key of an instance, the server's row does not."""
+
+
+def _is_of_another_life(one: ActualLRP, stored: ActualLRP) -> bool:
+    """Tell whether a version that is known has other contents now, beside what diffs do not carry and the presence.
+
+    So it is where the server was set back and has written it again.
+    """
+    return _bare(one) != _bare(stored)
+
+
+def _bare(row: ActualLRP) -> ActualLRP:
+    return replace(row, presence=Presence.ORDINARY, internal_routes=(), metric_tags=EMPTY)
 
 
 def _without_instance(row: ActualLRP) -> ActualLRP:

@@ -44,9 +44,9 @@ class Tuning(Struct, frozen=True, kw_only=True):
     """How long the event of what a list had newer may still be on its way."""
 
     brake_share: float = 0.5
-    """A list that would remove more than this share is not believed before a second one agrees; 1: always at once."""
+    """A list is not believed before a second one agrees after which more than this share would be gone; 1: always."""
     brake_rows: int = 100
-    """How many rows, or desired LRPs, there have to be for that."""
+    """How many rows, processes or desired LRPs there have to be for that."""
     brake_wait: float = 10.0
     """How much later the second list is read."""
 

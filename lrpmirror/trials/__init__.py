@@ -11,10 +11,10 @@ seed, with some kinds of faults and not the others. `tried` plays one, in one of
 - the *core*: the machine in the mirror's middle alone, turn by turn. It is much faster, and has those of the faults
   that reach so far.
 
-After every step the laws are looked at (see `laws`): no row that the server never had, versions never go back, never
-live without a stream, index is scan, view is recomputation, folded changes are the state; and at the end, when the
-faults are over, the mirror has the server's state within a bounded time. A plan that breaks a law is made smaller
-(`shrunk`), and kept to be played again. `plants` has bugs for the laws to be seen to catch.
+After every step the laws are looked at (see `laws`): no row that the server never had, versions go back only by a list
+that was believed, never live without a stream, index is scan, view is recomputation, folded changes are the state; and
+at the end, when the faults are over, the mirror has the server's state within a bounded time. A plan that breaks a law
+is made smaller (`shrunk`), and kept to be played again. `plants` has bugs for the laws to be seen to catch.
 
 `lrpmirror.trials.soak` is the long run over real sockets and real time.
 """

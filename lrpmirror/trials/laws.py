@@ -158,12 +158,16 @@ def lists_withdraw_nothing_that_is_there(server: Collection[RowKey], commit: Com
             _broken(lists_withdraw_nothing_that_is_there, f"{commit.cause}: {delta.before}")
 
 
-def one_list_does_not_take_everything(tuning: Tuning, known: int, held_before: int, held: int, commit: Commit) -> None:
-    """A list that takes away a large share of the rows is believed only after another one that was not."""
-    gone = sum(delta.after is None for delta in commit.actual_lrps)
+def one_list_does_not_take_everything(tuning: Tuning, known: int, left: int, commit: Commit, *, held: bool) -> None:
+    """A list that takes away a large share of the rows, on balance, is believed only after another one that was not.
+
+    `known` is how many there were when the mirror was last live, `left` how many there are then; `held` is whether a
+    list was held back since the one before.
+    """
+    gone = known - left
     if commit.cause is not Cause.SNAPSHOT or known < tuning.brake_rows or gone <= tuning.brake_share * known:
         return
-    if held == held_before:
+    if not held:
         _broken(one_list_does_not_take_everything, f"{gone} of {known} rows went with one list")
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.client import _pipe
-from lrpmirror.core import derive, desired, ledger, reconcile, shadow, store, subscriptions, tombstones
+from lrpmirror.core import derive, desired, ledger, reconcile, rollback, shadow, store, subscriptions, tombstones
 from lrpmirror.core.brake import Brake
 from lrpmirror.core.changes import Cause, Delta, row_key
 from lrpmirror.core.session import Session
@@ -213,6 +213,16 @@ PLANTS: Final[Mapping[str, Plant]] = {
         plant=_put(shadow, "_is_older", _constant(value=False)),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
     ),
+    "older-lists-are-believed-at-once": Plant(
+        what="a list that is older needs no other one to agree",
+        plant=_put(rollback.Older, "confirms", _constant(value=True)),
+        laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
+    ),
+    "older-lists-are-never-believed": Plant(
+        what="a server that was set back is taken for one that lags for ever",
+        plant=_put(rollback.Older, "confirms", _constant(value=False)),
+        laws=_names(laws.the_end_is_the_servers_state),
+    ),
     "old-instance-keys-stay": Plant(
         what="a crashed row keeps the instance that the diff still names",
         plant=_put(reconcile, "_without_instance", lambda _: lambda row: row),
@@ -221,7 +231,7 @@ PLANTS: Final[Mapping[str, Plant]] = {
     "lists-forget-events": Plant(
         what="events that arrive while a list is read are not brought on top of it",
         plant=_put(shadow.Shadow, "event", _constant(None)),
-        laws=_END + _names(laws.lists_withdraw_nothing_that_is_there),
+        laws=_END + _names(laws.lists_withdraw_nothing_that_is_there, laws.honest_lists_are_not_doubted),
     ),
     "lists-lack-rows": Plant(
         what="the last row of each piece of a list is lost",
@@ -283,6 +293,7 @@ PLANTS: Final[Mapping[str, Plant]] = {
         what="a change of presence at an equal version is dropped",
         plant=_put(reconcile.RowReconciler, "_presence_changed", _presence_is_no_change),
         laws=_END,
+        first=260,
     ),
     "routes-are-wiped": Plant(
         what="a diff wipes what it does not carry, and nobody asks for it again",

@@ -8,6 +8,7 @@ from lrpmirror.core.changes import Cause, Change, Commit, RowKey
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.core.session import Session
+from lrpmirror.core.status import Phase
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.trials import laws
@@ -53,6 +54,7 @@ class Watch:
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
         self._looked_at: tuple[int, float | None] | None = None
         self._held = self._rolled_back = 0
+        self._live_rows: int | None = None
         self.commits = 0
         self.states: dict[int, object] = {session.revision: self.state()}
         """What was known at each revision, in outline."""
@@ -80,6 +82,8 @@ class Watch:
         session = self._session
         self.check()
         laws.live_means_that_lists_are_believed(session)
+        if session.phase is Phase.LIVE:
+            self._live_rows = len(self._rows)
         if self._honest:
             laws.honest_lists_are_not_doubted(session)
         if self._looked_at == (session.revision, session.synced_at):
@@ -109,7 +113,8 @@ class Watch:
                 laws.versions_have_one_content(commit)
             self._rolled_back += believed
             held = self._held if counts is None else counts.lists_held
-            laws.one_list_does_not_take_everything(self._session.tuning, len(self._rows), self._held, held, commit)
+            known, left = self._known(), len(self._rows) + _grown(commit)
+            laws.one_list_does_not_take_everything(session.tuning, known, left, commit, held=held != self._held)
             self._held = held
             laws.events_raise_nobody_from_the_grave(self._highest, commit)
             if self._honest and commit.cause is not Cause.EVENT:
@@ -117,6 +122,12 @@ class Watch:
         except laws.LawBroken as broken:
             self._broken.append(broken)
         self._fold(commit)
+
+    def _known(self) -> int:
+        """Return how many rows there were when the mirror was last live, or there are, whichever is less."""
+        if self._session.phase is Phase.LIVE or self._live_rows is None:
+            return len(self._rows)
+        return min(self._live_rows, len(self._rows))
 
     def _fold(self, commit: Commit) -> None:
         self._revision = commit.revision
@@ -134,6 +145,13 @@ class Watch:
             else:
                 self._desired[lrp.key] = lrp.after
         self.states[commit.revision] = self.state()
+        if self._session.phase is Phase.LIVE:
+            self._live_rows = len(self._rows)
+
+
+def _grown(commit: Commit) -> int:
+    """Return how many rows more there are after a commit."""
+    return sum((row.after is not None) - (row.before is not None) for row in commit.actual_lrps)
 
 
 def _outline(commit: Commit) -> list[tuple[str, str, str]]:
