@@ -64,6 +64,35 @@ def test_the_oldest_are_read_first_and_the_rest_later() -> None:
     assert repairs.take(2, has_rivals=parted) == Scope(frozenset("c"), frozenset())
 
 
+def test_the_more_wait_the_more_are_read_at_once() -> None:
+    session = synced(*(unclaimed(f"e{n}", process_guid=f"p{n}") for n in range(4_133)))
+    for n in range(4_133):
+        session.repairs.add(f"p{n}", Doubt.INCOMPLETE)
+
+    sizes = []
+    while (scope := session.take_doubts()) is not None:
+        sizes.append(len(scope.rows or ()))
+
+    assert sizes == [1000, 1000, 1000, 1000, 133]
+
+
+def test_of_processes_with_many_rows_fewer_are_read_at_once_and_at_least_one() -> None:
+    sizes = {"one": 1, "large": 1_500, "huge": 9_000, "two": 2, "last": 700}
+    repairs = Repairs(limit=10)
+    for guid in sizes:
+        repairs.add(guid, Doubt.INCOMPLETE)
+    repairs.add("of desired LRPs only", Doubt.DESIRED)
+
+    def take() -> list[str]:
+        scope = repairs.take(100, has_rivals=parted, rows=lambda guid: sizes.get(guid, 0))
+        assert scope is not None
+        return sorted(scope.rows or ())
+
+    assert take() == ["large", "one"]
+    assert take() == ["huge"]
+    assert take() == ["last", "two"]
+
+
 def test_beyond_the_limit_the_oldest_is_left_to_the_next_list() -> None:
     repairs = Repairs(limit=2)
     for guid in "abc":

@@ -6,10 +6,13 @@ from typing import Final
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.scope import Scope
 
-__all__ = ["Repairs"]
+__all__ = ["ROWS", "Repairs"]
 
 TRIES: Final = 3
 """How often a process is read again by itself in vain before it is left to the next list."""
+
+ROWS: Final = 2_000
+"""How many rows the processes have that are read at once, where they are several: they are committed in one go."""
 
 
 class Repairs:
@@ -49,25 +52,34 @@ class Repairs:
         self._tries.clear()
         self._narrowed = None
 
-    def take(self, most: int, *, has_rivals: Callable[[str], bool]) -> Scope | None:
+    def take(
+        self, most: int, *, has_rivals: Callable[[str], bool], rows: Callable[[str], int] = lambda _: 1
+    ) -> Scope | None:
         """Take the oldest doubts, as what to read; None where nothing is in doubt any more. O(most).
+
+        As many as there are, up to `most` processes, so that a mass restart is read back in seconds; and of so few rows
+        that their commit takes no longer than any other. `rows` tells how many a process has.
 
         Rivals are often parted by the event that comes next, and then need no read. After a refusal it takes fewer at
         once, so that the one that was refused is found.
         """
         if self._narrowed is not None:
             most = min(most, self._narrowed)
-        rows: set[str] = set()
+        chosen: set[str] = set()
         desired: set[str] = set()
-        while self._doubts and len(rows) + len(desired) < most:
+        read = 0
+        while self._doubts and len(chosen) + len(desired) < most:
             guid = next(iter(self._doubts))
+            read += rows(guid)
+            if chosen and read > ROWS:
+                break
             doubts = self._doubts.pop(guid)
             if Doubt.DESIRED in doubts:
                 desired.add(guid)
                 doubts.discard(Doubt.DESIRED)
             if doubts and (doubts != {Doubt.RIVALS} or has_rivals(guid)):
-                rows.add(guid)
-        return Scope(frozenset(rows), frozenset(desired)) if rows or desired else None
+                chosen.add(guid)
+        return Scope(frozenset(chosen), frozenset(desired)) if chosen or desired else None
 
     def failed(self, scope: Scope, *, refused: bool) -> None:
         """Put what could not be read on the list again, behind the others. O(scope · log scope).

@@ -286,7 +286,7 @@ class Session(Freshness, Knowledge):
 
     def take_doubts(self) -> Scope | None:
         """Return what to read again, as the scope of a list; None where nothing is in doubt."""
-        return self.repairs.take(self.tuning.repair_batch, has_rivals=self.store.has_rivals)
+        return self.repairs.take(self.tuning.repair_batch, has_rivals=self.store.has_rivals, rows=self.store.row_count)
 
     def next_interval(self) -> float:
         """Return after how long the next list of everything is due."""

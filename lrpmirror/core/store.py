@@ -78,6 +78,10 @@ class Store:
         """Return the rows of a process by index, then presence. O(1): the tuple is kept, not made."""
         return self._by_process.get(process_guid, ())
 
+    def row_count(self, process_guid: str) -> int:
+        """Return how many rows a process has. O(1)."""
+        return len(self.process(process_guid))
+
     def select(self, *, cell_id: str | None, state: str | None, domain: str | None) -> tuple[ActualLRP, ...]:
         """Return the rows that match every filter given, in no promised order.
 

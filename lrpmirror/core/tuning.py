@@ -57,8 +57,8 @@ class Tuning(Struct, frozen=True, kw_only=True):
     """How long doubts are gathered before the processes are read again."""
     repair_timeout: float = 60.0
     """How long such a read may take, all in all."""
-    repair_batch: int = 100
-    """How many processes one repair reads at most."""
+    repair_batch: int = 1_000
+    """How many processes one repair reads at most, where so many wait; fewer where they have over 2,000 rows."""
     repair_limit: int = 100_000
     """How many processes can be in doubt; the next list settles what is beyond."""
     tombstone_age: float = 900.0
