@@ -27,6 +27,7 @@ NAMES = (
     "memory",
     "stalls",
     "scale",
+    "relay",
 )
 """The benchmarks, each a module of this package."""
 

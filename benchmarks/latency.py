@@ -37,7 +37,7 @@ SLOW = 0.25
 TARGETS = (Target("p99 from socket to callback at 1,000 events/s", 2.0, "ms"),)
 
 
-class _Seen(Struct):
+class Seen(Struct):
     """How long each event took, in milliseconds, and how many of them there were a second."""
 
     took: list[float]
@@ -49,31 +49,31 @@ class _Seen(Struct):
 def run(size: int, rounds: int) -> Iterator[Report]:
     """Follow a paced stream, at each pace."""
     present = rows(size)
-    script = Script(bodies=lists(records(size), desired(present)), paced=encoded(map(_stamped, present)))
+    script = Script(bodies=lists(records(size), desired(present)), paced=encoded(map(stamped, present)))
     with serve(script) as served:
         for rate in RATES:
             number = min(size, int(rate * SECONDS))
-            ways: dict[str, list[_Seen]] = {"decoded only": [], "mirror, to the callback": []}
+            ways: dict[str, list[Seen]] = {"decoded only": [], "mirror, to the callback": []}
             for _ in range(rounds):
-                for seen, way in zip(ways.values(), (_decoded, _mirrored), strict=True):
+                for seen, way in zip(ways.values(), (_decoded, mirrored), strict=True):
                     # The mirror of the round before is garbage, and would be collected in the midst of this one.
                     gc.collect()
                     seen.append(trio.run(way, served, rate, number))
             yield _report(size, rate, ways)
 
 
-def _stamped(row: ActualLRP) -> ActualLRPInstanceChanged:
+def stamped(row: ActualLRP) -> ActualLRPInstanceChanged:
     """Return an event whose after side has a place for the time, in a field that nothing else looks at."""
     after = replace(row, placement_error=STAMP, tag_index=row.tag_index + 1)
     return ActualLRPInstanceChanged(replace(row, metric_tags={}), replace(after, metric_tags={}))
 
 
-def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
+def _report(size: int, rate: int, ways: dict[str, list[Seen]]) -> Report:
     figures: list[Figure] = []
-    baselines = [[_share(seen, share) for seen in next(iter(ways.values()))] for share in (50, 99)]
+    baselines = [[share_of(seen, share) for seen in next(iter(ways.values()))] for share in (50, 99)]
     for name, rounds in ways.items():
         for share, baseline in zip((50, 99), baselines, strict=True):
-            values = [_share(seen, share) for seen in rounds]
+            values = [share_of(seen, share) for seen in rounds]
             figures.append(figure_of(f"{name}, p{share}", values, baseline, "ms"))
     checks: tuple[Check, ...] = ()
     if rate == RATES[0]:
@@ -81,7 +81,7 @@ def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
     reached = {name: median(seen.rate for seen in rounds) for name, rounds in ways.items()}
     # What else the machine does can only add to it, and shows here.
     notes = [
-        f"{name}: p99 of the rounds {', '.join(f'{_share(seen, 99):.2f}' for seen in rounds)} ms"
+        f"{name}: p99 of the rounds {', '.join(f'{share_of(seen, 99):.2f}' for seen in rounds)} ms"
         for name, rounds in ways.items()
     ]
     notes += [f"{name}: only {most:,.0f} events/s came through" for name, most in reached.items() if most < 0.9 * rate]
@@ -97,11 +97,12 @@ def _report(size: int, rate: int, ways: dict[str, list[_Seen]]) -> Report:
     )
 
 
-def _share(seen: _Seen, share: int) -> float:
+def share_of(seen: Seen, share: int) -> float:
+    """Return the percentile of how long the events took, in milliseconds."""
     return quantiles(seen.took, n=100)[share - 1]
 
 
-async def _decoded(served: Served, rate: int, number: int) -> _Seen:
+async def _decoded(served: Served, rate: int, number: int) -> Seen:
     took: list[float] = []
     came: list[tuple[str, int]] = []
     async with BBSClient(served.url, tls=served.tls) as client, client.events("instances") as stream:
@@ -115,10 +116,11 @@ async def _decoded(served: Served, rate: int, number: int) -> _Seen:
             if len(took) == number:
                 break
         spent = time.perf_counter() - began
-    return _Seen(took, number / spent, digest(sorted(came)))
+    return Seen(took, number / spent, digest(sorted(came)))
 
 
-async def _mirrored(served: Served, rate: int, number: int) -> _Seen:
+async def mirrored(served: Served, rate: float, number: int, *, relay: str = "") -> Seen:
+    """Follow a paced stream with a mirror of the server, or of a relay, to the callback."""
     took: list[float] = []
     done = trio.Event()
 
@@ -132,7 +134,8 @@ async def _mirrored(served: Served, rate: int, number: int) -> _Seen:
     async def slow(_: Change[RowKey, ActualLRP]) -> None:
         await trio.sleep(SLOW)
 
-    async with open_mirror(served.url, tls=served.tls, tuning=Tuning(resync_interval=1e6)) as mirror:
+    where, tls = (relay, None) if relay else (served.url, served.tls)
+    async with open_mirror(where, tls=tls, tuning=Tuning(resync_interval=1e6)) as mirror:
         await mirror.wait_synced(timeout=PATIENCE)
         mirror.subscribe(told, replay=False)
         mirror.subscribe(slow, replay=False)
@@ -143,4 +146,4 @@ async def _mirrored(served: Served, rate: int, number: int) -> _Seen:
             await done.wait()
         spent = time.perf_counter() - began
         came = [(row.epoch, row.tag_index) for row in mirror.actual_lrps() if row.placement_error]
-    return _Seen(took, number / spent, digest(sorted(came)))
+    return Seen(took, number / spent, digest(sorted(came)))

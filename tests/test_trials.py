@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.trials import KINDS, Fault, Plan, drawn, read_plan, run, shrunk, tried, write_plan
 from lrpmirror.trials.__main__ import main
+from lrpmirror.trials.kinds import OF_TLS
 from lrpmirror.trials.plan import Machine
 from lrpmirror.trials.shell import Shell
 from lrpmirror.trials.troubles import Moment, Timeline
@@ -29,10 +30,20 @@ def test_the_laws_hold_whatever_goes_wrong(machine: Machine, seed: int) -> None:
     assert outcome.held, f"{outcome.law}: {outcome.how}\n" + "\n".join(outcome.plan.lines())
 
 
-@pytest.mark.parametrize("machine", ["shell", "core"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_laws_hold_of_a_mirror_behind_a_relay(seed: int) -> None:
+    outcome = tried(drawn(seed, "relay"))
+
+    assert outcome.held, f"{outcome.law}: {outcome.how}\n" + "\n".join(outcome.plan.lines())
+
+
+@pytest.mark.parametrize("machine", ["shell", "core", "relay"])
 def test_the_same_plan_is_the_same_run(machine: Machine) -> None:
     # One with much in it.
-    plan = max((drawn(seed, machine) for seed in range(40)), key=lambda plan: len(plan.faults) * (not plan.tls))
+    plan = max(
+        (drawn(seed, machine) for seed in range(4 if machine == "relay" else 40)),
+        key=lambda plan: len(plan.faults) * (not plan.tls),
+    )
 
     first, second, other = tried(plan), tried(plan), tried(replace(plan, seed=plan.seed + 1))
 
@@ -47,8 +58,10 @@ def test_a_seed_is_a_plan_and_other_seeds_are_others() -> None:
 
 def test_every_kind_of_fault_is_drawn() -> None:
     drawn_kinds = {fault.kind for seed in range(400) for fault in drawn(seed, "shell").faults}
+    of_a_relay = {fault.kind for seed in range(200) for fault in drawn(seed, "relay").faults}
 
-    assert drawn_kinds == KINDS.keys()
+    assert drawn_kinds == {name for name, kind in KINDS.items() if not kind.relay}
+    assert of_a_relay == KINDS.keys() - OF_TLS
 
 
 def test_the_machine_alone_has_the_faults_that_reach_so_far() -> None:

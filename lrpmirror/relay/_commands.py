@@ -5,7 +5,8 @@ of coredis's own retries and pools between a command and what came of it. Its er
 nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -17,6 +18,7 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay._address import Address
 from lrpmirror.relay._clients import client_of
 from lrpmirror.relay._errors import errors_of
+from lrpmirror.relay._format import Keys
 from lrpmirror.relay._scripts import Script
 
 __all__ = ["Commands", "Connect", "connector"]
@@ -64,62 +66,66 @@ Connect = Callable[[], AbstractAsyncContextManager[Commands]]
 """What opens a connection, for as long as a block lasts."""
 
 
-class _Redis:
-    """The commands over coredis."""
+Ask = Callable[..., Awaitable[Any]]
+"""What sends a command, given as its name and arguments, and returns the reply as it came."""
 
-    def __init__(self, client: Any, where: str) -> None:
-        self._client = client
+
+class _Redis:
+    """The commands over coredis, below its methods: what these add costs as much as the command."""
+
+    def __init__(self, ask: Ask, where: str) -> None:
+        self._ask = ask
         self._where = where
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
         with errors_of(self._where):
-            found: Mapping[bytes, bytes] = await self._client.hgetall(key)
+            found: Mapping[bytes, bytes] = await self._ask(b"HGETALL", key)
         return found
 
     async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
+        if not fields:
+            return ()
         with errors_of(self._where):
-            found: Sequence[bytes | None] = await self._client.hmget(key, fields) if fields else ()
+            found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
         return found
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
         with errors_of(self._where):
-            place, found = await self._client.hscan(key, cursor, count=count)
-        return place, found
+            following, flat = await self._ask(b"HSCAN", key, cursor, b"COUNT", count)
+        return int(following), dict(_pairs(flat))
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         with errors_of(self._where):
-            found = await self._client.xrevrange(key, end="+", start="-", count=1)
+            found = await self._ask(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1)
         return _entry(found[0]) if found else None
 
     async def has_entry(self, key: str, entry_id: str) -> bool:
         with errors_of(self._where):
-            found = await self._client.xrange(key, start="-", end=entry_id, count=1)
-            if not found:
+            if not await self._ask(b"XRANGE", key, b"-", entry_id, b"COUNT", 1):
                 # All that is there is newer: the cap has passed the entry by.
-                return bool(await self._client.xrange(key, start=entry_id, end="+", count=1))
-            return bool(await self._client.xrange(key, start=entry_id, end=entry_id, count=1))
+                return bool(await self._ask(b"XRANGE", key, entry_id, b"+", b"COUNT", 1))
+            return bool(await self._ask(b"XRANGE", key, entry_id, entry_id, b"COUNT", 1))
 
     async def entries_after(self, key: str, entry_id: str, count: int, wait: float) -> Sequence[tuple[str, Pairs]]:
+        milliseconds = max(1, round(wait * 1000))
         with errors_of(self._where):
-            found = await self._client.xread({key: entry_id}, count=count, block=max(1, round(wait * 1000)))
+            found = await self._ask(b"XREAD", b"COUNT", count, b"BLOCK", milliseconds, b"STREAMS", key, entry_id)
         return [_entry(one) for entries in (found or {}).values() for one in entries]
 
     async def time(self) -> float:
         with errors_of(self._where):
-            # Not by its method `time`: that of coredis 6.9 takes the microseconds for nanoseconds, and its client of a
-            # cluster has no node for it.
-            async with self._client.connection_pool.acquire() as connection:
-                seconds, microseconds = await connection.create_request(b"TIME")
+            seconds, microseconds = await self._ask(b"TIME")
         return int(seconds) + int(microseconds) / 1_000_000
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
-        from coredis.exceptions import NoScriptError  # noqa: PLC0415 - the extra
-
         with errors_of(self._where):
             try:
-                return await self._client.evalsha(script.name, keys, args)
-            except NoScriptError:
-                return await self._client.eval(script.text, keys, args)
+                return await self._ask(b"EVALSHA", script.name, len(keys), *keys, *args)
+            except Exception as error:
+                # By its name: whoever has no coredis can import this module.
+                if type(error).__name__ != "NoScriptError":
+                    raise
+            return await self._ask(b"EVAL", script.text, len(keys), *keys, *args)
 
 
 def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identity | None]:
@@ -150,10 +156,8 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
             try:
                 with errors_of(address.name):
                     context = identity.context() if identity else None
-                    client = await stack.enter_async_context(client_of(address, context))
-                    # Connects: the pool does so as late as it can.
-                    await client.ping()
-                yield _Redis(client, address.name)
+                    redis = await _opened(stack, address, context)
+                yield redis
             except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised again below
                 # Past the tasks of coredis, which would make a group of it.
                 failure = error
@@ -161,5 +165,31 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
         raise failure
 
 
+async def _opened(stack: AsyncExitStack, address: Address, context: ssl.SSLContext | None) -> _Redis:
+    """Open a client, and return the commands over one connection of it: in a cluster to the node that has the keys.
+
+    Where they move to another node, or another server becomes the primary, the connection is of no use any more; the
+    next one finds out.
+    """
+    client = await stack.enter_async_context(client_of(address, context))
+    pool, options = client.connection_pool, {}
+    if address.kind == "cluster":
+        slot = import_module("coredis._utils").hash_slot(Keys(address.prefix).status.encode())
+        options["node"] = pool.cluster_layout.node_for_slot(slot)
+    connection = await stack.enter_async_context(pool.acquire(**options))
+
+    def ask(name: bytes, *args: Any) -> Awaitable[Any]:
+        request: Awaitable[Any] = connection.create_request(name, *args, disconnect_on_cancellation=True)
+        return request
+
+    await ask(b"PING")
+    return _Redis(ask, address.name)
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
 def _entry(found: Any) -> tuple[str, Pairs]:
-    return found.identifier.decode(), tuple(found.field_values.items())
+    entry_id, flat = found
+    return entry_id.decode(), tuple(_pairs(flat))

@@ -1,6 +1,6 @@
 """The state of a mirror as what a relay's hashes hold, and where the two differ."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import trio
@@ -35,15 +35,21 @@ class Writes:
     """What a transaction does to one hash."""
 
     def __init__(self) -> None:
-        self.put: list[str | bytes] = []
+        self.records: dict[str, bytes] = {}
+        """What is written, by field."""
         self.remove: list[str] = []
+
+    @property
+    def put(self) -> list[str | bytes]:
+        """Fields and values, in turns."""
+        return [part for pair in self.records.items() for part in pair]
 
     def set(self, field: str, value: bytes | None) -> None:
         """Write a field, or remove it where there is no value."""
         if value is None:
             self.remove.append(field)
         else:
-            self.put += (field, value)
+            self.records[field] = value
 
 
 class Content:
@@ -53,17 +59,46 @@ class Content:
         self._mirror = mirror
         self._pending = pending
         self._full = full
-        self.domains: frozenset[str] = frozenset()
-        self.cells: Mapping[str, CellPresence] = {}
+        self._wanted: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
+        """What the hashes of domains and cells are to hold: encoded once, and not for each transaction."""
         self._written: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
         """What the hashes of domains and cells are known to hold."""
         self._asked = self._written
 
+    def set_domains(self, domains: Iterable[str]) -> None:
+        """Have these domains written. O(domains)."""
+        self._want("domains", {name: encode.domain(name) for name in domains})
+
+    def set_cells(self, cells: Iterable[CellPresence]) -> None:
+        """Have these cells written. O(cells)."""
+        self._want("cells", {cell.cell_id: encode.cell_presence(cell) for cell in cells})
+
+    def _want(self, name: str, fields: dict[str, bytes]) -> None:
+        if fields != self._wanted[name]:
+            self._wanted = {**self._wanted, name: fields}
+
     # What is to be written
 
-    async def writes(self, batch: Batch) -> dict[str, Writes]:
-        """Return what a batch does to each of the hashes, with the domains and cells that have changed."""
+    async def writes(self, batch: Batch | None) -> dict[str, Writes]:
+        """Return what a batch does to each of the hashes, with the domains and cells that have changed; or nothing."""
         out = {name: Writes() for name in HASHES}
+        self._asked = self._written
+        if batch is None:
+            return out
+        await self._write_records(batch, out)
+        # By the mirror as it is now, which can be ahead of the batch: then it is written again with the next.
+        for guid in batch.processes:
+            out["processes"].set(guid, self._rows_of(guid))
+        self._asked = self._wanted
+        if self.small_differ:
+            for name, wanted in self._wanted.items():
+                there = self._written[name]
+                for field in there.keys() | wanted.keys():
+                    if there.get(field) != wanted.get(field):
+                        out[name].set(field, wanted.get(field))
+        return out
+
+    async def _write_records(self, batch: Batch, out: Mapping[str, Writes]) -> None:
         for n, (field, row) in enumerate(batch.rows.items()):
             out["actual_lrps"].set(field, None if row.after is None else encode.actual_lrp(row.after))
             if n % AT_ONCE == AT_ONCE - 1:
@@ -73,16 +108,6 @@ class Content:
                 out[name].set(guid, value)
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        # By the mirror as it is now, which can be ahead of the batch: then it is written again with the next.
-        for guid in batch.processes:
-            out["processes"].set(guid, self._rows_of(guid))
-        self._asked = self._small()
-        for name, wanted in self._asked.items():
-            there = self._written[name]
-            for field in there.keys() | wanted.keys():
-                if there.get(field) != wanted.get(field):
-                    out[name].set(field, wanted.get(field))
-        return out
 
     def written(self) -> None:
         """Take note that what was asked for last has been written."""
@@ -91,13 +116,7 @@ class Content:
     @property
     def small_differ(self) -> bool:
         """Whether domains or cells are to be written."""
-        return self._written != self._small()
-
-    def _small(self) -> dict[str, dict[str, bytes]]:
-        return {
-            "domains": {name: encode.domain(name) for name in self.domains},
-            "cells": {name: encode.cell_presence(cell) for name, cell in self.cells.items()},
-        }
+        return self._written is not self._wanted and self._written != self._wanted
 
     def _rows_of(self, guid: str) -> bytes | None:
         fields = sorted(field_of(row_key(row)) for row in self._mirror.actual_lrps(guid))
@@ -129,7 +148,7 @@ class Content:
             return {guid: None for guid, value in texts.items() if guid not in waiting and value != self._rows_of(guid)}
         if name in self._written:
             # Known as a whole now, so that the next transaction writes the difference.
-            self._written[name].update(texts)
+            self._written = {**self._written, name: {**self._written[name], **texts}}
             return {}
         return dict(self._compare_desired(name, texts))
 

@@ -19,6 +19,7 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
 )
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.relay._content import Writes
 from lrpmirror.relay._pending import AT_ONCE, Batch, Step
 from lrpmirror.wire import encode
 
@@ -42,11 +43,11 @@ class Teller:
         """Begin anew: whoever reads from here on lists first."""
         self._gone = Tombstones(limit=LIMIT, age=AGE)
 
-    async def tell(self, batch: Batch, now: float) -> Told | None:
+    async def tell(self, batch: Batch, rows: Writes, now: float) -> Told | None:
         """Return the events of a batch, removals first; None where no event can tell it.
 
         That is where a record goes back to an older version, or is there again after it was told to be gone: a mirror
-        believes neither of an event, and has to list anew. O(batch).
+        believes neither of an event, and has to list anew. `rows` is what is written of rows, encoded. O(batch).
         """
         self._gone.advance(now)
         removed: Told = []
@@ -56,13 +57,13 @@ class Teller:
             tellable = self._desired(lrp, removed, written) and tellable
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        for n, row in enumerate(batch.rows.values()):
-            tellable = self._row(row, removed, written) and tellable
+        for n, (field, row) in enumerate(batch.rows.items()):
+            tellable = self._row(row, rows.records.get(field, b""), removed, written) and tellable
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
         return removed + written if tellable else None
 
-    def _row(self, step: Step[ActualLRP], removed: Told, written: Told) -> bool:
+    def _row(self, step: Step[ActualLRP], record: bytes, removed: Told, written: Told) -> bool:
         before, after = step.before, step.after
         if after is None:
             if before is not None:
@@ -82,7 +83,8 @@ class Teller:
                 written.append((moved.type, encode.event(moved)))
                 before = replace(before, presence=after.presence)
         if before != after:
-            written.append((ActualLRPInstanceCreated.type, encode.event(ActualLRPInstanceCreated(after))))
+            # The event has the record as its first field and nothing else, as a reply has it as its second.
+            written.append((ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
         return True
 
     def _desired(self, step: Step[DesiredLRP], removed: Told, written: Told) -> bool:

@@ -122,8 +122,8 @@ class Status(Struct, frozen=True, kw_only=True):
     """Who it is, for people."""
     heartbeat: float = 0.0
     """When the last transaction was, in seconds of the server's clock."""
-    phase_since: float = 0.0
-    """When the phase last changed, by the same clock."""
+    live_at: float = 0.0
+    """When whoever led was last live with the BBS, by the same clock."""
     counts: tuple[int, ...] = ()
     """How many fields each of the hashes had after it, in the order of HASHES; empty where there was none yet."""
 
@@ -150,7 +150,7 @@ class Status(Struct, frozen=True, kw_only=True):
                 trouble=texts["trouble"],
                 publisher=texts["publisher"],
                 heartbeat=int(texts["heartbeat"]) / 1000,
-                phase_since=int(texts["phase_since"]) / 1000,
+                live_at=int(texts["live_at"]) / 1000,
                 counts=tuple(map(int, texts["counts"].split())),
             )
         except (KeyError, ValueError) as exc:

@@ -150,12 +150,13 @@ class Leading:
             if now >= due:
                 due = now + HEARTBEAT
                 await self._look(redis)
-            if not len(self._pending) and not self._content.small_differ:
+            able = status.live or self._current
+            if not able or not (len(self._pending) or self._content.small_differ):
                 await wait(due)
 
     async def end(self, redis: Commands) -> None:
         """Say that the publisher is closed."""
-        await self._write(redis, CLOSED, "PublisherClosed", self._status_of(), Batch({}, {}, frozenset()))
+        await self._write(redis, CLOSED, "PublisherClosed", self._status_of(), None)
 
     # Bringing it up to date
 
@@ -239,7 +240,7 @@ class Leading:
         """Write what is pending, or as much of it as goes into one transaction, and how the mirror is."""
         if not status.live and not self._current and not self._comparing:
             # What whoever led before had written is not older than this.
-            await self._write(redis, _phase(status), _trouble(status), status, Batch({}, {}, frozenset()))
+            await self._write(redis, _phase(status), _trouble(status), status, None)
             return
         batch = self._pending.take()
         last = not len(self._pending) and self._current and not self._pending.everything
@@ -252,12 +253,15 @@ class Leading:
         if last:
             self.revision = status.revision
 
-    async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, batch: Batch) -> None:
+    async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, of: Batch | None) -> None:
+        """Write a batch, with domains and cells; or nothing but that the publisher is there."""
+        batch = Batch({}, {}, frozenset()) if of is None else of
         if self._silent and phase != CLOSED:
             phase, trouble = FILLING, trouble or _BEHIND
         link = uuid4().hex
         self._flight = _Flight(link, batch)
-        events = None if self._silent else await self._teller.tell(batch, trio.current_time())
+        writes = await self._content.writes(of)
+        events = None if self._silent else await self._teller.tell(batch, writes["actual_lrps"], trio.current_time())
         age = mirror.state_age
         status = Status(
             phase=phase,
@@ -280,8 +284,14 @@ class Leading:
         fields = [] if self._silent else entry.fields()
         size = sum(len(payload) for _, payload in entry.events)
         args: list[str | bytes] = [self._token, str(round(LEASE * 1000)), self._link, link]
-        args += [self._floor.oldest, self._counts, phase, *_group(status.fields()), *_group(fields)]
-        writes = await self._content.writes(batch)
+        args += [
+            self._floor.oldest,
+            self._counts,
+            phase,
+            "1" if mirror.live else "0",
+            *_group(status.fields()),
+            *_group(fields),
+        ]
         for name in HASHES:
             args += [*_group(writes[name].put), *_group(writes[name].remove)]
         outcome, *told = await redis.run(COMMIT, self._keys.all, args)

@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from random import Random
 from typing import Any, Final, Literal, Protocol
@@ -175,16 +175,17 @@ class Publisher:
     def listed(self, commit: Commit) -> None:
         """Take note of what a list changed."""
         if commit.domains is not None:
-            self._content.domains = commit.domains
+            self._content.set_domains(commit.domains)
         if commit.cells is not None:
-            self._content.cells = _by_id(commit.cells)
+            self._content.set_cells(commit.cells)
         self._pending.listed(commit)
 
     # What runs beside the mirror
 
     async def run(self) -> None:
         """Publish for ever; on every loss of the relay wait, connect and look what is there."""
-        self._content.domains, self._content.cells = self._mirror.domains, _by_id(self._mirror.cells)
+        self._content.set_domains(self._mirror.domains)
+        self._content.set_cells(self._mirror.cells)
         while True:
             try:
                 async with self._connect() as redis:
@@ -215,7 +216,8 @@ class Publisher:
             except (BBSError, WireError):
                 continue
             if self._mirror.status.live:
-                self._content.domains, self._content.cells = frozenset(domains), _by_id(cells)
+                self._content.set_domains(domains)
+                self._content.set_cells(cells)
                 self._wake()
 
     async def _campaign(self, redis: Commands) -> None:
@@ -318,7 +320,3 @@ async def open_publisher(
 
 def _left(phase: Phase) -> Callable[[Published], bool]:
     return lambda mirror: mirror.status.phase is not phase
-
-
-def _by_id(cells: Iterable[CellPresence]) -> dict[str, CellPresence]:
-    return {cell.cell_id: cell for cell in cells}

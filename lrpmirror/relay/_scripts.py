@@ -26,14 +26,14 @@ def _script(text: str) -> Script:
 
 
 ACQUIRE: Final = _script("""\
--- KEYS: lease, status. ARGV: token, lease in ms, whether the caller is live, how long a leader may not be.
+-- KEYS: lease, status. ARGV: token, lease in ms, whether the caller is live with the BBS, how long a leader may not be.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
-  local at = redis.call('HMGET', KEYS[2], 'phase', 'phase_since')
+  local live_at = tonumber(redis.call('HGET', KEYS[2], 'live_at') or '')
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local idle = at[1] and at[1] ~= 'live' and tonumber(at[2]) and now - tonumber(at[2]) > tonumber(ARGV[4])
-  if not (idle and ARGV[3] == '1') then return 0 end
+  if ARGV[3] ~= '1' or not live_at or now - live_at <= tonumber(ARGV[4]) then return 0 end
+  redis.call('HSET', KEYS[2], 'live_at', string.format('%d', now))
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
@@ -50,10 +50,11 @@ return 1
 COMMIT: Final = _script("""\
 -- KEYS: lease, status, changes, then the hashes.
 -- ARGV: token, lease in ms, the link that is there, the next one, the oldest entry to keep or '',
---   the counts that the hashes have, as one text, or '', the phase;
+--   the counts that the hashes have, as one text, or '', the phase,
+--   whether the writer is live with the BBS;
 --   then three groups, each after its length: fields of the status, fields of an entry (none: no entry);
 --   then for each hash two groups: fields with values to set, fields to remove.
-local at = 7
+local at = 8
 local function group()
   local n = tonumber(ARGV[at + 1])
   local from = at + 2
@@ -98,8 +99,9 @@ if entry <= entry_end then
 end
 local there = counts()
 local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7]}
-if redis.call('HGET', KEYS[2], 'phase') ~= ARGV[7] then
-  command[#command + 1], command[#command + 2] = 'phase_since', now
+if ARGV[8] == '1' or redis.call('HEXISTS', KEYS[2], 'live_at') == 0 then
+  command[#command + 1] = 'live_at'
+  command[#command + 1] = now
 end
 for j = status, status_end do command[#command + 1] = ARGV[j] end
 redis.call(unpack(command))

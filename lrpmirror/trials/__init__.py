@@ -4,12 +4,14 @@
     python -m lrpmirror.trials --plan trial-shell-17.json
 
 A plan (`Plan`) is a value: how a simulated Diego lives, and a list of faults with their times. `drawn` makes one from a
-seed, with some kinds of faults and not the others. `tried` plays one, in one of two ways:
+seed, with some kinds of faults and not the others. `tried` plays one, in one of three ways:
 
 - the *shell*: `open_mirror` as it is shipped, with its client, against the served Diego, over TCP in memory (see
   `network`) and on a mock clock. The faults are in the network, in the answers, in the events and around the mirror;
 - the *core*: the machine in the mirror's middle alone, turn by turn. It is much faster, and has those of the faults
-  that reach so far.
+  that reach so far;
+- the *relay*: publishers as they are shipped follow the served Diego, over the same network, and keep its state in a
+  Redis in memory (see `redis`), from which the mirror reads. The faults are those of the shell, and the relay's own.
 
 After every step the laws are looked at (see `laws`): no row that the server never had, versions go back only by a list
 that was believed, never live without a stream, index is scan, view is recomputation, folded changes are the state; and

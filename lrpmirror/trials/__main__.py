@@ -20,8 +20,9 @@ from lrpmirror.trials.shrink import shrunk
 DESCRIPTION = f"""\
 Try the mirror with random lives and random faults: the whole of it ("shell"),
 with its client and a server over a network in memory and on a mock clock, or the
-machine in its middle alone ("core"). Each seed is a plan, in which some kinds of
-faults are left out. After every step the laws are looked at (see
+machine in its middle alone ("core"); or a mirror that reads from a relay, over a
+Redis in memory, with publishers that follow the server ("relay"). Each seed is a
+plan, in which some kinds of faults are left out. After every step the laws are looked at (see
 lrpmirror.trials.laws), and at the end that the mirror has the server's state.
 
 A plan that breaks a law is made smaller, printed and kept as JSON; --plan FILE
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many of each kind (%(default)s)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the first seed (%(default)s)")
     parser.add_argument("--seed", type=int, metavar="N", help="this one only, and say what is in its plan")
-    parser.add_argument("--machine", choices=("shell", "core", "both"), default="both", help="(%(default)s)")
+    parser.add_argument("--machine", choices=("shell", "core", "relay", "all"), default="all", help="(%(default)s)")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a plan that was kept, instead of seeds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many processes (%(default)s)")
     parser.add_argument(
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--plant", choices=PLANTS, metavar="NAME", help=f"with a bug, to see it caught: {', '.join(PLANTS)}"
     )
     args = parser.parse_args(arguments)
-    machines: tuple[Machine, ...] = ("shell", "core") if args.machine == "both" else (args.machine,)
+    machines: tuple[Machine, ...] = ("shell", "core", "relay") if args.machine == "all" else (args.machine,)
     try:
         plans = _plans(args, machines)
     except ConfigurationError as error:

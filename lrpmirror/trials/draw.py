@@ -19,7 +19,7 @@ def drawn(seed: int, machine: Machine) -> Plan:
     dice = Random(f"{machine} {seed}")
     seconds = dice.randint(5, 20)
     tls = machine == "shell" and dice.random() < TLS_SHARE
-    possible = [name for name, kind in KINDS.items() if kind.core or machine == "shell"]
+    possible = [name for name, kind in KINDS.items() if _is_of(kind, machine)]
     if not tls:
         possible = [name for name in possible if name not in OF_TLS]
     # From nothing wrong at all to nearly everything.
@@ -35,12 +35,19 @@ def drawn(seed: int, machine: Machine) -> Plan:
         apps=dice.randint(1, 6),
         cells=dice.randint(2, 4),
         busy=dice.random() < 0.6,  # noqa: PLR2004 - rather often
-        stream="groups" if dice.random() < 0.15 else "instances",  # noqa: PLR2004 - seldom
+        # A relay has no stream of groups.
+        stream="groups" if dice.random() < 0.15 and machine != "relay" else "instances",  # noqa: PLR2004 - seldom
         tls=tls,
         hurried=dice.random() < 0.5,  # noqa: PLR2004 - a coin
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
     return replace(plan, audits=not plan.is_exact or dice.random() < 0.3)  # noqa: PLR2004 - the more telling is the other
+
+
+def _is_of(kind: Kind, machine: Machine) -> bool:
+    if machine == "core":
+        return kind.core
+    return machine == "relay" or not kind.relay
 
 
 def _fault(dice: Random, name: str, kind: Kind, seconds: int) -> Fault:

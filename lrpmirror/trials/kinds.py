@@ -11,7 +11,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     """A kind of fault. All numbers are ranges from which a plan draws; times are in seconds.
 
     `lasting` is (0, 0) for what happens at a moment. `amount` is what `meaning` says. `most` is how many of the kind a
-    plan has at most. `core` says that the machine alone can be tried with it.
+    plan has at most. `core` says that the machine alone can be tried with it, `relay` that only a
+    relay can.
     """
 
     meaning: str
@@ -20,6 +21,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     most: int = 3
     core: bool = False
+    relay: bool = False
 
 
 def _while(meaning: str, longest: float = 5.0, **more: object) -> Kind:
@@ -94,6 +96,41 @@ KINDS: Final[dict[str, Kind]] = {
     "suspend": Kind(
         meaning="the machine sleeps so long: peers are gone, only the wall clock went on", amount=(60, 4000), most=1
     ),
+    # A relay.
+    "relay away": _while("the relay's connections break, and new ones are refused", 6.0, relay=True),
+    "relay cut": Kind(meaning="the relay's connections break", relay=True),
+    "relay stalled": _while("the relay answers nothing", 8.0, relay=True),
+    "relay flushed": Kind(meaning="the relay forgets everything", relay=True),
+    "relay key dropped": Kind(
+        meaning="the relay forgets a key",
+        choices=(
+            "actual_lrps",
+            "processes",
+            "scheduling_infos",
+            "routing_infos",
+            "domains",
+            "changes",
+            "status",
+            "lease",
+        ),
+        relay=True,
+    ),
+    "relay set back": Kind(
+        meaning="the relay fails over to a replica that lagged by so many seconds", amount=(0.0, 3.0), relay=True
+    ),
+    "publisher killed": Kind(
+        meaning="a publisher ends without a word and begins anew",
+        lasting=(0.0, 6.0),
+        choices=("first", "second"),
+        relay=True,
+    ),
+    "publisher closed": Kind(
+        meaning="a publisher ends in order and begins anew",
+        lasting=(0.0, 6.0),
+        choices=("first", "second"),
+        relay=True,
+    ),
+    # Certificates.
     "certificate expired": _while("the server shows a certificate that has expired"),
     "certificate renewed": Kind(
         meaning="the client's certificate is replaced on the disk, by a good one or not",

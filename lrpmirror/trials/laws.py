@@ -39,6 +39,7 @@ __all__ = [
     "revisions_grow_by_one",
     "silence_counts_from_the_last_event",
     "silent_streams_are_replaced",
+    "state_is_no_newer_than_the_last_byte",
     "the_end_is_the_servers_state",
     "versions_go_back_only_by_a_list_that_is_believed",
     "versions_have_one_content",
@@ -47,6 +48,9 @@ __all__ = [
 ]
 
 ROUNDING: Final = 1e-6
+
+MILLISECOND: Final = 2e-3
+"""What is lost where ages and moments are written in milliseconds."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -218,6 +222,15 @@ def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None
     """Nor does it say that it has heard of its stream later than that brought anything."""
     if status.heard_at is not None and status.heard_at > last_byte + ROUNDING:
         _broken(silence_counts_from_the_last_event, f"heard at {status.heard_at:g} s, the last byte at {last_byte:g} s")
+
+
+def state_is_no_newer_than_the_last_byte(status: Status, last_byte: float) -> None:
+    """What is read through others is no newer than the last byte that anybody has had of the server."""
+    if status.current_at is not None and status.current_at > last_byte + MILLISECOND:
+        _broken(
+            state_is_no_newer_than_the_last_byte,
+            f"current at {status.current_at:g} s, the last byte came at {last_byte:g} s",
+        )
 
 
 def live_means_that_lists_are_believed(session: Session) -> None:

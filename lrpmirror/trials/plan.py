@@ -12,8 +12,9 @@ from lrpmirror.trials.kinds import GAPS, INEXACT, KINDS, LATE, LIES, TARDY
 
 __all__ = ["Fault", "Machine", "Plan", "read_plan", "write_plan"]
 
-Machine = Literal["shell", "core"]
-"""What is tried: the whole mirror, with its client and a server, or the machine in its middle alone."""
+Machine = Literal["shell", "core", "relay"]
+"""What is tried: the whole mirror, with its client and a server; the machine in its middle alone; or a mirror that
+reads from a relay, with publishers that follow the server."""
 
 
 class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):

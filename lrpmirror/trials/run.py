@@ -3,7 +3,7 @@
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -15,7 +15,8 @@ from trio._core import _run as scheduler
 
 from lrpmirror.trials.laws import LawBroken
 from lrpmirror.trials.machine import Alone
-from lrpmirror.trials.plan import Plan
+from lrpmirror.trials.plan import Machine, Plan
+from lrpmirror.trials.relayed import Relayed
 from lrpmirror.trials.shell import Shell
 
 __all__ = ["Outcome", "tried"]
@@ -25,6 +26,9 @@ PATIENCE: Final = 30.0
 
 A_DAY: Final = 86_400.0
 """In virtual seconds: whatever takes longer hangs."""
+
+
+_MACHINES: Final[Mapping[Machine, Callable[[Plan], Shell | Alone]]] = {"shell": Shell, "core": Alone, "relay": Relayed}
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -47,7 +51,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 def tried(plan: Plan) -> Outcome:
     """Play a plan and return what came of it."""
-    trial = Shell(plan) if plan.machine == "shell" else Alone(plan)
+    trial: Shell | Alone = _MACHINES[plan.machine](plan)
     law = how = ""
     hang = _Hang()
     try:

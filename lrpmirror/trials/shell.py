@@ -51,6 +51,8 @@ SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder is made in it, 
 class Shell:
     """One trial of the whole."""
 
+    bound = BOUND
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.dice = Random(plan.seed)
@@ -78,7 +80,7 @@ class Shell:
         with _folder(self.plan) as folder:
             papers = Papers(folder) if folder is not None and self.plan.tls else None
             kept = Kept(folder, self.dice) if folder is not None and "restart" in self.plan.kinds else None
-            self._subject = Subject(self.plan, self.chronicle, self.digest, kept=kept, papers=papers)
+            self._subject = self._make_subject(kept, papers)
             async with trio.open_nursery() as nursery:
                 self.network = Network(nursery)
                 self.network.install()
@@ -88,9 +90,8 @@ class Shell:
                 answers.moment = 0.0 if self.plan.hurried else MOMENT
                 server = None if papers is None else papers.server
                 async with serve_app(answers, address=ADDRESS, port=PORT, tls=server) as host:
-                    self._conductor = Conductor(
-                        self.network, self.troubles, self.diego, self.subject, self.chronicle, papers=papers, kept=kept
-                    )
+                    self._conductor = self._make_conductor(kept, papers)
+                    self._begin_beside(nursery)
                     nursery.start_soon(self.subject.run)
                     nursery.start_soon(self._conductor.run, Timeline(self.plan.faults), self.plan.seed)
                     await self._live()
@@ -98,6 +99,17 @@ class Shell:
                     await self._converge()
                     host.traffic.raise_failures("the simulated BBS")
                     nursery.cancel_scope.cancel()
+
+    def _make_subject(self, kept: Kept | None, papers: Papers | None) -> Subject:
+        return Subject(self.plan, self.chronicle, self.digest, kept=kept, papers=papers)
+
+    def _make_conductor(self, kept: Kept | None, papers: Papers | None) -> Conductor:
+        return Conductor(
+            self.network, self.troubles, self.diego, self.subject, self.chronicle, papers=papers, kept=kept
+        )
+
+    def _begin_beside(self, nursery: trio.Nursery) -> None:
+        """Start what else there is between the server and the mirror."""
 
     async def _live(self) -> None:
         """Let the deployment live, and look at the mirror each second."""
@@ -120,16 +132,21 @@ class Shell:
         phase = subject.mirror.status.phase
         self.digest.add(trio.current_time(), phase.value, subject.mirror.revision)
         subject.look()
-        status = subject.mirror.status
+        self._look_at_freshness()
+
+    def _look_at_freshness(self) -> None:
+        """Hold what the mirror says of its freshness against what came over the network."""
+        assert self.subject.mirror is not None  # noqa: S101 - looked at while there is one
+        status = self.subject.mirror.status
         # How old a restored state is, only the clock on the wall knows, as far as it is right.
         if status.synced_at is not None or not self.plan.kinds & {"wall clock", "suspend"}:
             laws.age_counts_from_the_last_byte(status, self.network.last_byte)
         laws.silence_counts_from_the_last_event(status, self.network.last_stream_byte)
         streams = self.network.streams()
-        laws.live_means_that_there_is_a_stream(phase, streams)
+        laws.live_means_that_there_is_a_stream(status.phase, streams)
         gone = [link.gone_at for link in streams if link.gone_at is not None]
         if gone and len(gone) == len(streams):
-            laws.dead_streams_are_noticed(phase, trio.current_time() - max(gone), KEEP_ALIVE)
+            laws.dead_streams_are_noticed(status.phase, trio.current_time() - max(gone), KEEP_ALIVE)
         stuck = [link.stuck_at for link in streams if link.stuck_at is not None]
         if stuck:
             laws.silent_streams_are_replaced(trio.current_time() - min(stuck), SILENCE + self._conductor.jumped)
@@ -160,7 +177,7 @@ class Shell:
 
     async def _wait_for_the_end(self, *, told: bool) -> None:
         began = trio.current_time()
-        bound = BOUND + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
+        bound = self.bound + (KEEP_ALIVE if self.plan.kinds & {"peer gone", "suspend"} else 0)
         bound += SILENCE if "stream stalled" in self.plan.kinds else 0
         while True:
             await self._look()

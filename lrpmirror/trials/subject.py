@@ -1,6 +1,7 @@
 """The mirror that is tried, in all its lives: with views, all kinds of subscribers, and a state file between lives."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -9,7 +10,7 @@ import trio
 
 from lrpmirror.client import BBSClient, Timeouts
 from lrpmirror.core.session import Session
-from lrpmirror.mirror import open_mirror
+from lrpmirror.mirror import BBS, open_mirror
 from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.trials import laws
 from lrpmirror.trials.chronicle import Chronicle
@@ -27,6 +28,9 @@ TIMEOUTS: Final = Timeouts(connect=2.0, write=2.0, read=4.0)
 PATIENCE: Final = 200.0
 """How long the slowest subscriber may take to be told everything, once nothing happens any more."""
 
+Source = Callable[[], AbstractAsyncContextManager[BBS]]
+"""What the mirror reads from, for one of its lives."""
+
 State = Callable[[], dict[Any, Any]]
 """What a subscriber should know by now."""
 
@@ -35,13 +39,21 @@ class Subject:
     """One mirror after the other, each under a watch of its own. `mirror` is None between two lives."""
 
     def __init__(
-        self, plan: Plan, chronicle: Chronicle, digest: Digest, *, kept: Kept | None, papers: Papers | None
+        self,
+        plan: Plan,
+        chronicle: Chronicle,
+        digest: Digest,
+        *,
+        kept: Kept | None,
+        papers: Papers | None,
+        source: Source | None = None,
     ) -> None:
         self._plan = plan
         self._chronicle = chronicle
         self._digest = digest
         self._kept = kept
         self._papers = papers
+        self._source = source or self._client
         self.mirror: Mirror | None = None
         self._watches: list[Watch] = []
         self._views: list[Any] = []
@@ -90,13 +102,12 @@ class Subject:
 
     async def _live(self) -> None:
         number = len(self._watches) + 1
-        scheme, tls = ("http", None) if self._papers is None else ("https", self._papers.client)
         if number > 1 and self._papers is not None:
             # A mirror does not begin with files that cannot be used; whoever starts it has mended them.
             self._papers.renew()
         state_file = None if self._kept is None else self._kept.open()
         async with (
-            BBSClient(f"{scheme}://{HOST}:{PORT}", tls=tls, timeout=TIMEOUTS) as client,
+            self._source() as client,
             open_mirror(
                 client,
                 tuning=tuning_of(self._plan),
@@ -111,13 +122,18 @@ class Subject:
                 self.mirror = mirror
                 await trio.sleep_forever()
 
+    def _client(self) -> BBSClient:
+        """Return a client of the server itself."""
+        scheme, tls = ("http", None) if self._papers is None else ("https", self._papers.client)
+        return BBSClient(f"{scheme}://{HOST}:{PORT}", tls=tls, timeout=TIMEOUTS)
+
     def _begin_watch(self, mirror: Mirror) -> None:
         session = mirror._session
         watch = Watch(
             session,
             self._chronicle,
             self._digest,
-            honest=self._plan.has_honest_lists,
+            honest=self._plan.has_honest_lists and self._plan.machine != "relay",
             one_life=self._plan.has_one_life,
         )
         if session.restored_at is not None:

@@ -1,0 +1,311 @@
+"""The few commands of Redis that a relay is made of, in memory; with what goes wrong with a Redis.
+
+A test holds it against a real server, command by command.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from typing import Any, Final
+
+import trio
+
+from lrpmirror.errors import RelayRefused, RelayUnreachable
+from lrpmirror.relay._commands import Commands, Pairs
+from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script
+
+__all__ = ["MemoryRedis"]
+
+EPOCH: Final = 1_700_000_000.0
+"""What the server's clock says at the beginning of trio's."""
+
+ANSWER: Final = 5.0
+"""Seconds after which a command is given up."""
+
+REMEMBERED: Final = 10.0
+"""For how many seconds its earlier states are kept, for it to be set back to."""
+
+Stream = list[tuple[str, list[tuple[bytes, bytes]]]]
+
+
+class _State:
+    """Everything that is kept."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[str, dict[bytes, bytes]] = {}
+        self.strings: dict[str, tuple[bytes, float]] = {}
+        self.streams: dict[str, Stream] = {}
+        self.last_ids: dict[str, tuple[int, int]] = {}
+
+
+class MemoryRedis:
+    """A server. Its connections are made by `connect`, and fail as `away` and `stalled` have it."""
+
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+        self._clock = clock
+        self._state = _State()
+        self._past: deque[tuple[float, _State]] = deque()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._connections: set[trio.CancelScope] = set()
+        self.away = False
+        """Whether connections are refused."""
+        self.stalled = False
+        """Whether nothing is answered."""
+
+    # What goes wrong
+
+    def cut(self) -> None:
+        """Break all connections."""
+        for connection in self._connections:
+            connection.cancel()
+
+    def flush(self) -> None:
+        """Forget everything."""
+        self._state = _State()
+        self._past.clear()
+
+    def drop(self, key: str) -> None:
+        """Forget a key."""
+        for kind in (self._state.hashes, self._state.strings, self._state.streams):
+            kind.pop(key, None)
+
+    def remember(self) -> None:
+        """Keep the state, for `set_back`."""
+        now = self._clock()
+        self._past.append((now, deepcopy(self._state)))
+        while self._past[0][0] < now - REMEMBERED:
+            self._past.popleft()
+
+    def set_back(self, seconds: float) -> None:
+        """Be as so many seconds ago, as after a fail-over to a replica that had lagged."""
+        then = self._clock() - seconds
+        earlier = [state for at, state in self._past if at <= then]
+        self._state = deepcopy(earlier[-1]) if earlier else _State()
+        self._past.clear()
+        self.cut()
+
+    def keys(self) -> list[str]:
+        """Return the keys that there are."""
+        state = self._state
+        return sorted([key for kind in (state.hashes, state.streams) for key, value in kind.items() if value])
+
+    # Connections
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Commands]:
+        """Connect, for as long as the block lasts."""
+        await trio.lowlevel.checkpoint()
+        if self.away:
+            raise RelayUnreachable("the server in memory is away")
+        yield _Connection(self)
+
+    async def answer(self, do: Callable[[], Any]) -> Any:
+        """Do something as a command of a connection; raises RelayUnreachable where that breaks."""
+        with trio.CancelScope() as scope:
+            self._connections.add(scope)
+            try:
+                await trio.lowlevel.checkpoint()
+                given_up_at = trio.current_time() + ANSWER
+                while self.stalled:
+                    if trio.current_time() > given_up_at:
+                        raise RelayUnreachable("the server in memory does not answer")
+                    await trio.sleep(0.1)
+                return do()
+            finally:
+                self._connections.discard(scope)
+        raise RelayUnreachable("the connection to the server in memory broke")
+
+    async def wait(self, do: Callable[[], Any], seconds: float) -> Any:
+        """Answer once there is something to say, or after so many seconds."""
+        with trio.move_on_after(seconds):
+            while not (found := await self.answer(do)):
+                with trio.CancelScope() as scope:
+                    self._connections.add(scope)
+                    try:
+                        await self._changed.park()
+                    finally:
+                        self._connections.discard(scope)
+                if scope.cancelled_caught:
+                    raise RelayUnreachable("the connection to the server in memory broke")
+            return found
+        return []
+
+    # What the commands do
+
+    def now(self) -> float:
+        """Return the server's time."""
+        return EPOCH + self._clock()
+
+    def hash(self, key: str) -> dict[bytes, bytes]:
+        """Return a hash, empty where there is none."""
+        return self._state.hashes.setdefault(key, {})
+
+    def string(self, key: str) -> bytes | None:
+        """Return a string, unless its time is over."""
+        value, until = self._state.strings.get(key, (None, 0.0))
+        return value if until > self._clock() else None
+
+    def stream(self, key: str) -> Stream:
+        """Return a stream, empty where there is none."""
+        return self._state.streams.setdefault(key, [])
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[bytes]) -> Any:
+        """Do what a script does."""
+        done = {ACQUIRE: self._acquire, RELEASE: self._release, COMMIT: self._commit}[script](keys, args)
+        self._changed.unpark_all()
+        return done
+
+    def _lease(self, key: str, token: bytes, milliseconds: bytes) -> None:
+        self._state.strings[key] = token, self._clock() + int(milliseconds) / 1000
+
+    def _acquire(self, keys: Sequence[str], args: Sequence[bytes]) -> int:
+        holder, status = self.string(keys[0]), self.hash(keys[1])
+        if holder is not None and holder != args[0]:
+            live_at = status.get(b"live_at")
+            if args[2] != b"1" or live_at is None or self._millis() - int(live_at) <= int(args[3]):
+                return 0
+            status[b"live_at"] = str(self._millis()).encode()
+        self._lease(keys[0], args[0], args[1])
+        return 1
+
+    def _release(self, keys: Sequence[str], args: Sequence[bytes]) -> int:
+        if self.string(keys[0]) == args[0]:
+            del self._state.strings[keys[0]]
+        return 1
+
+    def _commit(self, keys: Sequence[str], args: Sequence[bytes]) -> list[bytes]:
+        token, lease, before, link, floor, counts, phase, live = args[:8]
+        lease_key, status_key, changes_key, *hash_keys = keys
+        holder, status = self.string(lease_key), self.hash(status_key)
+        if holder != token:
+            return [b"fenced", holder or b""]
+        if status.get(b"link", b"") != before:
+            return [b"diverged", status.get(b"link", b"")]
+        if counts and counts != self._counts(hash_keys):
+            return [b"altered", self._counts(hash_keys)]
+        groups = _groups(args[8:])
+        fields, entry, *writes = groups
+        changes = 0
+        for key, put, remove in zip(hash_keys, writes[::2], writes[1::2], strict=True):
+            self.hash(key).update(_pairs(put))
+            for field in remove:
+                self.hash(key).pop(field, None)
+            changes += len(put) // 2 + len(remove)
+        entry_id = self._add(changes_key, entry, floor.decode()) if entry else ""
+        there = self._counts(hash_keys)
+        heartbeat = str(self._millis()).encode()
+        if live == b"1" or b"live_at" not in status:
+            status[b"live_at"] = heartbeat
+        status.update({b"link": link, b"counts": there, b"heartbeat": heartbeat, b"phase": phase})
+        status.update(_pairs(fields))
+        if changes:
+            status[b"changes"] = str(int(status.get(b"changes", b"0")) + changes).encode()
+        self._lease(lease_key, token, lease)
+        return [b"done", entry_id.encode(), there]
+
+    def _counts(self, keys: Sequence[str]) -> bytes:
+        return " ".join(str(len(self.hash(key))) for key in keys).encode()
+
+    def _millis(self) -> int:
+        return int(self.now() * 1000)
+
+    def _add(self, key: str, entry: list[bytes], floor: str) -> str:
+        stream = self.stream(key)
+        last = self._state.last_ids.get(key, (0, 0)) if stream else (0, 0)
+        at = self._millis()
+        number = (at, 0) if at > last[0] else (last[0], last[1] + 1)
+        self._state.last_ids[key] = number
+        stream.append((f"{number[0]}-{number[1]}", list(_pairs(entry).items())))
+        while floor and order(stream[0][0]) < order(floor):
+            stream.pop(0)
+        return stream[-1][0]
+
+
+class _Connection:
+    """The commands of one connection."""
+
+    def __init__(self, redis: MemoryRedis) -> None:
+        self._redis = redis
+
+    async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
+        found: Mapping[bytes, bytes] = await self._redis.answer(lambda: dict(self._redis.hash(key)))
+        return found
+
+    async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
+        found: list[bytes | None] = await self._redis.answer(
+            lambda: [self._redis.hash(key).get(field.encode()) for field in fields]
+        )
+        return found
+
+    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+        # By the order of the fields, so that what is there all the time is found whatever comes and goes: the cursor is
+        # the number of the slice of the space of fields, as that of a real one is of its table.
+        def slice_of() -> tuple[int, Mapping[bytes, bytes]]:
+            number = max(1, len(self._redis.hash(key)) // max(count, 1))
+            slices = 1 << (number - 1).bit_length()
+            slices = min(slices, 1 << 8)
+            low, high = cursor * 256 // SLICES, (cursor + SLICES // slices) * 256 // SLICES
+            some = {field: value for field, value in self._redis.hash(key).items() if low <= place(field) < high}
+            following = cursor + SLICES // slices
+            return 0 if following >= SLICES else following, some
+
+        found: tuple[int, Mapping[bytes, bytes]] = await self._redis.answer(slice_of)
+        return found
+
+    async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
+        found: Stream = await self._redis.answer(lambda: self._redis.stream(key)[-1:])
+        return found[0] if found else None
+
+    async def has_entry(self, key: str, entry_id: str) -> bool:
+        def has() -> bool:
+            ids = [order(one) for one, _ in self._redis.stream(key)]
+            return bool(ids) and (order(entry_id) in ids or (ids[0] > order(entry_id)))
+
+        return bool(await self._redis.answer(has))
+
+    async def entries_after(self, key: str, entry_id: str, count: int, wait: float) -> Sequence[tuple[str, Pairs]]:
+        def later() -> Stream:
+            return [entry for entry in self._redis.stream(key) if order(entry[0]) > order(entry_id)][:count]
+
+        found: Stream = await self._redis.wait(later, wait)
+        return found
+
+    async def time(self) -> float:
+        found: float = await self._redis.answer(self._redis.now)
+        return found
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
+        binary = [one.encode() if isinstance(one, str) else one for one in args]
+        if script not in (ACQUIRE, COMMIT, RELEASE):
+            raise RelayRefused("the server in memory knows no such script")
+        return await self._redis.answer(lambda: self._redis.run(script, keys, binary))
+
+
+SLICES: Final = 256
+"""Into how many parts the space of a hash's fields is cut at most."""
+
+
+def place(field: bytes) -> int:
+    """Return in which of 256 parts of the space a field is."""
+    return sum(field) % 256
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Return a stream's id as what it is ordered by."""
+    millis, _, number = entry_id.partition("-")
+    return int(millis), int(number or 0)
+
+
+def _groups(args: Sequence[bytes]) -> list[list[bytes]]:
+    groups: list[list[bytes]] = []
+    at = 0
+    while at < len(args):
+        size = int(args[at])
+        groups.append(list(args[at + 1 : at + 1 + size]))
+        at += 1 + size
+    return groups
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,185 @@
+"""The Redis in memory that the trials have, held against a real one: the same commands, the same answers."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+import trio
+from relay_support import needs_redis, on_loopback, redis_server
+
+from lrpmirror.relay._address import parse
+from lrpmirror.relay._commands import Commands, Connect, connector
+from lrpmirror.relay._format import HASHES, Keys
+from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE
+from lrpmirror.trials.redis import MemoryRedis
+
+KEYS = Keys("x")
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Connect]:
+    yield MemoryRedis().connect
+
+
+@asynccontextmanager
+async def real() -> AsyncIterator[Connect]:
+    with redis_server() as server:
+        yield connector(parse(server.url))[0]
+
+
+Server = Callable[[], AbstractAsyncContextManager[Connect]]
+
+on_both = pytest.mark.parametrize("server", [in_memory, pytest.param(real, marks=needs_redis)])
+
+
+async def commit(
+    redis: Commands,
+    token: str,
+    before: str,
+    link: str,
+    *,
+    counts: str = "",
+    phase: str = "live",
+    entry: tuple[str, ...] = (),
+    floor: str = "",
+    put: tuple[str, ...] = (),
+    remove: tuple[str, ...] = (),
+) -> list[bytes]:
+    """Write to the first of the hashes."""
+    live = "1" if phase == "live" else "0"
+    args = [token, "3000", before, link, floor, counts, phase, live, "2", "format", "1", str(len(entry)), *entry]
+    args += [str(len(put)), *put, str(len(remove)), *remove, *("0" for _ in range(2 * len(HASHES) - 2))]
+    done: list[bytes] = await redis.run(COMMIT, KEYS.all, args)
+    return done
+
+
+async def acquire(redis: Commands, token: str, *, live: bool = True, hand_over: int = 3000, lease: int = 3000) -> int:
+    args = [token, str(lease), "1" if live else "0", str(hand_over)]
+    taken: int = await redis.run(ACQUIRE, (KEYS.lease, KEYS.status), args)
+    return taken
+
+
+@on_both
+@on_loopback()
+async def test_one_leads_until_it_lets_go_or_its_time_is_over(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        assert await acquire(redis, "a") == 1
+        assert await acquire(redis, "a") == 1
+        assert await acquire(redis, "b") == 0
+        assert await redis.run(RELEASE, (KEYS.lease,), ("b",)) == 1
+        assert await acquire(redis, "b") == 0
+        await redis.run(RELEASE, (KEYS.lease,), ("a",))
+        assert await acquire(redis, "b", lease=50) == 1
+        await trio.sleep(0.1)
+        assert await acquire(redis, "a") == 1
+
+
+@on_both
+@on_loopback()
+async def test_one_that_is_live_takes_the_place_of_one_that_has_not_been_for_long(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        await commit(redis, "a", "", "1", phase="stale")
+        assert await acquire(redis, "b", hand_over=10_000) == 0
+        await trio.sleep(0.05)
+        assert await acquire(redis, "b", live=False, hand_over=10) == 0
+        assert await acquire(redis, "b", hand_over=10) == 1
+        assert await acquire(redis, "a", hand_over=10) == 0, "who has just taken it has his time"
+
+
+@on_both
+@on_loopback()
+async def test_nothing_is_written_without_the_lead_the_link_and_the_counts(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        assert await commit(redis, "a", "", "1", put=("f", "v")) == [b"fenced", b""]
+        await acquire(redis, "a")
+        assert await commit(redis, "b", "", "1", put=("f", "v")) == [b"fenced", b"a"]
+        assert await commit(redis, "a", "0", "1", put=("f", "v")) == [b"diverged", b""]
+        assert await redis.read_hash(KEYS.hashes[0]) == {}
+        assert (await commit(redis, "a", "", "1", put=("f", "v", "g", "w")))[0] == b"done"
+        one = "2 0 0 0 0 0 0"
+        assert await commit(redis, "a", "1", "2", counts="3 0 0 0 0 0 0", put=("h", "x")) == [b"altered", one.encode()]
+        assert await commit(redis, "a", "", "2", counts=one) == [b"diverged", b"1"]
+        done = await commit(redis, "a", "1", "2", counts=one, put=("f", "u"), remove=("g", "none"))
+        assert done == [b"done", b"", b"1 0 0 0 0 0 0"]
+        assert await redis.read_hash(KEYS.hashes[0]) == {b"f": b"u"}
+        status = dict(await redis.read_hash(KEYS.status))
+        assert (status[b"link"], status[b"changes"], status[b"counts"]) == (b"2", b"5", b"1 0 0 0 0 0 0")
+        assert abs(int(status[b"heartbeat"]) / 1000 - await redis.time()) < 1
+
+
+@on_both
+@on_loopback()
+async def test_when_a_leader_was_last_live_is_kept(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        times = []
+        for n, phase in enumerate(("stale", "live", "stale")):
+            await commit(redis, "a", str(n) if n else "", str(n + 1), phase=phase)
+            times.append((await redis.read_hash(KEYS.status))[b"live_at"])
+            await trio.sleep(0.02)
+        assert times[0] < times[1] == times[2]
+
+
+@on_both
+@on_loopback()
+async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        assert await redis.last_entry(KEYS.changes) is None
+        assert list(await redis.entries_after(KEYS.changes, "0-0", 10, 0.01)) == []
+        await acquire(redis, "a")
+        ids = []
+        for n in range(4):
+            done = await commit(redis, "a", str(n) if n else "", str(n + 1), entry=("n", str(n), "0.x", "payload"))
+            ids.append(done[1].decode())
+        last = await redis.last_entry(KEYS.changes)
+        assert last is not None
+        assert (last[0], dict(last[1])) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
+        found = await redis.entries_after(KEYS.changes, ids[0], 2, 1)
+        assert [(entry_id, dict(pairs)[b"n"]) for entry_id, pairs in found] == [(ids[1], b"1"), (ids[2], b"2")]
+
+        async def write() -> None:
+            async with connect() as another:
+                await commit(another, "a", "4", "5", entry=("n", "4"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            (later,) = await redis.entries_after(KEYS.changes, ids[3], 10, 2)
+        assert dict(later[1]) == {b"n": b"4"}
+
+
+@on_both
+@on_loopback()
+async def test_the_cap_drops_entries_before_the_floor(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        ids: list[str] = []
+        for n in range(3):
+            floor = ids[1] if n == 2 else ""
+            done = await commit(redis, "a", str(n) if n else "", str(n + 1), entry=("n", str(n)), floor=floor)
+            ids.append(done[1].decode())
+        assert [one for one, _ in await redis.entries_after(KEYS.changes, "0-0", 10, 0.01)] == ids[1:]
+        assert await redis.has_entry(KEYS.changes, ids[1])
+        assert await redis.has_entry(KEYS.changes, ids[0]), "the cap has passed it by: it was there"
+        assert not await redis.has_entry(KEYS.changes, ids[1].partition("-")[0] + "-77")
+        assert not await redis.has_entry(KEYS.key("none"), ids[0])
+
+
+@on_both
+@on_loopback()
+async def test_a_scan_finds_everything_in_slices(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        fields = {f"field-{n}".encode(): str(n).encode() for n in range(700)}
+        flat = [part.decode() for pair in fields.items() for part in pair]
+        await commit(redis, "a", "", "1", put=tuple(flat))
+        found: dict[bytes, bytes] = {}
+        cursor, steps = None, 0
+        while cursor != 0:
+            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100)
+            found.update(some)
+            steps += 1
+        assert found == fields
+        assert steps > 1
+        assert list(await redis.read_fields(KEYS.hashes[0], ["field-3", "none"])) == [b"3", None]
+        assert await redis.scan(KEYS.key("none"), 0, 10) == (0, {})
