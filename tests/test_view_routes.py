@@ -373,6 +373,15 @@ def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_stay(entry: Any
     assert values_of(HTTPRoutes(), process(lrp, running())).keys() == {"good.example.com"}
 
 
+def test_a_text_that_is_not_utf8_costs_its_entry_nothing() -> None:
+    raw = b'[{"hostnames":["app.example.com"],"port":8080,"options":{"x":"\xc3"}},{"hostnames":["\xff.b"],"port":8080}]'
+    lrp = replace(desired(), routes={"cf-router": raw})
+
+    routes = values_of(HTTPRoutes(), process(lrp, running()))
+
+    assert routes.keys() == {"app.example.com", "\ufffd.b"}
+
+
 def test_fields_that_are_not_known_are_no_mistake() -> None:
     entry = {"hostnames": ["app.example.com"], "port": 8080, "of_the_future": {"a": 1}}
 

@@ -17,6 +17,7 @@ from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.flaky import Flaky
 from lrpmirror.sim.mischief import Mischief
 from lrpmirror.sim.plan import FaultPlan
+from lrpmirror.sim.rawtexts import RawTexts
 from lrpmirror.sim.sliced import Sliced
 
 __all__ = ["ServedDiego", "serve_diego"]
@@ -92,6 +93,8 @@ async def serve_diego(
     Without one the simulation's time stands still and nothing happens but what is written to it; `ticking` lets time
     pass at that pace, with a convergence every 30 virtual seconds, as in a server that is left to itself.
 
+    What is no character in a text, for which U+FFFD stands in the simulation, is sent as bytes that are none.
+
     With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it, or
     files that are taken up again when they are replaced. `limits` are what whoever connects may use. `available`,
     `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
@@ -102,7 +105,7 @@ async def serve_diego(
     """
     app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
-    requests = Flaky(app, plan or FaultPlan(), mishaps)
+    requests = Flaky(RawTexts(app), plan or FaultPlan(), mishaps)
     async with serve_app(requests, address=address, port=port, tls=tls, limits=limits) as host:
         mischief = Mischief(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
         host.start_soon(mischief.run)

@@ -127,13 +127,18 @@ def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
         entries = msgspec.json.decode(raw, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
-    found = []
-    for entry in entries:
+    return tuple([one for entry in entries if (one := _entry(entry, kind)) is not None])
+
+
+def _entry(entry: msgspec.Raw, kind: type[T]) -> T | None:
+    """Return an entry; None where it is none. A text in it that is not UTF-8 is read as everywhere else."""
+    try:
         try:
-            found.append(msgspec.json.decode(entry, type=kind))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-    return tuple(found)
+            return msgspec.json.decode(entry, type=kind)
+        except UnicodeDecodeError:
+            return msgspec.json.decode(bytes(entry).decode(errors="replace"), type=kind)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _target(route: HTTPRoute) -> Target:
