@@ -272,3 +272,17 @@ def without_frames(error: E) -> E:
         if isinstance(one, BaseExceptionGroup):
             left += one.exceptions
     return error
+
+
+def failure_of(error: BaseException) -> Exception:
+    """Return what foreign code has raised as an Exception: itself, or a MirrorError for what is none.
+
+    What ends the program (KeyboardInterrupt, SystemExit) is no failure, and raised again.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        raise error
+    failure = MirrorError(f"it raised {error!r}")
+    failure.__cause__ = error
+    return failure

@@ -413,3 +413,18 @@ def _some_frames() -> list[tuple[str, bytes]]:
             found.setdefault(frame.event, b64decode(frame.data))
     assert set(found) == set(_EVENT_TYPES)
     return sorted(found.items())
+
+
+@pytest.mark.parametrize(
+    "decoded",
+    [
+        lambda name: decode.event(name, b"AA=="),
+        lambda name: decode.event(name, b"%%%"),
+        lambda name: decode.event_payload(name, b""),
+        lambda name: decode.stream_event(name, b"AA=="),
+        lambda name: decode.events([(name, b"AA==")])[0],
+    ],
+)
+def test_of_the_name_of_an_unknown_event_no_more_is_kept_than_a_name_needs(decoded: Any) -> None:
+    assert decoded("n" * 200).type == "n" * 200
+    assert decoded("n" * 1_000_000).type == "n" * 200 + "…"

@@ -304,10 +304,20 @@ def test_rows_share_the_texts_that_many_have_up_to_a_number(monkeypatch: pytest.
     one, other = (listed(replace(RUNNING, cell_id="shared", domain="shared", process_guid=guid)) for guid in "pq")
     assert one.cell_id is other.cell_id is one.domain
 
-    monkeypatch.setattr(lazy, "MOST_SHARED", 0)
-    one, other = (listed(replace(RUNNING, cell_id="beyond")) for _ in range(2))
-    assert one.cell_id == other.cell_id
+    monkeypatch.setattr(lazy, "_shared", lazy._Shared())
+    monkeypatch.setattr(lazy, "MOST_SHARED", 3)
+    for number in range(100):
+        cell_id = f"cell-{number}"
+        one, other = (listed(replace(RUNNING, cell_id=cell_id)) for _ in range(2))
+        assert one.cell_id is other.cell_id, "those that there are now are shared, however many there were"
+        assert len(lazy._shared) <= 3
+
+
+def test_long_texts_are_not_kept_beyond_their_rows() -> None:
+    one, other = (listed(replace(RUNNING, cell_id="c" * 101, domain="d" * 101)) for _ in range(2))
+    assert (one.cell_id, one.domain) == ("c" * 101, "d" * 101)
     assert one.cell_id is not other.cell_id
+    assert max(map(len, lazy._shared)) <= lazy.LONGEST_SHARED
 
 
 def test_a_row_that_is_from_no_record_has_none() -> None:

@@ -230,6 +230,7 @@ def test_a_view_that_raises_for_one_process_is_reported_once_and_keeps_its_value
             "1.example.com": ["10.0.0.2"],
         }
         assert {what: str(error) for what, error in view.failures.items()} == {"p0": "cannot stand p0"}
+        assert view.failures["p0"].__traceback__ is None, "what the view had in its hands is not kept"
 
         await bbs.write(replace(broken, annotation="", tag_index=2))
         await settled()
@@ -242,6 +243,8 @@ def test_a_view_that_raises_for_one_process_is_reported_once_and_keeps_its_value
     assert record.name == "lrpmirror"
     assert record.levelno == logging.ERROR
     assert record.getMessage() == "the view Picky failed on p0 and keeps what it had for it"
+    assert record.exc_info is not None
+    assert record.exc_info[2] is not None
 
 
 # Routes of a domain that is not fresh, and of a desired LRP that is not known

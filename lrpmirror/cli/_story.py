@@ -82,13 +82,23 @@ class Story:
 
     def _row_changed(self, change: Change[RowKey, ActualLRP]) -> None:
         row = change.after or change.before
-        if row is not None and (self._completions or not is_completion(change.before, change.after)):
+        if row is None:
+            return
+        if self._completions or not is_completion(change.before, change.after):
             name = self._name(row.process_guid, self._mirror.desired_lrp(row.process_guid), row)
             self.tell(row_in_words(name, change.before, change.after) + found(change.cause), row.process_guid)
+        self._forget_if_gone(row.process_guid)
 
     def _desired_changed(self, change: Change[str, DesiredLRP]) -> None:
         name = self._name(change.key, change.after or change.before, None)
         self.tell(desired_in_words(name, change.before, change.after) + found(change.cause), change.key)
+        self._forget_if_gone(change.key)
+
+    def _forget_if_gone(self, process_guid: str) -> None:
+        """Forget the name of a process of which nothing is left."""
+        mirror = self._mirror
+        if mirror.desired_lrp(process_guid) is None and not mirror.actual_lrps(process_guid):
+            self._names.pop(process_guid, None)
 
     def _name(self, process_guid: str, lrp: DesiredLRP | None, row: ActualLRP | None) -> str:
         """Name a process; by the name that it had, when it is no longer desired but instances are still there."""

@@ -29,6 +29,7 @@ from lrpmirror.core.steps import (
     shares_of,
 )
 from lrpmirror.core.view import AnyView, InstanceView, Process, Share, Step, View
+from lrpmirror.errors import failure_of, without_frames
 from lrpmirror.model import ActualLRP, CellPresence
 
 __all__ = ["Derivation", "Process", "View"]
@@ -188,8 +189,8 @@ class Derivation(Generic[K, C, V]):
                 terms = engine.terms(process, before)
                 if before is None or (terms is not before and terms != before):
                     indexes = None
-            except Exception as error:  # noqa: BLE001 - a view is foreign code; what it raises is reported
-                self._failed_on(guid, WHOLE, error)
+            except BaseException as error:  # noqa: BLE001 - a view is foreign code; what it raises is reported
+                self._failed_on(guid, WHOLE, failure_of(error))
                 return
         if terms is None:
             self._drop(guid, kept, work)
@@ -235,8 +236,8 @@ class Derivation(Generic[K, C, V]):
             if len(new) > 1:
                 check_keys(new)
             self._add_steps(source, index, old, new, work)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed_on(source, index, error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failed_on(source, index, failure_of(error))
             return None
         if self._failed_sources and source in self._failed_sources:
             self._mended(source, index)
@@ -262,6 +263,8 @@ class Derivation(Generic[K, C, V]):
         if failed is None:
             failed = self._failed_sources[source] = {}
             self._unreported.append((source, error))
+        else:
+            without_frames(error)
         failed[index] = error
 
     def _mended(self, source: str, index: int) -> None:
@@ -305,9 +308,9 @@ class Derivation(Generic[K, C, V]):
                     if known is _NOTHING:
                         alike = self._simple is None and self._are_alike(steps)
                     known, found = state, now
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._owed[key] = composed((owed or []) + steps)
-                self._failed_on_key(key, error)
+                self._failed_on_key(key, failure_of(error))
                 continue
             one = touched.get(key)
             if one is None:
@@ -337,8 +340,8 @@ class Derivation(Generic[K, C, V]):
             if before is not None and after is not None and not equal:
                 equal = before == after
                 same = equal or self._is_same(before, after, one.alike)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed_on_key(key, error)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failed_on_key(key, failure_of(error))
             if self._plain and before is not None:
                 self._published[key] = before
             return None
@@ -363,6 +366,8 @@ class Derivation(Generic[K, C, V]):
     def _failed_on_key(self, key: K, error: Exception) -> None:
         if key not in self._failed_keys:
             self._unreported.append((key, error))
+        else:
+            without_frames(error)
         self._failed_keys[key] = error
 
     # A copy

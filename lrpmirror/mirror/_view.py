@@ -11,6 +11,7 @@ from lrpmirror.core.derive import Derivation
 from lrpmirror.core.dirty import Dirty
 from lrpmirror.core.subscriptions import Lag
 from lrpmirror.core.view import AnyView, Process
+from lrpmirror.errors import without_frames
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
@@ -156,6 +157,8 @@ class MirrorView(Mapping[K, V]):
         self.revision = revision
         for source, error in self._derivation.take_failures():
             logger.error("the view %s failed on %s and keeps what it had for it", self._name, source, exc_info=error)
+            # It is in `failures` for as long as it lasts, which what the view had in its hands need not be.
+            without_frames(error)
         self._feed.publish(deltas, revision, cause)
 
     def _present(self, keys: frozenset[Hashable] | None) -> Iterable[Delta[K, V]]:

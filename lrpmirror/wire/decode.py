@@ -61,6 +61,9 @@ _M = TypeVar("_M", bound=Message)
 _Texts = diego_pb2.ActualLRP | events_pb2.ActualLRPInfo
 
 _CUT: Final = frozenset({"crash_reason", "placement_error"})
+_LONGEST_NAME: Final = 200
+"""Characters that are kept of the name of an event that is not known."""
+
 _MAY_BE_LONG: Final = LONG_TEXT // 4
 """Characters that a text of so many bytes has at least."""
 
@@ -111,16 +114,21 @@ def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002
     decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
     if decoder is None:
         try:
-            return UnknownEvent(type, _payload(data, type))
+            return _unknown(type, _payload(data, type))
         except MalformedRecord:
-            return UnknownEvent(type)
+            return _unknown(type)
     return decoder(_payload(data, type))
+
+
+def _unknown(type: str, payload: bytes = b"") -> UnknownEvent:  # noqa: A002 - as above
+    # Events are counted by their names, which outlive them.
+    return UnknownEvent(type if len(type) <= _LONGEST_NAME else type[:_LONGEST_NAME] + "…", payload)
 
 
 def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  # noqa: A002 - as above
     """Decode an event from its name and its protobuf bytes, as `event` does from base64 text."""
     decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
-    return UnknownEvent(type, payload) if decoder is None else decoder(payload)
+    return _unknown(type, payload) if decoder is None else decoder(payload)
 
 
 def stream_event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002 - as above
@@ -143,7 +151,7 @@ def events(frames: Sequence[tuple[str, bytes]], *, full: bool = False) -> list[E
         try:
             for (name, _), payload in zip(frames, payloads, strict=True):
                 decoder = decoders.get(name)
-                out.append(UnknownEvent(name, payload) if decoder is None else decoder(payload))
+                out.append(_unknown(name, payload) if decoder is None else decoder(payload))
         except MalformedRecord:
             pass
         else:

@@ -49,12 +49,22 @@ _same_slots: Final = Struct.__eq__
 
 
 class _Shared(dict[str, str]):
-    """Texts that many rows have, domains and cells, one of each: a tenth of what a row takes. Bounded."""
+    """Texts that many rows have, domains and cells, one of each: a tenth of what a row takes.
+
+    Bounded in number and length. When it is full it begins anew, with those that rows have now.
+    """
 
     def __missing__(self, text: str) -> str:
-        if len(self) < MOST_SHARED:
-            self[text] = text
+        if len(text) > LONGEST_SHARED:
+            return text
+        if len(self) >= MOST_SHARED:
+            self.clear()
+        self[text] = text
         return text
+
+
+LONGEST_SHARED: Final = 100
+"""Characters of a text that is shared. Cells' ids have 36; what is longer may be anything, and would stay."""
 
 
 MOST_SHARED: Final = 10_000
