@@ -59,12 +59,12 @@ def run(size: int, rounds: int) -> Iterator[Report]:
 
 
 async def _commit(mirror: Mirror, bbs: MemoryBBS, batches: Iterator[list[bytes]], kinds: Kinds) -> Run:
-    kept = [(kind, mirror.view(kind())) for kind in kinds]
+    kept = [(kind, await mirror.view(kind())) for kind in kinds]
     batch = next(batches)
     with (run := Run(len(batch))):
         await committed(mirror, bbs, batch)
     for kind, view in kept:
-        fresh = mirror.view(kind())
+        fresh = await mirror.view(kind())
         agree(f"{kind.__name__} kept, and made anew", dict(view), dict(fresh))
         fresh.drop()
         view.drop()

@@ -1,6 +1,6 @@
 """Views: derived state that a mirror keeps up to date. Give one to `Mirror.view`.
 
-    routes = mirror.view(lrpmirror.views.HTTPRoutes())
+    routes = await mirror.view(lrpmirror.views.HTTPRoutes())
     routes["app.example.com"]
 
 Each class documents its rules. A view of your own is a subclass of `View` with two methods:

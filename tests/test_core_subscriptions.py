@@ -321,3 +321,70 @@ def test_a_filter_that_is_interrupted_has_not_failed() -> None:
     with pytest.raises(KeyboardInterrupt):
         offer(mailbox, "k", None, 2)
     assert mailbox.take_failure() is None
+
+
+# A backlog
+
+
+def deltas(number: int) -> list[Delta[str, int] | None]:
+    return [Delta(str(at), None, at) if at % 2 else None for at in range(number)]
+
+
+def test_many_changes_are_gone_through_bit_by_bit() -> None:
+    mailbox: Mailbox[str, int] = Mailbox(Bell())
+    mailbox.defer(iter(deltas(10)), 10, 7, SNAPSHOT, 3)
+    assert mailbox.lag(5) == Lag(10, 2)
+
+    assert mailbox.advance(4)
+    assert len(mailbox) == 2
+    assert mailbox.lag(5) == Lag(8, 2)
+    assert mailbox.is_behind
+
+    while mailbox.advance(4):
+        pass
+    assert steps(mailbox.take()) == [(str(at), None, at) for at in (1, 3, 5, 7, 9)]
+    assert mailbox.lag(5) == Lag(0, 0)
+
+
+def test_what_comes_meanwhile_queues_behind_them() -> None:
+    mailbox: Mailbox[str, int] = Mailbox(Bell())
+    mailbox.defer(iter(deltas(10)), 10, 7, SNAPSHOT, 0)
+    mailbox.receive(Delta("9", 9, 90), 8, EVENT, 1)
+    mailbox.receive(Delta("1", 1, None), 9, EVENT, 2)
+
+    while mailbox.advance(1):
+        pass
+
+    assert steps(mailbox.take()) == [("3", None, 3), ("5", None, 5), ("7", None, 7), ("9", None, 90)]
+
+
+def test_a_backlog_that_nobody_wants_is_forgotten() -> None:
+    mailbox: Mailbox[str, int] = Mailbox(Bell())
+    mailbox.defer(iter(deltas(10)), 10, 7, SNAPSHOT, 0)
+    mailbox.forget()
+    assert not mailbox.advance(4)
+    assert len(mailbox) == 0
+
+
+def test_of_very_many_some_are_taken() -> None:
+    mailbox: Mailbox[str, int] = Mailbox(Bell())
+    for key in "abc":
+        offer(mailbox, key, None, 1)
+    assert [change.key for change in mailbox.take(2)] == ["a", "b"]
+    assert [change.key for change in mailbox.take(2)] == ["c"]
+
+
+def test_many_deltas_come_on_the_backlog_of_whoever_wants_any() -> None:
+    hub: Hub[str, int] = Hub(lambda delta: delta.key)
+    everything, some, others = (Mailbox[str, int](Bell()) for _ in range(3))
+    hub.add(everything)
+    hub.add(some, ["3", "4", "none"])
+    hub.add(others, ["none"])
+
+    behind = hub.publish_many(deltas(6), 7, SNAPSHOT, 0)
+
+    assert set(behind) == {everything, some, others}
+    for mailbox in behind:
+        while mailbox.advance(2):
+            pass
+    assert [len(mailbox) for mailbox in (everything, some, others)] == [3, 1, 0]

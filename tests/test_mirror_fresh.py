@@ -9,7 +9,7 @@ import trio
 from mirror_support import EVERY_LIST, FOREVER, GONE, Answer, FakeBBS, mirroring, settled, simulated, small
 from sim_support import wanted
 
-from lrpmirror import Mirror, Tuning, open_mirror, views
+from lrpmirror import Mirror, MirrorView, Tuning, open_mirror, views
 from lrpmirror.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -35,17 +35,24 @@ READS: dict[str, Callable[[Mirror, float | None], object]] = {
     "an instance": lambda mirror, age: mirror.instance("instance-a", max_age=age),
     "a desired LRP": lambda mirror, age: mirror.desired_lrp("p", max_age=age),
     "desired LRPs": lambda mirror, age: mirror.desired_lrps(domain="cf-apps", max_age=age),
-    "a key of a view": lambda mirror, age: mirror.view(views.Cells()).get("cell-a", max_age=age),
-    "a view": lambda mirror, age: mirror.view(views.Cells()).copy(max_age=age),
+}
+
+READS_OF_A_VIEW: dict[str, Callable[[MirrorView[Any, Any], float | None], object]] = {
+    "a key of a view": lambda view, age: view.get("cell-a", max_age=age),
+    "a view": lambda view, age: view.copy(max_age=age),
 }
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", [*READS, *READS_OF_A_VIEW])
 @simulated
 async def test_a_read_may_insist_on_a_state_that_is_no_older(name: str) -> None:
-    read = READS[name]
     bbs = FakeBBS(small())
     async with mirroring(bbs, **QUIET) as mirror:
+        view = await mirror.view(views.Cells())
+
+        def read(mirror: Mirror, age: float | None) -> object:
+            return READS[name](mirror, age) if name in READS else READS_OF_A_VIEW[name](view, age)
+
         with pytest.raises(NotFresh, match="connecting and has no state yet"):
             read(mirror, 1e9)
         await mirror.wait_synced()
@@ -66,7 +73,7 @@ async def test_a_read_may_insist_on_a_state_that_is_no_older(name: str) -> None:
 async def test_a_view_has_its_values_and_defaults_by_get() -> None:
     async with mirroring(FakeBBS(small()), **QUIET) as mirror:
         await mirror.wait_synced()
-        cells = mirror.view(views.Cells())
+        cells = await mirror.view(views.Cells())
         assert cells.get("cell-a") == cells["cell-a"]
         assert cells.get("nowhere") is None
         assert cells.get("nowhere", 7, max_age=60) == 7

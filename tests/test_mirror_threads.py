@@ -54,7 +54,7 @@ async def test_whoever_reads_live_reads_the_list_that_made_it_so() -> None:
     bbs = FakeBBS(server)
     bbs.gate = trio.Event()
     async with mirroring(bbs, **QUIET) as mirror:
-        view = mirror.view(Versions())
+        view = await mirror.view(Versions())
         for life in range(3):
             guid = f"p{life}"
             server.desire(process(guid))
@@ -91,7 +91,7 @@ async def test_whoever_reads_a_revision_reads_what_it_brought_and_so_do_the_view
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET, repair_delay=0) as mirror:
         await mirror.wait_synced()
-        view = mirror.view(Versions())
+        view = await mirror.view(Versions())
         brought = {mirror.revision: newest(mirror)}
         told: list[int] = []
         mirror.subscribe(lambda change: told.append(change.revision), replay=False)

@@ -101,7 +101,9 @@ def test_the_picture_has_every_instance_on_its_cell_and_trouble_first() -> None:
 
     async def main() -> Picture:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+            return await take_picture(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            )
 
     with_all = trio.run(main)
     rows = diego.actual_lrps()
@@ -135,7 +137,9 @@ def test_a_picture_has_a_bounded_size_whatever_there_is() -> None:
 
     async def main() -> Picture:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+            return await take_picture(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            )
 
     picture = trio.run(main)
     assert (len(picture.cells), picture.more_cells, sum(picture.totals.values())) == (CELLS, 2500, CELLS + 2500)
@@ -151,7 +155,9 @@ def test_a_cell_that_is_gone_keeps_its_instances_in_the_picture() -> None:
 
     async def main() -> Picture:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(mirror, mirror.view(Cells()), mirror.view(Processes()), Pulse(Hands()))
+            return await take_picture(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            )
 
     cell = next(cell for cell in trio.run(main).cells if cell.cell_id == row.cell_id)
     assert cell.instances

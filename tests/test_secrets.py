@@ -214,7 +214,7 @@ def test_nothing_that_is_logged_shown_or_recorded_tells_a_secret(
                 ) as replica,
             ):
                 subscription = mirror.subscribe_desired(lambda change: texts.extend(printed_forms_of(change)))
-                routes = mirror.view(views.HTTPRoutes())
+                routes = await mirror.view(views.HTTPRoutes())
                 await mirror.wait_synced(5)
                 await replica.mirror.wait_synced(5)
                 simulated.desire(secretive("late"))

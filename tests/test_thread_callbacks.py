@@ -29,7 +29,7 @@ from thread_support import (
 )
 
 from lrpmirror import Cause, Change, MirrorThread
-from lrpmirror.errors import ConfigurationError, MirrorClosed
+from lrpmirror.errors import ConfigurationError, MirrorClosed, MirrorError
 
 Changes = list[Change[Any, Any]]
 
@@ -369,13 +369,16 @@ def test_a_loop_that_ends_its_tasks_ends_the_subscription() -> None:
 # From inside, and iterating
 
 
-def test_a_callback_in_the_mirrors_thread_may_subscribe_and_make_views() -> None:
+def test_a_callback_in_the_mirrors_thread_may_subscribe_but_not_wait_for_a_view() -> None:
     gate = Gate()
     with synced(FakeBBS([row()])) as mirror:
+        versions = mirror.view(Versions())
 
         def callback(_: object) -> None:
-            mirror.view(Versions()).subscribe(gate)
+            versions.subscribe(gate)
             assert mirror.consistently(lambda: mirror.revision) == 1
+            with pytest.raises(MirrorError, match="cannot wait for the mirror"):
+                mirror.view(Versions())
 
         mirror.subscribe(callback)
         gate.wait(1)

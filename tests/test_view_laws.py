@@ -425,7 +425,7 @@ async def follow(history: list[Any], plans: list[Follow]) -> None:
     bbs = MemoryBBS(*world.lrps.values())
     async with open_mirror(bbs, tuning=Tuning(resync_interval=1000)) as mirror:
         await mirror.wait_synced(10)
-        views = {name: mirror.view(view) for name, view in {**every_view(), "ByFreshness": ByFreshness()}.items()}
+        views = {name: await mirror.view(view) for name, view in {**every_view(), "ByFreshness": ByFreshness()}.items()}
         followers = [Follower(plan, views[plan.to]) for plan in plans if not plan.late]
         for operation in history:
             await do(operation, world, bbs, mirror)
@@ -440,7 +440,7 @@ async def follow(history: list[Any], plans: list[Follow]) -> None:
                 assert follower.told == follower.plan.enough
             else:
                 assert follower.subscription.lag.pending == 0
-                assert follower.folded == published(follower.view._derivation)
+                assert follower.folded == published(follower.view.derivation)
 
 
 async def do(operation: Any, world: World, bbs: MemoryBBS, mirror: Mirror) -> None:
@@ -461,4 +461,4 @@ def consistent(mirror: Mirror, views: Any) -> None:
     session = mirror._session
     for view in views:
         assert view.revision == mirror.revision
-        view._derivation._check(map(session.process, session.process_guids()), session.cells)
+        view.derivation._check(map(session.process, session.process_guids()), session.cells)

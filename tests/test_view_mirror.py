@@ -58,7 +58,7 @@ class Told:
 
 def test_a_view_is_a_read_only_mapping_that_is_there_at_once() -> None:
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
 
         assert [one.index for one in routes[HOST]] == [0]
         assert routes.get("unknown") is None
@@ -77,7 +77,7 @@ def test_at_any_moment_a_view_is_of_the_revision_that_the_rows_are_of() -> None:
     bbs = MemoryBBS(LRP)
 
     async def body(mirror: Mirror) -> None:
-        routes, health = mirror.view(HTTPRoutes()), mirror.view(Processes())
+        routes, health = await mirror.view(HTTPRoutes()), await mirror.view(Processes())
 
         def consistent(_: object) -> None:
             indexes = [row.index for row in mirror.actual_lrps("p")]
@@ -111,7 +111,7 @@ def test_a_view_of_ones_own_takes_a_few_lines() -> None:
     bbs = MemoryBBS(*hosts(3))
 
     async def body(mirror: Mirror) -> None:
-        view = mirror.view(ByHost())
+        view = await mirror.view(ByHost())
         assert view == {"10.0.0.1": 3}
 
         await bbs.write(running("p1", tag_index=1, address="10.0.0.2"))
@@ -125,10 +125,10 @@ def test_views_come_and_go_while_the_mirror_lives() -> None:
     bbs = MemoryBBS(LRP)
 
     async def body(mirror: Mirror) -> None:
-        first, told = mirror.view(HTTPRoutes()), Told()
+        first, told = await mirror.view(HTTPRoutes()), Told()
         first.subscribe(told)
         await bbs.write(running(index=0))
-        second = mirror.view(HTTPRoutes())
+        second = await mirror.view(HTTPRoutes())
         await settled()
         assert second[HOST] == first[HOST]
         first.drop()
@@ -150,14 +150,14 @@ def test_a_closed_mirror_has_no_new_views_and_keeps_the_old_ones_as_they_are() -
 
     async def body(mirror: Mirror) -> None:
         mirrors.append(mirror)
-        kept.append(mirror.view(HTTPRoutes()))
+        kept.append(await mirror.view(HTTPRoutes()))
         await settled()
 
     in_mirror(MemoryBBS(LRP, running()), body)
 
     assert list(kept[0]) == [HOST]
     with pytest.raises(MirrorClosed):
-        mirrors[0].view(HTTPRoutes())
+        trio.run(mirrors[0].view, HTTPRoutes())
 
 
 class FreshProcesses(View[str, bool, bool]):
@@ -176,7 +176,7 @@ def test_a_view_that_follows_domains_is_derived_again_when_one_turns_fresh_or_st
     bbs = MemoryBBS(desired("p"), desired("q", domain="tasks"))
 
     async def body(mirror: Mirror) -> None:
-        view = mirror.view(FreshProcesses())
+        view = await mirror.view(FreshProcesses())
         assert view == {"p": True, "q": False}
 
         bbs.fresh = ("tasks",)
@@ -191,7 +191,7 @@ def test_a_process_that_goes_with_the_list_that_changes_the_domains_is_gone_from
     bbs = MemoryBBS(desired("p"), desired("q"))
 
     async def body(mirror: Mirror) -> None:
-        view = mirror.view(FreshProcesses())
+        view = await mirror.view(FreshProcesses())
         bbs.fresh = ("apps", "tasks")
         del bbs.lrps["p"]
         mirror.resync()
@@ -218,7 +218,7 @@ def test_a_view_that_raises_for_one_process_is_reported_once_and_keeps_its_value
     bbs = MemoryBBS(*hosts(2))
 
     async def body(mirror: Mirror) -> None:
-        view = mirror.view(Picky())
+        view = await mirror.view(Picky())
         broken = desired("p0", http=["new.example.com"], annotation="broken", tag_index=1)
         await bbs.write(broken)
         await bbs.write(running("p0", tag_index=1, address="10.0.0.2"))
@@ -254,7 +254,7 @@ def test_on_a_mirror_too_routes_outlive_a_list_that_lacks_their_desired_lrp_in_a
     bbs = MemoryBBS(LRP, running(), domains=())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         routes.subscribe(told, replay=False)
         del bbs.lrps["p"]
         mirror.resync()
@@ -276,7 +276,7 @@ def test_an_instance_that_runs_without_a_known_desired_lrp_has_exactly_one_targe
     bbs = MemoryBBS()
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         routes.subscribe(told)
         await bbs.write(running())
         bbs.have(LRP)
@@ -311,7 +311,7 @@ def test_changes_say_key_before_after_revision_and_cause() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         there, start = routes[HOST], mirror.revision
         routes.subscribe(told)
         await settled()
@@ -334,7 +334,7 @@ def test_an_instance_that_begins_to_leave_is_told_to_those_who_follow_rows_and_n
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told, rows = mirror.view(HTTPRoutes()), Told(), Told()
+        routes, told, rows = await mirror.view(HTTPRoutes()), Told(), Told()
         routes.subscribe(told, replay=False)
         mirror.subscribe(rows, replay=False)
         await bbs.write(running(presence=EVACUATING, epoch="leaving"))
@@ -350,7 +350,7 @@ def test_an_instance_that_begins_to_leave_is_told_to_those_who_follow_rows_and_n
 
 def test_a_late_subscriber_is_told_what_is_there_unless_it_does_not_want_to_know() -> None:
     async def body(mirror: Mirror) -> None:
-        routes, late, later = mirror.view(HTTPRoutes()), Told(), Told()
+        routes, late, later = await mirror.view(HTTPRoutes()), Told(), Told()
         routes.subscribe(late)
         routes.subscribe(later, replay=False)
         await settled()
@@ -367,7 +367,7 @@ def test_a_subscriber_of_some_keys_is_told_of_those_only() -> None:
     bbs = MemoryBBS(*hosts(3))
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         routes.subscribe(told, keys=["1.example.com", "unknown.example.com"])
         await bbs.write(running("p0", tag_index=1, address="10.0.0.2"), running("p1", tag_index=1, address="10.0.0.2"))
         await bbs.write(desired("new", http=["unknown.example.com"]), running("new"))
@@ -382,7 +382,7 @@ def test_to_a_subscriber_with_a_predicate_a_value_that_fails_it_is_not_there() -
     bbs = MemoryBBS(desired("p", 3))
 
     async def body(mirror: Mirror) -> None:
-        health, told = mirror.view(Processes()), Told()
+        health, told = await mirror.view(Processes()), Told()
         health.subscribe(told, where=lambda one: one.crashed > 0)
         await bbs.write(running(index=0))
         await settled()
@@ -405,7 +405,7 @@ def test_a_predicate_may_look_at_what_is_not_published_and_the_end_is_told_all_t
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         routes.subscribe(told, where=lambda endpoints: not endpoints[0].evacuating)
         await settled()
         await bbs.write(running(presence=EVACUATING, epoch="leaving"))
@@ -427,7 +427,7 @@ def test_callbacks_are_synchronous_or_asynchronous_and_several_see_the_same() ->
     bbs = MemoryBBS(LRP)
 
     async def body(mirror: Mirror) -> None:
-        routes, first, second, third = mirror.view(HTTPRoutes()), Told(), Told(), Told()
+        routes, first, second, third = await mirror.view(HTTPRoutes()), Told(), Told(), Told()
 
         async def asynchronous(change: Change[Any, Any]) -> None:
             await trio.lowlevel.checkpoint()
@@ -448,7 +448,7 @@ def test_a_value_that_is_again_what_a_subscriber_saw_last_is_not_told() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         async with routes.changes() as changes:
             assert len(await anext(changes)) == 1
             await bbs.write(running(index=1))
@@ -474,7 +474,7 @@ def test_a_subscriber_that_cancels_is_told_nothing_more() -> None:
     bbs = MemoryBBS(*hosts(1))
 
     async def body(mirror: Mirror) -> None:
-        routes, told = mirror.view(HTTPRoutes()), Told()
+        routes, told = await mirror.view(HTTPRoutes()), Told()
         subscription = routes.subscribe(told)
         await settled()
         subscription.cancel()
@@ -491,7 +491,7 @@ def test_a_subscriber_that_cancels_is_told_nothing_more() -> None:
 
 def test_a_callback_can_cancel_itself_or_another_in_the_middle_of_what_waits() -> None:
     async def body(mirror: Mirror) -> None:
-        routes, mine, others = mirror.view(HTTPRoutes()), Told(), Told()
+        routes, mine, others = await mirror.view(HTTPRoutes()), Told(), Told()
 
         def callback(change: Change[Any, Any]) -> None:
             mine(change)
@@ -515,7 +515,7 @@ def test_a_callback_can_cancel_itself_or_another_in_the_middle_of_what_waits() -
 def test_one_that_cancels_before_it_was_ever_called_is_not_called() -> None:
     async def body(mirror: Mirror) -> None:
         told = Told()
-        mirror.view(HTTPRoutes()).subscribe(told).cancel()
+        (await mirror.view(HTTPRoutes())).subscribe(told).cancel()
         await settled()
 
         assert told.changes == []
@@ -538,7 +538,7 @@ async def broken_later(change: Change[Any, Any]) -> None:
 @pytest.mark.parametrize("callback", [broken, broken_later])
 def test_by_default_the_error_of_a_callback_ends_the_mirrors_block_with_it(callback: Any) -> None:
     async def body(mirror: Mirror) -> None:
-        mirror.view(HTTPRoutes()).subscribe(callback)
+        (await mirror.view(HTTPRoutes())).subscribe(callback)
         await trio.sleep_forever()
 
     with pytest.raises(ExceptionGroup) as caught:
@@ -550,7 +550,7 @@ def test_by_default_the_error_of_a_callback_ends_the_mirrors_block_with_it(callb
 def test_with_log_it_is_logged_and_the_next_change_is_told(callback: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def body(mirror: Mirror) -> None:
         told = Told()
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         subscription = routes.subscribe(callback, errors="log")
         routes.subscribe(told)
         await settled()
@@ -569,7 +569,7 @@ def test_with_log_it_is_logged_and_the_next_change_is_told(callback: Any, caplog
 def test_with_cancel_it_is_logged_and_ends_that_subscription_only(caplog: pytest.LogCaptureFixture) -> None:
     async def body(mirror: Mirror) -> None:
         told = Told()
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         subscription = routes.subscribe(broken, errors="cancel")
         routes.subscribe(told)
         await settled()
@@ -591,7 +591,7 @@ def test_a_subscriber_that_sleeps_for_a_minute_delays_neither_the_other_nor_the_
     bbs = MemoryBBS(*lrps)
 
     async def body(mirror: Mirror) -> None:
-        routes, fast = mirror.view(HTTPRoutes()), Told()
+        routes, fast = await mirror.view(HTTPRoutes()), Told()
         told: dict[str, Any] = {}
         calls = 0
 
@@ -626,7 +626,7 @@ def test_lag_is_how_many_keys_wait_and_for_how_long() -> None:
     bbs = MemoryBBS(*hosts(1))
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         async with routes.changes() as changes:
             assert changes.lag == Lag(1, 0.0)
             await anext(changes)
@@ -649,7 +649,7 @@ def test_changes_are_iterated_in_batches_of_what_came_meanwhile() -> None:
     bbs = MemoryBBS(*hosts(2))
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         async with routes.changes() as changes:
             replayed = await anext(changes)
             for address in ("10.0.0.2", "10.0.0.3"):
@@ -671,7 +671,7 @@ def test_an_iteration_can_be_of_some_keys_and_without_replay() -> None:
     bbs = MemoryBBS(*hosts(2))
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         async with routes.changes(keys=["1.example.com"], replay=False) as changes:
             await bbs.write(*(running(f"p{i}", tag_index=1, address="10.0.0.2") for i in range(2)))
             assert [change.key for change in await anext(changes)] == ["1.example.com"]
@@ -682,7 +682,7 @@ def test_an_iteration_can_be_of_some_keys_and_without_replay() -> None:
 
 def test_an_iteration_ends_with_its_view_after_what_has_changed() -> None:
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         async with routes.changes() as changes:
             routes.drop()
             assert [len(batch) async for batch in changes] == [2]
@@ -697,7 +697,7 @@ def test_one_can_wait_for_something_that_holds_already_or_comes() -> None:
     bbs = MemoryBBS(LRP)
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         await mirror.wait_for(lambda mirror: mirror.desired_lrp("p") is not None)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bbs.write, running())
@@ -768,7 +768,7 @@ def test_what_waits_behind_a_slow_call_is_pending_and_goes_on_being_coalesced() 
     bbs = MemoryBBS(*hosts(3))
 
     async def body(mirror: Mirror) -> None:
-        routes = mirror.view(HTTPRoutes())
+        routes = await mirror.view(HTTPRoutes())
         told: list[Change[Any, Any]] = []
 
         async def slow(change: Change[Any, Any]) -> None:

@@ -189,7 +189,7 @@ async def test_views_and_subscribers_have_the_state_at_once_and_then_the_differe
     bbs.refusal = GONE
     told: list[Change[Any, Any]] = []
     async with warm(bbs, state_file(path)) as mirror:
-        health = mirror.view(Processes())
+        health = await mirror.view(Processes())
         assert health["p"].running == 1
         mirror.subscribe(told.append)
         await settled()
@@ -233,13 +233,13 @@ async def test_the_first_commit_is_exactly_the_difference(path: Path, seed: int,
     async with warm(bbs, state_file(path), detail=detail, resync_interval=1e9) as mirror:
         rows = differing_keys(rows_of(mirror), rows_of(diego))
         lrps = differing_keys(versions_of(mirror), versions_of(diego))
-        views = [mirror.view(view) for view in VIEWS]
+        views = [await mirror.view(view) for view in VIEWS]
         with mirror.witnessed(commits):
             bbs.refusal = None
             await mirror.wait_synced()
         assert not differences(mirror, diego, full=detail == "full")
         for view, again in zip(views, VIEWS, strict=True):
-            assert view.copy() == mirror.view(again).copy()
+            assert view.copy() == (await mirror.view(again)).copy()
         told = [
             (one.revision, {row.key for row in one.actual_lrps}, {lrp.key for lrp in one.desired_lrps})
             for one in commits.listed_commits
@@ -297,7 +297,7 @@ async def test_a_view_of_what_was_left_out_is_derived_again_when_it_is_back(path
     bbs.once("actual_lrps", Answer(before=1))
     told: list[Change[str, bytes]] = []
     async with warm(bbs, state_file(path)) as mirror:
-        keys = mirror.view(Keys())
+        keys = await mirror.view(Keys())
         assert keys["diego-ssh"] == b"null"
         keys.subscribe(told.append, replay=False)
         await mirror.wait_synced()

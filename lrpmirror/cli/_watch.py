@@ -93,7 +93,7 @@ async def watch(
 
     `wanted` restricts it to some keys. For ever: until cancelled.
     """
-    kept = mirror.view(view)
+    kept = await mirror.view(view)
     async with kept.changes(replay=False) as changes:
         # Nothing can change between the subscription and this: there is no await in between.
         await out.write(first({key: value for key, value in kept.items() if wanted(key)}))

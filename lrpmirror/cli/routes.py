@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _once(args: argparse.Namespace, view: PrintedView, wanted: Callable[[Key], bool]) -> bool:
     async with following(args) as at:
-        values = {key: value for key, value in at.mirror.view(view.make()).items() if wanted(key)}
+        kept = await at.mirror.view(view.make())
+        values = {key: value for key, value in kept.items() if wanted(key)}
     await LineWriter().write(_shown(args, view, values))
     return bool(values)
 

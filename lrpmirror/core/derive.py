@@ -5,15 +5,16 @@ instances that it touched are derived again, only the keys whose contributions d
 difference. See `lrpmirror.core.view` for what a view says.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import partial
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from msgspec import Struct
 
 from lrpmirror.core.changes import Delta
 from lrpmirror.core.dirty import ALL, Dirty
+from lrpmirror.core.folding import Values
 from lrpmirror.core.parts import PartedDict
 from lrpmirror.core.steps import (
     Shares,
@@ -22,15 +23,14 @@ from lrpmirror.core.steps import (
     as_shares,
     by_index,
     check_keys,
-    composed,
     differences,
-    merged,
     rows_at,
     shares_of,
 )
-from lrpmirror.core.view import AnyView, InstanceView, Process, Share, Step, View
+from lrpmirror.core.told import Told
+from lrpmirror.core.view import AnyView, Process, Step, View
 from lrpmirror.errors import failure_of, without_frames
-from lrpmirror.model import ActualLRP, CellPresence
+from lrpmirror.model import CellPresence
 
 __all__ = ["Derivation", "Process", "View"]
 
@@ -53,62 +53,17 @@ class _Kept(Struct, gc=False):
     owner: object
 
 
-class _Touched(Struct):
-    """What an update has done to a key so far: how it is touched, whether alike, and the value before."""
-
-    rank: int
-    alike: bool
-    before: Any
-
-
-class _Combined(InstanceView[K, C, V]):
-    """A view of the simple form, in the fine one: the process is all there is, and the state all contributions."""
-
-    def __init__(self, view: View[K, C, V]) -> None:
-        self.value = view.combine  # type: ignore[assignment, method-assign]  # the state is what it takes
-        self.derive = view.derive
-
-    def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[K, C]]:
-        """Never called: it is derived as a whole."""
-        raise NotImplementedError  # pragma: no cover - as it says
-
-    def fold(self, state: Mapping[str, C] | None, steps: Sequence[Step[C]]) -> Mapping[str, C] | None:
-        """Return the contributions by source."""
-        now = {} if state is None else dict(state)
-        for step in steps:
-            if step.after is None:
-                del now[step.source]
-            else:
-                now[step.source] = step.after
-        return now or None
-
-
-class Derivation(Generic[K, C, V]):
+class Derivation(Values[K, C, V]):
     """The values of one view, and the contributions that they come from."""
 
     def __init__(self, view: AnyView[K, C, V]) -> None:
-        self.view = view
-        simple = view if isinstance(view, View) else None
-        engine = _Combined(simple) if simple is not None else view
-        if not isinstance(engine, InstanceView):
-            raise TypeError(f"{view!r} is neither a View nor an InstanceView")
-        self._simple = simple
-        self._engine: InstanceView[K, C, V] = engine
-        # The state of most views is the value, and not kept twice.
-        self._plain = simple is None and type(engine).value is InstanceView.value
+        super().__init__(view)
         self._sees_cells = type(view).derive_cell is not AnyView.derive_cell
-        self._states: PartedDict[K, Any] = PartedDict()
-        self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
-        self._published: PartedDict[K, V] = PartedDict()
         self._kept: PartedDict[str, _Kept] = PartedDict()
         self._cells: dict[str, _Kept] = {}
         self._owner = object()
         # A key can read like a process guid, so what failed where is kept apart.
         self._failed_sources: dict[str, dict[int, Exception]] = {}
-        self._failed_keys: dict[K, Exception] = {}
-        # The steps of a key that could not be folded, to be tried again with the next.
-        self._owed: dict[K, list[Step[Any]]] = {}
-        self._unreported: list[tuple[Any, Exception]] = []
 
     @property
     def failures(self) -> dict[Any, Exception]:
@@ -118,11 +73,6 @@ class Derivation(Generic[K, C, V]):
         """
         sources = {source: next(reversed(failed.values())) for source, failed in self._failed_sources.items()}
         return {**sources, **self._failed_keys}
-
-    def published(self, key: K) -> V | None:
-        """Return what subscribers were last told of a key, which the value is the same as, by `View.same`. O(1)."""
-        told = self._published.get(key)
-        return self.values.get(key) if told is None else told
 
     def update(self, processes: Iterable[Process], dirty: Mapping[str, Dirty] | None = None) -> list[Delta[K, V]]:
         """Derive of processes again what is dirty (all of them where nothing is given), and return what changed.
@@ -273,104 +223,11 @@ class Derivation(Generic[K, C, V]):
         if not failed:
             del self._failed_sources[source]
 
-    # What follows from it
-
-    def _fold(self, work: Work) -> list[Delta[K, V]]:
-        touched: dict[K, _Touched] = {}
-        for keys, steps in merged(work.steps.values()):
-            self._fold_group(keys, steps, touched)
-        ranked: list[tuple[int, Delta[K, V]]] = []
-        for key, one in touched.items():
-            delta = self._settle(key, one)
-            if delta is not None:
-                ranked.append((_GONE if delta.after is None else one.rank, delta))
-        # A thing that moves from key to key is published where it comes to no later than it is withdrawn where it was.
-        if len(ranked) > 1:
-            ranked.sort(key=_rank)
-        return [delta for _, delta in ranked]
-
-    def _fold_group(self, keys: Sequence[K], steps: list[Step[C]], touched: dict[K, _Touched]) -> None:
-        """Fold steps into the state of each of their keys; once for those of one state."""
-        states, fold = self._states, self._engine.fold
-        rank = min(map(_rank_of, steps))
-        known, found, alike = _NOTHING, None, False
-        for key in keys:
-            state = states.get(key)
-            owed = self._owed.get(key) if self._owed else None
-            try:
-                if owed is not None:
-                    now = fold(state, composed(owed + steps))
-                    del self._owed[key]
-                elif state is known:
-                    now = found
-                else:
-                    now = fold(state, steps)
-                    if known is _NOTHING:
-                        alike = self._simple is None and self._are_alike(steps)
-                    known, found = state, now
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._owed[key] = composed((owed or []) + steps)
-                self._failed_on_key(key, failure_of(error))
-                continue
-            one = touched.get(key)
-            if one is None:
-                touched[key] = _Touched(rank, alike and owed is None, self.values.get(key))
-            else:
-                one.rank, one.alike = min(one.rank, rank), one.alike and alike
-            if now is None:
-                states.pop(key)
-            else:
-                states[key] = now
-
-    def _are_alike(self, steps: list[Step[C]]) -> bool:
-        alike = self._engine.alike
-        return all(
-            step.before is not None and step.after is not None and alike(step.before, step.after) for step in steps
-        )
-
-    def _settle(self, key: K, one: _Touched) -> Delta[K, V] | None:
-        """Bring the value of a key to its state; return what is to be published of it."""
-        told = self._published.get(key)
-        before = one.before if told is None else told
-        state = self._states.get(key)
-        try:
-            after = None if state is None else state if self._plain else self._engine.value(key, state)
-            equal = before is after
-            same = equal
-            if before is not None and after is not None and not equal:
-                equal = before == after
-                same = equal or self._is_same(before, after, one.alike)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failed_on_key(key, failure_of(error))
-            if self._plain and before is not None:
-                self._published[key] = before
-            return None
-        if self._failed_keys:
-            self._failed_keys.pop(key, None)
-        if not self._plain:
-            if after is None:
-                self.values.pop(key)
-            else:
-                self.values[key] = after
-        if same and not equal:
-            # Steps that are too small to tell can add up to one that is not.
-            if told is None:
-                self._published[key] = before
-        elif told is not None:
-            self._published.pop(key)
-        return None if same else Delta(key, before, after)
-
-    def _is_same(self, before: V, after: V, alike: bool) -> bool:
-        return self.view.same(before, after) if self._simple is not None else alike
-
-    def _failed_on_key(self, key: K, error: Exception) -> None:
-        if key not in self._failed_keys:
-            self._unreported.append((key, error))
-        else:
-            without_frames(error)
-        self._failed_keys[key] = error
-
     # A copy
+
+    def told(self) -> Told[K, V]:
+        """Return what subscribers were last told of each key, as it is now. O(parts)."""
+        return Told(self.values.fork(), self._published.fork())
 
     def fork(self) -> Self:
         """Return a copy that goes its own way. O(parts + failures + cells)."""
@@ -388,8 +245,33 @@ class Derivation(Generic[K, C, V]):
             _failed_keys=self._failed_keys.copy(),
             _owed=self._owed.copy(),
             _unreported=[],
+            log=None,
         )
         return twin
+
+    def replaced_by(self, fork: Self) -> Self:
+        """Take the place of a copy that has gone on; return what this was. O(1)."""
+        before = copy(self)
+        vars(self).update(vars(fork), log=None, _unreported=self._unreported + fork.take_failures())
+        return before
+
+    def keep_told(self, key: K, told: V | None) -> None:
+        """Have subscribers not told of a key whose value is the same as what they were told. O(comparing)."""
+        value = self.published(key)
+        if told is None or value is None or told is value:
+            return
+        try:
+            same = told == value or self.view.same(told, value)
+        except BaseException as error:  # noqa: BLE001 - a view is foreign code; then they are told
+            failure_of(error)
+            return
+        if same:
+            self._published[key] = told
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of everything that no copy has, bit by bit: it is of no use any more."""
+        for part in (self.values, self._states, self._published, self._kept):
+            yield from part.emptied()
 
     def _check(self, processes: Iterable[Process], cells: Iterable[CellPresence] = ()) -> None:
         """Compare with a derivation made anew. O(everything); for tests."""
@@ -405,18 +287,3 @@ class Derivation(Generic[K, C, V]):
     def _contributions(self) -> dict[str, dict[int, Any]]:
         kept = {**self._kept.copy(), **self._cells}
         return {source: dict(one.of) for source, one in kept.items() if one.of}
-
-
-_NOTHING: Final = object()
-
-_CAME, _CHANGED, _LEFT, _GONE = range(4)
-"""How a key is touched: something contributes to it that did not; or contributes something else; or some do no longer;
-or none does, which is told last."""
-
-
-def _rank(ranked: tuple[int, object]) -> int:
-    return ranked[0]
-
-
-def _rank_of(step: Step[Any]) -> int:
-    return _LEFT if step.after is None else _CAME if step.before is None else _CHANGED

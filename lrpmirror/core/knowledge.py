@@ -22,7 +22,7 @@ class Knowledge:
         self.revision = 0
         self.cells: tuple[CellPresence, ...] = ()
         self._graves = Graveyard(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
-        self._retained = Retained(limit=tuning.row_limit)
+        self.retained = Retained(limit=tuning.row_limit)
         self._decisions = Decisions()
 
     def tags(self, process_guid: str) -> list[ModificationTag]:
@@ -53,7 +53,7 @@ class Knowledge:
         """Return a process as views see it. O(1)."""
         store = self.store
         desired, rows = store.desired(process_guid), store.process(process_guid)
-        routed = desired or self._retained.get(process_guid)
+        routed = desired or self.retained.get(process_guid)
         domain = routed.domain if routed is not None else rows[0].domain if rows else ""
         return Process(process_guid, desired, routed, rows, domain in store.domains)
 
@@ -61,7 +61,7 @@ class Knowledge:
         """Return the guids of all processes that there is anything of. O(processes)."""
         guids = dict.fromkeys(self.store.processes())
         guids.update(dict.fromkeys(self.store.desired_guids()))
-        guids.update(dict.fromkeys(self._retained.guids()))
+        guids.update(dict.fromkeys(self.retained.guids()))
         return list(guids)
 
     def image(self) -> Image:
@@ -71,7 +71,7 @@ class Knowledge:
             revision=self.revision,
             actual_lrps=store.select(cell_id=None, state=None, domain=None),
             desired_lrps=store.select_desired(app_guid=None, domain=None),
-            retained=self._retained.lrps(),
+            retained=self.retained.lrps(),
             domains=store.domains,
             cells=self.cells,
         )
@@ -81,7 +81,7 @@ class Knowledge:
     def _release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
-        return self._retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
+        return self.retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
 
     def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
         if shadow.domains is None or shadow.domains == self.store.domains:

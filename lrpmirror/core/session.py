@@ -148,7 +148,7 @@ class Session(Freshness, Knowledge):
         self._step(Step.RESTORED)
         self._restored = True
         self._adopt(store)
-        self._retained.restore(image.retained)
+        self.retained.restore(image.retained)
         self.cells = image.cells
         self.revision = image.revision
         self._begin_stale(None if age is None else now - age)
@@ -167,7 +167,7 @@ class Session(Freshness, Knowledge):
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
         ledger, rule_for, judged = self._ledger, self._reconciler.rule_for, self._decisions.judged
-        graves, repairs, retained = self._graves, self.repairs, len(self._retained)
+        graves, repairs, retained = self._graves, self.repairs, len(self.retained)
         outcomes, witnesses = [], self.witnesses
         for event in events:
             if shadow is not None:
@@ -404,7 +404,7 @@ class Session(Freshness, Knowledge):
     def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self._take_domains(shadow), self._take_cells(shadow)
         judged = shadow.listed_desired and not shadow.first
-        released = self._retained.listed(desired, self.store.domains) if judged else ()
+        released = self.retained.listed(desired, self.store.domains) if judged else ()
         for guid in sorted(shadow.undesired):
             if self.store.desired(guid) is None:
                 self._ask_for_desired(guid)

@@ -18,13 +18,15 @@ from typing import Final
 from msgspec.structs import replace
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
+from lrpmirror.core.compared import Compared
 from lrpmirror.core.dispatch import Graveyard, Reconciler
 from lrpmirror.core.ledger import DesiredDeltas, RowDeltas
+from lrpmirror.core.missing import find_missing
 from lrpmirror.core.opening import Opening
 from lrpmirror.core.reconcile import Doubt
 from lrpmirror.core.rollback import Older, OlderKey
 from lrpmirror.core.scope import EVERYTHING, Scope
-from lrpmirror.core.slices import MANY, SLICE, slices
+from lrpmirror.core.slices import SLICE, slices
 from lrpmirror.core.store import Store
 from lrpmirror.core.tables import ListTables
 from lrpmirror.core.tombstones import Tombstone
@@ -90,6 +92,8 @@ class Shadow:
         """The listed desired LRPs of which the mirror has the same version without its secrets: that is no change."""
         self.aside: Store | None = None
         """The indexes that are to replace the mirror's, where much has changed."""
+        self.compared: Final = Compared()
+        """What was compared, for whoever brings views to what it leads to."""
 
     # What comes in
 
@@ -199,7 +203,7 @@ class Shadow:
             yield from self._compare_all()
             self.aside = self._opening.tables.store
             return
-        yield from self._find_missing()
+        yield from find_missing(self._store, self._tables, self.scope)
         yield from self._compare_all()
         if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
             yield from self._build_aside()
@@ -231,6 +235,43 @@ class Shadow:
             self.aside.domains = self._store.domains
         rows, desired = tuple(self._rows.values()), tuple(self._desired.values())
         return (rows, desired) if self._opening is None else self._opening.deltas(rows, desired)
+
+    # What it leads to, once it has settled
+
+    @property
+    def judges_retained(self) -> bool:
+        """Whether it decides about the desired LRPs that are retained."""
+        return self.listed_desired and not self.first
+
+    def difference_count(self) -> int:
+        """Return how many records differ, or may. O(1)."""
+        tables = self._tables
+        compared = len(self._rows) + len(self._desired) + len(self.completed)
+        return compared + len(tables.touched) + len(tables.touched_desired)
+
+    def differences(self) -> tuple[list[Delta[RowKey, ActualLRP]], list[Delta[str, DesiredLRP]]]:
+        """Return what differs, as far as it has been compared. O(differences), at the speed of C."""
+        return list(self._rows.values()), list(self._desired.values())
+
+    def process(self, guid: str) -> tuple[ActualLRP, ...]:
+        """Return the rows that a process will have. O(rows of the process that differ) where few do, else O(1)."""
+        if self.aside is not None:
+            return self.aside.process(guid)
+        return self.compared.rows(self._store, self._rows.values(), guid)
+
+    def desired(self, guid: str) -> DesiredLRP | None:
+        """Return the desired LRP that a process will have. O(1)."""
+        return (self._tables if self.scope.has_desired(guid) else self._store).desired(guid)
+
+    def process_guids(self) -> list[str]:
+        """Return the guids of the processes that there will be anything of, where it has indexes. O(processes)."""
+        if self.aside is None:
+            return []
+        return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
+
+    def compare_most(self, few: int) -> Iterator[None]:
+        """Compare what was touched, in slices of that size, but for the last."""
+        return self._compare_all(few)
 
     def emptied(self) -> Iterator[None]:
         """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
@@ -275,45 +316,14 @@ class Shadow:
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None
 
-    def _find_missing(self) -> Iterator[None]:
-        """Find what the mirror has and the list does not."""
-        store, tables, scope = self._store, self._tables, self.scope
-        parts: Iterator[list[RowKey]]
-        if scope.rows is not None:
-            parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
-        elif self._has_every_row():
-            parts = iter(())
-        else:
-            # One list of all would be looked at by the garbage collector, again and again. What is written meanwhile,
-            # and could be missed, is touched by that.
-            parts = store.keys_by_cell()
-        for keys in parts:
-            for some in slices(keys, MANY):
-                tables.touch(tables.lacked(some), ())
-                yield
-        for guids in slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
-            tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
-            yield
-
-    def _has_every_row(self) -> bool:
-        """Tell whether none of the mirror's rows is missing, as far as counting tells, which saves the search for it.
-
-        What is here and not there was touched: when it was listed or written here, or removed there. O(touched).
-        """
-        tables, known_of = self._tables, self._store.get
-        if len(tables.touched) > MANY:
-            return False
-        new = sum(known_of(key) is None for key in tables.touched)
-        return tables.row_count() - new == len(self._store)
-
-    def _compare_all(self) -> Iterator[None]:
+    def _compare_all(self, few: int = SLICE) -> Iterator[None]:
         tables = self._tables
-        while len(tables.touched) > SLICE:
-            for keys in slices(list(tables.touched), SLICE):
+        while len(tables.touched) > few:
+            for keys in slices(list(tables.touched), few):
                 self._compare(keys)
                 yield
-        while len(tables.touched_desired) > SLICE:
-            for guids in slices(list(tables.touched_desired), SLICE):
+        while len(tables.touched_desired) > few:
+            for guids in slices(list(tables.touched_desired), few):
                 self._compare_desired(guids)
                 yield
 
@@ -323,12 +333,13 @@ class Shadow:
             self._opening.rewritten.update(keys)
         believed = self.older.believed
         for key in keys:
-            del tables.touched[key]
+            removed = tables.touched.pop(key)
             if believed:
                 # It may have been overtaken by an event since.
                 believed.pop(key, None)
             before, after = self._store.get(key), tables.get(key)
             one = after or before
+            self.compared.row(before, after, removed)
             self.removed.pop(key, None)
             if one is None or before == after or not self.scope.has_row_of(one.process_guid):
                 self._rows.pop(key, None)
@@ -383,6 +394,7 @@ class Shadow:
             else:
                 self._desired[guid] = Delta(guid, before, after)
             self._bring_aside_desired(guid)
+        self.compared.desired(guids)
 
     def _build_aside(self) -> Iterator[None]:
         """Index everything anew, beside the mirror's indexes.

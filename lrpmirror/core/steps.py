@@ -1,9 +1,9 @@
 """From what instances contribute to the steps of keys: what differs, and what goes together."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from lrpmirror.core.view import Share, Step
 from lrpmirror.model import ActualLRP
@@ -105,23 +105,24 @@ def _differences_by_key(old: Shares, new: Shares) -> Iterable[Difference]:
     return pairs.values()
 
 
+FEW: Final = 4
+"""A share of so many keys is folded for each by itself: what is alone needs no memory of what else was touched."""
+
+
 def merged(
-    groups: Collection[tuple[Sequence[K], list[Step[C]]]],
-) -> Iterable[tuple[Sequence[K], list[Step[C]]]]:
-    """Return steps by the keys that they go to, those of a key that is alone together: it is folded once."""
-    if len(groups) == 1:
-        return groups
-    alone: dict[K, tuple[Sequence[K], list[Step[C]]]] = {}
-    merged: list[tuple[Sequence[K], list[Step[C]]]] = []
+    groups: Iterable[tuple[Sequence[K], list[Step[C]]]],
+) -> tuple[dict[K, list[Step[C]]], list[tuple[Sequence[K], list[Step[C]]]]]:
+    """Return steps by the key that they go to, and those that go to many keys by these. O(steps)."""
+    alone: dict[K, list[Step[C]]] = {}
+    shared: list[tuple[Sequence[K], list[Step[C]]]] = []
     for keys, steps in groups:
-        if len(keys) != 1:
-            merged.append((keys, steps))
-        elif (known := alone.get(keys[0])) is None:
-            alone[keys[0]] = one = (keys, list(steps))
-            merged.append(one)
-        else:
-            known[1].extend(steps)
-    return merged
+        if len(keys) > FEW:
+            shared.append((keys, steps))
+            continue
+        for key in keys:
+            known = alone.get(key)
+            alone[key] = steps if known is None else known + steps
+    return alone, shared
 
 
 def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:

@@ -5,15 +5,16 @@ So the memory is bounded by the number of keys, a slow subscriber sees fewer and
 value, and a value that returns to what the subscriber saw last is not delivered at all.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from lrpmirror.core.changes import Cause, Change, Delta
 
-__all__ = ["Hub", "Lag", "Mailbox"]
+__all__ = ["Deltas", "Hub", "Lag", "Mailbox"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -36,8 +37,33 @@ class _Pending(Struct, Generic[V]):
     since: float
 
 
+class Deltas(Protocol[K, V]):
+    """Many deltas, made as they are gone through; or None for a key that came out as it was."""
+
+    def __len__(self) -> int:
+        """Return how many there are at most."""
+        ...
+
+    def __iter__(self) -> Iterator[Delta[K, V] | None]:
+        """Go through them, in order."""
+        ...
+
+
+class _Backlog(Struct, Generic[K, V]):
+    """Deltas that are still to be gone through, of which there are at most `left`; None for a key without one."""
+
+    deltas: Iterator[Delta[K, V] | None]
+    left: int
+    revision: int
+    cause: Cause
+    at: float
+
+
 class Mailbox(Generic[K, V]):
     """The keys that one subscriber has to be told of.
+
+    A few changes are taken at once. Many are put on the backlog, which whoever calls `advance` goes through bit by bit;
+    what comes meanwhile queues behind them.
 
     `where` restricts it to values that satisfy a predicate: for this subscriber, a value that does not is not there.
     `wake` is called whenever the mailbox stops being empty, or has failed.
@@ -48,6 +74,7 @@ class Mailbox(Generic[K, V]):
         self._where = where
         # In the order in which the keys began to wait.
         self._pending: OrderedDict[K, _Pending[V]] = OrderedDict()
+        self._backlog: deque[_Backlog[K, V]] = deque()
         self._failure: BaseException | None = None
 
     def __len__(self) -> int:
@@ -68,6 +95,40 @@ class Mailbox(Generic[K, V]):
         else:
             waiting.now, waiting.revision, waiting.cause = after, revision, cause
 
+    def receive(self, delta: Delta[K, V], revision: int, cause: Cause, at: float) -> None:
+        """Take note of a change after those on the backlog. O(1)."""
+        if self._backlog:
+            self._backlog.append(_Backlog(iter((delta,)), 1, revision, cause, at))
+        else:
+            self.offer(delta, revision, cause, at)
+
+    def defer(self, deltas: Iterator[Delta[K, V] | None], number: int, revision: int, cause: Cause, at: float) -> None:
+        """Put many changes on the backlog. O(1)."""
+        self._backlog.append(_Backlog(deltas, number, revision, cause, at))
+
+    def advance(self, number: int) -> bool:
+        """Go through some of the backlog; tell whether anything is left of it. O(number)."""
+        while self._backlog and number > 0:
+            first = self._backlog[0]
+            some = list(islice(first.deltas, number))
+            for delta in some:
+                if delta is not None:
+                    self.offer(delta, first.revision, first.cause, first.at)
+            first.left -= len(some)
+            if len(some) < number:
+                self._backlog.popleft()
+            number -= len(some)
+        return bool(self._backlog)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is a backlog. O(1)."""
+        return bool(self._backlog)
+
+    def forget(self) -> None:
+        """Let go of the backlog: nobody wants to know any more."""
+        self._backlog.clear()
+
     def take_failure(self) -> BaseException | None:
         """Return what `where` has raised since the last call; a value that it failed on is not there. O(1).
 
@@ -76,8 +137,13 @@ class Mailbox(Generic[K, V]):
         failure, self._failure = self._failure, None
         return failure
 
-    def take(self) -> list[Change[K, V]]:
-        """Take what has changed since the last call, by the time at which each key began to wait. O(pending)."""
+    def take(self, most: int | None = None) -> list[Change[K, V]]:
+        """Take what has changed since the last call, by the time at which each key began to wait; so many at most.
+
+        O(taken).
+        """
+        if most is not None and len(self._pending) > most:
+            return [self.take_oldest() for _ in range(most)]
         pending, self._pending = self._pending, OrderedDict()
         return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
 
@@ -94,11 +160,16 @@ class Mailbox(Generic[K, V]):
         while True:
             pending = self._pending
             try:
-                oldest = next(iter(pending.values()), None)
+                oldest: Any = next(iter(pending.values()), None)
+                behind = sum(one.left for one in self._backlog)
+                if oldest is None:
+                    oldest = next(iter(self._backlog), None)
             except RuntimeError:
                 # Its owner put a key in between the two steps of looking at the first one.
                 continue
-            return Lag(len(pending), 0.0 if oldest is None else now - oldest.since)
+            if oldest is None:
+                return Lag(0, 0.0)
+            return Lag(len(pending) + behind, now - (oldest.at if isinstance(oldest, _Backlog) else oldest.since))
 
     def _visible(self, value: V | None) -> V | None:
         if value is None or self._where is None:
@@ -151,7 +222,23 @@ class Hub(Generic[K, V]):
             return
         for delta in deltas:
             for mailbox in self._for_all:
-                mailbox.offer(delta, revision, cause, at)
+                mailbox.receive(delta, revision, cause, at)
             if self._by_topic:
                 for mailbox in self._by_topic.get(self._topic(delta), ()):
-                    mailbox.offer(delta, revision, cause, at)
+                    mailbox.receive(delta, revision, cause, at)
+
+    def publish_many(self, deltas: Deltas[K, V], revision: int, cause: Cause, at: float) -> list[Mailbox[K, V]]:
+        """Put many deltas on the backlog of whoever wants any; return of whom. O(mailboxes)."""
+        behind = list(self._for_all)
+        for mailbox in behind:
+            mailbox.defer(iter(deltas), len(deltas), revision, cause, at)
+        topics: dict[Mailbox[K, V], set[Hashable]] = {}
+        for topic, mailboxes in self._by_topic.items():
+            for mailbox in mailboxes:
+                topics.setdefault(mailbox, set()).add(topic)
+        for mailbox, wanted in topics.items():
+            mailbox.defer(self._of(deltas, wanted), len(deltas), revision, cause, at)
+        return [*behind, *topics]
+
+    def _of(self, deltas: Iterable[Delta[K, V] | None], topics: set[Hashable]) -> Iterator[Delta[K, V] | None]:
+        return (delta if delta is not None and self._topic(delta) in topics else None for delta in deltas)

@@ -25,7 +25,8 @@ class ListTables:
     def __init__(self) -> None:
         self._rows: tuple[dict[RowKey, ActualLRP], ...] = tuple({} for _ in range(PARTS))
         self._lrps: dict[str, DesiredLRP] = {}
-        self.touched: dict[RowKey, None] = {}
+        self.touched: dict[RowKey, ActualLRP | None] = {}
+        """The keys to be compared; with the row that was removed, whose place nothing else tells."""
         self.touched_desired: dict[str, None] = {}
 
     def row_count(self) -> int:
@@ -64,10 +65,10 @@ class ListTables:
         self.touched[key] = None
         return self.place(key, row)
 
-    def remove(self, key: RowKey, old: ActualLRP) -> None:  # noqa: ARG002 - of others
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
         del self._rows[hash(key) % PARTS][key]
-        self.touched[key] = None
+        self.touched[key] = old
 
     def desired(self, process_guid: str) -> DesiredLRP | None:
         """Return the desired LRP of a process. O(1)."""
@@ -89,7 +90,8 @@ class ListTables:
 
     def touch(self, keys: Iterable[RowKey], guids: Iterable[str]) -> None:
         """Have keys compared. O(keys)."""
-        self.touched.update(dict.fromkeys(keys))
+        for key in keys:
+            self.touched.setdefault(key)
         self.touched_desired.update(dict.fromkeys(guids))
 
     def emptied(self) -> Iterator[None]:
@@ -125,7 +127,7 @@ class IndexedTables(ListTables):
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
         self.store.remove(key, old)
-        self.touched[key] = None
+        self.touched[key] = old
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove the desired LRP of a process, which is there."""

@@ -1,17 +1,23 @@
 """Changes of one kind, brought to those who want them: by callback, or to be iterated."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import trio
 
 from lrpmirror.core.changes import Cause, Change, Delta
-from lrpmirror.core.subscriptions import Hub, Lag, Mailbox
+from lrpmirror.core.subscriptions import Deltas, Hub, Lag, Mailbox
 from lrpmirror.errors import MirrorClosed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 
 __all__ = ["Changes", "Feed"]
+
+AT_ONCE: Final = 500
+"""Up to so many changes are brought to the subscribers at once: less than a millisecond for each of them."""
+
+BATCH: Final = 2_000
+"""How many changes a batch of an iteration has at most."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -20,7 +26,8 @@ V = TypeVar("V")
 class Changes(Generic[K, V]):
     """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
 
-    A batch is what has changed since the one before, one change a key. The iteration ends when the mirror is closed.
+    A batch is what has changed since the one before, one change a key; of very many, as after the first list, the first
+    few thousand, and then the next. The iteration ends when the mirror is closed.
     """
 
     def __init__(
@@ -71,9 +78,12 @@ class Changes(Generic[K, V]):
             if failure is not None:
                 raise failure
             if self.mailbox:
-                return self.mailbox.take()
+                return self.mailbox.take(BATCH)
             if self._closed:
-                raise StopAsyncIteration
+                if not self.mailbox.advance(AT_ONCE) and not self.mailbox:
+                    raise StopAsyncIteration
+                await trio.lowlevel.checkpoint()
+                continue
             self._ready = trio.Event()
             await self._ready.wait()
 
@@ -90,13 +100,15 @@ class Feed(Generic[K, V]):
     """Where changes of one kind are published and subscribed to.
 
     `topic` says for whom a delta is, of those who want some topics only; `present` gives what is there, of some topics
-    or all, as deltas from nothing.
+    or all, as deltas from nothing: as it is now, whenever it is gone through.
+
+    Many changes, and what many keys are for a late subscriber, are gone through bit by bit, in a task of their own.
     """
 
     def __init__(
         self,
         topic: Callable[[Delta[K, V]], Hashable],
-        present: Callable[[frozenset[Hashable] | None], Iterable[Delta[K, V]]],
+        present: Callable[[frozenset[Hashable] | None], tuple[int, Iterable[Delta[K, V]]]],
         nursery: trio.Nursery,
         clock: Callable[[], float],
         revision: int = 0,
@@ -110,10 +122,22 @@ class Feed(Generic[K, V]):
         self._subscriptions: dict[Subscription[K, V], None] = {}
         self._iterations: dict[Changes[K, V], None] = {}
 
-    def publish(self, deltas: Iterable[Delta[K, V]], revision: int, cause: Cause) -> None:
-        """Tell everyone who wants to know; waits for nobody."""
+    def publish(
+        self,
+        deltas: Deltas[K, V],
+        revision: int,
+        cause: Cause,
+        emptied: Callable[[], Iterator[None]] | None = None,
+    ) -> None:
+        """Tell everyone who wants to know; waits for nobody. `emptied` lets go of them afterwards, bit by bit."""
         self._revision = revision
-        self._hub.publish(deltas, revision, cause, self._clock())
+        if len(deltas) <= AT_ONCE:
+            self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self._clock())
+            behind: list[Mailbox[K, V]] = []
+        else:
+            behind = self._hub.publish_many(deltas, revision, cause, self._clock())
+        if behind or emptied is not None:
+            self._nursery.start_soon(self._advance, behind, emptied)
 
     def subscribe(
         self,
@@ -148,6 +172,7 @@ class Feed(Generic[K, V]):
 
         def forget(iteration: Changes[K, V]) -> None:
             self._hub.remove(iteration.mailbox, wanted)
+            iteration.mailbox.forget()
             self._iterations.pop(iteration, None)
 
         return Changes(self._clock, where, join, forget)
@@ -165,15 +190,25 @@ class Feed(Generic[K, V]):
         for iteration in self._iterations:
             iteration.end()
 
+    async def _advance(self, mailboxes: Iterable[Mailbox[K, V]], emptied: Callable[[], Iterator[None]] | None) -> None:
+        """Go through what is on the backlog of some mailboxes, then let go of it."""
+        for mailbox in mailboxes:
+            while mailbox.advance(AT_ONCE):
+                await trio.lowlevel.checkpoint()
+        for _ in emptied() if emptied is not None else ():
+            await trio.lowlevel.checkpoint()
+
     def _begin(self, mailbox: Mailbox[K, V], topics: frozenset[Hashable] | None, *, replay: bool) -> None:
         if replay:
-            now = self._clock()
-            for delta in self._present(topics):
-                mailbox.offer(delta, self._revision, Cause.REPLAY, now)
+            number, deltas = self._present(topics)
+            mailbox.defer(iter(deltas), number, self._revision, Cause.REPLAY, self._clock())
+            if number > AT_ONCE or mailbox.advance(AT_ONCE + 1):
+                self._nursery.start_soon(self._advance, [mailbox], None)
         self._hub.add(mailbox, topics)
 
     def _forget(self, subscription: Subscription[K, V], topics: frozenset[Hashable] | None) -> None:
         self._hub.remove(subscription.mailbox, topics)
+        subscription.mailbox.forget()
         self._subscriptions.pop(subscription, None)
 
     def _check_open(self) -> None:

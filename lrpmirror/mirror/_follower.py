@@ -1,9 +1,11 @@
 """Carrying bytes in and effects out: the streams, the lists and the repairs of one mirror, as tasks."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
+from typing import Final, Protocol
 
 import trio
 
@@ -23,6 +25,14 @@ __all__ = ["Follower"]
 logger = logging.getLogger("lrpmirror")
 
 
+class Publish(Protocol):
+    """Tells everyone of commits, or of a new phase."""
+
+    def __call__(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
+        """Tell of commits; `listed` where a list was brought to the views with `prepare`, whether it was believed."""
+        ...
+
+
 class Follower:
     """Keeps a session current from a BBS until it is cancelled.
 
@@ -39,7 +49,8 @@ class Follower:
         bbs: BBS,
         session: Session,
         clock: Callable[[], float],
-        publish: Callable[[Sequence[Commit]], None],
+        publish: Publish,
+        prepare: Callable[[Shadow], Iterator[None]],
         *,
         stream: StreamName,
         full: bool,
@@ -48,6 +59,9 @@ class Follower:
         self._session = session
         self._clock = clock
         self._publish = publish
+        self._prepare = prepare
+        self.deriving: Final = trio.Lock()
+        """Held while a list is brought to the views, and committed; and while a view is made."""
         self._stream: StreamName = stream
         self._full = full
         self._watchdog = Watchdog(bbs, session, clock)
@@ -255,7 +269,8 @@ class Follower:
         shadow = session.begin_list(self._clock(), EVERYTHING, opened_at=link.opened_at)
         try:
             error = await self._fill(link.lister.everything, shadow, session.tuning.list_timeout)
-            return self._listed(shadow, error, upcoming) if session.is_listing(shadow) else 0.0
+            async with self._prepared(shadow, error, session.tuning.list_timeout) as error:
+                return self._listed(shadow, error, upcoming) if session.is_listing(shadow) else 0.0
         finally:
             self._outliving.start_soon(_let_go, shadow)
 
@@ -272,7 +287,7 @@ class Follower:
             logger.warning("%s", rolled_back)
         if upcoming is not None and upcoming is self._next and not session.guards.held:
             self._take_over(upcoming)
-        self._publish(_all(commit))
+        self._publish(_all(commit), listed=True)
         return None
 
     def _take_over(self, link: Link) -> None:
@@ -324,17 +339,36 @@ class Follower:
                     continue
                 shadow = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
                 error = await self._fill(self._link.lister.some, shadow, session.tuning.repair_timeout)
-                if not session.is_listing(shadow):
-                    # The list of everything that comes next settles it.
-                    continue
-                delay = 0.0
-                if error is None:
-                    self._publish(_all(session.end_list(shadow, self._clock())))
-                    if session.guards.rollback.wants_list:
-                        self._wanted.set()
-                else:
-                    delay = session.list_failed(shadow, error)
+                async with self._prepared(shadow, error, session.tuning.repair_timeout) as error:
+                    if not session.is_listing(shadow):
+                        # The list of everything that comes next settles it.
+                        continue
+                    delay = self._repaired(shadow, error)
             await trio.sleep(delay)
+
+    def _repaired(self, shadow: Shadow, error: LRPMirrorError | None) -> float:
+        """Commit a read of some processes, or take note that it failed; return how long to wait before the next."""
+        session = self._session
+        if error is not None:
+            return session.list_failed(shadow, error)
+        self._publish(_all(session.end_list(shadow, self._clock())), listed=True)
+        if session.guards.rollback.wants_list:
+            self._wanted.set()
+        return 0.0
+
+    @asynccontextmanager
+    async def _prepared(
+        self, shadow: Shadow, error: LRPMirrorError | None, timeout: float
+    ) -> AsyncIterator[LRPMirrorError | None]:
+        """Bring the views to what a list leads to, if it is whole; the block commits it, without an await before."""
+        async with self.deriving:
+            if error is None and self._session.is_listing(shadow):
+                error = await self._fill(self._bring_to_views, shadow, timeout)
+            yield error
+
+    async def _bring_to_views(self, shadow: Shadow) -> None:
+        for _ in self._prepare(shadow):
+            await trio.lowlevel.checkpoint()
 
 
 async def _let_go(shadow: Shadow) -> None:

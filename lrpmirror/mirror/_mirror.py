@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key
 from lrpmirror.core.dirty import dirtied_by, terms_of
+from lrpmirror.core.preparation import Beginning, Preparation
 from lrpmirror.core.session import Session
+from lrpmirror.core.shadow import Shadow
 from lrpmirror.core.status import Phase
 from lrpmirror.core.tally import Counts
 from lrpmirror.core.view import AnyView
@@ -52,10 +54,12 @@ class Mirror(Reads):
     ) -> None:
         super().__init__(session, clock)
         self._nursery = nursery
-        self._follower = Follower(bbs, session, clock, self._publish, stream=stream, full=full)
+        self._follower = Follower(bbs, session, clock, self._publish, self._prepare, stream=stream, full=full)
         self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
         self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
         self._views: list[MirrorView[Any, Any]] = []
+        self._beginning: Beginning | None = None
+        self._preparation: Preparation | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         tell_when_forked(self)
 
@@ -155,21 +159,34 @@ class Mirror(Reads):
         """Iterate over changes of desired LRPs, keyed by process guid; the rest as in `changes`."""
         return self._desired.changes(process_guids, where, replay=replay)
 
-    def view(self, view: AnyView[K, C, V]) -> MirrorView[K, V]:
+    async def view(self, view: AnyView[K, C, V]) -> MirrorView[K, V]:
         """Keep a view of this mirror: a read-only mapping, always that of the rows at the same revision.
 
-        The view is derived here and now, in O(all processes), and from then on process by process, with each commit.
-        See `lrpmirror.views` for those that come with the library. Raises MirrorClosed when the mirror is closed.
+        It is derived in O(all rows), bit by bit, while everybody else goes on, and returned when it is whole: of the
+        revision that the mirror has then. From then on it costs what each commit changes. See `lrpmirror.views` for
+        those that come with the library. Raises MirrorClosed when the mirror is closed.
         """
-        if self._session.phase is Phase.CLOSED:
-            raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
+        self._check_open()
         kept: MirrorView[K, V] = MirrorView(
             view, self._nursery, self._clock, self.check_fresh, forget=lambda: self._forget(kept)
         )
-        processes = map(self._session.process, self._session.process_guids())
-        kept.update(processes, None, self._session.cells, self.revision, Cause.REPLAY)
-        self._views.append(kept)
+        # No list is committed meanwhile.
+        async with self._follower.deriving:
+            self._check_open()
+            self._beginning = beginning = Beginning(self._session, kept.derivation)
+            try:
+                for _ in beginning.steps():
+                    await trio.lowlevel.checkpoint()
+                    self._check_open()
+                kept.begin(self.revision)
+                self._views.append(kept)
+            finally:
+                self._beginning = None
         return kept
+
+    def _check_open(self) -> None:
+        if self._session.phase is Phase.CLOSED:
+            raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
     @contextmanager
     def witnessed(self, witness: Witness) -> Iterator[None]:
@@ -229,32 +246,69 @@ class Mirror(Reads):
         """Take note that this is the copy of a forked child. Called by `lrpmirror.forks`."""
         self._session.abandoned(error)
 
-    def _present_rows(self, process_guids: frozenset[Hashable] | None) -> Iterable[Delta[RowKey, ActualLRP]]:
+    def _present_rows(
+        self, process_guids: frozenset[Hashable] | None
+    ) -> tuple[int, Iterable[Delta[RowKey, ActualLRP]]]:
         store = self._session.store
         if process_guids is None:
-            rows: Iterable[ActualLRP] = store.select(cell_id=None, state=None, domain=None)
+            rows: Sequence[ActualLRP] = store.select(cell_id=None, state=None, domain=None)
         else:
-            rows = (row for guid in sorted(map(str, process_guids)) for row in store.process(guid))
-        return (Delta(row_key(row), None, row) for row in rows)
+            rows = [row for guid in sorted(map(str, process_guids)) for row in store.process(guid)]
+        return len(rows), (Delta(row_key(row), None, row) for row in rows)
 
-    def _present_desired(self, process_guids: frozenset[Hashable] | None) -> Iterable[Delta[str, DesiredLRP]]:
+    def _present_desired(
+        self, process_guids: frozenset[Hashable] | None
+    ) -> tuple[int, Iterable[Delta[str, DesiredLRP]]]:
         store = self._session.store
-        guids = store.desired_guids() if process_guids is None else sorted(map(str, process_guids))
-        return (Delta(guid, None, store.desired(guid)) for guid in guids)
+        if process_guids is None:
+            lrps: Sequence[DesiredLRP] = store.select_desired(app_guid=None, domain=None)
+        else:
+            lrps = [lrp for guid in sorted(map(str, process_guids)) if (lrp := store.desired(guid)) is not None]
+        return len(lrps), (Delta(lrp.process_guid, None, lrp) for lrp in lrps)
 
     def _forget(self, view: MirrorView[Any, Any]) -> None:
         # By identity: two views of the same are equal, being mappings.
         self._views = [kept for kept in self._views if kept is not view]
 
-    def _publish(self, commits: Sequence[Commit]) -> None:
-        """Tell everyone of commits, or of a new phase. Waits for nobody."""
+    def _publish(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
+        """Tell everyone of commits, of which the one of a list is `listed`, or of a new phase. Waits for nobody."""
         for commit in commits:
             self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
         completed = self._session.take_completed()
-        if (commits or completed) and self._views:
-            self._update_views(commits, completed)
+        prepared, self._preparation = (self._preparation, None) if listed else (None, self._preparation)
+        if commits or completed:
+            if self._beginning is not None:
+                self._beginning.note(commits)
+            if self._preparation is not None:
+                self._preparation.note(commits)
+            if prepared is not None:
+                self._finish(prepared, commits[0] if commits else None)
+            elif self._views:
+                self._update_views(commits, completed)
+        elif prepared is not None:
+            self._nursery.start_soon(_let_go, prepared.discard())
         self._waiting.unpark_all()
+
+    def _prepare(self, shadow: Shadow) -> Iterator[None]:
+        """Bring the views aside to what a list leads to, one slice a step. `_publish` follows when it is committed."""
+        if self._preparation is not None:
+            # The list before was never committed.
+            self._nursery.start_soon(_let_go, self._preparation.discard())
+            self._preparation = None
+        if not self._views or not Preparation.is_worth_it(self._session, shadow):
+            return iter(())
+        self._preparation = Preparation(self._session, shadow, [view.derivation for view in self._views])
+        return self._preparation.steps()
+
+    def _finish(self, prepared: Preparation, commit: Commit | None) -> None:
+        """Let the views be what they were prepared to be, all at once."""
+        revision, cause = (self.revision, Cause.SNAPSHOT) if commit is None else (commit.revision, commit.cause)
+        differences = dict(prepared.finish(commit))
+        for view in self._views:
+            view.turn(differences.pop(view.derivation, None), revision, cause)
+        for dropped in differences.values():
+            self._nursery.start_soon(_let_go, dropped.emptied())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
         """Derive again what the commits touched, once for all of them: no reader can look in between.
@@ -284,6 +338,12 @@ class Mirror(Reads):
         for view in self._views:
             view.drop()
         self._waiting.unpark_all()
+
+
+async def _let_go(steps: Iterator[None]) -> None:
+    """Let go of what is of no use any more, bit by bit."""
+    for _ in steps:
+        await trio.lowlevel.checkpoint()
 
 
 def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:

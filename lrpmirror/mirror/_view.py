@@ -9,6 +9,7 @@ import trio
 from lrpmirror.core.changes import Cause, Delta
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.dirty import Dirty
+from lrpmirror.core.preparation import Difference
 from lrpmirror.core.subscriptions import Lag
 from lrpmirror.core.view import AnyView, Process
 from lrpmirror.errors import without_frames
@@ -43,7 +44,7 @@ class MirrorView(Mapping[K, V]):
         *,
         forget: Callable[[], None],
     ) -> None:
-        self._derivation: Derivation[K, Any, V] = Derivation(view)
+        self.derivation: Derivation[K, Any, V] = Derivation(view)
         self._name = type(view).__name__
         self._check_fresh = check_fresh
         self._forget = forget
@@ -57,16 +58,16 @@ class MirrorView(Mapping[K, V]):
         """
 
     def __getitem__(self, key: K) -> V:
-        return self._derivation.values[key]
+        return self.derivation.values[key]
 
     def __iter__(self) -> Iterator[K]:
-        return iter(list(self._derivation.values))
+        return iter(list(self.derivation.values))
 
     def __len__(self) -> int:
-        return len(self._derivation.values)
+        return len(self.derivation.values)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._derivation.values
+        return key in self.derivation.values
 
     @overload
     def get(self, key: K, /, *, max_age: float | None = ...) -> V | None: ...
@@ -77,7 +78,7 @@ class MirrorView(Mapping[K, V]):
         """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh as `Mirror.check_fresh`."""
         if max_age is not None:
             self._check_fresh(max_age)
-        return self._derivation.values.get(key, default)
+        return self.derivation.values.get(key, default)
 
     def copy(self, *, max_age: float | None = None) -> dict[K, V]:
         """Return everything there is now, in one uninterruptible step. O(keys).
@@ -86,7 +87,7 @@ class MirrorView(Mapping[K, V]):
         """
         if max_age is not None:
             self._check_fresh(max_age)
-        return self._derivation.values.copy()
+        return self.derivation.values.copy()
 
     def items(self) -> ItemsView[K, V]:
         """Return the keys with their values, as they are now. O(keys)."""
@@ -105,7 +106,7 @@ class MirrorView(Mapping[K, V]):
 
         O(failures).
         """
-        return dict(self._derivation.failures)
+        return dict(self.derivation.failures)
 
     @property
     def lags(self) -> list[Lag]:
@@ -142,30 +143,50 @@ class MirrorView(Mapping[K, V]):
         self._forget()
         self._feed.close()
 
+    # For the mirror
+
+    def begin(self, revision: int) -> None:
+        """Take note that the view is whole, and of which revision."""
+        self.revision = revision
+        self._log_failures()
+        self._feed.publish((), revision, Cause.REPLAY)
+
     def update(
         self,
         processes: Iterable[Process],
-        dirty: Mapping[str, Dirty] | None,
+        dirty: Mapping[str, Dirty],
         cells: Iterable[CellPresence] | None,
         revision: int,
         cause: Cause,
     ) -> None:
-        """Take in what the mirror tells of. Called by the mirror."""
-        deltas = self._derivation.update(processes, dirty)
+        """Take in what the mirror tells of."""
+        deltas = self.derivation.update(processes, dirty)
         if cells is not None:
-            deltas += self._derivation.update_cells(cells)
+            deltas += self.derivation.update_cells(cells)
         self.revision = revision
-        for source, error in self._derivation.take_failures():
+        self._log_failures()
+        self._feed.publish(deltas, revision, cause)
+
+    def turn(self, difference: Difference[K, V] | None, revision: int, cause: Cause) -> None:
+        """Take note that the derivation has turned into another, prepared one, and tell in what they differ."""
+        self.revision = revision
+        self._log_failures()
+        if difference is not None:  # pragma: no branch - no view is begun while others are prepared
+            self._feed.publish(difference, revision, cause, difference.emptied)
+
+    def _log_failures(self) -> None:
+        for source, error in self.derivation.take_failures():
             logger.error("the view %s failed on %s and keeps what it had for it", self._name, source, exc_info=error)
             # It is in `failures` for as long as it lasts, which what the view had in its hands need not be.
             without_frames(error)
-        self._feed.publish(deltas, revision, cause)
 
-    def _present(self, keys: frozenset[Hashable] | None) -> Iterable[Delta[K, V]]:
-        values = self._derivation.values
-        wanted: Iterable[Any] = tuple(values) if keys is None else [key for key in keys if key in values]
-        # What the others were told, so that the next change begins there for the late one too.
-        return [Delta(key, None, self._derivation.published(key)) for key in wanted]
+    def _present(self, keys: frozenset[Hashable] | None) -> tuple[int, Iterable[Delta[K, V]]]:
+        # What the others were told, so that the next change begins there for the late one too; and as it is now.
+        told = self.derivation.told()
+        if keys is None:
+            return len(told), (Delta(key, None, told.of(key)) for key in told)
+        wanted: list[Any] = [key for key in keys if key in told]
+        return len(wanted), [Delta(key, None, told.of(key)) for key in wanted]
 
 
 def _key_of(delta: Delta[K, V]) -> K:

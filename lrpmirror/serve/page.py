@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 import trio
 
-from lrpmirror.mirror import Mirror
+from lrpmirror.mirror import Mirror, MirrorView
 from lrpmirror.serve.picture import take_picture
 from lrpmirror.serve.pulse import Pulse
 from lrpmirror.serve.routes import send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
-from lrpmirror.views import Cells, Processes
+from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
 
 __all__ = ["content_policy", "page_routes"]
 
@@ -32,8 +32,9 @@ class _State:
         self._mirror = mirror
         self._pulse = pulse
         self._clock = clock
-        self._cells = mirror.view(Cells())
-        self._processes = mirror.view(Processes())
+        # Made when somebody first looks.
+        self._cells: MirrorView[str, CellLoad] | None = None
+        self._processes: MirrorView[str, ProcessHealth] | None = None
         self._taking = trio.Lock()
         self._taken_at = float("-inf")
         self._body = b""
@@ -41,6 +42,10 @@ class _State:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         async with self._taking:
             if self._clock() - self._taken_at > KEPT:
+                if self._cells is None:
+                    self._cells = await self._mirror.view(Cells())
+                if self._processes is None:
+                    self._processes = await self._mirror.view(Processes())
                 picture = await take_picture(self._mirror, self._cells, self._processes, self._pulse)
                 self._body = await trio.to_thread.run_sync(msgspec.json.encode, picture)
                 self._taken_at = self._clock()

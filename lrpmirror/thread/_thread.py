@@ -21,7 +21,7 @@ from lrpmirror.core.status import Phase, Status
 from lrpmirror.core.tally import Counts
 from lrpmirror.core.view import AnyView
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
-from lrpmirror.mirror import BBS, Mirror, open_mirror
+from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
@@ -408,10 +408,16 @@ class MirrorThread:
     def view(self, view: AnyView[K, C, V]) -> ThreadView[K, V]:
         """Keep a view of this mirror: a read-only mapping, which each commit brings up to date.
 
-        The view is derived in the mirror's thread: now, in O(all processes), and from then on process by process. See
-        `lrpmirror.views` for those that come with the library. Raises MirrorClosed when the mirror is closed.
+        The view is derived in the mirror's thread, in O(all rows), bit by bit: the caller waits until it is whole, the
+        mirror goes on. From then on it costs what each commit changes. See `lrpmirror.views` for those that come with
+        the library. Raises MirrorClosed when the mirror is closed, MirrorError from a callback in the mirror's thread,
+        which cannot wait for it.
         """
-        kept = self._portal.call(lambda: self._mirror.view(view))
+
+        def after() -> MirrorView[K, V]:
+            raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
+
+        kept = self._portal.wait(lambda: self._mirror.view(view), None, late=NotSynced, after=after)
         return ThreadView(kept, self._portal, self._runner.deliver, self.check_fresh)
 
     # Inside

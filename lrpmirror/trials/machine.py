@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from lrpmirror.core.changes import Commit
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.dirty import dirtied_by
+from lrpmirror.core.preparation import Preparation
 from lrpmirror.core.scope import EVERYTHING
 from lrpmirror.core.session import Session
 from lrpmirror.core.shadow import Shadow
@@ -46,6 +47,7 @@ class _Listing:
         self.shadow = shadow
         self.steps = steps
         self.due = 0.0
+        self.preparation: Preparation | None = None
 
 
 class _Stream(Struct):
@@ -283,13 +285,14 @@ class Alone:
             listing.due = self._now + next(listing.steps)
         except StopIteration:
             self._listing = None
+            prepared = listing.preparation
             commit = session.end_list(listing.shadow, self._now)
             if listing.shadow.scope == EVERYTHING:
                 self._take_over()
                 self._lists_at = self._now + session.next_list(self._now)
             elif session.guards.rollback.wants_list:
                 self._lists_at = self._now
-            self._publish([] if commit is None else [commit])
+            self._finish(prepared, commit)
         except (BBSError, WireError) as error:
             self._listing = None
             delay = session.list_failed(listing.shadow, error)
@@ -328,6 +331,7 @@ class Alone:
         yield from self._records(self._parts(), shadow.list_metric_tags)
         shadow.cells = tuple(sorted(self._server().cells(), key=lambda cell: cell.cell_id))
         yield from _settling(shadow)
+        yield from self._prepare(shadow)
 
     def _some(self, shadow: Shadow) -> Iterator[float]:
         yield self._late("before")
@@ -338,6 +342,7 @@ class Alone:
             found = self._server().desired_lrps(process_guids=sorted(scope.desired))
             yield from self._records([replace(lrp, detail=None) for lrp in found], shadow.list_desired)
         yield from _settling(shadow)
+        yield from self._prepare(shadow)
 
     def _parts(self) -> list[DesiredLRP]:
         return [replace(lrp, detail=None) for lrp in self._server().desired_lrps()]
@@ -368,11 +373,33 @@ class Alone:
         lag = self.troubles.now("lagging lists")
         return self._diego if lag is None else self._chronicle.past(self._now - lag.amount)
 
+    def _prepare(self, shadow: Shadow) -> Iterator[float]:
+        """Bring the views aside to what the list leads to; now and then it is left to when that is committed."""
+        if self._listing is not None and self._dice.random() < 0.8:  # noqa: PLR2004 - mostly
+            self._listing.preparation = Preparation(self._session, shadow, self._views)
+            for _ in self._listing.preparation.steps():
+                yield 0.0
+
     # Those who are told
+
+    def _finish(self, prepared: Preparation | None, commit: Commit | None) -> None:
+        """Let the views be what they were prepared to be."""
+        if prepared is None:
+            self._publish([] if commit is None else [commit])
+        elif commit is None:
+            for _ in prepared.discard():
+                pass
+        else:
+            for _, difference in prepared.finish(commit):
+                list(difference)
+                for _ in difference.emptied():
+                    pass
 
     def _publish(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
+        if self._listing is not None and self._listing.preparation is not None:
+            self._listing.preparation.note(commits)
         session, dirty = self._session, dirtied_by(commits)
         domains_changed = any(commit.domains is not None for commit in commits)
         for view in self._views:

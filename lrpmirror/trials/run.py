@@ -13,6 +13,7 @@ import trio.testing
 from msgspec import Struct
 from trio._core import _run as scheduler
 
+from lrpmirror.core import preparation, upcoming
 from lrpmirror.trials.laws import LawBroken
 from lrpmirror.trials.machine import Alone
 from lrpmirror.trials.plan import Machine, Plan
@@ -55,7 +56,7 @@ def tried(plan: Plan) -> Outcome:
     law = how = ""
     hang = _Hang()
     try:
-        with hang.noticed(), _quiet():
+        with hang.noticed(), _quiet(), _finely():
             if isinstance(trial, Shell):
                 _simulate(partial(hang.ended_by, trial.run), plan.seed)
             else:
@@ -145,6 +146,17 @@ class _Hang:
             # It does not even come back to trio.
             self.happened = True
             raise TimeoutError("the trial hangs")
+
+
+@contextmanager
+def _finely() -> Iterator[None]:
+    """Have every list brought to the views aside, in slices so small that there is much to come in between."""
+    before = preparation.FEW, upcoming.PART, preparation.KEYS
+    preparation.FEW, upcoming.PART, preparation.KEYS = -1, 2, 3  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        preparation.FEW, upcoming.PART, preparation.KEYS = before  # type: ignore[misc]
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Soak:
             url = await replies()
             tuning = Tuning(resync_interval=60, first_delay=0.2, most_delay=3)
             async with open_mirror(url, tuning=tuning, rng=Random(self._seed), state_file=state_file) as mirror:
-                self._subscribe(mirror)
+                await self._subscribe(mirror)
                 await self._watch(mirror, serving.pid, report)
                 await serving.stdin.send_all(b"calm\n")
                 await replies()
@@ -107,7 +107,7 @@ class Soak:
             stdout=-1,
         )
 
-    def _subscribe(self, mirror: Mirror) -> None:
+    async def _subscribe(self, mirror: Mirror) -> None:
         async def slow(_: Any) -> None:
             await trio.sleep(1)
 
@@ -120,7 +120,7 @@ class Soak:
             (lrps, lambda: {lrp.process_guid: lrp for lrp in mirror.desired_lrps()}),
         ]
         for view in views():
-            mirror.view(view)
+            await mirror.view(view)
 
     async def _watch(self, mirror: Mirror, server: int, report: Callable[[dict[str, Any]], None]) -> None:
         began = line_at = trio.current_time()

@@ -118,7 +118,7 @@ class Subject:
         ):
             self._begin_watch(mirror)
             with mirror.witnessed(self._watches[-1]):
-                self._subscribe(mirror)
+                await self._subscribe(mirror)
                 self.mirror = mirror
                 await trio.sleep_forever()
 
@@ -142,9 +142,9 @@ class Subject:
 
     # Those who are told
 
-    def _subscribe(self, mirror: Mirror) -> None:
+    async def _subscribe(self, mirror: Mirror) -> None:
         session = mirror._session
-        self._views = [(view, mirror.view(view)) for view in views()]
+        self._views = [(view, await mirror.view(view)) for view in views()]
         rows, lrps = Fold("a subscriber of rows"), Fold("a subscriber of desired LRPs")
         mirror.subscribe(rows)
         mirror.subscribe_desired(lrps)
@@ -188,7 +188,7 @@ class Subject:
     def look(self) -> None:
         """Hold the mirror and those who are told against the laws, when nobody has anything left to do."""
         assert self.mirror is not None  # noqa: S101 - asked for while there is one
-        self._watches[-1].settled([(type(view).__name__, kept._derivation) for view, kept in self._views])
+        self._watches[-1].settled([(type(view).__name__, kept.derivation) for view, kept in self._views])
         told_at = len(self._watches), self.mirror.revision
         if self._told_at != told_at:
             self._told_at = told_at
@@ -206,5 +206,5 @@ class Subject:
 
 def _told(kept: Any) -> dict[Any, Any]:
     """Return what the subscribers of a view were told last; a value that is the same to them may have gone on."""
-    derivation = kept._derivation
+    derivation = kept.derivation
     return {key: derivation.published(key) for key in derivation.values}

@@ -303,13 +303,19 @@ def _eager(row: LazyActualLRP) -> ActualLRP:
     return ActualLRP(**{name: getattr(row, name) for name in _FIELDS})
 
 
+_memory: Final[Callable[[LazyActualLRP], _Memory]] = LazyActualLRP.memory.__get__  # type: ignore[attr-defined]
+
+
 def _later(name: str) -> property:
     """Return a field that is read from the row's bytes, unless the row has been given a value of its own."""
     own, of_whole = getattr(ActualLRP, name).__get__, attrgetter(name)
 
     def value(row: LazyActualLRP) -> Any:
         given = own(row)
-        return of_whole(_whole(row)) if given is UNSET else given
+        if given is not UNSET:
+            return given
+        whole = _memory(row).row
+        return of_whole(_whole(row) if whole is None else whole)
 
     return property(value, doc=f"The {name} of the row, read when it is first asked for.")
 

@@ -50,6 +50,9 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
 
     def fold(self, state: Claimants | None, steps: Sequence[Step[Claimants]]) -> Claimants | None:
         """Return all who claim an address, in order."""
+        if len(steps) == 1 and (state is None or state == steps[0].before):
+            # Nearly every address has one claimant.
+            return steps[0].after
         claimants = list(state or ())
         for step in steps:
             for one in step.before or ():

@@ -1,0 +1,243 @@
+"""Bringing views to what a list leads to, aside and in slices, while the state before is served.
+
+Each derivation gets a copy, which shares with it what neither has written to since. The copy is brought to the upcoming
+state bit by bit, with the events that arrive meanwhile on top. When the list is committed the copies take the place of
+the derivations, in a step that does not grow with what has changed; which that was is told after it, from both.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any, Final, Generic, TypeVar
+
+from lrpmirror.core import upcoming as parts
+from lrpmirror.core.changes import Commit, Delta
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import Dirty, dirtied_by, merge, terms_of
+from lrpmirror.core.folding import GONE, RANKS
+from lrpmirror.core.session import Session
+from lrpmirror.core.shadow import Shadow
+from lrpmirror.core.slices import slices
+from lrpmirror.core.told import Told
+from lrpmirror.core.upcoming import Upcoming
+from lrpmirror.core.view import Process
+from lrpmirror.errors import failure_of
+
+__all__ = ["Beginning", "Difference", "Preparation"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+KEYS: Final = 500
+"""How many keys one step looks up and compares."""
+
+FEW: Final = 50
+"""Up to so many differences are derived when they are committed, in some milliseconds."""
+
+
+class Touched(Generic[K]):
+    """The keys of a view that a list touches, in the order in which they are told of."""
+
+    def __init__(self) -> None:
+        self._by_rank: tuple[dict[K, None], ...] = tuple({} for _ in RANKS)
+        self._rank: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_rank))
+
+    def __iter__(self) -> Iterator[K]:
+        return chain.from_iterable(self._by_rank)
+
+    def add(self, key: K, rank: int, *, there: bool) -> None:
+        """Take a key that was touched, perhaps once more; and whether it has a value now. O(1)."""
+        known = self._rank.get(key)
+        if known is not None:
+            for keys in self._by_rank:
+                keys.pop(key, None)
+        rank = self._rank[key] = rank if known is None else min(rank, known)
+        self._by_rank[rank if there else GONE][key] = None
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of the keys, bit by bit."""
+        tables: tuple[dict[K, Any], ...] = (*self._by_rank, self._rank)
+        for keys in tables:
+            while keys:
+                for _ in range(min(KEYS, len(keys))):
+                    keys.popitem()
+                yield
+
+
+class Difference(Generic[K, V]):
+    """How the values of a view changed with a list, found when it is read: what appears before what goes.
+
+    Iterating gives a delta, or None, for each key that was touched. O(1) each.
+    """
+
+    def __init__(self, touched: "Touched[K]", before: Derivation[K, Any, V], after: Told[K, V]) -> None:
+        self._touched = touched
+        self._before = before
+        self._after = after
+
+    def __len__(self) -> int:
+        return len(self._touched)
+
+    def __iter__(self) -> Iterator[Delta[K, V] | None]:
+        before_of, after_of = self._before.published, self._after.of
+        for key in self._touched:
+            yield _delta(key, before_of(key), after_of(key))
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of what was before, bit by bit, once nobody reads it any more."""
+        yield from self._touched.emptied()
+        yield from self._before.emptied()
+        yield from self._after.emptied()
+
+
+class Beginning:
+    """A view that is being made of a living mirror, bit by bit. Nothing but events may be committed meanwhile."""
+
+    def __init__(self, session: Session, derivation: Derivation[Any, Any, Any]) -> None:
+        self._session = session
+        self._derivation = derivation
+        self._dirty: dict[str, Dirty] = {}
+
+    def note(self, commits: Iterable[Commit]) -> None:
+        """Take note of what was committed meanwhile. O(what it changed)."""
+        merge(self._dirty, dirtied_by(commits))
+
+    def steps(self) -> Iterator[None]:
+        """Derive everything, one slice a step; after the last the view is that of the mirror's state."""
+        session, derivation = self._session, self._derivation
+        for guids in slices(session.process_guids(), parts.PART):
+            derivation.update(map(session.process, guids))
+            yield
+        derivation.update_cells(session.cells)
+        while len(self._dirty) > parts.PART:
+            self._catch_up()
+            yield
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        some = {guid: self._dirty.pop(guid) for guid in [*islice(self._dirty, parts.PART)]}
+        self._derivation.update(map(self._session.process, some), some)
+
+
+class Preparation:
+    """The copies of some derivations, on their way to what a list leads to."""
+
+    def __init__(self, session: Session, shadow: Shadow, derivations: Iterable[Derivation[Any, Any, Any]]) -> None:
+        self.shadow: Final = shadow
+        self._session = session
+        self._upcoming = Upcoming(session, shadow)
+        self._pairs = [(one, one.fork()) for one in derivations]
+        self._touched: list[Touched[Any]] = [Touched() for _ in self._pairs]
+        self._dirty: dict[str, Dirty] = {}
+        self._released = frozenset(self._upcoming.released())
+        for pair in self._pairs:
+            for one in pair:
+                one.log = {}
+        shadow.compared.watch()
+
+    @staticmethod
+    def is_worth_it(session: Session, shadow: Shadow) -> bool:
+        """Tell whether a list that has settled changes more than can be derived when it is committed."""
+        upcoming = Upcoming(session, shadow)
+        return shadow.first or upcoming.domains_change or shadow.difference_count() + len(upcoming.released()) > FEW
+
+    def note(self, commits: Iterable[Commit]) -> None:
+        """Take note of what was committed meanwhile. O(what it changed)."""
+        merge(self._dirty, dirtied_by(commits))
+
+    def steps(self) -> Iterator[None]:
+        """Bring the copies to what the list leads to, one slice a step."""
+        upcoming = self._upcoming
+        for dirty in upcoming.dirty():
+            yield from self._update(dirty, upcoming.process)
+        for _, fork in self._pairs:
+            for dirty in self._also_dirty(fork):
+                self._update_one(fork, dirty, upcoming.process)
+                yield
+            if self.shadow.cells is not None:
+                fork.update_cells(self.shadow.cells)
+                yield
+        while True:
+            yield from self.shadow.compare_most(parts.PART)
+            self._take_compared()
+            if len(self._dirty) <= parts.PART and not any(self._unsettled()):
+                return
+            while self._dirty:
+                some = {guid: self._dirty.pop(guid) for guid in [*islice(self._dirty, parts.PART)]}
+                yield from self._update(some, upcoming.process)
+            for at, number in enumerate(self._unsettled()):
+                for _ in range(0, number, KEYS):
+                    self._settle(at, KEYS)
+                    yield
+
+    def finish(self, commit: Commit | None) -> Iterator[tuple[Derivation[Any, Any, Any], Difference[Any, Any]]]:
+        """Let the copies take the place of their derivations, now that the list is committed.
+
+        Returns how each has changed. O(what was touched since the last step).
+        """
+        self._take_compared()
+        if commit is not None:
+            # Rarely any: of those that are retained beyond their limit.
+            merge(self._dirty, terms_of(guid for guid in commit.released if guid not in self._released))
+        for at, (derivation, fork) in enumerate(self._pairs):
+            self._update_one(fork, self._dirty, self._session.process)
+            self._settle(at, None)
+            before = derivation.replaced_by(fork)
+            yield derivation, Difference(self._touched[at], before, derivation.told())
+        self._pairs = []
+
+    def discard(self) -> Iterator[None]:
+        """Leave everything as it is: the list is not committed. Lets go of the copies, bit by bit."""
+        forks = []
+        for derivation, fork in self._pairs:
+            derivation.log = None
+            forks.append(fork)
+        self._pairs = []
+        return (step for fork in forks for step in fork.emptied())
+
+    def _also_dirty(self, fork: Derivation[Any, Any, Any]) -> Iterator[dict[str, Dirty]]:
+        """Return what is dirty for those views only that look at it."""
+        if fork.view.reads_secrets:
+            yield from self._upcoming.completed()
+        if fork.view.follows_domains and self._upcoming.domains_change:
+            yield from self._upcoming.everything()
+
+    def _take_compared(self) -> None:
+        merge(self._dirty, self.shadow.compared.take())
+
+    def _update(self, dirty: Mapping[str, Dirty], process: Callable[[str], Process]) -> Iterator[None]:
+        processes = [process(guid) for guid in dirty]
+        for _, fork in self._pairs:
+            fork.update(processes, dirty)
+            yield
+
+    def _update_one(
+        self, fork: Derivation[Any, Any, Any], dirty: Mapping[str, Dirty], process: Callable[[str], Process]
+    ) -> None:
+        fork.update(map(process, dirty), dirty)
+
+    def _unsettled(self) -> list[int]:
+        return [len(one.log or ()) + len(fork.log or ()) for one, fork in self._pairs]
+
+    def _settle(self, at: int, most: int | None) -> None:
+        """Have subscribers not told of what is the same to them as what they were told, of some keys."""
+        derivation, fork = self._pairs[at]
+        touched = self._touched[at]
+        for log in (derivation.log or {}, fork.log or {}):
+            for key in [*islice(log, most)]:
+                rank = log.pop(key)
+                fork.keep_told(key, derivation.published(key))
+                touched.add(key, rank, there=key in fork.values)
+
+
+def _delta(key: K, before: V | None, after: V | None) -> Delta[K, V] | None:
+    if before is after:
+        return None
+    try:
+        equal = before == after
+    except BaseException as error:  # noqa: BLE001 - foreign values; who cannot be compared has changed
+        failure_of(error)
+        equal = False
+    return None if equal else Delta(key, before, after)

@@ -1,0 +1,256 @@
+"""Views are brought to a list aside, in slices, whatever comes in between; and made of a living mirror likewise."""
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_view_laws import ByFreshness, List, Read, World, laws, operations, published
+from views_support import Beside, cell, desired, every_view, running
+
+from lrpmirror.core import preparation, upcoming
+from lrpmirror.core.changes import Commit, Delta
+from lrpmirror.core.derive import Derivation
+from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touched
+from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.session import Session, Tuning
+from lrpmirror.core.shadow import FEW
+from lrpmirror.model import ActualLRP, DesiredLRP
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_slices() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(upcoming, "PART", 1)
+        patched.setattr(preparation, "KEYS", 1)
+        yield
+
+
+class Told:
+    """A subscriber of each view, who knows what he was told and nothing else."""
+
+    def __init__(self, beside: Beside) -> None:
+        self.known = {name: published(one) for name, one in beside.views.items()}
+
+    def take(self, told: dict[str, list[Delta[Any, Any]]]) -> None:
+        for name, deltas in told.items():
+            for delta in deltas:
+                assert self.known[name].get(delta.key) == delta.before, (name, delta)
+                assert delta.before != delta.after
+                if delta.after is None:
+                    del self.known[name][delta.key]
+                else:
+                    self.known[name][delta.key] = delta.after
+
+    def check(self, beside: Beside) -> None:
+        for name, one in beside.views.items():
+            assert self.known[name] == published(one), name
+
+
+class Prepared:
+    """A world, a session that is told of it, views beside it, and lists that are brought to these aside."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.beside = Beside({**every_view(), "ByFreshness": ByFreshness()})
+        self.told = Told(self.beside)
+        self.preparation: Preparation | None = None
+
+    @property
+    def session(self) -> Session:
+        return self.beside.session
+
+    def apply(self, operation: Any, meanwhile: Callable[[], None] = lambda: None) -> None:
+        event = self.world.apply(operation)
+        match operation:
+            case List(domains=domains, cells=cells):
+                self.relist(EVERYTHING, domains, sorted(cells), meanwhile)
+            case Read(guid=guid):
+                self.relist(Scope(frozenset({guid}), frozenset({guid})), None, None, meanwhile)
+            case _ if event is not None:
+                self.publish(self.session.events([event], 0))
+
+    def relist(
+        self, scope: Scope, domains: frozenset[str] | None, cells: list[str] | None, meanwhile: Callable[[], None]
+    ) -> None:
+        session, world = self.session, self.world
+        shadow = session.begin_list(0, scope)
+        shadow.list_rows([row for row in world.rows.values() if scope.has_row_of(row.process_guid)])
+        shadow.list_desired([lrp for lrp in world.lrps.values() if scope.has_desired(lrp.process_guid)])
+        shadow.domains = domains
+        shadow.cells = None if cells is None else tuple(map(cell, cells))
+        for _ in shadow.settle():
+            meanwhile()
+        self.preparation = prepared = Preparation(session, shadow, self.beside.views.values())
+        for _ in prepared.steps():
+            meanwhile()
+            self.check()
+        commit = session.end_list(shadow, 0)
+        self.preparation = None
+        if commit is None:
+            assert list(prepared.discard()) is not None
+            return
+        names = {id(one): name for name, one in self.beside.views.items()}
+        changed = {names[id(one)]: difference for one, difference in prepared.finish(commit)}
+        self.told.take({name: told_of(difference) for name, difference in changed.items()})
+
+    def publish(self, commits: list[Commit]) -> None:
+        if self.preparation is not None:
+            self.preparation.note(commits)
+        self.told.take(self.beside.take(commits))
+
+    def check(self) -> None:
+        self.beside.check()
+        self.told.check(self.beside)
+
+
+def told_of(difference: Difference[Any, Any]) -> list[Delta[Any, Any]]:
+    found = list(difference)
+    assert len(found) == len(difference)
+    return [delta for delta in found if delta is not None]
+
+
+@laws(100)
+@given(st.lists(operations, min_size=8, max_size=30), st.randoms(use_true_random=False))
+def test_whatever_comes_while_a_list_is_brought_to_views_they_are_what_follows_from_the_state(
+    history: list[Any], rng: Random
+) -> None:
+    run, left = Prepared(), list(history)
+
+    def meanwhile() -> None:
+        while left and rng.random() < 0.4:
+            operation = left.pop(0)
+            if not isinstance(operation, (List, Read)):
+                run.apply(operation)
+
+    run.relist(EVERYTHING, frozenset({"apps"}), ["one"], meanwhile)
+    run.check()
+    while left:
+        run.apply(left.pop(0), meanwhile)
+        run.check()
+
+
+# By example
+
+
+def begun(*lrps: DesiredLRP, rows: list[ActualLRP]) -> Prepared:
+    run = Prepared()
+    run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
+    run.world.lrps = {lrp.process_guid: lrp for lrp in lrps}
+    run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
+    return run
+
+
+def test_a_list_that_changes_much_is_brought_to_views_by_its_own_indexes() -> None:
+    rows = [running(f"p{number}") for number in range(FEW + 10)]
+    run = begun(rows=[])
+    run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(upcoming, "PART", 500)
+        patched.setattr(preparation, "KEYS", 1000)
+        run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
+    run.check()
+    assert len(run.beside["Processes"]) == len(rows)
+
+
+def test_a_list_is_worth_it_that_is_the_first_or_changes_more_than_a_few_or_the_domains() -> None:
+    session = Session(Tuning(), Random(0))
+    session.stream_opened(0)
+    assert Preparation.is_worth_it(session, session.begin_list(0))
+
+    run = begun(desired(), rows=[running()])
+    session = run.session
+
+    def worth_it(rows: list[ActualLRP], domains: frozenset[str] | None = None) -> bool:
+        shadow = session.begin_list(0)
+        shadow.list_rows(rows)
+        shadow.list_desired([desired()])
+        shadow.domains = domains
+        assert list(shadow.settle()) is not None
+        return Preparation.is_worth_it(session, shadow)
+
+    assert not worth_it([running()])
+    assert not worth_it([running(index=index) for index in range(preparation.FEW)])
+    assert worth_it([running(index=index) for index in range(preparation.FEW + 2)])
+    assert worth_it([running()], frozenset())
+
+
+def test_what_is_discarded_leaves_everything_as_it_was_and_goes_bit_by_bit() -> None:
+    run = begun(desired(http=["a"]), rows=[running()])
+    shadow = run.session.begin_list(0)
+    shadow.list_rows([])
+    assert list(shadow.settle()) is not None
+    prepared = Preparation(run.session, shadow, run.beside.views.values())
+    for _ in prepared.steps():
+        run.check()
+
+    assert len(list(prepared.discard())) > 100
+
+    run.check()
+    assert all(one.log is None for one in run.beside.views.values())
+
+
+def test_a_difference_is_let_go_of_bit_by_bit_and_the_view_stays() -> None:
+    run = begun(desired(http=["a"]), rows=[running()])
+    shadow = run.session.begin_list(0)
+    shadow.list_rows([running(), running("q")])
+    shadow.list_desired([desired(http=["a"])])
+    assert list(shadow.settle()) is not None
+    views = run.beside.views
+    prepared = Preparation(run.session, shadow, views.values())
+    assert list(prepared.steps()) is not None
+    for _, difference in prepared.finish(run.session.end_list(shadow, 0)):
+        assert len(list(difference.emptied())) > 100
+        assert len(difference) == 0
+    run.beside.check()
+    assert len(views["Processes"].values) == 2
+
+
+class Incomparable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+
+def test_values_that_cannot_be_compared_are_told_of() -> None:
+    before: Derivation[Any, Any, Any] = Derivation(every_view()["HTTPRoutes"])
+    after = before.fork()
+    one, other = Incomparable(), Incomparable()
+    before.values["a"], after.values["a"] = one, other
+    after.keep_told("a", before.published("a"))
+
+    touched: Touched[str] = Touched()
+    touched.add("a", 1, there=True)
+    (delta,) = Difference(touched, before, after.told())
+
+    assert delta is not None
+    assert (delta.before, delta.after) == (one, other)
+
+
+# A view that is made of a living mirror
+
+
+@laws(60)
+@given(st.lists(operations, min_size=8, max_size=30), st.randoms(use_true_random=False))
+def test_whatever_happens_while_a_view_is_made_it_is_what_follows_from_the_state(
+    history: list[Any], rng: Random
+) -> None:
+    run = Prepared()
+    run.relist(EVERYTHING, frozenset({"apps"}), ["one"], lambda: None)
+    events = [operation for operation in history if not isinstance(operation, (List, Read))]
+    for operation in events[::2]:
+        run.apply(operation)
+    views = {name: Derivation(view) for name, view in every_view().items()}
+    for derivation in views.values():
+        beginning = Beginning(run.session, derivation)
+        for _ in beginning.steps():
+            while events and rng.random() < 0.3:
+                event = run.world.apply(events.pop())
+                if event is not None:
+                    commits = run.session.events([event], 0)
+                    beginning.note(commits)
+                    run.publish(commits)
+        derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
