@@ -274,6 +274,26 @@ def test_an_error_of_the_block_is_not_hidden_by_one_of_the_recorder(tmp_path: Pa
         record()
 
 
+def test_what_goes_wrong_first_is_raised_at_the_end_of_the_block_and_by_each_closing(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    recorder = Recorder(path)
+
+    def record() -> None:
+        with recorder:
+            show(recorder, "events.instances", b"")
+            show(recorder, "desired_lrps", encode.reply([b"\xff"]))
+            show(recorder, "domains", b"")
+            # Closing meets the next trouble.
+            (path / "about.part").mkdir()
+
+    with pytest.raises(RecordingError, match="cannot be recorded without secrets") as raised:
+        record()
+    with pytest.raises(RecordingError) as again:
+        recorder.close()
+    assert raised.value is again.value is recorder.error
+    assert "without secrets" in recorder.ended
+
+
 def test_counts_are_of_events_records_and_bytes(tmp_path: Path) -> None:
     source = recorded("06-mixed")
     with Recorder(tmp_path / "new", secrets=True) as recorder:
