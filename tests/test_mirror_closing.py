@@ -1,0 +1,90 @@
+"""What ends with a mirror or with a block of it, and who is woken by what goes wrong."""
+
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import pytest
+import trio
+from mirror_support import Answer, FakeBBS, mirroring, settled, simulated, small
+from sim_support import wanted
+from thread_support import Versions
+
+from lrpmirror.core.changes import Commit
+from lrpmirror.errors import MirrorClosed, ServiceUnavailable
+from lrpmirror.events import Event
+
+QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
+
+
+class Witness:
+    def __init__(self) -> None:
+        self.events = 0
+        self.lists = 0
+
+    def event(self, event: Event, verdict: object, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
+        self.events += 1
+
+    def listed(self, commit: Commit) -> None:  # noqa: ARG002 - a witness's
+        self.lists += 1
+
+
+@simulated
+async def test_a_witness_sees_nothing_more_once_its_block_has_ended_however_it_ends() -> None:
+    server = small()
+    async with mirroring(FakeBBS(server), **QUIET) as mirror:
+        await mirror.wait_synced()
+        stays, leaves, fails = Witness(), Witness(), Witness()
+        with mirror.witnessed(stays):
+            with mirror.witnessed(leaves):
+                server.desire(wanted("q"))
+                await settled()
+            with suppress(ZeroDivisionError), mirror.witnessed(fails):
+                server.desire(wanted("r"))
+                await settled()
+                raise ZeroDivisionError
+            seen = stays.events, leaves.events, fails.events
+            assert min(seen) > 0
+            server.desire(wanted("s"))
+            await settled()
+            assert (leaves.events, fails.events) == seen[1:]
+            assert stays.events > seen[0]
+
+
+@simulated
+async def test_with_the_mirror_its_views_end_for_those_who_follow_them() -> None:
+    told: list[Any] = []
+    async with trio.open_nursery() as nursery:
+        async with mirroring(FakeBBS(small()), **QUIET) as mirror:
+            await mirror.wait_synced()
+            view = await mirror.view(Versions())
+            ended = trio.Event()
+
+            async def follow() -> None:
+                async with view.changes() as changes:
+                    async for batch in changes:
+                        told.extend(batch)
+                ended.set()
+
+            nursery.start_soon(follow)
+            await settled()
+            assert [change.key for change in told] == ["p"]
+        with trio.fail_after(1):
+            await ended.wait()
+    assert dict(view) == {"p": 2}
+    with pytest.raises(MirrorClosed):
+        view.subscribe(told.append)
+
+
+@simulated
+async def test_who_waits_for_trouble_is_woken_by_a_list_that_fails() -> None:
+    bbs = FakeBBS(small())
+    error = ServiceUnavailable("503")
+    async with mirroring(bbs, **QUIET, first_delay=1000, most_delay=1000) as mirror:
+        await mirror.wait_synced()
+        bbs.answer = lambda _: Answer(before=3, error=error)
+        mirror.resync()
+        began = trio.current_time()
+        await mirror.wait_for(lambda one: one.status.trouble is not None)
+        assert mirror.status.trouble is error
+        assert trio.current_time() - began == pytest.approx(3)
