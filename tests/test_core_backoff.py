@@ -31,6 +31,14 @@ def test_a_success_begins_anew() -> None:
     assert backoff.failed() == 0.5
 
 
+def test_what_lasted_longer_than_the_delay_before_it_and_than_it_cost_was_a_success() -> None:
+    backoff = Backoff(Most(), first=0.5, most=30)
+
+    assert [backoff.failed(lasted) for lasted in (0.1, 0.5, 1, 2, 4, 4)] == [0.5, 1, 2, 4, 8, 16]
+    assert backoff.failed(17, cost=17) == 30
+    assert [backoff.failed(31, cost=17), backoff.failed(0.6)] == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_delay_is_drawn_from_the_whole_of_what_the_bound_allows(seed: int) -> None:
     backoff = Backoff(Random(seed), first=4, most=4)

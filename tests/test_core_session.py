@@ -524,15 +524,36 @@ class Most(Random):
         return b
 
 
-def test_the_stream_is_tried_again_ever_later_until_a_list_succeeds() -> None:
+def test_the_stream_is_tried_again_ever_later_until_one_has_lived() -> None:
     session = Session(Tuning(first_delay=1, most_delay=4), Most())
 
     assert [session.stream_lost(LOST) for _ in range(4)] == [1, 2, 4, 4]
     session.stream_opened(0)
     assert session.stream_lost(LOST) == 4, "a stream that opens but is of no use is no success"
     session.stream_opened(0)
-    take_list(session)
+    take_list(session, now=3)
+    session.pinged(7)
+    assert session.stream_lost(LOST) == 4, "it has not lived for longer than the delay before it"
+    session.stream_opened(10)
+    take_list(session, now=20)
+    session.pinged(29)
+    assert session.stream_lost(LOST) == 4, "nor for longer than its list took"
+    session.stream_opened(30)
+    take_list(session, now=33)
+    take_list(session, now=36)
+    session.pinged(38)
+    assert [session.stream_lost(LOST) for _ in range(2)] == [1, 2], "counted once"
+
+
+def test_a_stream_that_took_over_has_to_prove_itself_too() -> None:
+    session = Session(Tuning(first_delay=1, most_delay=4), Most())
+    session.stream_opened(0)
+    take_list(session, now=1)
     assert session.stream_lost(LOST) == 1
+    session.stream_opened(10)
+    take_list(session, now=100)
+    session.stream_replaced(100)
+    assert session.stream_lost(LOST) == 2
 
 
 def test_lists_are_tried_again_ever_later_until_one_of_everything_succeeds() -> None:

@@ -24,7 +24,7 @@ from mirror_support import (
 )
 from sim_support import A, B, wanted
 
-from lrpmirror import ActualLRP, Cause, Phase
+from lrpmirror import ActualLRP, Cause, Mirror, Phase
 from lrpmirror.core.changes import RowKey
 from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import ConnectionFailed, MalformedRecord, ServiceUnavailable, TimedOut, TruncatedReply
@@ -138,12 +138,41 @@ async def test_delays_between_tries_have_full_jitter_under_a_bound_that_doubles(
         assert bound * 0.75 < max(delays) <= bound
 
 
+@pytest.mark.parametrize("lives", [0.0, 0.1, 1.0], ids=["not at all", "a moment", "a second"])
+@pytest.mark.parametrize("listed", [True, False], ids=["after each list", "after each opening"])
 @simulated
-async def test_the_delays_begin_anew_after_a_synchronisation_and_not_before() -> None:
+async def test_a_server_that_ends_every_stream_soon_is_not_asked_for_everything_without_end(
+    lives: float, listed: bool
+) -> None:
+    bbs = FakeBBS(small())
+    bbs.answer = lambda name: Answer(after=2.0 if name == "actual_lrps" else 0.0)
+
+    async def end_streams(mirror: Mirror) -> None:
+        while True:
+            streams = len(bbs.streams)
+            while len(bbs.streams) == streams or (listed and not mirror.status.live):  # noqa: ASYNC110 - of the fake
+                await trio.sleep(0.01)
+            await trio.sleep(lives)
+            bbs.cut()
+
+    async with mirroring(bbs) as mirror, trio.open_nursery() as nursery:
+        await mirror.wait_synced()
+        nursery.start_soon(end_streams, mirror)
+        bbs.cut()
+        await trio.sleep(15)
+        assert len(bbs.times("domains")) <= 10
+        await trio.sleep(585)
+        assert len(bbs.times("domains")) <= 60
+        nursery.cancel_scope.cancel()
+
+
+@simulated
+async def test_the_delays_begin_anew_after_a_stream_has_lived_and_not_before() -> None:
     bbs = FakeBBS(small())
     async with mirroring(bbs, first_delay=0.5, most_delay=64.0) as mirror:
         await mirror.wait_synced()
         for _ in range(30):
+            await trio.sleep(20)
             bbs.cut()
             began = trio.current_time()
             await mirror.wait_for(lambda m: m.status.phase is Phase.STALE)

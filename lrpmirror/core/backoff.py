@@ -16,14 +16,23 @@ class Backoff:
         self._first = first
         self._most = most
         self._failures = 0
+        self._bound = 0.0
 
-    def failed(self) -> float:
-        """Count a failure and return the delay before the next try."""
+    def failed(self, lasted: float = 0.0, cost: float = 0.0) -> float:
+        """Count a failure and return the delay before the next try.
+
+        `lasted` says for how long the last try had gone well, and `cost` how long it took to get there. It counts as a
+        success where it lasted longer than either that or the delay before it may have been. So what fails at once each
+        time is tried ever more rarely, however well it begins.
+        """
+        if lasted > max(self._bound, cost):
+            self._failures = 0
         # The exponent is bounded so that months of failures do not overflow a float.
-        bound = min(self._most, self._first * 2 ** min(self._failures, 62))
+        self._bound = min(self._most, self._first * 2 ** min(self._failures, 62))
         self._failures += 1
-        return self._rng.uniform(0, bound)
+        return self._rng.uniform(0, self._bound)
 
     def succeeded(self) -> None:
         """Forget the failures."""
         self._failures = 0
+        self._bound = 0.0

@@ -18,7 +18,7 @@ from lrpmirror.core.backoff import Backoff
 from lrpmirror.core.brake import size_of
 from lrpmirror.core.changes import Cause, Commit
 from lrpmirror.core.dispatch import Reconciler
-from lrpmirror.core.freshness import Freshness
+from lrpmirror.core.freshness import Freshness, later
 from lrpmirror.core.guards import Guards
 from lrpmirror.core.image import Image
 from lrpmirror.core.knowledge import Knowledge
@@ -82,6 +82,8 @@ class Session(Freshness, Knowledge):
         self.guards = Guards(tuning)
         """Which lists are not believed at once."""
         self._stream_opened_at = 0.0
+        self._listed_at: float | None = None
+        """When a list of everything was first committed since then; None: not yet."""
         self._shadow: Shadow | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
         self._restored = False
@@ -101,7 +103,7 @@ class Session(Freshness, Knowledge):
         """
         self._step(Step.OPENED)
         self._forget_source()
-        self._stream_opened_at = heard_at
+        self._stream_opened_at, self._listed_at = heard_at, None
         self._tally.streams += 1
         self._heard(heard_at)
 
@@ -112,7 +114,11 @@ class Session(Freshness, Knowledge):
         self._shadow = None
         self._audit.reset()
         self._step(Step.LOST)
-        return self._backoff.failed()
+        # A stream proves itself by living, once its list is in; not by that list, which may be all that it lives for.
+        listed_at, self._listed_at = self._listed_at, None
+        if listed_at is None:
+            return self._backoff.failed()
+        return self._backoff.failed(later(self.alive_at, listed_at) - listed_at, listed_at - self._stream_opened_at)
 
     def stream_replaced(self, heard_at: float) -> None:
         """Take note that another stream, last heard of then, took the place of the one that was followed.
@@ -120,6 +126,7 @@ class Session(Freshness, Knowledge):
         Nothing was missed by that. Called when a list that was begun after the other was opened has been committed.
         """
         self._tally.replacements += 1
+        self._stream_opened_at, self._listed_at = heard_at, self.synced_at
         self._ping_trouble = None
         self._forget_source()
         self._replace_backoff.succeeded()
@@ -429,7 +436,7 @@ class Session(Freshness, Knowledge):
         """Take note that a list of everything was committed, but for what is in doubt."""
         self.synced_at = now
         self.restored_at = None
-        self._backoff.succeeded()
+        self._listed_at = now if self._listed_at is None else self._listed_at
         self._list_backoff.succeeded()
         self._trouble = None
         if doubt is not None:
