@@ -357,7 +357,7 @@ async def test_a_list_that_drips_is_given_up_and_repairs_go_on() -> None:
     bbs = FakeBBS(server)
     async with mirroring(bbs, list_timeout=20, first_delay=100.0, most_delay=100.0, **QUIET) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", FOREVER)
+        bbs.once("routing_infos", FOREVER)
         mirror.resync()
         await trio.sleep(1)
         start(server, "p0")

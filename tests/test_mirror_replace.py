@@ -168,7 +168,7 @@ async def test_a_replacement_that_ends_before_its_list_is_in_leaves_the_old_stre
     bbs = FakeBBS(small())
     async with mirroring(bbs, **QUIET) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", Answer(before=5))
+        bbs.once("routing_infos", Answer(before=5))
         mirror.reconnect()
         await trio.sleep(1)
         bbs.streams[1].cut(ConnectionFailed("the new one"))
@@ -204,10 +204,10 @@ async def test_a_list_that_was_begun_before_the_new_stream_was_open_does_not_cou
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", Answer(before=5))
+        bbs.once("routing_infos", Answer(before=5))
         mirror.resync()
         await settled()
-        bbs.once("cells", Answer(before=5))
+        bbs.once("routing_infos", Answer(before=5))
         mirror.reconnect()
         await trio.sleep(6)
         assert open_streams(bbs) == [0, 1]
@@ -222,10 +222,10 @@ async def test_where_the_old_stream_ends_first_the_new_one_goes_on_and_lists_ane
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET, first_delay=1000, most_delay=1000) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", FOREVER)
+        bbs.once("routing_infos", FOREVER)
         mirror.reconnect()
         await trio.sleep(1)
-        bbs.once("cells", Answer(before=listing))
+        bbs.once("routing_infos", Answer(before=listing))
         server.desire(wanted("q"))
         bbs.streams[0].cut(ConnectionFailed("the old one"))
         await settled()
@@ -264,7 +264,7 @@ async def test_a_replacement_that_is_asked_for_while_one_is_under_way_is_made_af
     bbs = FakeBBS(small())
     async with mirroring(bbs, **QUIET) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", Answer(before=5))
+        bbs.once("routing_infos", Answer(before=5))
         mirror.reconnect()
         await trio.sleep(1)
         mirror.reconnect()
@@ -310,7 +310,7 @@ async def test_closing_while_a_stream_is_being_replaced_closes_both() -> None:
     bbs = FakeBBS(small())
     async with mirroring(bbs, **QUIET) as mirror:
         await mirror.wait_synced()
-        bbs.once("cells", FOREVER)
+        bbs.once("routing_infos", FOREVER)
         mirror.reconnect()
         await settled()
         assert open_streams(bbs) == [0, 1]
@@ -357,7 +357,7 @@ async def test_a_list_begun_before_the_new_stream_was_open_does_not_vouch_for_it
         bbs.gate = trio.Event()
         mirror.reconnect()
         await settled()
-        bbs.once("cells", Answer(before=5))
+        bbs.once("routing_infos", Answer(before=5))
         mirror.resync()
         await trio.sleep(1)
         server.desire(wanted("q"))

@@ -28,6 +28,7 @@ class Freshness:
         self._current_at: float | None = None
         self._trouble: LRPMirrorError | None = None
         self._ping_trouble: LRPMirrorError | None = None
+        self._cells_trouble: LRPMirrorError | None = None
         self._source_at: float | None = None
         """When what the stream has told was the BBS's, as the source says; None: it says nothing, so it is the BBS."""
         self._source_trouble = ""
@@ -44,7 +45,7 @@ class Freshness:
     @property
     def trouble(self) -> LRPMirrorError | None:
         """What is wrong now; None: nothing that is known."""
-        return self._trouble or self._ping_trouble
+        return self._trouble or self._ping_trouble or self._cells_trouble
 
     def source_told(self, status: SourceStatus, at: float) -> None:
         """Take note of what the source said of itself on the stream that is followed, behind what it has told so far.
@@ -85,6 +86,12 @@ class Freshness:
         self._trouble = self.last_error = error
 
     # For the session
+
+    def _cells_told(self, error: LRPMirrorError | None) -> None:
+        """Take note of whether the cells could be listed, which is no reason not to be LIVE."""
+        self._cells_trouble = None if error is None else without_frames(error)
+        if error is not None:
+            self.noted(error)
 
     def _begin_stale(self, since: float | None) -> None:
         """Take note of when the state was the server's that there is to begin with; None: nobody knows."""

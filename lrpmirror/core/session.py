@@ -252,6 +252,7 @@ class Session(Freshness, Knowledge):
         commit = self._commit_list(shadow, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
+            self._cells_told(shadow.cells_error)
             self._synced(now, doubt)
         return commit
 

@@ -30,7 +30,7 @@ from lrpmirror.core.slices import SLICE, slices
 from lrpmirror.core.store import Store
 from lrpmirror.core.tables import ListTables
 from lrpmirror.core.tombstones import Tombstone
-from lrpmirror.errors import LimitExceeded
+from lrpmirror.errors import LimitExceeded, LRPMirrorError
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
 from lrpmirror.redaction import is_redacted_of
@@ -59,6 +59,8 @@ class Shadow:
         self._store = store
         self.scope = scope
         self.cells: tuple[CellPresence, ...] | None = None
+        self.cells_error: LRPMirrorError | None = None
+        """Why there are no cells, which another service keeps."""
         self.domains: frozenset[str] | None = None
         # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
         self._opening = Opening() if first else None

@@ -34,6 +34,8 @@ class Tuning(Struct, frozen=True, kw_only=True):
 
     list_timeout: float = 600.0
     """How long a list of everything may take, all in all."""
+    cells_timeout: float = 3.0
+    """How long the list of the cells may take, which another service than the BBS keeps; then those known stay."""
     list_limit: int = 5_000_000
     """How many records of a kind a list may have."""
     row_limit: int = 5_000_000
@@ -87,6 +89,7 @@ _RULES: Final[dict[str, Rule]] = {
     "idle_limit": _INTERVAL,
     "renewal_interval": _INTERVAL,
     "list_timeout": _INTERVAL,
+    "cells_timeout": _POSITIVE,
     "repair_timeout": _INTERVAL,
     "tombstone_age": _POSITIVE,
     "brake_share": _SHARE,

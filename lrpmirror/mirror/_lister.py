@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from lrpmirror.core.shadow import Shadow
-from lrpmirror.errors import RequestRefused, UnknownPath
+from lrpmirror.errors import BBSError, RequestRefused, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS, ListName
 from lrpmirror.model import ActualLRP, ActualLRPGroup
 
@@ -17,9 +17,10 @@ __all__ = ["Lister"]
 class Lister:
     """Reads what a shadow is to be filled with. There is one for each stream, since the next server may be newer."""
 
-    def __init__(self, bbs: BBS, *, full: bool) -> None:
+    def __init__(self, bbs: BBS, *, full: bool, cells_timeout: float) -> None:
         self._bbs = bbs
         self._full = full
+        self._cells_timeout = cells_timeout
         self._has_rows = True
         self._has_parts = not full
 
@@ -32,15 +33,27 @@ class Lister:
         shadow.domains = frozenset(domains)
         await self._rows(shadow)
         await self._desired(shadow)
-        try:
-            # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
-            shadow.cells = tuple(sorted(await self._bbs.cells(most=most), key=attrgetter("cell_id")))
-            shadow.check_count("cells", len(shadow.cells))
-        except (RequestRefused, UnknownPath):
-            # The cells are kept by another service, which can be down while the BBS is well; then those known before
-            # stay.
-            shadow.cells = None
+        await self._cells(shadow)
         await self._settle(shadow)
+
+    async def _cells(self, shadow: Shadow) -> None:
+        """List the cells, which another service keeps: it can be down while the BBS is well, and holds up nothing.
+
+        Where they cannot be had in a short time, those known before stay.
+        """
+        with trio.move_on_after(self._cells_timeout) as waiting:
+            try:
+                cells = await self._bbs.cells(most=shadow.list_limit)
+                shadow.check_count("cells", len(cells))
+            except UnknownPath:
+                return
+            except (BBSError, WireError) as error:
+                shadow.cells_error = error
+                return
+            # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
+            shadow.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
+        if waiting.cancelled_caught:
+            shadow.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
 
     async def some(self, shadow: Shadow) -> None:
         """List what is in the shadow's scope, which is of some processes. Raises BBSError, WireError."""

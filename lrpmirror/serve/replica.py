@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -37,6 +37,9 @@ APP_GUID: Final = 32
 
 REFRESH: Final = 10.0
 """Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+
+PATIENCE: Final = 3.0
+"""How many seconds the cells may take, which another service keeps."""
 
 MAX_AGE: Final = 30.0
 """How old the state may be, in seconds, that is still answered from."""
@@ -230,12 +233,15 @@ class Replica:
             status = self._mirror.status
             if not status.live:
                 continue
-            try:
-                domains, cells = await bbs.domains(), await bbs.cells()
-            except (BBSError, WireError):
-                continue
-            if self._mirror.status.live:
-                self._domains, self._cells, self._domains_at = tuple(sorted(domains)), cells, status.at
+            with suppress(BBSError, WireError):
+                domains = await bbs.domains()
+                if self._mirror.status.live:
+                    self._domains, self._domains_at = tuple(sorted(domains)), status.at
+            # Another service keeps them, which can be down while the BBS is well.
+            with trio.move_on_after(PATIENCE), suppress(BBSError, WireError):
+                cells = await bbs.cells()
+                if self._mirror.status.live:
+                    self._cells = cells
 
     async def say_age(self) -> None:
         """Tell the streams how old the state is, again and again, and at once when it begins or ceases to follow.
