@@ -245,6 +245,26 @@ class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):
         """The epoch and index as one value."""
         return ModificationTag(self.epoch, self.tag_index)
 
+    @property
+    def has_detail(self) -> bool:
+        """Whether there is a `detail`; asking so never decodes it."""
+        return self.detail is not None
+
+    def without_detail(self) -> "DesiredLRP":
+        """Return this without its `detail`. O(1)."""
+        return self if self.detail is None else replace(self, detail=None)
+
+    def as_listed(self) -> "DesiredLRP":
+        """Return a whole record of an event as a list has it. O(1).
+
+        When the server lists whole records, it fills in the deprecated metrics guid from the metric tag `source_id`; in
+        events it does not. Unless both are made alike, every list would look like a change.
+        """
+        source = self.metric_tags.get("source_id")
+        if self.detail is None or self.detail.metrics_guid or source is None:
+            return self
+        return replace(self, detail=replace(self.detail, metrics_guid=source.static))
+
     def __hash__(self) -> int:
         return hash((self.process_guid, self.epoch, self.tag_index))
 

@@ -8,8 +8,6 @@ the old record is gone.
 from collections.abc import Callable
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.tombstones import Tombstone, Tombstones
 from lrpmirror.model import DesiredLRP
@@ -47,7 +45,7 @@ class DesiredReconciler:
 
     def written(self, lrp: DesiredLRP) -> Verdict:
         """Apply a new record, or the newer side of a diff, which is a whole record too."""
-        lrp = _as_listed(lrp)
+        lrp = lrp.as_listed()
         grave = self._tombstones.get(lrp.epoch) if lrp.epoch else None
         if grave is not None:
             if lrp.tag_index <= grave.index:
@@ -85,15 +83,3 @@ class DesiredReconciler:
             return Verdict.STALE
         self._lrps.remove_desired(lrp.process_guid)
         return Verdict.APPLIED
-
-
-def _as_listed(lrp: DesiredLRP) -> DesiredLRP:
-    """Return a whole record from an event as a list has it.
-
-    When the server lists whole records, it fills in the deprecated metrics guid from the metric tag `source_id`; in
-    events it does not. Unless both are made alike, every list would look like a change.
-    """
-    source = lrp.metric_tags.get("source_id")
-    if lrp.detail is None or lrp.detail.metrics_guid or source is None:
-        return lrp
-    return replace(lrp, detail=replace(lrp.detail, metrics_guid=source.static))

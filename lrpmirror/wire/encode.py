@@ -28,6 +28,7 @@ from lrpmirror.events import (
     UnreadableEvent,
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire.lazydesired import rest_of
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
 from lrpmirror.wire.text import varint
 from lrpmirror.wire.whole import fill_detail
@@ -207,6 +208,10 @@ def _desired(message: diego_pb2.DesiredLRP, desired: DesiredLRP) -> None:
     message.root_fs = desired.root_fs
     message.max_pids = desired.max_pids
     message.placement_tags.extend(desired.placement_tags)
+    rest = rest_of(desired)
+    if rest is not None:
+        message.MergeFromString(rest)
+        return
     if desired.detail is not None:
         fill_detail(message, desired.detail)
         return

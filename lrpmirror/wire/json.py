@@ -151,7 +151,7 @@ def _sides(kind: type[Event]) -> tuple[str, ...]:
 
 
 def _print_desired(desired: DesiredLRP) -> Any:
-    if desired.detail is None:
+    if not desired.has_detail:
         return print_message(diego_pb2.DesiredLRPSchedulingInfo.FromString(encode.scheduling_info(desired)))
     return print_message(diego_pb2.DesiredLRP.FromString(encode.desired_lrp(desired)))
 

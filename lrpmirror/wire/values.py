@@ -3,13 +3,12 @@
 The some thirty reads that a row takes cost more than its parsing. Empty values and enum members are shared.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.frozen import frozen
 from lrpmirror.model import (
@@ -150,15 +149,18 @@ def _metric_tags(tags: Mapping[str, diego_pb2.MetricTagValue]) -> Mapping[str, M
     return frozen({name: MetricTagValue(tag.static, _DYNAMIC[tag.dynamic]) for name, tag in tags.items()})
 
 
-def desired_value(message: _Desired, what: str, detail: DesiredLRPDetail | None = None) -> DesiredLRP:
-    """Return the desired LRP of a record, or of the part of a record that `hot.proto` names."""
+def desired_value(message: _Desired, what: str, make: Callable[..., DesiredLRP] = DesiredLRP) -> DesiredLRP:
+    """Return the desired LRP of a record, or of the part of a record that `hot.proto` names.
+
+    `make` is called with its fields when all of them have been read.
+    """
     process_guid = message.process_guid
     if not process_guid:
         raise without(what, "process guid")
     tag = message.modification_tag
     tags = message.metric_tags
     mounts = message.volume_mounts
-    return DesiredLRP(
+    return make(
         process_guid=process_guid,
         domain=message.domain,
         log_guid=message.log_guid,
@@ -174,7 +176,6 @@ def desired_value(message: _Desired, what: str, detail: DesiredLRPDetail | None 
         metric_tags=_metric_tags(tags) if tags else _NO_TAGS,
         epoch=tag.epoch,
         tag_index=tag.index,
-        detail=detail,
     )
 
 
