@@ -1,14 +1,17 @@
 """`lrpmirror demo`: a simulated Diego that lives, and what a mirror sees of it."""
 
 import argparse
+from contextlib import nullcontext
 from random import Random
 from typing import Final
 
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.cli._agreement import settled_disagreements
 from lrpmirror.cli._arguments import count, seconds
+from lrpmirror.cli._demo_relay import relayed
 from lrpmirror.cli._display import Display, open_display
 from lrpmirror.cli._output import print_lines
 from lrpmirror.cli._signals import interruptible
@@ -27,7 +30,8 @@ DESCRIPTION: Final = """\
 Start a simulated Diego with cells and apps that live (deploys, crashes,
 evacuations, lost cells), open a mirror on it over HTTP on loopback, and show
 what the mirror sees and how fresh it is. Five seconds of the simulation pass
-in one. Now and then the connection is cut for a moment.
+in one. Now and then the connection is cut for a moment. With --redis the mirror
+that is shown reads from a relay instead, which another one keeps current.
 
 On a terminal a screen is redrawn twice a second (NO_COLOR=1 for no colours);
 elsewhere there is a line each second, and one for each change. Ends at Ctrl-C,
@@ -39,6 +43,9 @@ WARM_UP: Final = 30
 
 SYNC: Final = 30.0
 """Seconds that the first synchronisation may take, which on loopback takes one."""
+
+RELAY_TRIES: Final = 3
+"""How often a mirror behind a relay is compared again, a second later."""
 
 # Few enough at five virtual seconds a second that a person can read along.
 RATES: Final = Rates(
@@ -74,6 +81,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How many steps there are from one cut to the next."""
     cut_for: int = 8
     """How many steps there is no connection then."""
+    redis: bool = False
+    """Whether the mirror reads from a relay, which another one publishes to."""
 
 
 class Outcome(Struct, frozen=True):
@@ -92,14 +101,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cells", type=count, default=default.cells, metavar="N", help="how many cells (%(default)s)")
     parser.add_argument("--apps", type=count, default=default.apps, metavar="N", help="how many apps (%(default)s)")
+    parser.add_argument(
+        "--redis",
+        action="store_true",
+        help="have the mirror read from a Redis or Valkey, which is started, and which a publisher keeps current",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Play, and say how it ended."""
-    settings = Settings(seed=args.seed, cells=args.cells, apps=args.apps)
+    settings = Settings(seed=args.seed, cells=args.cells, apps=args.apps, redis=args.redis)
     if args.seconds is not None:
-        steps = max(1, round(args.seconds * settings.pace))
-        settings = Settings(seed=args.seed, cells=args.cells, apps=args.apps, steps=steps)
+        settings = replace(settings, steps=max(1, round(args.seconds * settings.pace)))
     outcome = trio.run(_shown, settings)
     print_lines([outcome.text.encode()])
     return 0 if outcome.agreed else 1
@@ -118,7 +131,8 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
     began = trio.current_time()
     async with (
         serve_diego(diego, lag=LAG) as served,
-        open_mirror(served.url, tuning=TUNING, rng=Random(settings.seed)) as mirror,  # noqa: S311 - jitter
+        relayed(served.url, TUNING, settings.seed) if settings.redis else nullcontext(served.url) as where,
+        open_mirror(where, tuning=TUNING, rng=Random(settings.seed)) as mirror,  # noqa: S311 - jitter
         trio.open_nursery() as nursery,
     ):
         story = Story(mirror, lambda: trio.current_time() - began)
@@ -133,6 +147,12 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
             living.cancel_scope.cancel()
         await served.host.accept()
         wrong = await settled_disagreements(mirror, diego)
+        for _ in range(RELAY_TRIES if settings.redis else 0):
+            # What the publisher has still to read of a row that started, it cannot have published.
+            if not wrong:
+                break
+            await trio.sleep(1)
+            wrong = await settled_disagreements(mirror, diego)
         await display.tell(story.take_fresh())
         nursery.cancel_scope.cancel()
     return _outcome(diego, life, wrong)

@@ -1,0 +1,222 @@
+"""Listing from the hashes of a relay: in slices, by process or all, and only where nothing is missing."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Self, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from lrpmirror.errors import LimitExceeded, NoPublisher, ServiceUnavailable
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.relay._commands import Commands
+from lrpmirror.relay._format import HASHES, Keys, Status
+from lrpmirror.relay._stream import check_status
+from lrpmirror.wire import decode
+
+__all__ = ["Lists", "Once", "Records", "Wanted", "all_of", "order"]
+
+T = TypeVar("T")
+
+SCAN: Final = 1_000
+"""How many records are asked for in one step."""
+
+SLICE: Final = 100
+"""How many records are decoded before others have their turn."""
+
+TRIES: Final = 5
+"""How often parts of a desired LRP are read that were written in between."""
+
+_DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "actual_lrps": decode.actual_lrp,
+    "scheduling_infos": decode.scheduling_info,
+    "routing_infos": decode.desired_lrp,
+    "domains": decode.domain,
+    "cells": decode.cell_presence,
+}
+
+
+class Lists:
+    """Reads records by process, and tells whether a list has all that was published."""
+
+    def __init__(self, keys: Keys, where: str, tap: Callable[[str, bytes], None] | None) -> None:
+        self.keys = keys
+        self.where = where
+        self._tap = tap
+
+    async def status(self, redis: Commands) -> Status:
+        """Return the status, where somebody publishes. Raises NoPublisher, UpstreamStale."""
+        status = Status.read(await redis.read_hash(self.keys.status), self.where)
+        return check_status(status, await redis.time(), self.where)
+
+    async def read_some(self, redis: Commands, name: str, guids: tuple[str, ...]) -> list[Any]:
+        """Return the records of processes, encoded; or `joined` desired LRPs. For the lists."""
+        if name == "actual_lrps":
+            return await self._rows_of(redis, guids)
+        if name == "joined":
+            return await self._joined(redis, guids)
+        return [value for value in await redis.read_fields(self.keys.key(name), guids) if value is not None]
+
+    def decoded(self, name: str, values: Iterable[bytes], *, full: bool) -> list[Any]:
+        """Return records from their bytes. For the lists."""
+        if self._tap is not None:
+            for value in values:
+                self._tap(name, value)
+        if name == "desired_lrps":
+            return [decode.desired_lrp(value, full=full) for value in values]
+        return list(map(_DECODERS[name], values))
+
+    async def _rows_of(self, redis: Commands, guids: tuple[str, ...]) -> list[bytes]:
+        """Return the rows of processes, by the index of them, which one transaction writes with the rows."""
+        for _ in range(TRIES):
+            fields = [
+                field
+                for value in await redis.read_fields(self.keys.key("processes"), guids)
+                if value is not None
+                for field in value.decode().split("\n")
+            ]
+            values = await redis.read_fields(self.keys.key("actual_lrps"), fields)
+            if None not in values:
+                return [value for value in values if value is not None]
+        raise ServiceUnavailable(f"{self.where}: the rows of a process changed at every read; or some are gone")
+
+    async def _joined(self, redis: Commands, guids: tuple[str, ...]) -> list[DesiredLRP]:
+        """Return desired LRPs of their two parts, of the same version."""
+        for _ in range(TRIES):
+            scheduling = await redis.read_fields(self.keys.key("scheduling_infos"), guids)
+            routing = await redis.read_fields(self.keys.key("routing_infos"), guids)
+            found = []
+            for one, other in zip(scheduling, routing, strict=True):
+                if one is None and other is None:
+                    continue
+                if one is None or other is None:
+                    break
+                lrp, tags = decode.scheduling_info(one), decode.desired_lrp(other)
+                if lrp.modification_tag != tags.modification_tag:
+                    break
+                found.append(replace(lrp, metric_tags=tags.metric_tags))
+            else:
+                return found
+        raise ServiceUnavailable(f"{self.where}: the parts of a desired LRP do not belong together at any read")
+
+    async def check_complete(self, redis: Commands, name: str, before: Status, seen: int) -> None:
+        """Raise NoPublisher where a list lacks what the publisher has written."""
+        after = await self.status(redis)
+        n = HASHES.index(name)
+        expected = after.counts[n] if len(after.counts) == len(HASHES) else 0
+        lacking = expected - (after.changes - before.changes) - seen
+        if lacking > 0:
+            raise NoPublisher(
+                f"{self.where}: {lacking} of {expected} {name} are gone that had been published; the publisher "
+                f"({after.publisher}) finds that out and writes them again"
+            )
+
+
+class Wanted:
+    """The filters of a list."""
+
+    def __init__(
+        self,
+        *,
+        domain: str = "",
+        cell_id: str = "",
+        process_guid: str = "",
+        index: int | None = None,
+        process_guids: Iterable[str] = (),
+        app_guids: Iterable[str] = (),
+    ) -> None:
+        self.guids = (process_guid,) if process_guid else tuple(dict.fromkeys(process_guids))
+        self._domain = domain
+        self._cell = cell_id
+        self._index = index
+        self._apps = tuple(app_guids)
+
+    def passes(self, record: ActualLRP | DesiredLRP | CellPresence | str) -> bool:
+        """Return whether a record passes."""
+        if isinstance(record, CellPresence | str):
+            return True
+        if self._domain and record.domain != self._domain:
+            return False
+        if isinstance(record, ActualLRP):
+            return (not self._cell or record.cell_id == self._cell) and self._index in {None, record.index}
+        return not self._apps or record.process_guid.startswith(self._apps)
+
+
+class Records:
+    """The records of one list, some at a time. No generator, which would have to be closed."""
+
+    def __init__(self, lists: Lists, redis: Commands, name: str, wanted: Wanted, status: Status, *, full: bool) -> None:
+        self._lists = lists
+        self._redis = redis
+        self._name = name
+        self._wanted = wanted
+        self._status = status
+        self._full = full
+        self._cursor: int | None = None
+        self._seen: set[bytes] = set()
+        self._waiting: list[Any] = []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Any]:
+        while not self._waiting:
+            if self._cursor == 0:
+                raise StopAsyncIteration
+            await self._fetch()
+        await trio.lowlevel.checkpoint()
+        some, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
+        if self._name != "joined":
+            some = self._lists.decoded(self._name, some, full=self._full)
+        return list(filter(self._wanted.passes, some))
+
+    async def _fetch(self) -> None:
+        """Ask for more: encoded records, or desired LRPs of which both parts have been joined."""
+        lists, redis, joined = self._lists, self._redis, self._name == "joined"
+        if self._wanted.guids:
+            self._cursor = 0
+            self._waiting = await lists.read_some(redis, self._name, self._wanted.guids)
+            return
+        name = "scheduling_infos" if joined else self._name
+        self._cursor, found = await redis.scan(lists.keys.key(name), self._cursor or 0, SCAN)
+        self._seen.update(found)
+        if not self._cursor:
+            await lists.check_complete(redis, name, self._status, len(self._seen))
+        if joined:
+            self._waiting = await lists.read_some(redis, self._name, tuple([field.decode() for field in found]))
+        else:
+            self._waiting = list(found.values())
+
+
+async def all_of(
+    batches: AbstractAsyncContextManager[AsyncIterator[list[T]]], most: int | None = None
+) -> tuple[T, ...]:
+    """Return a whole list; raises LimitExceeded as soon as more than `most` have come."""
+    values: list[T] = []
+    async with batches as listed:
+        async for batch in listed:
+            values += batch
+            if most is not None and len(values) > most:
+                raise LimitExceeded(f"over {most} records, which is all that is wanted (list_limit, of a mirror)")
+    return tuple(values)
+
+
+class Once:
+    """One batch."""
+
+    def __init__(self, batch: list[Any]) -> None:
+        self._batches = [batch]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        if not self._batches:
+            raise StopAsyncIteration
+        return self._batches.pop()
+
+
+def order(entry_id: str) -> tuple[int, ...]:
+    """Return a stream's id as what it is ordered by."""
+    return tuple(map(int, entry_id.split("-"))) if entry_id else ()
