@@ -26,6 +26,7 @@ NAMES = (
     "latency",
     "memory",
     "stalls",
+    "requests",
     "scale",
     "relay",
 )

@@ -93,9 +93,11 @@ def test_what_finds_nothing_gives_way_too_and_all_requests_take_turns() -> None:
 def test_a_filter_that_nothing_passes_and_a_grouping_take_many_small_steps() -> None:
     rows = [ActualLRP(process_guid=f"p{number}") for number in range(1000)]
     assert len(list(passing(rows, lambda _: False))) >= 1000 / GLANCES
-    steps = list(grouped(rows, groups_of_rows))
+    of_one = [ActualLRP(process_guid="p", index=number) for number in range(1000)]
+    steps = list(grouped(of_one, groups_of_rows))
     first = next(at for at, step in enumerate(steps) if step is not None)
     assert first >= 1000 / GLANCES
+    assert len(steps) - first == 1000
 
 
 @given(st.lists(st.text("ab", max_size=4)), st.text("ab", max_size=6))

@@ -120,6 +120,10 @@ class Store:
         """Return how many processes have rows. O(1)."""
         return len(self._by_process)
 
+    def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
+        """Return all rows, those of each process together, as they are at one moment. O(processes)."""
+        return _taken(self._by_process.values())
+
     def desired_count(self) -> int:
         """Return how many desired LRPs there are. O(1)."""
         return len(self._desired)

@@ -81,6 +81,13 @@ class Reads:
             self.check_fresh(max_age)
         return groups_of(self._session.store.process(process_guid))
 
+    def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
+        """Return all rows, those of each process together, as they are at one moment: for who goes through them slowly.
+
+        O(processes), which is a fraction of what `actual_lrps()` costs.
+        """
+        return self._session.store.rows_by_process()
+
     def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
         """Return the row of an instance, or None. O(1).
 

@@ -5,6 +5,7 @@ Cells and their instances, processes with trouble first, freshness, rates.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -130,7 +131,7 @@ def _look(
 ) -> Iterator[Picture | None]:
     """Yield the picture in the end, and None at each step before."""
     on_cells: dict[str, dict[str, int]] = {}
-    for row in mirror.actual_lrps():
+    for row in chain.from_iterable(mirror.rows_by_process()):
         letters = on_cells.setdefault(row.cell_id, {})
         one = letter(row)
         letters[one] = letters.get(one, 0) + 1

@@ -4,6 +4,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import trio
@@ -125,9 +127,18 @@ class Replica:
     def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> Iterable[ActualLRP | None]:
-        """Return the rows that pass the filters. O(rows of the process, or on the cell, or all)."""
-        rows = self._mirror.actual_lrps(process_guid or None, cell_id=cell_id or None)
-        return rows if not domain and index is None else passing(rows, row_filter(domain, "", index))
+        """Return the rows that pass the filters, process by process. O(rows of the process, or on the cell, or all)."""
+        rows: Iterable[ActualLRP]
+        if process_guid:
+            rows = self._mirror.actual_lrps(process_guid)
+        elif cell_id:
+            rows = sorted(self._mirror.actual_lrps(cell_id=cell_id), key=attrgetter("process_guid"))
+        else:
+            # Not row by row: a quarter of a million references are copied, and looked at by the garbage collector, in
+            # more than ten milliseconds each.
+            rows = chain.from_iterable(self._mirror.rows_by_process())
+        unfiltered = not domain and index is None and not (process_guid and cell_id)
+        return rows if unfiltered else passing(rows, row_filter(domain, cell_id, index))
 
     def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
         """Return the rows of these processes. O(found)."""

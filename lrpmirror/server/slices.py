@@ -64,15 +64,17 @@ def passing(candidates: Iterable[R | None], test: Callable[[R], bool]) -> Iterat
 def grouped(
     rows: Iterable[ActualLRP | None], groups_of: Callable[[Iterable[ActualLRP]], Iterable[ActualLRPGroup]]
 ) -> Iterator[ActualLRPGroup | None]:
-    """Yield the groups of the rows, process by process, when all have been seen, and None now and then before.
+    """Yield the groups of rows that come process by process, and None now and then.
 
     `groups_of` makes them of the rows of a process.
     """
-    by_process: dict[str, list[ActualLRP]] = {}
+    of_process: list[ActualLRP] = []
     for number, row in enumerate(rows):
         if row is not None:
-            by_process.setdefault(row.process_guid, []).append(row)
+            if of_process and of_process[0].process_guid != row.process_guid:
+                yield from groups_of(of_process)
+                of_process = []
+            of_process.append(row)
         if not number % GLANCES:
             yield None
-    for of_process in by_process.values():
-        yield from groups_of(of_process)
+    yield from groups_of(of_process)
