@@ -29,6 +29,7 @@ NAMES = (
     "requests",
     "scale",
     "relay",
+    "subscribers",
 )
 """The benchmarks, each a module of this package."""
 

@@ -1,5 +1,6 @@
 """Whether the process is alive, and whether its answers are worth something: for load balancers and supervisors."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -28,7 +29,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a mirror is synchronised and fresh, and if not why.
 
     In seconds: `age` since the last proof of life, `silence` since the stream itself was last heard, `state_age` since
-    the state was last known to be the server's. `trouble` is what is wrong now, also where the mirror is ready.
+    the state was last known to be the server's. `trouble` is what is wrong now, also where the mirror is ready;
+    `overload` is why a replica takes no more streams.
     """
 
     ready: bool
@@ -40,10 +42,11 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     state_age: float | None
     trouble: str
     last_error: str
+    overload: str = ""
 
 
-def readiness(status: Status, silence: float = SILENCE) -> Readiness:
-    """Judge a mirror's status."""
+def readiness(status: Status, silence: float = SILENCE, overload: str = "") -> Readiness:
+    """Judge a mirror's status, and whether a replica of it takes more streams."""
     cause = _CAUSES.get(status.phase, "")
     if isinstance(status.trouble, (ListNotBelieved, UpstreamStale)):
         cause = f"stale: {status.trouble}"
@@ -51,6 +54,8 @@ def readiness(status: Status, silence: float = SILENCE) -> Readiness:
         cause = f"there has been no proof of life for {status.age:.0f} s"
     if not cause and status.state_age is not None and status.state_age > silence:
         cause = f"who is followed has not shown for {status.state_age:.0f} s that its state is the BBS's"
+    if not cause and overload:
+        cause = f"no more streams are taken: {overload}"
     return Readiness(
         ready=not cause,
         cause=printable(cause),
@@ -61,6 +66,7 @@ def readiness(status: Status, silence: float = SILENCE) -> Readiness:
         state_age=_rounded(status.state_age),
         trouble=_words(status.trouble),
         last_error=_words(status.last_error),
+        overload=overload,
     )
 
 
@@ -77,11 +83,11 @@ async def alive(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: AR
     await send_whole(send, 200, PLAIN, b"alive\n")
 
 
-def ready_app(mirror: Mirror, silence: float = SILENCE) -> ASGIApp:
+def ready_app(mirror: Mirror, silence: float = SILENCE, *, overload: Callable[[], str] = str) -> ASGIApp:
     """Return an ASGI application that answers 200 when the mirror is synchronised and fresh, else 503, with a JSON."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
-        judged = readiness(mirror.status, silence)
+        judged = readiness(mirror.status, silence, overload())
         await send_whole(send, 200 if judged.ready else 503, b"application/json", msgspec.json.encode(judged) + b"\n")
 
     return app

@@ -168,6 +168,10 @@ def _readers(replica: Replica) -> Iterator[Metric]:
     yield number
     yield pending
     yield _counter("replica_subscribers_dropped", "Event streams that fell behind and were closed.", readers.dropped)
+    load = readers.load
+    yield _gauge("replica_overloaded", "1 while new streams are refused, 0 else.", float(bool(load.trouble)))
+    yield _counter("replica_streams_refused", "Event streams that were refused for the others' sake.", load.refused)
+    yield _counter("replica_streams_shed", "Event streams that were closed for the others' sake.", load.shed)
     yield _counter(
         "replica_closures", "How often all streams were closed, for what events cannot say.", replica.closures
     )

@@ -26,6 +26,6 @@ def ops_routes(
     return {
         "/metrics": metrics_app(registry_of(mirror, replica, servers)),
         "/healthz": alive,
-        "/readyz": ready_app(mirror),
+        "/readyz": ready_app(mirror, overload=lambda: "" if replica is None else replica.readers.load.trouble),
         **({} if replica is None else page_routes(mirror, replica.pulse, trio.lowlevel.current_clock().current_time)),
     }

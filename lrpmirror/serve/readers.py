@@ -5,16 +5,17 @@ stream. So it is given in slices, as fast as the readers take them.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
 import trio
 
 from lrpmirror.events import Event, SourceStatus
+from lrpmirror.serve.load import GLANCE, Load
 from lrpmirror.server import LIMIT, MirrorOnly, Said, StreamKind, Subscription, Told
 
-__all__ = ["SLICE", "Readers", "hand_out"]
+__all__ = ["SLICE", "Readers", "hand_out", "watch_load"]
 
 SLICE: Final = 256
 """How many events subscribers are given at once."""
@@ -28,11 +29,22 @@ TURNS: Final = 50
 TURN: Final = 0.002
 """Seconds between two of these looks."""
 
+MANY: Final = 100
+"""How many readers are told of each event by itself; more are told of what has come together."""
+
+PACE: Final = 1e-4
+"""Seconds for each reader, where there are many, from one time that they are told to the next."""
+
 
 class Readers:
     """Who reads the streams of a replica: how many there are, and how far behind they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
+        self.load = Load()
+        """Whether the readers are kept up with."""
+        self.due = 0.0
+        """When they are to be told next, where there are many."""
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
         self._waiting: deque[tuple[StreamKind | None, Told | Said]] = deque()
@@ -73,13 +85,15 @@ class Readers:
         self._hand_out_few()
 
     def _hand_out_few(self) -> None:
-        if len(self._waiting) <= SLICE:
+        if len(self._waiting) <= SLICE and (len(self._open) <= MANY or self._clock() >= self.due):
             self.hand_out()
         elif not self.news.is_set():
             self.news.set()
 
     def hand_out(self) -> bool:
         """Give the next slice to the readers; tell whether there is more. O(slice · readers)."""
+        if len(self._open) > MANY:
+            self.due = self._clock() + PACE * len(self._open)
         for kind, told in islice(self._waiting, SLICE):
             for subscription, since in self._open:
                 if since > self._told:
@@ -102,6 +116,12 @@ class Readers:
         """Tell whether every reader has taken enough for the next slice. O(subscribers)."""
         return all(len(each) <= ROOM for each, _ in self._open)
 
+    def look(self, late: float) -> None:
+        """Judge whether the readers are kept up with, where this comes `late` by so many seconds; O(readers)."""
+        behind = [len(each) for each, _ in self._open]
+        for subscription, _ in self._open[len(self._open) - self.load.look(behind, late, self._clock()) :]:
+            subscription.close()
+
     def close(self) -> None:
         """Close all subscriptions: their readers have to list anew."""
         self._waiting.clear()
@@ -118,8 +138,17 @@ async def hand_out(readers: Readers) -> None:
     """
     while True:
         await readers.news.wait()
+        await trio.sleep_until(readers.due)
         while readers.hand_out():
             for _ in range(TURNS):
                 await trio.sleep(TURN)
                 if readers.have_room():
                     break
+
+
+async def watch_load(readers: Readers) -> None:
+    """Look again and again whether the readers are kept up with."""
+    while True:
+        due = trio.current_time() + GLANCE
+        await trio.sleep_until(due)
+        readers.look(trio.current_time() - due)

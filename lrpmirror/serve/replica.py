@@ -14,14 +14,14 @@ from lrpmirror.core.changes import Commit, Delta
 from lrpmirror.core.groups import groups_of
 from lrpmirror.core.reconcile import Verdict
 from lrpmirror.core.status import Status
-from lrpmirror.errors import BBSError, ConfigurationError, UpstreamStale, WireError
+from lrpmirror.errors import BBSError, ConfigurationError, ServiceUnavailable, UpstreamStale, WireError
 from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, SourceStatus, UnknownEvent
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.serve.announced import Announced
 from lrpmirror.serve.grouping import group_events
 from lrpmirror.serve.pulse import Pulse
-from lrpmirror.serve.readers import Readers, hand_out
+from lrpmirror.serve.readers import Readers, hand_out, watch_load
 from lrpmirror.serve.telling import desired_events, row_events
 from lrpmirror.server import MirrorOnly, Said, StreamKind, Subscription
 from lrpmirror.server.filters import desired_filter, row_filter
@@ -82,7 +82,7 @@ class Replica:
         self._withheld: dict[str, DesiredLRP] = {}
         self._domains: tuple[str, ...] | None = None
         self._cells: tuple[CellPresence, ...] | None = None
-        self.readers = Readers()
+        self.readers = Readers(clock)
         self.pulse = Pulse(clock)
         """How much happens, for those who look at the replica."""
         self.closures = 0
@@ -167,7 +167,14 @@ class Replica:
         return mirror.desired_lrps()
 
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
-        """Return a subscription to what happens from now on; the first thing in it is how old the state is."""
+        """Return a subscription to what happens from now on; the first thing in it is how old the state is.
+
+        Raises ServiceUnavailable where the readers that there are cannot be kept up with.
+        """
+        load = self.readers.load
+        if load.trouble:
+            load.refused += 1
+            raise ServiceUnavailable(f"this replica takes no more streams now: {load.trouble}")
         subscription = self.readers.add(kind, cell_id)
         subscription.say(Said(self.status, self._clock()))
         return subscription
@@ -309,6 +316,7 @@ async def open_replica(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hand_out, replica.readers)
+                nursery.start_soon(watch_load, replica.readers)
                 nursery.start_soon(replica.refresh, bbs, refresh)
                 nursery.start_soon(replica.say_age)
                 yield replica

@@ -122,7 +122,12 @@ class BBSApp:
             await _send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
         else:
             bursts = CHUNKS in (scope.get("extensions") or {})
-            await stream_events(self.source, STREAMS[scope["path"]], cell_id, receive, send, bursts=bursts)
+            try:
+                subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
+            except BBSError as exc:
+                await _send_error(send, exc)
+                return
+            await stream_events(subscription, receive, send, bursts=bursts)
 
     async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
         if self.lag.before_read:

@@ -7,7 +7,6 @@ import trio
 from google.protobuf.message import DecodeError
 
 from lrpmirror.server.asgi import Receive, Send
-from lrpmirror.server.source import Source
 from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.wire import text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
@@ -40,19 +39,16 @@ def cell_of(body: bytes) -> str | None:
         return None
 
 
-async def stream_events(
-    source: Source, kind: StreamKind, cell_id: str, receive: Receive, send: Send, *, bursts: bool = False
-) -> None:
-    """Send the source's events until the reader leaves or falls behind; the body is never ended in order.
+async def stream_events(subscription: Subscription, receive: Receive, send: Send, *, bursts: bool = False) -> None:
+    """Send a subscription's events until the reader leaves or falls behind; the body is never ended in order.
 
     With `bursts` the server understands `chunks`: what has come in together is sent together, each event still in a
     chunk of its own.
 
-    The subscription is made before the head is sent: whoever has seen the head misses nothing. A reader that falls
-    behind is left in the middle, also while a write to it is stuck: the write is cancelled, and a server that honours
-    that closes the connection.
+    The subscription was made before the head is sent: whoever has seen the head misses nothing. It is closed here. A
+    reader that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled, and a
+    server that honours that closes the connection.
     """
-    subscription = source.subscribe(kind, cell_id)
     try:
         async with trio.open_nursery() as nursery:
             news = _News(subscription, nursery.cancel_scope)

@@ -28,6 +28,9 @@ StreamKind = Literal["instances", "groups"]
 LIMIT: Final = 1024
 """How many events a BBS keeps for a reader."""
 
+MOST: Final = 4 * LIMIT
+"""How many are kept for a reader that comes for more, but for less than there is."""
+
 
 def concerns_cell(event: Event, cell_id: str) -> bool:
     """Return whether a reader that asked for one cell is told of the event.
@@ -53,8 +56,10 @@ def concerns_cell(event: Event, cell_id: str) -> bool:
 class Subscription:
     """The events of one reader, in order, from the moment it was made.
 
-    The source puts events in, the reader takes them out; neither waits for the other. `on_change` is called, without
-    arguments, after each event that was put in and when the subscription closes. Not for use from several threads.
+    The source puts events in, the reader takes them out; neither waits for the other. A reader is slow that has not
+    come for more since so many events, the limit; not one that could not be offered them, since whoever offers them had
+    no time. `on_change` is called, without arguments, when there is something to take and when the subscription closes.
+    Not for use from several threads.
     """
 
     def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
@@ -64,6 +69,7 @@ class Subscription:
         self._limit = limit
         self._told: deque[Told | Said] = deque()
         self._events = 0
+        self._since_taken = 0
         self._closed = False
         self._fell_behind = False
 
@@ -89,12 +95,13 @@ class Subscription:
         """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
         if self._closed or (self.cell_id and not concerns_cell(told.event, self.cell_id)):
             return
-        if self._limit is not None and self._events >= self._limit:
+        if self._limit is not None and (self._since_taken >= self._limit or self._events >= MOST):
             self._fell_behind = True
             self.close()
             return
         self._told.append(told)
         self._events += 1
+        self._since_taken += 1
         self._changed()
 
     def say(self, said: Said) -> None:
@@ -126,6 +133,7 @@ class Subscription:
         """Do as `take_some`, for whoever sends them on, with what was said between them."""
         taken = [self._told.popleft() for _ in range(min(most, len(self._told)))]
         self._events -= sum(isinstance(each, Told) for each in taken)
+        self._since_taken = 0
         return taken
 
     def close(self) -> None:

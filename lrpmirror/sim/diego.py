@@ -19,6 +19,7 @@ from lrpmirror.model import (
 )
 from lrpmirror.server.filters import desired_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
+from lrpmirror.server.told import Told
 from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import Courier, Faults
@@ -383,8 +384,9 @@ class Diego:
 
     def _publish(self, kind: StreamKind, event: Event) -> None:
         readers = self._subscriptions[kind]
+        told = Told(event)
         for reader in readers:
-            reader.put(event)
+            reader.tell(told)
         if any(reader.closed for reader in readers):
             self._subscriptions[kind] = [reader for reader in readers if not reader.closed]
 

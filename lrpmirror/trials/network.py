@@ -163,7 +163,7 @@ class _Socket(trio.socket.SocketType):
     # Names and options
 
     def fileno(self) -> int:
-        return -1 if self._closed else 1000
+        return -1
 
     def getpeername(self) -> Any:
         return (ADDRESS, PORT)

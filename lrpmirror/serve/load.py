@@ -1,0 +1,65 @@
+"""Whether a replica keeps up with its own readers, and what is done where it does not: some are sent away for the rest.
+
+A single reader that is behind is slow itself, and is dropped for that. Where most are behind, or the process comes to
+its turns late, the replica is slow. Then new streams are refused, so that those that there are can catch up; and where
+that does not help, the youngest are closed, a few at a time, until the others are read again.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from lrpmirror.server import LIMIT
+
+__all__ = ["GLANCE", "Load"]
+
+GLANCE: Final = 0.5
+"""Seconds between two looks."""
+
+LATE: Final = 2.0
+"""By how many seconds a turn may be late."""
+
+BEHIND: Final = LIMIT // 4
+"""How many events most readers may be behind."""
+
+FAR_BEHIND: Final = LIMIT
+"""How many events most readers are behind when some of them are closed."""
+
+SHARE: Final = 0.1
+"""What share of them, at each look."""
+
+CALM: Final = 5.0
+"""For how many seconds all must be well before new streams are taken again."""
+
+logger: Final = logging.getLogger("lrpmirror.serve")
+
+
+class Load:
+    """Judges by how far the readers are behind, and how late the process is."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        """Why new streams are refused; empty where they are taken."""
+        self.refused = 0
+        """How many streams were refused."""
+        self.shed = 0
+        """How many streams were closed for the others' sake."""
+        self._well_since = 0.0
+
+    def look(self, behind: Sequence[int], late: float, now: float) -> int:
+        """Judge, and return how many of the youngest readers are to be closed. O(readers · log readers)."""
+        most = sorted(behind)[len(behind) // 2] if behind else 0
+        if most <= BEHIND and late <= LATE:
+            if self.trouble and now - self._well_since >= CALM:
+                self.trouble = ""
+                logger.warning("the replica keeps up with its %d streams again, and takes new ones", len(behind))
+            return 0
+        self._well_since = now
+        if not self.trouble:
+            logger.warning("the replica does not keep up with its %d streams, and refuses new ones", len(behind))
+        self.trouble = f"most of the {len(behind)} streams are {most} events behind, and turns are {late:.1f} s late"
+        if most <= FAR_BEHIND:
+            return 0
+        number = max(1, int(len(behind) * SHARE))
+        self.shed += number
+        return number
