@@ -18,6 +18,7 @@ from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, ServedDiego, serv
 from lrpmirror.sim.flaky import Flaky
 from lrpmirror.sim.mischief import Mischief
 from lrpmirror.sim.plan import CHANCES, RATES
+from lrpmirror.sim.state import Backup
 
 LIST = "/v1/actual_lrps/list"
 STREAM = "/v1/events/lrp_instances.r1"
@@ -85,6 +86,14 @@ class Stage:
     def calm(self) -> None:
         self.note("calm")
 
+    def backup(self) -> Backup:
+        self.note("backup")
+        return Backup({}, {}, {})
+
+    def restore(self, backup: Backup) -> None:
+        assert backup == Backup({}, {}, {})
+        self.note("restore")
+
     def cut(self, *, streams_only: bool = False) -> int:
         self.note("cut streams" if streams_only else "cut")
         return 0
@@ -126,6 +135,7 @@ RIGHT = ["200", "calm", "resume", "accept"]
         ("refusals", ["refuse", "accept"]),
         ("failovers", ["503", "cut", "refuse", "accept", "200"]),
         ("silences", ["pause", "resume"]),
+        ("restores", ["backup", "restore", "cut"]),
     ],
 )
 def test_each_kind_of_fault_does_its_own_about_as_often_as_it_was_given(name: str, doing: list[str]) -> None:

@@ -14,8 +14,8 @@ A list that was asked for after an event had been received never is older than t
 nor was set back. So there are no false alarms.
 """
 
-from collections.abc import Collection, Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
+from itertools import chain, islice
 from math import inf
 from typing import Final
 
@@ -112,10 +112,10 @@ class Older:
         """Return what is not believed and was not in doubt before, as far as the details are kept. O(DETAILED)."""
         return [one for key, one in self.details.items() if self.doubted.get(key) is self.first_seen]
 
-    def named(self, keys: Collection[OlderKey]) -> str:
-        """Say which some records are, a few of them, and which versions were listed and known."""
+    def named(self, keys: Iterable[OlderKey], number: int) -> str:
+        """Say which some records are, a few of that number, and which versions were listed and known."""
         some = (self.details.get(key) for key in islice(keys, NAMED))
-        more = f"; and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+        more = f"; and {number - NAMED} more" if number > NAMED else ""
         return "; ".join(str(one) for one in some if one is not None) + more
 
     def _judge(self, key: OlderKey, listed: Record, known: Record | None, believed: dict[OlderKey, Sighting]) -> bool:
@@ -207,22 +207,24 @@ class RollbackGuard:
             self._since, self._rounds = now, self._rounds + 1
         else:
             self._since, self._rounds = None, 0
-        back = {**older.believed, **older.returned}
-        if not back:
+        number = len(older.believed) + len(older.returned)
+        if not number:
             return None
-        return Rollback(len(older.believed), len(older.returned), older.named(back))
+        named = older.named(chain(older.believed, older.returned), number)
+        return Rollback(len(older.believed), len(older.returned), named)
 
     def not_committed(self, older: Older, now: float) -> None:
         """Take note that a list was not committed: what it would have confirmed stays in doubt."""
         if not older.everything:
             self._seen = {**self._seen, **older.doubted}
             return
-        self._seen = {**older.doubted, **older.believed, **older.returned}
+        confirmed = older.believed or older.returned
+        self._seen = {**older.doubted, **older.believed, **older.returned} if confirmed else older.doubted
         if self._seen and self._since is None:
             self._since = now
 
     def _doubt(self, older: Older) -> ListNotBelieved:
-        number, few = len(older.doubted), older.named(older.doubted)
+        number, few = len(older.doubted), older.named(older.doubted, len(older.doubted))
         return ListNotBelieved(
             f"a list has {number} records in older versions than known ({few}): the server lags behind, or was set "
             f"back; they are not believed unless another list, {self._wait:g} s later and on another stream, has them "

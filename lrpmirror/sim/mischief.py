@@ -10,12 +10,16 @@ import trio
 
 from lrpmirror.sim.delivery import Faults
 from lrpmirror.sim.plan import RATES, FaultPlan
+from lrpmirror.sim.state import Backup
 
 __all__ = ["Mischief"]
 
 
 class _Diego(Protocol):
     faults: Faults | None
+
+    def backup(self) -> Backup: ...
+    def restore(self, backup: Backup) -> None: ...
 
 
 class _App(Protocol):
@@ -56,6 +60,7 @@ class Mischief:
             "refusals": self._refuse,
             "failovers": self._fail_over,
             "silences": self._be_silent,
+            "restores": self._set_back,
         }
 
     async def run(self) -> None:
@@ -119,3 +124,9 @@ class Mischief:
         self._host.pause()
         await self._a_while()
         self._host.resume()
+
+    async def _set_back(self) -> None:
+        backup = self._diego.backup()
+        await self._a_while()
+        self._diego.restore(backup)
+        self._host.cut()

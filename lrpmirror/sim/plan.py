@@ -11,7 +11,7 @@ from lrpmirror.sim.delivery import Faults
 
 __all__ = ["FaultPlan"]
 
-RATES: Final = ("cuts", "stream_cuts", "outages", "refusals", "failovers", "silences")
+RATES: Final = ("cuts", "stream_cuts", "outages", "refusals", "failovers", "silences", "restores")
 CHANCES: Final = ("slow_lists", "truncated_lists", "half_open_streams")
 
 
@@ -28,6 +28,8 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
     - `failovers`: as when another server takes over: connections are closed, for a while refused, for a while answered
       with 503, then served.
     - `silences`: for a while nothing is written on any connection; then all go on as if nothing had been.
+    - `restores`: the database is set back to what it was a while ago, and all connections are closed: what was written
+      meanwhile, and announced, never was. See `Diego.restore`.
 
     To single requests, each with a chance between 0 and 1:
 
@@ -53,6 +55,7 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
     refusals: float = 0.0
     failovers: float = 0.0
     silences: float = 0.0
+    restores: float = 0.0
     lasting: tuple[float, float] = (0.1, 2.0)
     slow_lists: float = 0.0
     slowness: float = 1.0
