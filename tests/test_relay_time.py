@@ -1,0 +1,329 @@
+"""A relay in memory, in a time of its own: who leads, what is written when, and what a reader does not believe."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
+from typing import Any
+
+import pytest
+import trio
+from core_support import desired, running
+from mirror_support import GONE, Answer, FakeBBS, differences, mirroring, settled, simulated, small
+from msgspec import Struct
+from sim_support import wanted
+
+from lrpmirror import Mirror, Tuning, open_mirror
+from lrpmirror.errors import BBSError, ChangesMissed, NoPublisher, ServiceUnavailable, UpstreamStale
+from lrpmirror.relay import Publisher, RelayClient, open_publisher
+from lrpmirror.relay._content import Writes
+from lrpmirror.relay._events import Teller
+from lrpmirror.relay._format import CLOSED, FILLING, HEARTBEAT, LEASE, PATIENCE, Keys, Status
+from lrpmirror.relay._pending import Batch, Pending, Step
+from lrpmirror.sim import Diego
+from lrpmirror.trials.redis import MemoryRedis
+from lrpmirror.wire import encode
+
+URL = "redis://memory"
+KEYS = Keys("lrpmirror")
+QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
+
+
+class Scene(Struct):
+    """A BBS, a mirror of it, and who publishes it to a Redis."""
+
+    server: Diego
+    bbs: FakeBBS
+    mirror: Mirror
+    redis: MemoryRedis
+    publisher: Publisher
+
+    @property
+    def status(self) -> Status:
+        found = Status.read(self.redis.hash(KEYS.status), "memory")
+        assert found is not None
+        return found
+
+    def client(self) -> RelayClient:
+        return RelayClient(URL, connect=self.redis.connect)
+
+
+@asynccontextmanager
+async def publishing(
+    server: Diego | None = None, redis: MemoryRedis | None = None, **options: Any
+) -> AsyncIterator[Scene]:
+    server = server or small()
+    bbs, redis = FakeBBS(server), redis or MemoryRedis()
+    async with (
+        mirroring(bbs, **QUIET) as mirror,
+        open_publisher(mirror, bbs, URL, connect=redis.connect, **{"refresh": inf, **options}) as publisher,
+    ):
+        await mirror.wait_synced()
+        yield Scene(server, bbs, mirror, redis, publisher)
+
+
+async def published(scene: Scene) -> None:
+    await scene.publisher.wait_for(lambda status: status.current and not status.pending)
+    await settled()
+
+
+@simulated
+async def test_a_publisher_that_leads_goes_on_leading() -> None:
+    server = small()
+    async with publishing(server) as first, publishing(server, first.redis) as second:
+        await published(first)
+        with trio.move_on_after(20 * LEASE) as patience:
+            await first.publisher.wait_for(lambda status: status.role != "leader")
+        assert patience.cancelled_caught
+        assert second.publisher.status.role == "standby"
+        assert first.publisher.status.counters.altered == 0
+
+
+@simulated
+async def test_a_key_that_is_lost_is_written_again_at_once_and_all_is_well_then() -> None:
+    async with publishing() as scene, open_mirror(scene.client(), tuning=Tuning(**QUIET)) as reader:
+        await published(scene)
+        await reader.wait_synced(timeout=10)
+        for number, key in enumerate(KEYS.hashes[:4]):
+            scene.redis.drop(key)
+            scene.server.desire(wanted(f"q{number}"))
+            await trio.sleep(3)
+            assert scene.publisher.status.current
+            assert scene.publisher.status.pending == 0
+        assert scene.publisher.status.counters.altered <= 2 * 4
+        await reader.wait_for(lambda one: one.status.live, timeout=60)
+        assert not differences(reader, scene.server, told=True)
+
+
+@simulated
+async def test_it_is_heard_of_each_second_also_while_it_compares_all_that_is_there() -> None:
+    server = small()
+    for number in range(3000):
+        server.desire(wanted(f"q{number}"))
+    redis = MemoryRedis()
+    answer = redis.answer
+
+    async def slow(do: Callable[[], Any]) -> Any:
+        await trio.sleep(0.15)
+        return await answer(do)
+
+    async with publishing(server, redis) as scene:
+        await published(scene)
+        redis.answer = slow  # type: ignore[method-assign]
+        compared = scene.publisher.status.counters.comparisons
+        redis.drop(KEYS.hashes[-1])
+        longest = 0.0
+        with trio.move_on_after(200):
+            while not (scene.publisher.status.counters.comparisons > compared and scene.publisher.status.current):
+                await trio.sleep(0.1)
+                longest = max(longest, redis.now() - scene.status.heartbeat)
+        assert scene.publisher.status.current
+        assert longest < PATIENCE
+
+
+@simulated
+async def test_a_loss_of_the_bbs_is_written_at_once_and_so_is_its_return() -> None:
+    async with publishing() as scene:
+        await published(scene)
+        for _ in range(3):
+            await trio.sleep(HEARTBEAT / 3)
+            scene.bbs.refusal = GONE
+            scene.bbs.cut()
+            await trio.sleep(HEARTBEAT / 10)
+            assert scene.status.phase == "stale"
+            scene.bbs.refusal = None
+            await scene.mirror.wait_for(lambda one: one.status.live)
+            await trio.sleep(HEARTBEAT / 10)
+            assert scene.status.phase == "live"
+
+
+@simulated
+async def test_what_is_answered_after_the_stream_was_lost_is_not_published() -> None:
+    async with publishing(refresh=10) as scene:
+        await published(scene)
+        scene.server.upsert_domain("later")
+        scene.bbs.once("cells", Answer(before=5))
+        await trio.sleep(12)
+        scene.bbs.refusal = GONE
+        scene.bbs.cut()
+        await trio.sleep(20)
+        assert b"later" not in scene.redis.hash(KEYS.key("domains"))
+
+
+@simulated
+async def test_who_leaves_says_so_and_lets_the_next_one_lead_at_once() -> None:
+    server = small()
+    async with publishing(server) as scene:
+        await published(scene)
+        redis = scene.redis
+    found = Status.read(redis.hash(KEYS.status), "memory")
+    assert found is not None
+    assert found.phase == CLOSED
+    assert redis.string(KEYS.lease) is None
+
+
+@simulated
+async def test_a_publisher_whose_mirror_lost_the_bbs_writes_nothing_over_what_is_newer() -> None:
+    server = small()
+    async with publishing(server) as old:
+        await published(old)
+        old.bbs.refusal = GONE
+        old.bbs.cut()
+        await settled()
+        async with publishing(server, old.redis) as new:
+            server.desire(wanted("q"))
+            await new.publisher.wait_for(lambda status: status.role == "leader" and status.current)
+            await published(new)
+            assert b"q" in new.redis.hash(KEYS.key("scheduling_infos"))
+        await old.publisher.wait_for(lambda status: status.role == "leader")
+        await trio.sleep(3 * LEASE)
+        assert b"q" in old.redis.hash(KEYS.key("scheduling_infos"))
+
+
+# What a reader does not believe
+
+
+async def refused(reading: Callable[[], Any], error: type[BBSError]) -> None:
+    with pytest.raises(error):
+        await reading()
+
+
+async def to_its_end(stream: AsyncIterator[object]) -> None:
+    with trio.fail_after(60):
+        async for _ in stream:
+            pass
+
+
+@simulated
+async def test_a_list_that_lacks_what_was_published_is_refused() -> None:
+    async with publishing() as scene:
+        await published(scene)
+        client = scene.client()
+        rows = scene.redis.hash(KEYS.key("actual_lrps"))
+        field = next(iter(rows))
+        kept = rows.pop(field)
+        await refused(client.actual_lrps, NoPublisher)
+        rows[field] = kept
+        assert len(await client.actual_lrps()) == 1
+
+
+@simulated
+async def test_parts_of_a_desired_lrp_that_do_not_belong_together_are_not_joined() -> None:
+    async with publishing() as scene:
+        await published(scene)
+        parts = scene.redis.hash(KEYS.key("routing_infos"))
+        kept = parts[b"p"]
+        (lrp,) = scene.server.desired_lrps()
+        parts[b"p"] = encode.routing_info(desired("another", 3, process_guid="p"))
+        await refused(scene.client().desired_lrps, ServiceUnavailable)
+        parts[b"p"] = kept
+        (found,) = await scene.client().desired_lrps()
+        assert found.metric_tags == lrp.metric_tags
+
+
+@simulated
+async def test_what_is_being_filled_is_not_read() -> None:
+    async with publishing() as scene:
+        await published(scene)
+        scene.redis.hash(KEYS.status)[b"phase"] = FILLING.encode()
+        await refused(scene.client().actual_lrps, UpstreamStale)
+        await refused(scene.client().ping, UpstreamStale)
+
+
+@simulated
+async def test_a_list_of_a_server_that_lags_behind_the_stream_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publishing() as scene:
+        await published(scene)
+        client = scene.client()
+        async with client.events("instances") as stream:
+            scene.server.desire(wanted("q"))
+            await anext(stream)
+            assert len(await client.scheduling_infos()) == 2
+            entries = scene.redis.stream(KEYS.changes)
+            # What another server would have that has not been told of the last ones.
+            behind = entries[: next(at for at, (name, _) in enumerate(entries) if name == stream.position)]
+            monkeypatch.setattr(scene.redis, "stream", lambda _: behind[:])
+            await refused(client.actual_lrps, ServiceUnavailable)
+
+
+@simulated
+async def test_a_change_that_is_missing_in_the_stream_is_missed() -> None:
+    async with publishing() as scene:
+        await published(scene)
+        async with scene.client().events("instances") as stream:
+            entries = scene.redis.stream(KEYS.changes)
+            scene.server.desire(wanted("q"))
+            await settled()
+            lost = len(entries)
+            scene.server.desire(wanted("r"))
+            await settled()
+            assert len(entries) == lost + 1
+            del entries[lost - 1]
+            await refused(partial(to_its_end, stream), ChangesMissed)
+
+
+@simulated
+async def test_a_stream_in_which_nothing_comes_has_nobody_who_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publishing() as scene:
+        await published(scene)
+        async with scene.client().events("instances") as stream:
+            began = trio.current_time()
+            last = scene.redis.stream(KEYS.changes)[-1:]
+            monkeypatch.setattr(scene.redis, "stream", lambda _: last[:])
+            await refused(partial(to_its_end, stream), NoPublisher)
+            assert trio.current_time() - began <= PATIENCE + 2 * HEARTBEAT
+
+
+# What waits, and what is told
+
+
+def step(before: int | None, after: int | None, epoch: str = "a") -> Step[Any]:
+    return Step(
+        None if before is None else running(epoch, before, process_guid="p"),
+        None if after is None else running(epoch, after, process_guid="p"),
+    )
+
+
+def counting() -> Pending:
+    pending = Pending(lambda: None)
+    pending.count_anew()
+    return pending
+
+
+def test_what_waits_begins_where_the_relay_is_and_ends_where_the_mirror_is() -> None:
+    pending = counting()
+    pending.add_row("a", step(2, 3))
+    pending.add_row("a", step(3, 4))
+    batch = pending.take()
+    assert batch.rows == {"a": step(2, 4)}
+    pending.add_row("a", step(4, 5))
+    pending.add_row("b", step(None, 1, "b"))
+    pending.give_back(batch)
+    assert pending.rows == {"a": step(2, 5), "b": step(None, 1, "b")}
+    assert list(pending.processes) == ["p"]
+    assert pending.take().rows == {"a": step(2, 5), "b": step(None, 1, "b")}
+    assert not len(pending)
+
+
+def test_what_cannot_be_told_as_an_event_is_not() -> None:
+    async def told(*steps: tuple[Step[Any], Step[Any]]) -> list[list[str] | None]:
+        teller, found = Teller(), []
+        for row, lrp in steps:
+            batch = Batch({"a": row}, {"p": lrp}, frozenset())
+            writes = Writes()
+            writes.set("a", None if row.after is None else encode.actual_lrp(row.after))
+            events = await teller.tell(batch, writes, 0)
+            found.append(None if events is None else sorted(name for name, _ in events))
+        return found
+
+    nothing: Step[Any] = Step(None, None)
+
+    def lrps(before: int | None, after: int | None) -> Step[Any]:
+        return Step(None if before is None else desired("d", before), None if after is None else desired("d", after))
+
+    gone_and_back = trio.run(told, (nothing, lrps(1, None)), (nothing, lrps(None, 1)), (nothing, lrps(1, 2)))
+    assert gone_and_back == [["desired_lrp_removed"], None, ["desired_lrp_created"]]
+    assert trio.run(told, (nothing, lrps(2, 1))) == [None]
+    rows = trio.run(told, (step(2, None), nothing), (step(None, 2), nothing), (step(2, 3), nothing))
+    assert rows == [["actual_lrp_instance_removed"], None, ["actual_lrp_instance_created"]]
+    assert trio.run(told, (step(3, 2), nothing)) == [None]
