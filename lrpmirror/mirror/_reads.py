@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lrpmirror.core.decisions import Decision
 from lrpmirror.core.groups import groups_of
-from lrpmirror.core.session import Session
+from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import Status
 from lrpmirror.core.store import matches
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
@@ -30,6 +30,11 @@ class Reads:
     def revision(self) -> int:
         """The number of the last commit; 0 before the first. O(1)."""
         return self._session.revision
+
+    @property
+    def tuning(self) -> Tuning:
+        """The intervals, delays and limits that the mirror was opened with. O(1)."""
+        return self._session.tuning
 
     def check_fresh(self, max_age: float) -> None:
         """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).

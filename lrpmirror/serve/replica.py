@@ -251,13 +251,14 @@ class Replica:
             status = self._mirror.status
             if not status.live:
                 continue
+            most = self._mirror.tuning.list_limit
             with suppress(BBSError, WireError):
-                domains = await bbs.domains()
+                domains = await bbs.domains(most=most)
                 if self._mirror.status.live:
                     self._domains, self._domains_at = tuple(sorted(domains)), status.at
             # Another service keeps them, which can be down while the BBS is well.
             with trio.move_on_after(PATIENCE), suppress(BBSError, WireError):
-                cells = await bbs.cells()
+                cells = await bbs.cells(most=most)
                 if self._mirror.status.live:
                     self._cells = cells
 

@@ -53,8 +53,8 @@ class Runner:
         """Whether it has been told to stop."""
         self._left_running = False
         self._patience = patience
-        # A daemon, since the end of the program waits for it too, but not for ever: see `_exit`.
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: Thread | None = None
 
     @property
     def mirror(self) -> Mirror:
@@ -75,15 +75,18 @@ class Runner:
 
     def start(self) -> None:
         """Start the thread, and return once the mirror is open. Raises what keeps it from being so."""
-        if self._thread.ident is not None:
+        if self._thread is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
         _check_threads()
+        # A daemon, since the end of the program waits for it too, but not for ever: see `_exit`. Made only now: CPython
+        # from 3.13 on does not start one after a fork that was made before it.
+        thread = self._thread = Thread(target=self._run, name=self._name, daemon=True)
         tell_when_forked(self.portal)
-        self._thread.start()
         try:
+            thread.start()
             self._begun.wait()
             if self._mirror is None:
-                self._thread.join()
+                thread.join()
                 self.portal.raise_failure(again=True)
         except BaseException:
             self.request_stop()
@@ -92,7 +95,7 @@ class Runner:
     def stop(self, timeout: float) -> None:
         """Have the thread end, and wait for that as long as `timeout`. Raises its failure where nobody has seen it."""
         self.request_stop()
-        if self.portal.inside or self.portal.is_copy or self._thread.ident is None:
+        if self.portal.inside or self.portal.is_copy or self._thread is None or self._thread.ident is None:
             return
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -102,10 +105,13 @@ class Runner:
                 "file is written"
             )
             return
+        RUNNING.discard(self)
         self.portal.raise_failure(again=False)
 
     def stop_at_exit(self) -> None:
         """Wait for the thread, which was told to end, as long as it may take to write its state file."""
+        if self._thread is None or self._thread.ident is None:
+            return
         self._thread.join(self._patience + CALLBACK_PATIENCE)
         if self._thread.is_alive():
             logger.warning("the program ends, and with it a callback that still runs in the mirror's thread")
@@ -150,7 +156,8 @@ class Runner:
             failure = _alone(error)
         self.portal.ended(failure)
         self._begun.set()
-        RUNNING.discard(self)
+        if self.portal.unseen_failure is None:
+            RUNNING.discard(self)
         if self._left_running and self.portal.failure is not None:
             logger.error("the mirror's thread ended by an error after it was closed", exc_info=self.portal.failure)
 
