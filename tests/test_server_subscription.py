@@ -7,8 +7,7 @@ import pytest
 import trio
 
 from lrpmirror.events import Event, UnknownEvent
-from lrpmirror.server import StreamKind, Subscription
-from lrpmirror.server.streams import stream_events
+from lrpmirror.server import BBSApp, StreamKind, Subscription
 from lrpmirror.sim import Diego
 
 
@@ -17,15 +16,16 @@ def events(count: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 1024])
-def test_just_as_many_events_are_kept_as_the_limit_says(limit: int) -> None:
+def test_just_as_many_events_are_kept_since_the_reader_came_as_the_limit_says(limit: int) -> None:
     subscription = Subscription("instances", limit=limit)
     told: Sequence[Event] = events(limit + 1)
     for event in told[:limit]:
         subscription.put(event)
     assert (len(subscription), subscription.closed) == (limit, False)
     assert subscription.take() == told[0]
-    subscription.put(told[limit])
-    assert (len(subscription), subscription.closed) == (limit, False)
+    for event in told[1:]:
+        subscription.put(event)
+    assert (len(subscription), subscription.closed) == (2 * limit - 1, False)
     subscription.put(told[0])
     assert (len(subscription), subscription.closed, subscription.fell_behind) == (0, True, True)
 
@@ -35,6 +35,7 @@ def test_what_happens_while_the_head_is_being_sent_is_in_the_stream() -> None:
     subscriptions: list[Subscription] = []
     sent: list[bytes] = []
     over = trio.Event()
+    asked: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": b"", "more_body": False}]
 
     class Source(Diego):
         def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = None) -> Subscription:
@@ -50,13 +51,17 @@ def test_what_happens_while_the_head_is_being_sent_is_in_the_stream() -> None:
             sent.append(message["body"])
             over.set()
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> MutableMapping[str, Any]:
+        if asked:
+            return asked.pop()
         await over.wait()
         return {"type": "http.disconnect"}
 
+    scope = {"type": "http", "method": "POST", "path": "/v1/events/lrp_instances.r1", "headers": []}
+
     async def main() -> None:
         with trio.fail_after(5):
-            await stream_events(Source(), "instances", "", receive, send)
+            await BBSApp(Source())(scope, receive, send)
 
     trio.run(main)
     assert len(sent) == 1
