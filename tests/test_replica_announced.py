@@ -15,7 +15,7 @@ from lrpmirror.serve.announced import AGE
 from lrpmirror.serve.replica import Replica, open_replica
 from lrpmirror.server import Subscription
 
-QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
+QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf}
 
 
 def rows(before: ActualLRP | None, after: ActualLRP | None) -> Commit:
@@ -81,6 +81,7 @@ async def test_what_was_told_long_ago_is_forgotten_as_it_is_by_a_mirror() -> Non
         readers.append(one.subscribe("instances"))
         await trio.sleep(AGE + 2)
         one.listed(rows(None, running("e")))
+        assert not any(reader.closed for reader in readers)
         one.listed(rows(None, ROW))
         assert one.closures == 0
 
