@@ -76,6 +76,17 @@ async def test_one_leads_until_it_lets_go_or_its_time_is_over(server: Server) ->
 
 @on_both
 @on_loopback()
+async def test_with_each_write_the_lead_begins_anew(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        assert await acquire(redis, "a", lease=400)
+        assert (await commit(redis, "a", "", "l"))[0] == b"done"
+        await trio.sleep(0.6)
+        assert not await acquire(redis, "b")
+        assert (await commit(redis, "a", "l", "m"))[0] == b"done"
+
+
+@on_both
+@on_loopback()
 async def test_one_that_is_live_takes_the_place_of_one_that_has_not_been_for_long(server: Server) -> None:
     async with server() as connect, connect() as redis:
         await acquire(redis, "a")

@@ -15,6 +15,7 @@ from sim_support import wanted
 
 from lrpmirror import Mirror, Tuning, open_mirror
 from lrpmirror.errors import BBSError, ChangesMissed, NoPublisher, ServiceUnavailable, UpstreamStale
+from lrpmirror.events import SourceStatus
 from lrpmirror.relay import Publisher, RelayClient, open_publisher
 from lrpmirror.relay._content import Writes
 from lrpmirror.relay._events import Teller
@@ -272,6 +273,22 @@ async def test_a_stream_in_which_nothing_comes_has_nobody_who_publishes(monkeypa
             monkeypatch.setattr(scene.redis, "stream", lambda _: last[:])
             await refused(partial(to_its_end, stream), NoPublisher)
             assert trio.current_time() - began <= PATIENCE + 2 * HEARTBEAT
+
+
+@simulated
+async def test_what_lies_there_for_a_while_grows_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publishing() as scene:
+        await published(scene)
+        last = scene.redis.stream(KEYS.changes)[-1:]
+        written, age = scene.redis.now(), scene.status.age
+        monkeypatch.setattr(scene.redis, "stream", lambda _: last[:])
+        await trio.sleep(2)
+        said: list[SourceStatus] = []
+        async with scene.client().events("instances", said=said.append) as stream:
+            with trio.move_on_after(0.1):
+                await anext(stream)
+        assert said[0].age - age >= scene.redis.now() - written - HEARTBEAT - 0.2
+        assert said[0].age - age >= 2 - 0.1
 
 
 # What waits, and what is told
