@@ -110,7 +110,7 @@ async def playing(url: str, *, publish: bool = True, to: str = "", **options: An
         nursery.start_soon(scene.judge.run)
         if publish:
             async with publishing(served, to or url, **options) as publisher:
-                await mirror.wait_synced(10)
+                await mirror.wait_synced(30)
                 scene.publisher = publisher
                 yield scene
         else:

@@ -21,7 +21,7 @@ from replica_support import differences
 from lrpmirror import Mirror, Tuning, open_mirror
 from lrpmirror.client import BBSClient
 from lrpmirror.errors import NotSeen
-from lrpmirror.relay import Publisher, open_publisher
+from lrpmirror.relay import Publisher, RelayClient, open_publisher
 from lrpmirror.sim import Autopilot, Diego, serve_diego
 from lrpmirror.sim.serving import ServedDiego
 
@@ -198,7 +198,7 @@ async def publishing(served: ServedDiego, to: str, **options: Any) -> AsyncItera
         yield publisher
 
 
-def reading(url: str, **options: Any) -> AbstractAsyncContextManager[Mirror]:
+def reading(url: str | RelayClient, **options: Any) -> AbstractAsyncContextManager[Mirror]:
     return open_mirror(url, **{"tuning": QUICK, "rng": Random(2), **options})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 from relay_scene import playing, publisher_process
-from relay_support import Server, eventually, needs_redis, on_loopback, redis_server
+from relay_support import Server, eventually, needs_redis, on_loopback, publishing, redis_server, serve_diego
 
 from lrpmirror.errors import NoPublisher, RelayUnreachable
 
@@ -123,6 +123,28 @@ async def test_a_leader_that_was_paused_beyond_its_lease_writes_nothing_more(red
                 assert _links_are_whole(redis)
                 await scene.settle()
         nursery.cancel_scope.cancel()
+
+
+@on_loopback(60)
+async def test_a_publisher_that_has_not_lost_the_bbs_takes_the_place_of_one_that_has(redis: Server) -> None:
+    async with (
+        playing(redis.url) as scene,
+        serve_diego(scene.diego) as another,
+        publishing(another, redis.url) as standby,
+    ):
+        await standby.wait_for(lambda status: status.role == "standby")
+        await scene.served.host.refuse()
+        scene.served.host.cut()
+        with trio.fail_after(15):
+            await standby.wait_for(lambda status: status.role == "leader" and status.current)
+        await scene.mirror.wait_for(lambda one: one.status.live, 10)
+        await scene.settle()
+        assert scene.publisher.status.role == "standby"
+        # It has the BBS again, and goes on standing by.
+        await scene.served.host.accept()
+        await trio.sleep(1.5)
+        assert scene.publisher.status.role == "standby"
+        await scene.settle()
 
 
 async def _leader(redis: Server) -> int:

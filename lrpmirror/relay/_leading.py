@@ -95,6 +95,8 @@ class Leading:
         self._flight: _Flight | None = None
         self._silent = False
         """Whether what is written is told to nobody, since whoever follows has to list anew anyway."""
+        self._gap = False
+        """Whether something was written, or lost, that was not told: the next entry follows none."""
         self._foreign = False
         """Whether what is there was written by somebody else."""
         self._disturbed = False
@@ -130,11 +132,10 @@ class Leading:
             self._current = False
             self._disturbed = True
         self._link = link
-        # What the counts are after a lost answer is not known; but what they were then is.
-        self._counts = " ".join(map(str, found.counts)) if found is not None and self._current else ""
+        # Where a hash has lost something since, the first write finds out.
+        self._counts = " ".join(map(str, found.counts)) if found is not None else ""
         if not link:
-            self._silent = True
-            self._teller.forget()
+            self._fall_silent()
         self._floor.forget()
 
     async def keep(self, redis: Commands, wait: Callable[[float], Any]) -> None:
@@ -166,7 +167,6 @@ class Leading:
         self._current = self._disturbed = False
         self._counters.comparisons += 1
         self._content.expect_nothing()
-        self._counts = ""
         self._comparing = True
         try:
             ahead = await self._find_differences(redis)
@@ -213,9 +213,8 @@ class Leading:
     async def _write_some(self, redis: Commands, least: int = MANY) -> None:
         """Write where much is pending, or a heartbeat is due: comparing takes longer than a lease."""
         many = len(self._pending) > 2 * MANY
-        if many and not self._silent:
-            self._silent = True
-            self._teller.forget()
+        if many:
+            self._fall_silent()
         if len(self._pending) > least or trio.current_time() - self._written_at > HEARTBEAT:
             await self._commit(redis, self._status_of())
 
@@ -271,7 +270,7 @@ class Leading:
             trouble=trouble,
             publisher=self._name,
         )
-        before = self._link if events is not None else uuid4().hex
+        before = self._link if events is not None and not self._gap else uuid4().hex
         entry = Entry(
             link=link,
             before=before,
@@ -304,6 +303,7 @@ class Leading:
             self._counters.transactions += 1
             self._counters.records += len(batch)
             self._counters.entries += bool(fields)
+            self._gap = self._gap and not fields
             self._counters.bytes += size
             return
         self._flight = None
@@ -325,6 +325,14 @@ class Leading:
             what,
         )
         self._counts = ""
+        if outcome == "altered":
+            # What left the relay otherwise than by the stream is not found by comparing, and who follows has it still.
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """Tell nobody of what is written, until all is there; whoever follows lists anew then."""
+        self._silent = self._gap = True
+        self._teller.forget()
 
     # Looking
 
