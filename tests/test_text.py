@@ -165,6 +165,15 @@ def test_messages_nested_beyond_measure_are_none() -> None:
         decode.desired_lrp(b"\x0a\x01p" + encode.reply([action], record_field=7), full=True)
 
 
+def test_a_record_of_endless_fields_is_not_walked_for_ever() -> None:
+    key, bad = b"\x0a\x03\x0a\x01p", b"\x2a\x01\xff"
+    nested = encode.reply([b"\xa8\x06\x01" * 1000] * 100, record_field=1)
+    assert decode.actual_lrp(key + bad + b"\xa8\x06\x01" * (text.MAX_FIELDS - 10)).crash_reason == "\ufffd"
+    for many in (b"\xa8\x06\x01" * text.MAX_FIELDS, nested):
+        with pytest.raises(MalformedRecord, match="actual LRP"):
+            decode.actual_lrp(key + bad + many)
+
+
 def test_a_domain_is_read_so_too() -> None:
     assert decode.domain(CUT) == "caf\ufffd"
 
