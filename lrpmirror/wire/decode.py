@@ -30,7 +30,7 @@ from lrpmirror.events import (
     UnreadableEvent,
 )
 from lrpmirror.model import LONG_TEXT, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, stored_bytes
-from lrpmirror.wire.lazy import LazyActualLRP, lazy_change, lazy_record, lazy_row
+from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
 from lrpmirror.wire.lazydesired import lazy_desired
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.text import from_utf8, rewritten
@@ -234,25 +234,21 @@ def _row_removed(payload: bytes) -> Event:
     return ActualLRPInstanceRemoved(lazy_row(message.actual_lrp, what), message.trace_id)
 
 
-def _row_changed(payload: bytes) -> Event:
-    what = ActualLRPInstanceChanged.type
-    message, before, after = _sides(payload, what)
-    if len(payload) >= LONG_TEXT:
-        stored = _stored_payload(events_pb2.ActualLRPInstanceChangedEvent, payload, message.after)
-        if stored is not None:
-            after = replace(after, stored=_sides(stored, what)[2])
-    return ActualLRPInstanceChanged(before, after, message.trace_id)
-
-
-def _sides(payload: bytes, what: str) -> tuple[events_pb2.ActualLRPInstanceChangedEvent, LazyActualLRP, LazyActualLRP]:
-    kind = events_pb2.ActualLRPInstanceChangedEvent
+def _row_changed(payload: bytes) -> ActualLRPInstanceChanged:
+    what, kind = ActualLRPInstanceChanged.type, events_pb2.ActualLRPInstanceChangedEvent
+    source = payload
     try:
         message = kind.FromString(payload)
     except DecodeError:
-        # The rows keep the payload to read the rest of it later, so it has to be one that can be read.
-        payload = readable_record(kind, payload, what)
-        message = kind.FromString(payload)
-    return message, *lazy_change(payload, message, what)
+        # The rows keep it to read the rest of it later, so it has to be one that can be read.
+        source = readable_record(kind, payload, what)
+        message = kind.FromString(source)
+    before, after = lazy_change(source, message, what)
+    if len(payload) >= LONG_TEXT:
+        stored = _stored_payload(kind, payload, message.after)
+        if stored is not None:
+            after = replace(after, stored=_row_changed(stored).after)
+    return ActualLRPInstanceChanged(before, after, message.trace_id)
 
 
 def _group_created(payload: bytes) -> Event:
