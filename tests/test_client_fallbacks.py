@@ -1,17 +1,21 @@
 """What a client has learnt that its server is too old for, it forgets where another server may answer from now on."""
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import httpx
 import pytest
-from client_support import PROTOBUF, run
+from client_support import PROTOBUF, STREAM_HEAD, by_path, reply, run, serving
 
 from lrpmirror.client import BBSClient
-from lrpmirror.errors import BBSError, UnexpectedReply, UnknownPath
+from lrpmirror.errors import BBSError, ConnectionFailed, ServiceUnavailable, UnexpectedReply, UnknownPath
 
 URL = "http://bbs.test:8889"
 NEWEST = "/v1/actual_lrps/list_by_process_guids"
 PING = "/v1/ping"
+INSTANCES = "/v1/events/lrp_instances.r1"
+
+StreamName = Literal["instances", "groups"]
 
 
 class Old(httpx.MockTransport):
@@ -95,5 +99,76 @@ def test_what_the_same_server_answers_is_no_reason_to_try_again(
                 await client.ping()
             await ask(client)
             assert network.asked.count(NEWEST) == 1
+
+    run(main)
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("name", "paths"),
+    [
+        ("instances", [f"POST {INSTANCES}", "POST /v1/events/lrp_instances"]),
+        ("groups", ["GET /v1/events.r1", "GET /v1/events"]),
+    ],
+)
+def test_an_older_server_is_asked_the_older_way_and_then_only_that_way(name: StreamName, paths: list[str]) -> None:
+    old = by_path({paths[1].split(" ")[1]: STREAM_HEAD})
+
+    async def main() -> None:
+        async with serving(old) as bbs, BBSClient(bbs.url) as client:
+            for _ in range(2):
+                async with client.events(name):
+                    pass
+            assert [heard.line for heard in bbs.heard] == [*paths, paths[1]]
+
+    run(main)
+
+
+def test_after_a_lost_stream_the_newest_way_is_tried_again() -> None:
+    answers = {"/v1/events/lrp_instances": STREAM_HEAD + b"0\r\n\r\n"}
+
+    async def main() -> None:
+        async with serving(by_path(answers)) as bbs, BBSClient(bbs.url) as client:
+            async with client.events("instances") as stream:
+                with pytest.raises(ConnectionFailed):
+                    await anext(stream)
+            answers[INSTANCES] = STREAM_HEAD
+            async with client.events("instances"):
+                pass
+            assert bbs.heard[-1].path == INSTANCES
+
+    run(main)
+
+
+def test_after_a_503_the_newest_way_is_tried_again() -> None:
+    answers = {"/v1/events/lrp_instances": STREAM_HEAD, "/v1/ping": reply(status="503 Service Unavailable")}
+
+    async def main() -> None:
+        async with serving(by_path(answers)) as bbs, BBSClient(bbs.url) as client:
+            async with client.events("instances"):
+                pass
+            with pytest.raises(ServiceUnavailable):
+                await client.ping()
+            answers[INSTANCES] = STREAM_HEAD
+            async with client.events("instances"):
+                pass
+            assert bbs.heard[-1].path == INSTANCES
+
+    run(main)
+
+
+def test_forgotten_fallbacks_are_asked_for_in_the_newest_way() -> None:
+    async def main() -> None:
+        async with (
+            serving(by_path({"/v1/events/lrp_instances": STREAM_HEAD})) as bbs,
+            BBSClient(bbs.url) as client,
+        ):
+            async with client.events("instances"):
+                client.forget_fallbacks()
+            async with client.events("instances"):
+                pass
+            assert [heard.path for heard in bbs.heard].count(INSTANCES) == 2
 
     run(main)

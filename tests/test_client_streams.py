@@ -14,7 +14,6 @@ from lrpmirror.errors import (
     ConnectionFailed,
     LimitExceeded,
     MalformedChunk,
-    ServiceUnavailable,
     TimedOut,
     UnknownPath,
 )
@@ -373,74 +372,6 @@ def test_the_cell_filter_is_the_body_of_the_request_also_of_the_get() -> None:
                 "cell-b",
             ]
             assert all(heard.headers["content-type"] == "application/x-protobuf" for heard in bbs.heard)
-
-    run(main)
-
-
-@pytest.mark.parametrize(
-    ("name", "paths"),
-    [
-        ("instances", [f"POST {INSTANCES}", "POST /v1/events/lrp_instances"]),
-        ("groups", ["GET /v1/events.r1", "GET /v1/events"]),
-    ],
-)
-def test_an_older_server_is_asked_the_older_way_and_then_only_that_way(name: StreamName, paths: list[str]) -> None:
-    old = by_path({paths[1].split(" ")[1]: STREAM_HEAD})
-
-    async def main() -> None:
-        async with serving(old) as bbs, BBSClient(bbs.url) as client:
-            for _ in range(2):
-                async with client.events(name):
-                    pass
-            assert [heard.line for heard in bbs.heard] == [*paths, paths[1]]
-
-    run(main)
-
-
-def test_after_a_lost_stream_the_newest_way_is_tried_again() -> None:
-    answers = {"/v1/events/lrp_instances": STREAM_HEAD + b"0\r\n\r\n"}
-
-    async def main() -> None:
-        async with serving(by_path(answers)) as bbs, BBSClient(bbs.url) as client:
-            async with client.events("instances") as stream:
-                with pytest.raises(ConnectionFailed):
-                    await anext(stream)
-            answers[INSTANCES] = STREAM_HEAD
-            async with client.events("instances"):
-                pass
-            assert bbs.heard[-1].path == INSTANCES
-
-    run(main)
-
-
-def test_after_a_503_the_newest_way_is_tried_again() -> None:
-    answers = {"/v1/events/lrp_instances": STREAM_HEAD, "/v1/ping": reply(status="503 Service Unavailable")}
-
-    async def main() -> None:
-        async with serving(by_path(answers)) as bbs, BBSClient(bbs.url) as client:
-            async with client.events("instances"):
-                pass
-            with pytest.raises(ServiceUnavailable):
-                await client.ping()
-            answers[INSTANCES] = STREAM_HEAD
-            async with client.events("instances"):
-                pass
-            assert bbs.heard[-1].path == INSTANCES
-
-    run(main)
-
-
-def test_forgotten_fallbacks_are_asked_for_in_the_newest_way() -> None:
-    async def main() -> None:
-        async with (
-            serving(by_path({"/v1/events/lrp_instances": STREAM_HEAD})) as bbs,
-            BBSClient(bbs.url) as client,
-        ):
-            async with client.events("instances"):
-                client.forget_fallbacks()
-            async with client.events("instances"):
-                pass
-            assert [heard.path for heard in bbs.heard].count(INSTANCES) == 2
 
     run(main)
 

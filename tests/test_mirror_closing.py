@@ -13,6 +13,7 @@ from thread_support import Versions
 from lrpmirror.core.changes import Commit
 from lrpmirror.errors import MirrorClosed, ServiceUnavailable
 from lrpmirror.events import Event
+from lrpmirror.mirror import Subscription
 
 QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
 
@@ -88,3 +89,23 @@ async def test_who_waits_for_trouble_is_woken_by_a_list_that_fails() -> None:
         await mirror.wait_for(lambda one: one.status.trouble is not None)
         assert mirror.status.trouble is error
         assert trio.current_time() - began == pytest.approx(3)
+
+
+@simulated
+async def test_of_a_subscription_that_was_cancelled_nothing_goes_on() -> None:
+    async with mirroring(FakeBBS(small())) as mirror:
+        await mirror.wait_synced()
+        await settled()
+        before = len(mirror._nursery.child_tasks)
+        subscriptions: list[Subscription[Any, Any]] = [
+            mirror.subscribe(lambda _: None),
+            mirror.subscribe_desired(lambda _: None, process_guids=["p"], replay=False),
+            mirror.subscribe(lambda _: None, where=lambda _: False),
+        ]
+        await settled()
+        assert len(mirror._nursery.child_tasks) == before + 3
+        for subscription in subscriptions:
+            subscription.cancel()
+        await settled()
+        assert len(mirror._nursery.child_tasks) == before
+        assert mirror.counts.subscribers == ()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import trio
@@ -13,7 +12,6 @@ from sim_support import OTHER_NET, A, B, wanted
 
 from lrpmirror import ActualLRP, ActualLRPState, Cause, Change, DesiredLRP, Mirror
 from lrpmirror.core.changes import RowKey, row_key
-from lrpmirror.mirror import Subscription
 from lrpmirror.sim import Diego
 
 RUNNING = ActualLRPState.RUNNING
@@ -456,23 +454,3 @@ async def test_an_iteration_raises_what_its_filter_raised() -> None:
         async with mirror.changes(where=picky) as changes:
             with pytest.raises(ValueError, match="does not like q"):
                 await anext(changes)
-
-
-@simulated
-async def test_of_a_subscription_that_was_cancelled_nothing_goes_on() -> None:
-    async with mirroring(FakeBBS(two())) as mirror:
-        await mirror.wait_synced()
-        await settled()
-        before = len(mirror._nursery.child_tasks)
-        subscriptions: list[Subscription[Any, Any]] = [
-            mirror.subscribe(lambda _: None),
-            mirror.subscribe_desired(lambda _: None, process_guids=["p"], replay=False),
-            mirror.subscribe(lambda _: None, where=lambda _: False),
-        ]
-        await settled()
-        assert len(mirror._nursery.child_tasks) == before + 3
-        for subscription in subscriptions:
-            subscription.cancel()
-        await settled()
-        assert len(mirror._nursery.child_tasks) == before
-        assert mirror.counts.subscribers == ()
