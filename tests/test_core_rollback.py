@@ -475,12 +475,23 @@ def test_the_trouble_names_a_few_records_and_what_would_settle_it() -> None:
         session, desired("d", 2), running("gone", 3, "x", process_guid="q"), running("e0", 1, process_guid="p0"), at=2
     )
     assert said(session) == (
-        "a list has 3 records in older versions than known (q/0 gone:3 after its removal; p0/0 e0:1 after 7; p d:2 "
-        "after 4): the server lags behind, or was set back; they are not believed unless another list, 5 s later and "
-        "on another stream, has them too (see Tuning.rollback_wait)"
+        "a list is older than what is known, in 3 records (q/0 gone:3 after its removal; p0/0 e0:1 after 7; p d:2 "
+        "after 4): the server lags behind, or was set back; it is not believed unless another one, 5 s later and on "
+        "another stream, is so too (see Tuning.rollback_wait)"
     )
     listed(session, *(replace(row, tag_index=1) for row in rows), at=3)
     assert said(session).count("after 7") == 5
+
+
+def test_a_read_of_some_processes_does_not_hide_what_a_list_has_said() -> None:
+    session = synced(running("a", 7), running("b", 7, "j", process_guid="q"))
+    listed(session, claimed("a", 1), claimed("b", 1, "j", process_guid="q"), at=100)
+    before = said(session)
+
+    listed(session, claimed("a", 1), at=101, scope=P)
+
+    assert said(session) == before
+    assert "in 2 records" in before
 
 
 def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
@@ -491,8 +502,8 @@ def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
 
     assert str(session.guards.take_rollback()) == (
         "the server was set back: what a second list had older as well is the state now, 9 records in older versions "
-        "and 1 that had been removed (p0/0 e0:1 after 7; p1/0 e1:1 after 7; p2/0 e2:1 after 7; p3/0 e3:1 after 7; "
-        "p4/0 e4:1 after 7; and 5 more)"
+        "and 1 record that had been removed (p0/0 e0:1 after 7; p1/0 e1:1 after 7; p2/0 e2:1 after 7; p3/0 e3:1 after "
+        "7; p4/0 e4:1 after 7; and 5 more)"
     )
 
 

@@ -13,6 +13,7 @@ from replica_support import QUICK, http, on_loopback, replicating
 from sim_support import A, diego, row, run, wanted
 
 from lrpmirror import BBSClient, Status
+from lrpmirror.core.finding import KINDS
 from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed, ListNotBelieved, LRPMirrorError, UpstreamStale
 from lrpmirror.events import ActualLRPInstanceCreated, UnknownEvent
@@ -143,6 +144,24 @@ async def test_lists_are_counted_by_cause_and_reconnections_and_errors_by_kind()
         assert value(found, "decode_errors_total") == 0
         assert value(found, "drift_total", kind="row behind") == 0
         assert (value(found, "stream_replacements_total"), value(found, "lists_held_total")) == (0, 0)
+        assert (value(found, "rollbacks_total"), value(found, "rolled_back_total")) == (0, 0)
+
+
+@on_loopback
+async def test_metrics_tell_of_a_server_that_was_set_back() -> None:
+    simulated = diego()
+    simulated.desire(wanted())
+    backup = simulated.backup()
+    async with serve_diego(simulated) as served, replicating(served.url, routes=ops_routes) as replica:
+        await replica.mirror.wait_synced(5)
+        run(simulated, A)
+        await replica.mirror.wait_for(lambda mirror: mirror.instance(A.instance_guid) is not None, 5)
+        simulated.restore(backup)
+        replica.mirror.resync()
+        await replica.mirror.wait_for(lambda mirror: mirror.instance(A.instance_guid) is None, 5)
+        found = await metrics(replica)
+        assert (value(found, "rollbacks_total"), value(found, "rolled_back_total")) == (1, 1)
+        assert sum(value(found, "drift_total", kind=kind) for kind in KINDS) == 0
 
 
 @on_loopback

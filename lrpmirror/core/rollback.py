@@ -142,8 +142,13 @@ class Rollback(Struct, frozen=True):
     def __str__(self) -> str:
         return (
             "the server was set back: what a second list had older as well is the state now, "
-            f"{self.older} records in older versions and {self.returned} that had been removed ({self.named})"
+            f"{_records(self.older)} in older versions and {_records(self.returned)} that had been removed "
+            f"({self.named})"
         )
+
+
+def _records(number: int) -> str:
+    return "1 record" if number == 1 else f"{number} records"
 
 
 class RollbackGuard:
@@ -226,7 +231,7 @@ class RollbackGuard:
     def _doubt(self, older: Older) -> ListNotBelieved:
         number, few = len(older.doubted), older.named(older.doubted, len(older.doubted))
         return ListNotBelieved(
-            f"a list has {number} records in older versions than known ({few}): the server lags behind, or was set "
-            f"back; they are not believed unless another list, {self._wait:g} s later and on another stream, has them "
-            "too (see Tuning.rollback_wait)"
+            f"a list is older than what is known, in {_records(number)} ({few}): the server lags behind, or was set "
+            f"back; it is not believed unless another one, {self._wait:g} s later and on another stream, is so too "
+            "(see Tuning.rollback_wait)"
         )

@@ -235,7 +235,8 @@ class Session(Freshness, Knowledge):
         self._decisions.doubted(older, now)
         if unbelieved is not None:
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
-            self._suspect(unbelieved)
+            if everything or not isinstance(self._trouble, ListNotBelieved):
+                self._suspect(unbelieved)
             self.alive_at = now
             return None
         if self.synced_at is not None:
