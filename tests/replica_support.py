@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import trio
 from msgspec import Struct
-from msgspec.structs import replace
 
 from lrpmirror import ActualLRP, ActualLRPGroup, BBSClient, DesiredLRP, Mirror, Tuning, open_mirror
 from lrpmirror.core.changes import row_key
 from lrpmirror.errors import NotSeen
+from lrpmirror.redaction import without_secrets
 from lrpmirror.serve.serving import ServedReplica, serve_replica
 from lrpmirror.sim import Diego
 from lrpmirror.wire.proto import diego_pb2, requests_pb2
@@ -72,13 +72,14 @@ def groups_of(groups: Iterable[ActualLRPGroup]) -> list[ActualLRPGroup]:
 
 
 def lrps_of(lrps: Iterable[DesiredLRP]) -> list[DesiredLRP]:
-    return sorted((replace(lrp, detail=None) for lrp in lrps), key=lambda lrp: lrp.process_guid)
+    """Return desired LRPs as a replica shows them."""
+    return sorted(map(without_secrets, lrps), key=lambda lrp: lrp.process_guid)
 
 
 def differences(mirror: Mirror, diego: Diego) -> list[str]:
-    """Say in which rows and desired LRPs a mirror differs from the simulation."""
+    """Say in which rows and desired LRPs a mirror differs from the simulation, as far as a replica shows them."""
     found = _differing({row_key(row): row for row in mirror.actual_lrps()}, diego.actual_lrps(), row_key)
-    mine = {lrp.process_guid: lrp for lrp in mirror.desired_lrps()}
+    mine = {lrp.process_guid: without_secrets(lrp) for lrp in mirror.desired_lrps()}
     return found + _differing(mine, lrps_of(diego.desired_lrps()), lambda lrp: lrp.process_guid)
 
 

@@ -246,3 +246,39 @@ def test_nothing_that_is_logged_shown_or_recorded_tells_a_secret(
     assert len(texts) > 30
     assert not leaks(texts)
     assert not [text for text in texts if key_line in text]
+
+
+@pytest.mark.parametrize("stream", ["instances", "groups"])
+@pytest.mark.parametrize("detail", ["routing", "full"])
+def test_a_replica_shows_no_routes_that_may_hold_keys_unless_it_was_told_to(detail: Any, stream: Any) -> None:
+    simulated = diego()
+    simulated.desire(secretive())
+    expected = {"diego-ssh", "odd", "cf-router"}
+    seen: list[DesiredLRP] = []
+
+    @on_loopback
+    async def main() -> None:
+        async with (
+            serve_diego(simulated) as served,
+            serve_replica(served.url, detail=detail, tuning=QUICK) as replica,
+            BBSClient(replica.url) as client,
+        ):
+            await replica.mirror.wait_synced(5)
+            async with client.events(stream) as events:
+                for found in (await client.scheduling_infos(), await client.scheduling_infos(process_guids=["p"])):
+                    seen.extend(found)
+                simulated.update_desired("p", annotation="new")
+                simulated.desire(secretive("q"))
+                while len(seen) < 5:
+                    for event in await anext(events):
+                        if isinstance(event, DesiredLRPChanged):
+                            seen.extend([event.before, event.after])
+                        elif isinstance(event, DesiredLRPCreated):
+                            seen.append(event.desired_lrp)
+
+    main()
+    for lrp in seen:
+        assert lrp.routes.keys() == expected
+        assert lrp.routes["cf-router"].startswith(b"[")
+        hidden = {lrp.routes["diego-ssh"] == b"null", lrp.routes["odd"] == b"null"}
+        assert hidden == {detail == "routing"}

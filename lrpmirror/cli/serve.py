@@ -40,7 +40,9 @@ everything is answered with 503. Replicas of replicas are fine.
 
 Without --detail full no environments, actions and credentials are kept:
 whole desired LRPs are refused, and events about desired LRPs come without
-them; their scheduling and routing parts are served.
+them; their scheduling and routing parts are served. So that no key is served
+either, such as that of diego-ssh, the routes are those of cf-router, tcp-router
+and internal-router; of other routers only the names are there.
 
 Listens with mutual TLS if the three --server-* files are given. Without them
 it listens on loopback only, unless --insecure-listen says otherwise. Prints its

@@ -18,6 +18,7 @@ from lrpmirror.errors import BBSError, ConfigurationError, ServiceUnavailable, U
 from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, SourceStatus, UnknownEvent
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.redaction import without_secrets
 from lrpmirror.serve.announced import Announced
 from lrpmirror.serve.grouping import group_events
 from lrpmirror.serve.pulse import Pulse
@@ -72,8 +73,11 @@ class Replica:
     All streams are closed then, as a BBS's are when it restarts.
     """
 
-    def __init__(self, mirror: Mirror, clock: Callable[[], float], *, max_age: float = MAX_AGE) -> None:
+    def __init__(
+        self, mirror: Mirror, clock: Callable[[], float], *, full: bool = False, max_age: float = MAX_AGE
+    ) -> None:
         self._mirror = mirror
+        self._shown: Callable[[DesiredLRP], DesiredLRP] = _whole if full else without_secrets
         self._clock = clock
         self._max_age = max_age
         self._domains_at = float("-inf")
@@ -154,7 +158,8 @@ class Replica:
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
     ) -> Iterable[DesiredLRP | None]:
         """Return the desired LRPs that pass the filters. O(found) by guids, else O(all desired LRPs)."""
-        return passing(self._candidates(process_guids, app_guids), desired_filter(domain, process_guids, app_guids))
+        found = passing(self._candidates(process_guids, app_guids), desired_filter(domain, process_guids, app_guids))
+        return (None if lrp is None else self._shown(lrp) for lrp in found)
 
     def _candidates(self, process_guids: Sequence[str], app_guids: Sequence[str]) -> Iterable[DesiredLRP | None]:
         """Return the desired LRPs among which those are that a request asks for."""
@@ -216,13 +221,18 @@ class Replica:
             self._announced.clear()
             return
         # First, as a BBS does what it desires: an instance beyond the number that is known is passed over by some.
-        desired: list[Event | MirrorOnly] = [one for delta in desired_deltas for one in desired_events(delta, trace_id)]
+        shown = map(self._shown_delta, desired_deltas)
+        desired: list[Event | MirrorOnly] = [one for delta in shown for one in desired_events(delta, trace_id)]
         if self.readers.want("instances"):
             rows = row_events(commit.actual_lrps, trace_id, created=isinstance(event, ActualLRPInstanceCreated))
             self.readers.tell("instances", desired + rows)
         if self.readers.want("groups"):
             slots = group_events(commit.actual_lrps, self._mirror.actual_lrps, heard=event is not None)
             self.readers.tell("groups", desired + slots)
+
+    def _shown_delta(self, delta: Delta[str, DesiredLRP]) -> Delta[str, DesiredLRP]:
+        before, after = (None if lrp is None else self._shown(lrp) for lrp in (delta.before, delta.after))
+        return Delta(delta.key, before, after)
 
     def _told_desired(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
         """Return what is told of desired LRPs; a removal that nobody vouches for is withheld until somebody does."""
@@ -284,6 +294,10 @@ class Replica:
                 logger.warning("the replica answers again")
 
 
+def _whole(lrp: DesiredLRP) -> DesiredLRP:
+    return lrp
+
+
 def _differs(live: bool, mirror: Mirror) -> bool:
     return mirror.status.live is not live
 
@@ -305,14 +319,15 @@ def _trouble(status: Status) -> str:
 
 @asynccontextmanager
 async def open_replica(
-    mirror: Mirror, bbs: BBS, *, refresh: float = REFRESH, max_age: float = MAX_AGE
+    mirror: Mirror, bbs: BBS, *, full: bool = False, refresh: float = REFRESH, max_age: float = MAX_AGE
 ) -> AsyncIterator[Replica]:
     """Answer from a mirror for as long as the block lasts, and as its state is not older than `max_age` seconds.
 
-    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds. Raises
+    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds. Unless `full`, nobody
+    is shown what may be secret: the routes of other routers than the three known ones are there by name only. Raises
     ConfigurationError for a `max_age` that is none.
     """
-    replica = Replica(mirror, trio.current_time, max_age=checked_age(max_age))
+    replica = Replica(mirror, trio.current_time, full=full, max_age=checked_age(max_age))
     with mirror.witnessed(replica), mirror.witnessed(replica.pulse):
         try:
             async with trio.open_nursery() as nursery:

@@ -57,10 +57,11 @@ async def serve_replica(
 
     `tls` are this side's files for the BBS, `server_tls` those for its own clients, or a server's context. `limits` are
     what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and so can
-    answer with them. `refresh` are the seconds between two looks at domains and cells; beyond a state of `max_age`
-    seconds everything is answered with 503. `routes` gives paths beside those of a BBS, and
-    who answers them. Raises ConfigurationError for options and files that cannot be used, and a port that cannot be
-    had; a BBS that cannot be reached is none: everything is answered with 503 until it was.
+    answer with them, and with the routes of routers that are not known here. `refresh` are the seconds between two
+    looks at domains and cells; beyond a state of `max_age` seconds everything is answered with 503. `routes` gives
+    paths beside those of a BBS, and who answers them. Raises ConfigurationError for options and files that cannot be
+    used, and a port that cannot be had; a BBS that cannot be reached is none: everything is answered with 503 until it
+    was.
     """
     tuning = tuning or Tuning()
     # What is looked at less often than that would be too old now and then where nothing happens.
@@ -68,7 +69,7 @@ async def serve_replica(
     async with (
         client_at(bbs_url, tls=tls) as client,
         open_mirror(client, detail=detail, state_file=state_file, tuning=tuning, rng=rng) as mirror,
-        open_replica(mirror, client, refresh=refresh, max_age=max_age) as replica,
+        open_replica(mirror, client, full=detail == "full", refresh=refresh, max_age=max_age) as replica,
     ):
         app = ReplicaApp(replica, origin=client.url, full=detail == "full")
         async with serve_app(
