@@ -9,11 +9,14 @@ from types import SimpleNamespace
 import pytest
 import trio
 from msgspec.structs import replace
+from relay_support import needs_redis
 
 from benchmarks import data, harness, stalls, workload
 from benchmarks.__main__ import NAMES, main, reports_of
 from benchmarks.harness import Check, Report, Run, Target, WrongAnswer, compare
 from lrpmirror.wire import decode, encode
+
+EACH = [pytest.param(name, marks=needs_redis) if name == "relay" else name for name in NAMES]
 
 
 @cache
@@ -21,7 +24,7 @@ def smoke(name: str) -> list[Report]:
     return list(reports_of(name, None, 1, smoke=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_benchmark_runs_and_compares_with_its_baseline(name: str) -> None:
     for report in smoke(name):
         assert len(report.figures) > 1
@@ -31,7 +34,7 @@ def test_a_benchmark_runs_and_compares_with_its_baseline(name: str) -> None:
         assert report.digest, report.title
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_every_target_is_checked_by_its_own_benchmark(name: str) -> None:
     targets = import_module(f"benchmarks.{name}").TARGETS
     assert [check.target for report in smoke(name) for check in report.checks] == list(targets)

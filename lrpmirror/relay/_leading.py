@@ -157,6 +157,8 @@ class Leading:
 
     async def end(self, redis: Commands) -> None:
         """Say that the publisher is closed."""
+        # What was under way when it was cancelled may have been written.
+        await self.begin(redis, self._token)
         await self._write(redis, CLOSED, "PublisherClosed", self._status_of(), None)
 
     # Bringing it up to date

@@ -130,6 +130,8 @@ class Wanted:
         self._cell = cell_id
         self._index = index
         self._apps = tuple(app_guids)
+        self.all = not (domain or cell_id or self._apps) and index is None
+        """Whether every record passes."""
 
     def passes(self, record: ActualLRP | DesiredLRP | CellPresence | str) -> bool:
         """Return whether a record passes."""
@@ -168,7 +170,7 @@ class Records:
         some, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
         if self._name != "joined":
             some = self._lists.decoded(self._name, some, full=self._full)
-        return list(filter(self._wanted.passes, some))
+        return some if self._wanted.all else list(filter(self._wanted.passes, some))
 
     async def _fetch(self) -> None:
         """Ask for more: encoded records, or desired LRPs of which both parts have been joined."""
