@@ -1,6 +1,7 @@
 """From the bytes of lists to an indexed store, beside the plain way: the whole body, one parse, Structs, one dict.
 
-Once in memory, by the machine alone, for rows; and once over TLS, by a mirror that opens, for everything that it lists.
+Once in memory, by the machine alone, for rows and for desired LRPs in both details; and once over TLS, by a mirror that
+opens, for everything that it lists.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +18,17 @@ from benchmarks.machine import begun, filled, finished
 from benchmarks.memory_bbs import PATIENCE, pieces_of
 from benchmarks.served import Served, serve
 from benchmarks.server import Script
+from benchmarks.workload import heavy
 from lrpmirror import open_mirror
+from lrpmirror.core.slices import slices
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.wire import decode, encode
 
 SIZE, SMOKE = 250_000, 1_000
 """Rows in the list."""
+
+WHOLE, RECORDS = 5_000, 100
+"""Whole desired LRPs at most, and how many are decoded at once."""
 
 ROWS, DESIRED = "/v1/actual_lrps/list", "/v1/desired_lrp_scheduling_infos/list"
 
@@ -39,12 +46,51 @@ def run(size: int, rounds: int) -> Iterator[Report]:
     }
     report = compare("load a listed row", size, ways, rounds=rounds)
     yield replace(report, checks=check(TARGETS, TARGETS[0].what, report.figures[1].ratio))
+    yield _of_desired(wanted[:WHOLE], rounds)
     with serve(Script(bodies=bodies)) as served:
         over_http = {
             "httpx, whole bodies, two dicts": partial(_plain_over_http, served, size),
             "mirror, from opening to synced": partial(_mirror_over_http, served, size),
         }
         yield compare("load everything over HTTP, a row", size, over_http, rounds=rounds)
+
+
+def _of_desired(wanted: list[DesiredLRP], rounds: int) -> Report:
+    """Load whole desired LRPs of some 8 KB, or only the two parts of them that a mirror lists if it may."""
+    scheduling, routing = map(encode.scheduling_info, wanted), map(encode.routing_info, wanted)
+    parts = list(scheduling), list(routing)
+    whole = [encode.desired_lrp(heavy(lrp)) for lrp in wanted]
+    ways = {
+        "its two parts": partial(_parts, *parts),
+        'whole, with detail="full"': partial(_whole, whole),
+        'the same, and each "detail" read': partial(_whole, whole, read=True),
+    }
+    return compare("load a listed desired LRP", len(wanted), ways, rounds=rounds)
+
+
+def _parts(scheduling: list[bytes], routing: list[bytes]) -> Run:
+    session, shadow = begun()
+    with (run := Run(len(scheduling))):
+        for some in slices(scheduling, RECORDS):
+            shadow.list_scheduling_parts([decode.scheduling_info(record) for record in some])
+        for some in slices(routing, RECORDS):
+            shadow.list_metric_tags([decode.desired_lrp(record) for record in some])
+        finished(session, shadow)
+    run.answer = sorted(session.store.desired_guids())
+    return run
+
+
+def _whole(records: list[bytes], *, read: bool = False) -> Run:
+    session, shadow = begun()
+    with (run := Run(len(records))):
+        for some in slices(records, RECORDS):
+            shadow.list_desired([decode.desired_lrp(record, full=True) for record in some])
+        finished(session, shadow)
+        details = [lrp.detail for lrp in session.store.select_desired(app_guid=None, domain=None)] if read else []
+    if None in details:
+        raise AssertionError("a whole desired LRP has no detail")
+    run.answer = sorted(session.store.desired_guids())
+    return run
 
 
 def _plain(body: bytes, size: int) -> Run:
