@@ -143,7 +143,7 @@ async def many(
         yield streams
     finally:
         for stream in streams:
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()
 
 
 async def garbage(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
