@@ -27,7 +27,7 @@ from lrpmirror.core.scope import Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
 from lrpmirror.core.store import Store
-from lrpmirror.errors import ConnectionFailed, ServiceUnavailable
+from lrpmirror.errors import ConnectionFailed, LRPMirrorError, ServiceUnavailable
 from lrpmirror.events import (
     ActualLRPCrashed,
     ActualLRPCreated,
@@ -703,3 +703,23 @@ def test_a_process_knows_whether_its_domain_is_fresh() -> None:
 
     assert session.process("p").domain_fresh
     assert not session.process("nobody").domain_fresh
+
+
+def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_known_stay() -> None:
+    session = fresh()
+    session.stream_opened(0)
+    cells = (CellPresence(cell_id="cell-1"),)
+
+    def listed(cells: tuple[CellPresence, ...] | None, error: LRPMirrorError | None, now: float) -> None:
+        shadow = session.begin_list(now)
+        shadow.cells, shadow.cells_error = cells, error
+        for _ in shadow.settle():
+            pass
+        session.end_list(shadow, now)
+
+    listed(cells, None, 1)
+    listed(None, LOST, 2)
+    assert (session.cells, session.trouble, session.last_error) == (cells, LOST, LOST)
+    assert session.phase is Phase.LIVE
+    listed((), None, 3)
+    assert (session.cells, session.trouble) == ((), None)

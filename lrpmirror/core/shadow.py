@@ -318,7 +318,8 @@ class Shadow:
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None
 
-    def _compare_all(self, few: int = SLICE) -> Iterator[None]:
+    def _compare_all(self, few: int | None = None) -> Iterator[None]:
+        few = SLICE if few is None else few
         tables = self._tables
         while len(tables.touched) > few:
             for keys in slices(list(tables.touched), few):
