@@ -713,12 +713,14 @@ def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_know
     def listed(cells: tuple[CellPresence, ...] | None, error: LRPMirrorError | None, now: float) -> None:
         shadow = session.begin_list(now)
         shadow.cells, shadow.cells_error = cells, error
+        shadow.answered_at = None if error is None else now - 0.5
         for _ in shadow.settle():
             pass
         session.end_list(shadow, now)
 
     listed(cells, None, 1)
     listed(None, LOST, 2)
+    assert session.alive_at == 1.5, "whoever keeps the cells is not the BBS"
     assert (session.cells, session.trouble, session.last_error) == (cells, LOST, LOST)
     assert session.phase is Phase.LIVE
     listed((), None, 3)

@@ -42,6 +42,7 @@ async def test_the_first_state_is_there_without_the_cells(answer: Answer) -> Non
         await settled()
         assert trio.current_time() <= 3
         assert mirror.status.live
+        assert mirror.status.age == trio.current_time(), "the BBS itself has answered at once, and not since"
         assert len(mirror.actual_lrps()) == 1
         assert mirror.cells == ()
         assert isinstance(mirror.status.trouble, error_of(answer))

@@ -229,6 +229,7 @@ class Session(Freshness, Knowledge):
     def end_list(self, shadow: Shadow, now: float) -> Commit | None:
         """Commit a list that has settled; None where it brought nothing new, or is not believed. O(what it changes)."""
         everything, older = shadow.scope == EVERYTHING, shadow.older
+        answered_at = now if shadow.answered_at is None else shadow.answered_at
         rows, desired = shadow.finish()
         self._shadow = None
         unbelieved, doubt = self.guards.judge(shadow, rows, desired, self.store, now)
@@ -237,7 +238,7 @@ class Session(Freshness, Knowledge):
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
             if everything or not isinstance(self._trouble, ListNotBelieved):
                 self._suspect(unbelieved)
-            self.alive_at = now
+            self.alive_at = later(self.alive_at, answered_at)
             return None
         if self.synced_at is not None:
             self._decisions.listed(shadow.scope, rows, desired, older, now)
@@ -246,7 +247,7 @@ class Session(Freshness, Knowledge):
             self._audit.begin(shadow, rows, desired, self.repairs, now)
         self._take_doubts_of(shadow)
         self._write_list(shadow, rows, desired)
-        self.alive_at = now
+        self.alive_at = later(self.alive_at, answered_at)
         self._tally.lists[why] += 1
         if everything:
             self.guards.committed(older, now)

@@ -61,6 +61,8 @@ class Shadow:
         self.cells: tuple[CellPresence, ...] | None = None
         self.cells_error: LRPMirrorError | None = None
         """Why there are no cells, which another service keeps."""
+        self.answered_at: float | None = None
+        """When the BBS itself had answered, where the cells could not be had after it; None: until the end."""
         self.domains: frozenset[str] | None = None
         # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
         self._opening = Opening() if first else None

@@ -103,7 +103,7 @@ class Follower:
     # The streams
 
     def _new_link(self) -> Link:
-        return Link(Lister(self._bbs, full=self._full, cells_timeout=self._session.tuning.cells_timeout))
+        return Link(Lister(self._bbs, self._clock, full=self._full, cells_timeout=self._session.tuning.cells_timeout))
 
     async def _carry(self, link: Link, nursery: trio.Nursery) -> None:
         """Follow one stream to its end."""

@@ -17,8 +17,9 @@ __all__ = ["Lister"]
 class Lister:
     """Reads what a shadow is to be filled with. There is one for each stream, since the next server may be newer."""
 
-    def __init__(self, bbs: BBS, *, full: bool, cells_timeout: float) -> None:
+    def __init__(self, bbs: BBS, clock: Callable[[], float], *, full: bool, cells_timeout: float) -> None:
         self._bbs = bbs
+        self._clock = clock
         self._full = full
         self._cells_timeout = cells_timeout
         self._has_rows = True
@@ -41,6 +42,7 @@ class Lister:
 
         Where they cannot be had in a short time, those known before stay.
         """
+        shadow.answered_at = self._clock()
         with trio.move_on_after(self._cells_timeout) as waiting:
             try:
                 cells = await self._bbs.cells(most=shadow.list_limit)
@@ -51,6 +53,7 @@ class Lister:
                 shadow.cells_error = error
                 return
             # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
+            shadow.answered_at = None
             shadow.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
         if waiting.cancelled_caught:
             shadow.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
