@@ -289,6 +289,7 @@ def test_recorded_events_have_the_same_values_with_and_without_their_detail() ->
     "data", [b"YQ=", b"YQ", b"Y Q=", b"YQ==YQ==", b"\xff\xff\xff\xff", b"Y\\u0051==", b'YQ=="', b"=" * 4]
 )
 def test_data_that_is_not_base64_is_malformed(data: bytes) -> None:
+    assert not decode.is_base64(data)
     with pytest.raises(MalformedRecord, match="the data of the event 'actual_lrp_crashed' is not base64"):
         decode.event("actual_lrp_crashed", data)
 

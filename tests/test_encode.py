@@ -231,3 +231,9 @@ def test_an_error_reply_has_its_type_by_name_or_number() -> None:
 def test_a_value_that_its_field_cannot_hold_is_refused(encoding: Callable[[], bytes]) -> None:
     with pytest.raises(MalformedRecord):
         encoding()
+
+
+def test_an_event_that_says_nothing_is_no_bytes_under_the_name_that_it_has_on_the_wire() -> None:
+    event = events.UnreadableEvent("actual_lrp_instance_removed", 4, "damaged")
+    assert (encode.event_name(event), encode.event(event)) == ("actual_lrp_instance_removed", b"")
+    assert encode.event_name(events.UnknownEvent("task_created")) == "task_created"

@@ -272,8 +272,9 @@ def test_a_created_row_has_them_so_too_and_nothing_else_is_cut() -> None:
     assert decode.event_payload(read.type, encode.event(read)) == read
 
 
-def test_a_long_event_without_a_long_text_is_stored_as_it_is() -> None:
-    row = ActualLRP(process_guid="p", metric_tags={"k": "v" * 2000}, crash_reason="é" * 300)
+@pytest.mark.parametrize("length", [0, 10, 300])
+def test_a_long_event_without_a_long_text_is_stored_as_it_is(length: int) -> None:
+    row = ActualLRP(process_guid="p", metric_tags={"k": "v" * 2000}, crash_reason="é" * length)
     read = decode.event_payload("actual_lrp_instance_created", encode.event(ActualLRPInstanceCreated(row)))
     assert isinstance(read, ActualLRPInstanceCreated)
     assert read.actual_lrp.as_stored() is read.actual_lrp

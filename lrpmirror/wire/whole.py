@@ -30,7 +30,7 @@ _ATTRIBUTES: Final[Mapping[str, str]] = {"from": "from_"}
 
 
 def read_detail(message: Message) -> DesiredLRPDetail:
-    """Return what a `models.DesiredLRP` has beyond the fields that `model.DesiredLRP` has itself."""
+    """Return what a `models.DesiredLRP` has, which has none of the fields that `model.DesiredLRP` has itself."""
     return _read(message, DesiredLRPDetail)
 
 
@@ -40,12 +40,9 @@ def fill_detail(message: Message, value: DesiredLRPDetail) -> None:
 
 
 def _read(message: Message, kind: type[_S]) -> _S:
-    values: dict[str, Any] = {}
-    for field, value in message.ListFields():
-        attribute = _ATTRIBUTES.get(field.name, field.name)
-        if attribute in kind.__struct_fields__:
-            values[attribute] = _value(field, value)
-    return kind(**values)
+    return kind(
+        **{_ATTRIBUTES.get(field.name, field.name): _value(field, value) for field, value in message.ListFields()}
+    )
 
 
 def _value(field: FieldDescriptor, value: Any) -> Any:
