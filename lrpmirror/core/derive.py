@@ -5,7 +5,7 @@ instances that it touched are derived again, only the keys whose contributions d
 difference. See `lrpmirror.core.view` for what a view says.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -24,13 +24,12 @@ from lrpmirror.core.steps import (
     by_index,
     check_keys,
     differences,
-    rows_at,
     shares_of,
 )
 from lrpmirror.core.told import Told
 from lrpmirror.core.view import AnyView, Process, Step, View
 from lrpmirror.errors import failure_of, without_frames
-from lrpmirror.model import CellPresence
+from lrpmirror.model import ActualLRP, CellPresence
 
 __all__ = ["Derivation", "Process", "View"]
 
@@ -82,7 +81,14 @@ class Derivation(Values[K, C, V]):
         """
         work = Work()
         for process in processes:
-            self._take(process, ALL if dirty is None else dirty[process.guid], work)
+            one = ALL if dirty is None else dirty[process.guid]
+            kept = self._kept.get(process.guid)
+            if kept is None or one.terms or self._failed_sources or self._simple is not None or not process.rows:
+                self._take(process, kept, one, work)
+            elif one.indexes is not None:  # pragma: no branch - it is where the terms are not dirty
+                # As it is with nearly every event.
+                kept = self._own(process.guid, kept, kept.terms)
+                self._renew_instances(process.guid, kept, {index: process.at(index) for index in one.indexes}, work)
         return self._fold(work) if work.steps else []
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
@@ -118,10 +124,9 @@ class Derivation(Values[K, C, V]):
 
     # What is contributed
 
-    def _take(self, process: Process, dirty: Dirty, work: Work) -> None:
+    def _take(self, process: Process, kept: _Kept | None, dirty: Dirty, work: Work) -> None:
         """Derive of a process what is dirty."""
         guid = process.guid
-        kept = self._kept.get(guid)
         if not process.rows and process.desired is None and process.routed is None:
             self._drop(guid, kept, work)
         elif self._simple is not None:
@@ -150,13 +155,35 @@ class Derivation(Values[K, C, V]):
             self._renew(guid, kept, WHOLE, lambda: engine.whole(guid, terms), work)
         if indexes is None:
             found = dict(by_index(process.rows))
-            wanted: Collection[int] = {*found, *kept.of} - {WHOLE}
+            for index in kept.of:
+                found.setdefault(index, ())
+            found.pop(WHOLE, None)
         else:
             wanted = {*indexes, *failed} - {WHOLE} if failed else indexes
-            found = {index: rows_at(process.rows, index) for index in wanted}
-        for index in wanted:
-            rows = found.get(index)
-            self._renew(guid, kept, index, lambda rows=rows: engine.instance(rows, terms) if rows else (), work)  # type: ignore[misc]
+            found = {index: process.at(index) for index in wanted}
+        self._renew_instances(guid, kept, found, work)
+
+    def _renew_instances(self, guid: str, kept: _Kept, found: Mapping[int, tuple[ActualLRP, ...]], work: Work) -> None:
+        """Derive what instances contribute, and keep it. As `_renew`, in few steps: it is what events cost."""
+        instance, terms, of = self._engine.instance, kept.terms, kept.of
+        for index, rows in found.items():
+            old = of.get(index, ())
+            try:
+                new: Shares = instance(rows, terms) if rows else ()
+                if len(new) > 1:
+                    check_keys(new)
+                now = as_kept(tuple(new))
+                if now != old:
+                    self._add_steps(guid, index, shares_of(old), shares_of(now), work)
+                    if new:
+                        of[index] = now
+                    else:
+                        del of[index]
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._failed_on(guid, index, failure_of(error))
+                continue
+            if self._failed_sources and guid in self._failed_sources:
+                self._mended(guid, index)
 
     def _own(self, guid: str, kept: _Kept | None, terms: Any) -> _Kept:
         """Return what is kept of a process, to be written to."""

@@ -74,11 +74,14 @@ def merge(into: dict[str, Dirty], dirty: Mapping[str, Dirty]) -> None:
 
 def _mark_rows(found: dict[str, Dirty], deltas: Iterable[Delta[RowKey, ActualLRP]]) -> None:
     for delta in deltas:
+        before, after = delta.before, delta.after
+        if after is not None:
+            mark_row(found, after)
         # A row can change its place only in theory, where it has no epoch; then both are dirty.
-        if delta.before is not None:
-            mark_row(found, delta.before)
-        if delta.after is not None:
-            mark_row(found, delta.after)
+        if before is not None and (
+            after is None or before.index != after.index or before.process_guid != after.process_guid
+        ):
+            mark_row(found, before)
 
 
 def _mark_terms(found: dict[str, Dirty], guid: str) -> None:

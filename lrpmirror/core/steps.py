@@ -1,8 +1,6 @@
 """From what instances contribute to the steps of keys: what differs, and what goes together."""
 
-from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from lrpmirror.core.view import Share, Step
@@ -18,14 +16,11 @@ __all__ = [
     "composed",
     "differences",
     "merged",
-    "rows_at",
     "shares_of",
 ]
 
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
-
-_index = attrgetter("index")
 
 Shares = Sequence[Share[Any, Any]]
 
@@ -144,12 +139,3 @@ def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, 
             end += 1
         yield index, tuple(rows[at:end])
         at = end
-
-
-def rows_at(rows: tuple[ActualLRP, ...], index: int) -> tuple[ActualLRP, ...]:
-    """Return the rows of one index. O(log rows)."""
-    at = bisect_left(rows, index, key=_index)
-    end = at
-    while end < len(rows) and rows[end].index == index:
-        end += 1
-    return rows[at:end]

@@ -6,8 +6,10 @@ value changes with one contribution.
 """
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -20,6 +22,18 @@ __all__ = ["AnyView", "InstanceView", "Process", "Share", "Step", "View"]
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
+
+
+_index = attrgetter("index")
+
+
+def rows_at(rows: tuple[ActualLRP, ...], index: int) -> tuple[ActualLRP, ...]:
+    """Return the rows of one index, of those of a process. O(log rows)."""
+    at = bisect_left(rows, index, key=_index)
+    end = at
+    while end < len(rows) and rows[end].index == index:
+        end += 1
+    return rows[at:end]
 
 
 class Process(Struct, frozen=True, dict=True):
@@ -36,6 +50,17 @@ class Process(Struct, frozen=True, dict=True):
     """By index, then presence."""
     domain_fresh: bool
     """Whether the domain's owner vouches that its desired LRPs are complete. See `View.follows_domains`."""
+
+    def at(self, index: int) -> tuple[ActualLRP, ...]:
+        """Return the rows of one index, by presence. O(log rows), and remembered for the next view."""
+        known = self._at.get(index)
+        if known is None:
+            known = self._at[index] = rows_at(self.rows, index)
+        return known
+
+    @cached_property
+    def _at(self) -> dict[int, tuple[ActualLRP, ...]]:
+        return {}
 
     @cached_property
     def groups(self) -> tuple[ActualLRPGroup, ...]:
