@@ -21,6 +21,8 @@ NAMES = (
     "apply",
     "query",
     "views",
+    "view_growth",
+    "view_stalls",
     "fan_out",
     "resync",
     "latency",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from views_support import EVACUATING, cell, desired, process, running
 
+from lrpmirror.core.changes import Cause, Change
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.dirty import Dirty
 from lrpmirror.core.parts import PartedDict
@@ -362,3 +363,21 @@ def test_a_dict_is_emptied_part_by_part() -> None:
 def test_by_default_the_state_of_a_key_is_its_value_and_cells_contribute_nothing() -> None:
     assert Ports().value("z", 5) == 5
     assert Ports().derive_cell(cell()) == {}
+
+
+# What a change says
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "went", "came"),
+    [
+        (None, ("a", "b"), (), ("a", "b")),
+        (("a", "b", "c"), ("a", "d", "c"), ("b",), ("d",)),
+        (("a",), None, ("a",), ()),
+        (1, 2, (1,), (2,)),
+        ((1000001,), (int("1000001"),), (), ()),
+    ],
+)
+def test_a_change_tells_what_came_and_what_went(before: Any, after: Any, went: Any, came: Any) -> None:
+    change: Change[str, Any] = Change("key", before, after, 1, Cause.EVENT)
+    assert (change.went, change.came) == (went, came)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import chain
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from msgspec import Struct
 
@@ -141,3 +141,32 @@ class Change(Struct, Generic[K, V], frozen=True, gc=False):
     after: V | None
     revision: int
     cause: Cause
+
+    @property
+    def came(self) -> tuple[Any, ...]:
+        """What is in `after` and was not in `before`, in order; of values that are no tuples, `after` where it differs.
+
+        Of a route: the endpoints that are new, or that are otherwise than before. O(both), found when it is asked for.
+        """
+        return _without(self.after, self.before)
+
+    @property
+    def went(self) -> tuple[Any, ...]:
+        """What was in `before` and is not in `after`, likewise."""
+        return _without(self.before, self.after)
+
+
+def _parts_of(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, tuple):
+        return value
+    return () if value is None else (value,)
+
+
+def _without(one: Any, other: Any) -> tuple[Any, ...]:
+    """Return what is in one value and not in another."""
+    ones, others = (
+        (value if isinstance(value, tuple) else () if value is None else (value,)) for value in (one, other)
+    )
+    # Nearly all of a long tuple is the very same in the other.
+    known = set(map(id, others))
+    return tuple([part for part in ones if id(part) not in known and part not in others])

@@ -12,7 +12,7 @@ from lrpmirror.model import DesiredLRP
 
 __all__ = ["Upcoming"]
 
-PART: Final = 50
+PART: Final = 20
 """How many processes, or rows, one step derives of one view: a millisecond's work."""
 
 
