@@ -20,7 +20,8 @@ from core_support import (
     unclaimed,
 )
 
-from lrpmirror.core.changes import Cause, Commit, Delta, touched_by
+from lrpmirror.core.changes import Cause, Commit, Delta
+from lrpmirror.core.dirty import dirtied_by
 from lrpmirror.core.ledger import Ledger
 from lrpmirror.core.reconcile import Doubt, Verdict
 from lrpmirror.core.scope import Scope
@@ -315,7 +316,7 @@ def test_the_processes_that_commits_touched() -> None:
     commits = session.events([created(unclaimed("b", process_guid="r")), DesiredLRPRemoved(desired("e"))], 0)
     commits += session.events([DesiredLRPRemoved(desired("e", process_guid="q"))], 0)
 
-    assert list(touched_by(commits)) == ["r", "q"]
+    assert list(dirtied_by(commits)) == ["r", "q"]
 
 
 class Log:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from views_support import EVACUATING, cell, desired, process, running
 
 from lrpmirror.core.changes import Cause, Change
 from lrpmirror.core.derive import Derivation
 from lrpmirror.core.dirty import Dirty
-from lrpmirror.core.parts import PartedDict
 from lrpmirror.core.view import InstanceView, Process, Share, Step
 from lrpmirror.model import ActualLRP, CellPresence
 
@@ -136,6 +136,19 @@ def test_what_failed_is_tried_again_with_whatever_else_changes_of_its_process() 
         assert derivation.values == {"z": expected}
     assert derivation.failures == {}
     assert [what for what, _ in derivation.take_failures()] == ["p"], "it was reported once"
+
+
+def test_what_fails_of_one_process_is_no_business_of_another() -> None:
+    view = Ports(lambda row: row.process_guid == "broken")
+    derivation = Derivation(view)
+    derivation.update([process(desired("broken", memory_mb=1), running("broken"))])
+    derivation.update([process(desired(memory_mb=1), *instances(1))])
+    view.asked.clear()
+
+    derivation.update([process(desired(memory_mb=1), *instances(2))], {"p": Dirty(terms=False, indexes={1})})
+
+    assert view.asked == {"instance": 1, "fold": 1}
+    assert derivation.values == {"z": 2 * PORTS + 1}
 
 
 def test_terms_that_cannot_be_had_leave_everything_as_it_was() -> None:
@@ -313,50 +326,6 @@ def test_cells_that_are_as_they_were_are_not_derived_again() -> None:
     assert derivation.values == {"z1": 1005}
 
 
-# A dict in parts
-
-
-def test_a_dict_in_parts_is_a_dict() -> None:
-    numbers: PartedDict[int, str] = PartedDict()
-    for number in range(1000):
-        numbers[number] = str(number)
-    assert numbers == {number: str(number) for number in range(1000)}
-    assert numbers.copy() == dict(numbers)
-    assert len(numbers) == 1000
-    assert numbers.pop(5) == "5"
-    assert numbers.pop(5) is None
-    assert 5 not in numbers
-    assert numbers.get(5, "none") == "none"
-    with pytest.raises(KeyError):
-        numbers[5]
-
-
-def test_a_forked_dict_shares_what_neither_writes_to() -> None:
-    one: PartedDict[int, int] = PartedDict()
-    for number in range(1000):
-        one[number] = number
-    other = one.fork()
-    one[0] = -1
-    other.pop(1)
-    other[2] = -2
-
-    assert (one[0], one[1], one[2]) == (-1, 1, 2)
-    assert (other[0], other.get(1), other[2]) == (0, None, -2)
-    shared = sum(mine is theirs for mine, theirs in zip(one.parts(), other.parts(), strict=True))
-    assert shared == 125
-
-
-def test_a_dict_is_emptied_part_by_part() -> None:
-    one: PartedDict[int, int] = PartedDict()
-    for number in range(1000):
-        one[number] = number
-    twin = one.fork()
-    sizes = [len(one) for _ in one.emptied()]
-    assert sizes[-1] == 0
-    assert max(before - after for before, after in zip([1000, *sizes], sizes, strict=False)) <= 8
-    assert len(twin) == 1000
-
-
 # What a view need not say
 
 
@@ -381,3 +350,72 @@ def test_by_default_the_state_of_a_key_is_its_value_and_cells_contribute_nothing
 def test_a_change_tells_what_came_and_what_went(before: Any, after: Any, went: Any, came: Any) -> None:
     change: Change[str, Any] = Change("key", before, after, 1, Cause.EVENT)
     assert (change.went, change.came) == (went, came)
+
+
+class OfMany(Ports):
+    """Contributes to ten names of its process, which those with a longer annotation share."""
+
+    def terms(self, process: Process, before: Any) -> Any:  # noqa: ARG002
+        lrp = process.desired
+        return None if lrp is None else (tuple(f"{lrp.annotation}{at}" for at in range(10)), lrp.memory_mb)
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[str, int]]:
+        return [Share(terms[0], terms[1]), Share((rows[0].address,), 1)]
+
+
+def test_many_names_that_are_shared_are_folded_for_each_process_and_told_once() -> None:
+    derivation = Derivation(OfMany())
+    one, other = (
+        process(desired(guid, memory_mb=memory, annotation="x"), running(guid, address="here"))
+        for guid, memory in (("p", 1), ("q", 2))
+    )
+    deltas = derivation.update([one, other])
+
+    assert sorted(delta.key for delta in deltas) == sorted([*(f"x{at}" for at in range(10)), "here"])
+    assert derivation.values == {**{f"x{at}": 3 for at in range(10)}, "here": 2}
+
+    deltas = derivation.update([process(None, running("p", address="here")), process(None, running("q"))])
+    assert {delta.after for delta in deltas} == {None}
+    assert derivation.values == {}
+
+
+def test_steps_of_many_names_that_cannot_be_folded_are_owed_too() -> None:
+    view = OfMany()
+    derivation = Derivation(view)
+    derivation.update([process(desired(memory_mb=1), running(address="here"))])
+    view.stuck = True
+    for memory in (2, 3):
+        derivation.update([process(desired(memory_mb=memory), running(address="here"))])
+    assert derivation.values["0"] == 1
+    view.stuck = False
+
+    derivation.update([process(desired(memory_mb=5), running(address="here"))])
+
+    assert derivation.values == {**{str(at): 5 for at in range(10)}, "here": 1}
+    assert derivation.failures == {}
+
+
+def test_by_default_nothing_is_alike() -> None:
+    assert not Ports().alike(1, 1)
+
+
+def test_names_of_one_share_that_have_other_states_are_folded_for_each_state() -> None:
+    class Ranges(OfMany):
+        def terms(self, process: Process, before: Any) -> Any:  # noqa: ARG002
+            first = int(process.guid)
+            return tuple(map(str, range(first, first + 10))), 1
+
+    derivation = Derivation(Ranges())
+    derivation.update([process(desired("0"), running("0"))])
+    derivation.update([process(desired("5"), running("5"))])
+
+    assert [derivation.values[str(at)] for at in range(15)] == [1] * 5 + [2] * 5 + [1] * 5
+
+
+def test_contributions_that_add_up_to_the_same_are_no_change() -> None:
+    derivation = Derivation(Ports())
+    rows = [running(index=index, availability_zone="z") for index in range(2)]
+    derivation.update([process(desired(memory_mb=1), *rows)])
+    swapped = [replace(row, ports=other.ports) for row, other in zip(rows, reversed(rows), strict=True)]
+
+    assert derivation.update([process(desired(memory_mb=1), *swapped)]) == []

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from test_view_laws import ByFreshness, List, Read, World, laws, operations, published
-from views_support import Beside, cell, desired, every_view, running
+from views_support import Beside, cell, desired, every_view, process, running
 
 from lrpmirror.core import preparation, upcoming
 from lrpmirror.core.changes import Commit, Delta
 from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import ALL, Dirty, merge
 from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touched
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
@@ -147,6 +149,7 @@ def test_a_list_that_changes_much_is_brought_to_views_by_its_own_indexes() -> No
     rows = [running(f"p{number}") for number in range(FEW + 10)]
     run = begun(rows=[])
     run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
+    run.world.lrps = {row.process_guid: desired(row.process_guid) for row in rows[:300]}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(upcoming, "PART", 500)
         patched.setattr(preparation, "KEYS", 1000)
@@ -254,3 +257,92 @@ def test_whatever_happens_while_a_view_is_made_it_is_what_follows_from_the_state
                     beginning.note(commits)
                     run.publish(commits)
         derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
+
+
+# What no event tells
+
+
+def silently(run: Prepared, *rows: ActualLRP, lrps: tuple[DesiredLRP, ...] = ()) -> dict[str, list[Any]]:
+    """Have the next list bring these rows and desired LRPs; return which keys of which view are told of."""
+    run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
+    run.world.lrps = {lrp.process_guid: lrp for lrp in lrps}
+    before = {name: dict(known) for name, known in run.told.known.items()}
+    run.relist(EVERYTHING, frozenset({"apps"}), None, run.check)
+    run.check()
+    return {
+        name: [key for key in {**known, **before[name]} if known.get(key) != before[name].get(key)]
+        for name, known in run.told.known.items()
+    }
+
+
+def test_what_a_list_brings_of_itself_is_brought_to_the_views() -> None:
+    one, other = desired("p", 4, http=["a"]), desired("q", 2, http=["a", "b"])
+    run = begun(one, rows=[running("p", index) for index in range(4)])
+
+    told = silently(
+        run, running("p", 0), running("p", 2), running("q"), running("q", 1, cell_id="two"), running("r"),
+        lrps=(desired("p", 2, http=["c"], tag_index=1), other),
+    )  # fmt: skip
+
+    assert set(told["HTTPRoutes"]) == {"a", "b", "c"}
+    assert set(told["Cells"]) == {"cell-1", "two"}
+    silently(run)
+    assert run.beside["Processes"] == {}
+
+
+def test_what_is_the_same_to_subscribers_is_not_told_and_the_value_has_it() -> None:
+    lrp = desired("p", 4, http=["a"])
+    run = begun(lrp, rows=[running("p", index) for index in range(4)])
+
+    told = silently(run, *(running("p", index, since=7, tag_index=1) for index in range(4)), lrps=(lrp,))
+
+    assert told["HTTPRoutes"] == []
+    assert [endpoint.since for endpoint in run.beside["HTTPRoutes"]["a"]] == [7] * 4
+    assert [endpoint.since for endpoint in run.beside.views["HTTPRoutes"].published("a") or ()] == [0] * 4
+
+
+def test_what_a_list_completes_is_derived_again_by_views_that_look_at_secrets() -> None:
+    run = begun(desired(), rows=[])
+    shadow = run.session.begin_list(0)
+    shadow.completed["p"] = desired()
+    shadow.list_desired([desired()])
+    assert list(shadow.settle()) is not None
+    prepared = Preparation(run.session, shadow, run.beside.views.values())
+    assert list(prepared.steps()) is not None
+    run.session.end_list(shadow, 0)
+
+    assert len(list(prepared.finish(None))) == len(run.beside.views)
+
+    run.check()
+
+
+def test_what_is_dirty_altogether_stays_so() -> None:
+    found = {"p": ALL, "q": Dirty(terms=False, indexes={1})}
+    merge(found, {"p": Dirty(terms=False, indexes={1}), "q": Dirty(terms=True, indexes={2})})
+    assert found == {"p": ALL, "q": Dirty(terms=True, indexes={1, 2})}
+    merge(found, {"q": ALL})
+    assert found["q"] == ALL
+
+
+def test_what_is_retained_until_its_domain_is_fresh_is_let_go_of_with_the_list_that_says_so() -> None:
+    run = begun(desired(http=["a"]), rows=[running()])
+    run.world.lrps = {}
+    run.relist(EVERYTHING, frozenset(), None, run.check)
+    run.check()
+    assert set(run.beside["HTTPRoutes"]) == {"a"}
+
+    run.relist(EVERYTHING, frozenset({"apps"}), None, run.check)
+    run.check()
+    assert run.beside["HTTPRoutes"] == {}
+
+
+def test_what_subscribers_were_told_meanwhile_stays_what_they_were_told() -> None:
+    derivation: Derivation[Any, Any, Any] = Derivation(every_view()["HTTPRoutes"])
+    for since in (0, 5):
+        derivation.update([process(desired(http=["a"]), running(since=since))])
+    fork = derivation.fork()
+    told = tuple(replace(endpoint, since=3) for endpoint in fork.values["a"])
+
+    fork.keep_told("a", told)
+
+    assert fork.published("a") is told

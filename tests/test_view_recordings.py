@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pytest
 from views_support import Beside, every_view, recording
 
-from lrpmirror.core.changes import Commit, touched_by
+from lrpmirror.core.changes import Commit
 from lrpmirror.core.derive import Derivation
+from lrpmirror.core.dirty import dirtied_by
 from lrpmirror.model import ActualLRPState
 from lrpmirror.recording import Replay, replay
 from lrpmirror.views import Endpoint
@@ -305,7 +306,7 @@ def test_under_churn_every_view_equals_its_recomputation(stream: Stream) -> None
 
 def check_touched(views: Beside, commit: Commit) -> None:
     """What the touched processes contribute is what deriving them anew gives, and so are the values of their keys."""
-    processes = [views.session.process(guid) for guid in touched_by([commit])]
+    processes = [views.session.process(guid) for guid in dirtied_by([commit])]
     for name, derivation in views.views.items():
         anew = Derivation(derivation.view)
         anew.update(processes)

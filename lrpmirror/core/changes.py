@@ -1,6 +1,6 @@
 """What a commit changed, as values."""
 
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from enum import StrEnum
 from itertools import chain
 from typing import Any, Generic, TypeVar, overload
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
-__all__ = ["Arrivals", "Cause", "Change", "Commit", "Delta", "RowKey", "row_key", "touched_by"]
+__all__ = ["Arrivals", "Cause", "Change", "Commit", "Delta", "RowKey", "row_key"]
 
 RowKey = str | tuple[str, int, int]
 """What names a row for as long as it lives: its epoch.
@@ -113,20 +113,6 @@ class Commit(Struct, frozen=True, kw_only=True, gc=False):
     domains: frozenset[str] | None = None
     cells: tuple[CellPresence, ...] | None = None
     released: tuple[str, ...] = ()
-
-
-def touched_by(commits: Iterable[Commit]) -> dict[str, None]:
-    """Return the guids of the processes that commits touched, in order. O(what they changed)."""
-    touched: dict[str, None] = {}
-    for commit in commits:
-        for row in commit.actual_lrps:
-            # A row can change its process only in theory, where it has no epoch; then both are touched.
-            for side in (row.before, row.after):
-                if side is not None:
-                    touched[side.process_guid] = None
-        touched.update(dict.fromkeys(lrp.key for lrp in commit.desired_lrps))
-        touched.update(dict.fromkeys(commit.released))
-    return touched
 
 
 class Change(Struct, Generic[K, V], frozen=True, gc=False):
