@@ -38,7 +38,7 @@ class Step(StrEnum):
     SYNCED = "synced"
     """The lists, with the events since the subscription on top, were committed."""
     HELD = "held"
-    """The lists would remove so much that they are not believed before others agree."""
+    """What was read would remove too much, or is older than what is known: not believed before another list agrees."""
     OUTDATED = "outdated"
     """The server, a replica, has lost the BBS: what it tells, and what was listed there, is not known to be current."""
     CURRENT = "current"
