@@ -179,3 +179,11 @@ def test_a_list_is_of_one_moment_whatever_is_written_while_it_is_sent() -> None:
     bbs.adopt([replace(next(iter(before.values())), process_guid="q", epoch="q")])
     rows = [first, *found]
     assert {row.process_guid: row for row in rows if row is not None} == before
+
+
+def test_a_long_body_whose_texts_are_not_utf_8_is_refused_and_a_short_one_read() -> None:
+    path = "/v1/actual_lrps/list_by_process_guids"
+    bad = b"\x0a\x01\xc3"
+    assert list(LISTS[path](diego(), bad)) == []
+    with pytest.raises(RequestRefused, match="not a ActualLRPsByProcessGuidsRequest"):
+        next(LISTS[path](diego(), bad * 3000))
