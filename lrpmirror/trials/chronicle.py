@@ -26,7 +26,8 @@ class Chronicle:
     def __init__(self, diego: Diego) -> None:
         self._diego = diego
         self._rows: dict[tuple[str, int], list[ActualLRP]] = {}
-        self._desired: dict[tuple[str, int], DesiredLRP] = {}
+        # A server that was set back writes a version again, with other contents.
+        self._desired: dict[tuple[str, int], list[DesiredLRP]] = {}
         self._carried: dict[str, list[object]] = {}
         self._past: deque[tuple[float, Snapshot]] = deque(maxlen=KEPT)
         self._backups: deque[tuple[float, Backup]] = deque(maxlen=KEPT)
@@ -38,7 +39,7 @@ class Chronicle:
 
     def _write(self, record: ActualLRP | DesiredLRP) -> None:
         if isinstance(record, DesiredLRP):
-            self._desired[record.epoch, record.tag_index] = replace(record, detail=None)
+            self._desired.setdefault((record.epoch, record.tag_index), []).append(replace(record, detail=None))
             return
         self._rows.setdefault((record.epoch, record.tag_index), []).append(bare(record))
         parts = self._carried.setdefault(record.process_guid, [])
@@ -65,11 +66,11 @@ class Chronicle:
         It may lack its metric tags: they come with a second list, which can be empty where the first one was not. And
         it may lack what a state file does not keep.
         """
-        known = self._desired.get((lrp.epoch, lrp.tag_index))
-        if known is None:
-            return False
-        tagged = known if lrp.metric_tags else replace(known, metric_tags=EMPTY)
-        return lrp in (tagged, without_secrets(tagged))
+        for known in self._desired.get((lrp.epoch, lrp.tag_index), ()):
+            tagged = known if lrp.metric_tags else replace(known, metric_tags=EMPTY)
+            if lrp in (tagged, without_secrets(tagged)):
+                return True
+        return False
 
     def remember(self, now: float) -> None:
         """Keep the state of this moment."""
