@@ -250,3 +250,15 @@ def test_the_check_finds_an_index_that_is_not_that_of_the_rows(spoil: object) ->
 
     with pytest.raises(AssertionError):
         store._check()
+
+
+def test_all_rows_come_process_by_process() -> None:
+    store = Store()
+    one, other, elsewhere = (
+        replace(unclaimed("a", 0), index=1),
+        replace(unclaimed("b", 0), index=0),
+        unclaimed("c", 0, process_guid="q"),
+    )
+    for each in (one, other, elsewhere):
+        store.put(row_key(each), None, each)
+    assert store.rows_by_process() == [(other, one), (elsewhere,)]

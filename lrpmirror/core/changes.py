@@ -150,9 +150,7 @@ def _parts_of(value: Any) -> tuple[Any, ...]:
 
 def _without(one: Any, other: Any) -> tuple[Any, ...]:
     """Return what is in one value and not in another."""
-    ones, others = (
-        (value if isinstance(value, tuple) else () if value is None else (value,)) for value in (one, other)
-    )
+    ones, others = _parts_of(one), _parts_of(other)
     # Nearly all of a long tuple is the very same in the other.
     known = set(map(id, others))
     return tuple([part for part in ones if id(part) not in known and part not in others])

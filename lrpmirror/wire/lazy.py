@@ -283,18 +283,16 @@ _FIELDS: Final = ActualLRP.__struct_fields__
 
 
 def _whole(row: LazyActualLRP) -> ActualLRP:
-    """Return what the row's bytes say, remembered. Two threads that ask at once do it twice, to the same end."""
+    """Return what the row's bytes say, and remember it. Two threads that ask at once do it twice, to the same end."""
+    source, read, carried = row.source, row.read, row.carried
+    # Another thread can have read the row since it was found unread, and only a row that was read takes over another's
+    # bytes: where it still has not been, these three belong together. See `is_confirmed_by`.
     whole = row.memory.row
     if whole is None:
-        source, read, carried = row.source, row.read, row.carried
-        # Another thread can have read the row since, and only a row that was read takes over another's bytes: where it
-        # still has not been, these three belong together. See `is_confirmed_by`.
-        whole = row.memory.row
-        if whole is None:
-            whole = read(source)
-            if carried:
-                whole = whole.carrying_over(_read_row(carried))
-            force_setattr(row, "memory", _Memory(whole))
+        whole = read(source)
+        if carried:
+            whole = whole.carrying_over(_read_row(carried))
+        force_setattr(row, "memory", _Memory(whole))
     return whole
 
 
