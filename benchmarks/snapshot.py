@@ -1,11 +1,12 @@
 """From the bytes of lists to an indexed store, beside the plain way: the whole body, one parse, Structs, one dict.
 
 Once in memory, by the machine alone, for rows and for desired LRPs in both details; and once over TLS, by a mirror that
-opens, for everything that it lists.
+opens, for everything that it lists, and once more with views.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 import httpx
 import trio
@@ -18,6 +19,7 @@ from benchmarks.machine import begun, filled, finished
 from benchmarks.memory_bbs import PATIENCE, pieces_of
 from benchmarks.served import Served, serve
 from benchmarks.server import Script
+from benchmarks.views import KINDS, Kinds
 from benchmarks.workload import heavy
 from lrpmirror import open_mirror
 from lrpmirror.core.slices import slices
@@ -32,7 +34,18 @@ WHOLE, RECORDS = 5_000, 100
 
 ROWS, DESIRED = "/v1/actual_lrps/list", "/v1/desired_lrp_scheduling_infos/list"
 
-TARGETS = (Target("250,000 rows from bytes to an indexed store, against the plain way", 1.5 / 2.7, "x"),)
+VIEWS: dict[str, Kinds] = {
+    "no view": (),
+    "HTTPRoutes": KINDS["HTTPRoutes"],
+    "six views": tuple(kind for kinds in KINDS.values() for kind in kinds),
+}
+
+WITH_VIEWS = (
+    Target("loading with HTTPRoutes, against no view", 1.5, "x"),
+    Target("loading with six views, against no view", 4.0, "x"),
+)
+
+TARGETS = (Target("250,000 rows from bytes to an indexed store, against the plain way", 1.5 / 2.7, "x"), *WITH_VIEWS)
 
 
 def run(size: int, rounds: int) -> Iterator[Report]:
@@ -53,6 +66,11 @@ def run(size: int, rounds: int) -> Iterator[Report]:
             "mirror, from opening to synced": partial(_mirror_over_http, served, size),
         }
         yield compare("load everything over HTTP, a row", size, over_http, rounds=rounds)
+        with_views = {name: partial(_mirror_over_http, served, size, kinds) for name, kinds in VIEWS.items()}
+        report = compare("load everything, and the views", size, with_views, rounds=rounds)
+        ratios = [figure.ratio for figure in report.figures[1:]]
+        reached = [check(WITH_VIEWS, target.what, ratio) for target, ratio in zip(WITH_VIEWS, ratios, strict=True)]
+        yield replace(report, checks=tuple(chain.from_iterable(reached)))
 
 
 def _of_desired(wanted: list[DesiredLRP], rounds: int) -> Report:
@@ -123,13 +141,15 @@ def _plain_over_http(served: Served, size: int) -> Run:
     return run
 
 
-def _mirror_over_http(served: Served, size: int) -> Run:
+def _mirror_over_http(served: Served, size: int, kinds: Kinds = ()) -> Run:
     run = Run(size)
 
     async def load() -> None:
         with run:
             opening = open_mirror(served.url, tls=served.tls)
             mirror = await opening.__aenter__()
+            for kind in kinds:
+                await mirror.view(kind())
             await mirror.wait_synced(timeout=PATIENCE)
         run.answer = (mirror.status.desired_lrps, _answer(mirror.actual_lrps()))
         await opening.__aexit__(None, None, None)

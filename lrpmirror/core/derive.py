@@ -293,7 +293,7 @@ class Derivation(Values[K, C, V]):
             failure_of(error)
             return
         if same:
-            self._published[key] = told
+            self._keep_published(key, told)
 
     def emptied(self) -> Iterator[None]:
         """Let go of everything that no copy has, bit by bit: it is of no use any more."""

@@ -44,6 +44,8 @@ class Values(Generic[K, C, V]):
         self._states: PartedDict[K, Any] = PartedDict()
         self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
         self._published: PartedDict[K, V] = PartedDict()
+        self._told_less = False
+        """Whether anything was ever published that the value is only the same as; mostly nothing is."""
         self._failed_keys: dict[K, Exception] = {}
         # The steps of a key that could not be folded, to be tried again with the next.
         self._owed: dict[K, list[Step[Any]]] = {}
@@ -53,8 +55,13 @@ class Values(Generic[K, C, V]):
 
     def published(self, key: K) -> V | None:
         """Return what subscribers were last told of a key, which the value is the same as, by `View.same`. O(1)."""
-        told = self._published.get(key)
+        told = self._published.get(key) if self._told_less else None
         return self.values.get(key) if told is None else told
+
+    def _keep_published(self, key: K, value: V | None) -> None:
+        """Remember what was published of a key, where its value is the same and not equal."""
+        self._told_less = True
+        _put(self._published, key, value)
 
     def _fold(self, work: Work) -> list[Delta[K, V]]:
         alone, shared = merged(work.steps.values())
@@ -67,7 +74,7 @@ class Values(Generic[K, C, V]):
             for keys, steps in shared:
                 self._fold_keys(keys, steps, touched)
             for key, one in touched.items():
-                self._settle(key, one.rank, one.before, one.alike, ranked)
+                self._settle(key, one, self._states.get(key), ranked)
         else:
             for key, some in alone.items():
                 self._fold_key(key, some, ranked)
@@ -97,7 +104,13 @@ class Values(Generic[K, C, V]):
         else:
             self._states[key] = now
         rank = _rank_of(steps[0]) if len(steps) == 1 else min(map(_rank_of, steps), default=CHANGED)
-        self._settle(key, rank, before, alike, ranked)
+        if self._plain and state is None and now is not None and not self._failed_keys and not self._told_less:
+            # Of most keys there was nothing: there is nothing to compare.
+            if self.log is not None:
+                self.log[key] = min(rank, self.log.get(key, rank))
+            ranked.append((rank, Delta(key, None, now)))
+        else:
+            self._settle(key, _Touched(rank, alike, before), now, ranked)
 
     def _fold_keys(self, keys: Sequence[K], steps: list[Step[C]], touched: dict[K, _Touched]) -> None:
         """Fold steps into the state of each of their keys; once for those of one state."""
@@ -140,25 +153,17 @@ class Values(Generic[K, C, V]):
             step.before is not None and step.after is not None and alike(step.before, step.after) for step in steps
         )
 
-    def _settle(
-        self,
-        key: K,
-        rank: int,
-        before: V | None,
-        alike: bool,
-        ranked: list[tuple[int, Delta[K, V]]],
-    ) -> None:
+    def _settle(self, key: K, touched: _Touched, state: Any, ranked: list[tuple[int, Delta[K, V]]]) -> None:
         """Bring the value of a key to its state, and add what is to be published of it."""
-        told = self._published.get(key)
-        before = before if told is None else told
-        state = self._states.get(key)
+        told = self._published.get(key) if self._told_less else None
+        before, rank = touched.before if told is None else told, touched.rank
         try:
             after = state if self._plain or state is None else self._engine.value(key, state)
-            equal, same = self._compared(before, after, alike)
+            equal, same = self._compared(before, after, touched.alike)
         except BaseException as error:  # noqa: BLE001 - as above
             self._failed_on_key(key, failure_of(error))
             if self._plain and before is not None:
-                self._published[key] = before
+                self._keep_published(key, before)
             return
         if self._failed_keys:
             self._failed_keys.pop(key, None)
@@ -166,7 +171,7 @@ class Values(Generic[K, C, V]):
             _put(self.values, key, after)
         if same and not equal:
             # Steps that are too small to tell can add up to one that is not.
-            _put(self._published, key, before)
+            self._keep_published(key, before)
         elif told is not None:
             self._published.pop(key)
         if self.log is not None:
