@@ -10,7 +10,7 @@ from bbs_support import RemoteBBS, over_http
 from sim_support import drain
 
 from lrpmirror.events import Event
-from lrpmirror.model import ActualLRP
+from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.server import StreamKind
 from lrpmirror.sim import Diego
 from lrpmirror.wire import decode
@@ -36,8 +36,10 @@ def events(stream: Path) -> list[Event]:
 
 def plain(value: Any) -> Any:
     """Return the value as dicts and lists, all the way down."""
-    if isinstance(value, ActualLRP):
-        return {name: plain(getattr(value, name)) for name in ActualLRP.__struct_fields__}
+    for kind in (ActualLRP, DesiredLRP):
+        # Those from the wire are of kinds of their own, which have other slots.
+        if isinstance(value, kind):
+            return {name: plain(getattr(value, name)) for name in kind.__struct_fields__}
     if isinstance(value, msgspec.Struct):
         return {"type": type(value).__name__} | {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):

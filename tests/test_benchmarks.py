@@ -139,7 +139,12 @@ def test_one_table_says_what_was_measured_and_what_was_reached(
     assert "load a listed row" in printed
     assert "to reach" in printed
     kept = json.loads(figures.read_bytes())
-    assert [report["title"] for report in kept["reports"]] == ["load a listed row", "load everything over HTTP, a row"]
+    assert [report["title"] for report in kept["reports"]] == [
+        "load a listed row",
+        "load a listed desired LRP",
+        "load everything over HTTP, a row",
+        "load everything, and the views",
+    ]
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are(capsys: pytest.CaptureFixture[str]) -> None:
