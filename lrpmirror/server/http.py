@@ -9,7 +9,7 @@ Nothing that a connection does reaches another: whatever is raised while it is s
 mistake here, ends in `Connection.run`.
 """
 
-import os
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from math import inf
@@ -22,6 +22,7 @@ from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import CHUNKS, ASGIApp, Message
 from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal, check_framing, split_target
+from lrpmirror.server.quick_writes import write_quickly
 
 __all__ = ["Connection", "Gate", "Stream"]
 
@@ -256,19 +257,23 @@ class Connection:
         """
         await self._gate.wait()
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
-        if isinstance(self._stream, trio.SocketStream) and len(data) <= WRITE:
-            data = data[_written_now(self._stream.socket.fileno(), data) :]
+        if len(data) <= WRITE:
+            await write_quickly(self._stream, data, self._send_by)
+            return
         for start in range(0, len(data), WRITE):
             await self._send(data[start : start + WRITE])
 
     async def _send(self, data: bytes) -> None:
+        await self._send_by(data, self._stream.send_all)
+
+    async def _send_by(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send bytes, and note for how long the client has let them wait."""
         exchange = self._exchange
         began = trio.current_time()
         left = self._limits.reply_timeout - exchange.waited if exchange and not exchange.is_event_stream else inf
         self._awaited = "write" if self._limits.write_timeout <= left else "reply"
         self._deadline = began + min(self._limits.write_timeout, left)
-        await self._stream.send_all(data)
+        await send(data)
         self._deadline = inf
         if exchange:
             exchange.waited += trio.current_time() - began
@@ -363,14 +368,6 @@ class _Exchange:
         status = message["status"]
         self._connection.count(status)
         return h11.Response(status_code=status, headers=named, reason=_phrase(status))
-
-
-def _written_now(descriptor: int, data: bytes) -> int:
-    """Write what can be written without waiting; return how much that was. What is wrong shows with the next write."""
-    try:
-        return os.write(descriptor, data)
-    except OSError:
-        return 0
 
 
 def _phrase(status: int) -> bytes:
