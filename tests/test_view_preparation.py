@@ -19,6 +19,7 @@ from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touch
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.shadow import FEW
+from lrpmirror.events import ActualLRPInstanceChanged
 from lrpmirror.model import ActualLRP, DesiredLRP
 
 
@@ -257,6 +258,55 @@ def test_whatever_happens_while_a_view_is_made_it_is_what_follows_from_the_state
                     beginning.note(commits)
                     run.publish(commits)
         derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
+
+
+# A stream that never pauses
+
+
+class Restless:
+    """Events that come at every turn: each row is written once more, and an instance moves to a record of its own."""
+
+    def __init__(self, run: Prepared) -> None:
+        self._run = run
+        self.turns = 0
+        self.beginning: Beginning | None = None
+
+    def turn(self) -> None:
+        self.turns += 1
+        assert self.turns < 500, "it goes on for ever"
+        for guid in self._run.session.process_guids():
+            (row,) = self._run.session.store.process(guid)
+            later = replace(row, tag_index=row.tag_index + 1, routable=not row.routable, since=row.since + 1)
+            moved = replace(row, epoch=f"{guid}-{self.turns}", tag_index=0)
+            commits = self._run.session.events([ActualLRPInstanceChanged(row, moved if self.turns % 3 else later)], 0)
+            if self.beginning is not None:
+                self.beginning.note(commits)
+            self._run.publish(commits)
+
+
+def restless() -> tuple[Prepared, Restless]:
+    rows = [running(f"p{number}", epoch=f"e{number}") for number in range(12)]
+    run = begun(*(desired(row.process_guid) for row in rows), rows=rows)
+    return run, Restless(run)
+
+
+def test_a_list_is_brought_to_views_although_events_never_pause() -> None:
+    run, events = restless()
+    run.relist(Scope(frozenset({"p1", "p2"}), frozenset({"p1", "p2"})), None, None, events.turn)
+    run.check()
+    run.relist(EVERYTHING, frozenset({"apps"}), ["one"], events.turn)
+    run.check()
+    assert events.turns > 20
+
+
+def test_a_view_is_made_although_events_never_pause() -> None:
+    run, events = restless()
+    derivation = Derivation(every_view()["HTTPRoutes"])
+    events.beginning = Beginning(run.session, derivation)
+    for _ in events.beginning.steps():
+        events.turn()
+    derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
+    assert events.turns > 10
 
 
 # What no event tells

@@ -7,6 +7,7 @@ the derivations, in a step that does not grow with what has changed; which that 
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import chain, islice
+from math import inf
 from typing import Any, Final, Generic, TypeVar
 
 from lrpmirror.core import upcoming as parts
@@ -92,6 +93,30 @@ class Difference(Generic[K, V]):
         yield from self._after.emptied()
 
 
+class Rounds:
+    """How often it is worth it to go over what has come since the last round, in slices.
+
+    Under a stream that never pauses something always has. Each round is over what came during the one before, so it is
+    shorter, and fewer come during it; where they are no longer half as many, the rest is what one turn of the stream
+    brings, and is done in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._left: float = inf
+
+    def go_on(self, left: int) -> bool:
+        """Tell whether there is to be another round, given how much is left."""
+        going = parts.PART < left <= self._left / 2
+        self._left = left
+        return going
+
+
+def _taken(dirty: dict[str, Dirty]) -> Iterator[dict[str, Dirty]]:
+    """Take out, in parts, what is dirty now; not what gets so meanwhile."""
+    for guids in slices(list(dirty), parts.PART):
+        yield {guid: dirty.pop(guid) for guid in guids}
+
+
 class Beginning:
     """A view that is being made of a living mirror, bit by bit. Nothing but events may be committed meanwhile."""
 
@@ -111,14 +136,13 @@ class Beginning:
             derivation.update(map(session.process, guids))
             yield
         derivation.update_cells(session.cells)
-        while len(self._dirty) > parts.PART:
-            self._catch_up()
-            yield
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        some = {guid: self._dirty.pop(guid) for guid in [*islice(self._dirty, parts.PART)]}
-        self._derivation.update(map(self._session.process, some), some)
+        rounds = Rounds()
+        while rounds.go_on(len(self._dirty)):
+            for some in _taken(self._dirty):
+                derivation.update(map(session.process, some), some)
+                yield
+        for some in _taken(self._dirty):
+            derivation.update(map(session.process, some), some)
 
 
 class Preparation:
@@ -159,13 +183,15 @@ class Preparation:
             if self.shadow.cells is not None:
                 fork.update_cells(self.shadow.cells)
                 yield
+        rounds = Rounds()
         while True:
-            yield from self.shadow.compare_most(parts.PART)
+            yield from self.shadow.compare_touched()
             self._take_compared()
-            if len(self._dirty) <= parts.PART and not any(self._unsettled()):
+            # A key is looked up in a small part of the time in which a process is derived.
+            keys = sum(self._unsettled()) * parts.PART // KEYS
+            if not rounds.go_on(len(self._dirty) + self.shadow.touched_count + keys):
                 return
-            while self._dirty:
-                some = {guid: self._dirty.pop(guid) for guid in [*islice(self._dirty, parts.PART)]}
+            for some in _taken(self._dirty):
                 yield from self._update(some, upcoming.process)
             for at, number in enumerate(self._unsettled()):
                 for _ in range(0, number, KEYS):

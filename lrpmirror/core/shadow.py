@@ -273,9 +273,20 @@ class Shadow:
             return []
         return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
 
-    def compare_most(self, few: int) -> Iterator[None]:
-        """Compare what was touched, in slices of that size, but for the last."""
-        return self._compare_all(few)
+    def compare_touched(self) -> Iterator[None]:
+        """Compare what has been touched until now, in slices; not what is touched meanwhile."""
+        for keys in slices(list(self._tables.touched), SLICE):
+            # An event may have removed one, which is another's then.
+            self._compare([key for key in keys if key in self._tables.touched])
+            yield
+        for guids in slices(list(self._tables.touched_desired), SLICE):
+            self._compare_desired([guid for guid in guids if guid in self._tables.touched_desired])
+            yield
+
+    @property
+    def touched_count(self) -> int:
+        """How much was touched that has not been compared. O(1)."""
+        return len(self._tables.touched) + len(self._tables.touched_desired)
 
     def emptied(self) -> Iterator[None]:
         """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
