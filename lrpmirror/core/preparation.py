@@ -189,7 +189,7 @@ class Preparation:
             self._take_compared()
             # A key is looked up in a small part of the time in which a process is derived.
             keys = sum(self._unsettled()) * parts.PART // KEYS
-            if not rounds.go_on(len(self._dirty) + self.shadow.touched_count + keys):
+            if not rounds.go_on(len(self._dirty) + self.shadow.touched_count() + keys):
                 return
             for some in _taken(self._dirty):
                 yield from self._update(some, upcoming.process)

@@ -273,19 +273,19 @@ class Shadow:
             return []
         return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
 
-    def compare_touched(self) -> Iterator[None]:
-        """Compare what has been touched until now, in slices; not what is touched meanwhile."""
-        for keys in slices(list(self._tables.touched), SLICE):
-            # An event may have removed one, which is another's then.
-            self._compare([key for key in keys if key in self._tables.touched])
-            yield
-        for guids in slices(list(self._tables.touched_desired), SLICE):
-            self._compare_desired([guid for guid in guids if guid in self._tables.touched_desired])
-            yield
+    def compare_touched(self, few: int = 0) -> Iterator[None]:
+        """Compare what has been touched until now, in slices, if it is more than a few; not what is meanwhile."""
+        if len(self._tables.touched) > few:
+            for keys in slices(list(self._tables.touched), SLICE):
+                self._compare(keys)
+                yield
+        if len(self._tables.touched_desired) > few:
+            for guids in slices(list(self._tables.touched_desired), SLICE):
+                self._compare_desired(guids)
+                yield
 
-    @property
     def touched_count(self) -> int:
-        """How much was touched that has not been compared. O(1)."""
+        """Return how much was touched that has not been compared. O(1)."""
         return len(self._tables.touched) + len(self._tables.touched_desired)
 
     def emptied(self) -> Iterator[None]:
@@ -331,17 +331,9 @@ class Shadow:
     def _doubt(self, process_guid: str, doubt: Doubt) -> None:
         self.doubts[process_guid, doubt] = None
 
-    def _compare_all(self, few: int | None = None) -> Iterator[None]:
-        few = SLICE if few is None else few
-        tables = self._tables
-        while len(tables.touched) > few:
-            for keys in slices(list(tables.touched), few):
-                self._compare(keys)
-                yield
-        while len(tables.touched_desired) > few:
-            for guids in slices(list(tables.touched_desired), few):
-                self._compare_desired(guids)
-                yield
+    def _compare_all(self) -> Iterator[None]:
+        while len(self._tables.touched) > SLICE or len(self._tables.touched_desired) > SLICE:
+            yield from self.compare_touched(SLICE)
 
     def _compare(self, keys: list[RowKey]) -> None:
         tables = self._tables
