@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from threading import Thread
 from typing import Any, Final
 
@@ -76,11 +76,17 @@ class Instance(Struct, frozen=True):
 
 
 class Board:
-    """What is shown of a mirror. Reads of it come from one thread, that of the screen."""
+    """What is shown of a mirror. Reads of it come from one thread, that of the screen.
 
-    def __init__(self, mirror: MirrorThread, url: str, waiting: Waiting) -> None:
+    `wall` is the clock that ages are counted by: nanoseconds since 1970.
+    """
+
+    def __init__(
+        self, mirror: MirrorThread, url: str, waiting: Waiting, *, wall: Callable[[], int] = time.time_ns
+    ) -> None:
         self.mirror = mirror
         self.url = url
+        self.wall = wall
         self._waiting = waiting
         self._story = Story(mirror, time.time, kept=KEPT, completions=False)
         self.cells: Ranking[CellLoad] = Ranking(_rank_cell, _cell_says, _cell_parts, "trouble")
@@ -168,7 +174,7 @@ class Board:
             rows=mirror.actual_lrps(guid),
             decisions=mirror.explain(guid),
             now=mirror.status.at,
-            wall=time.time_ns(),
+            wall=self.wall(),
         )
 
     def name(self, guid: str, row: ActualLRP | None = None) -> str:

@@ -110,7 +110,7 @@ class CellTable(Listing):
         total = len(self.board.mirror.actual_lrps(cell_id=self.subject))
         head = [("INSTANCE", _widest((_instance(one) for one in found), width // 3)), ("STATE", 19), ("FOR", 7)]
         columns = [*head, ("NOTES", _rest(head, width))]
-        wall = time.time_ns()
+        wall = self.board.wall()
         rows: list[Row] = []
         for one in found[:limit]:
             row = one.row
