@@ -44,10 +44,30 @@ async def commit(
     floor: str = "",
     put: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
+    age: int = 0,
+    sent_at: float | None = None,
 ) -> list[bytes]:
     """Write to the first of the hashes."""
     live = "1" if phase == "live" else "0"
-    args = [token, "3000", before, link, floor, counts, phase, live, "2", "format", "1", str(len(entry)), *entry]
+    as_of = int((await redis.time() if sent_at is None else sent_at) * 1000)
+    args = [
+        token,
+        "3000",
+        before,
+        link,
+        floor,
+        counts,
+        phase,
+        live,
+        str(age),
+        str(as_of),
+        "10000",
+        "2",
+        "format",
+        "1",
+        str(len(entry)),
+        *entry,
+    ]
     args += [str(len(put)), *put, str(len(remove)), *remove, *("0" for _ in range(2 * len(HASHES) - 2))]
     done: list[bytes] = await redis.run(COMMIT, KEYS.all, args)
     return done
@@ -112,11 +132,33 @@ async def test_nothing_is_written_without_the_lead_the_link_and_the_counts(serve
         assert await commit(redis, "a", "1", "2", counts="3 0 0 0 0 0 0", put=("h", "x")) == [b"altered", one.encode()]
         assert await commit(redis, "a", "", "2", counts=one) == [b"diverged", b"1"]
         done = await commit(redis, "a", "1", "2", counts=one, put=("f", "u"), remove=("g", "none"))
-        assert done == [b"done", b"", b"1 0 0 0 0 0 0"]
+        assert done[:3] == [b"done", b"", b"1 0 0 0 0 0 0"]
+        assert abs(int(done[3]) / 1000 - await redis.time()) < 1
         assert await redis.read_hash(KEYS.hashes[0]) == {b"f": b"u"}
         status = dict(await redis.read_hash(KEYS.status))
         assert (status[b"link"], status[b"changes"], status[b"counts"]) == (b"2", b"5", b"1 0 0 0 0 0 0")
         assert abs(int(status[b"heartbeat"]) / 1000 - await redis.time()) < 1
+
+
+@on_both
+@on_loopback()
+async def test_what_was_on_its_way_is_so_much_older_and_what_cannot_have_been_is_refused(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        now = await redis.time()
+        for sent_at in (now - 11, now + 5):
+            outcome, said = await commit(redis, "a", "", "1", put=("f", "v"), age=500, sent_at=sent_at)
+            assert outcome == b"late"
+            assert abs(int(said) / 1000 - now) < 1
+        assert await redis.read_hash(KEYS.hashes[0]) == {}
+        assert await commit(redis, "b", "", "1", sent_at=now - 11) == [b"fenced", b"a"]
+        await commit(redis, "a", "", "1", entry=("n", "0"), age=500, sent_at=now - 2)
+        last = await redis.last_entry(KEYS.changes)
+        assert last is not None
+        age = dict(last[1])[b"age"]
+        assert dict(last[1]) == {b"n": b"0", b"age": age}
+        assert (await redis.read_hash(KEYS.status))[b"age"] == age
+        assert 2.5 <= float(age) < 3.5
 
 
 @on_both
@@ -145,7 +187,8 @@ async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
             ids.append(done[1].decode())
         last = await redis.last_entry(KEYS.changes)
         assert last is not None
-        assert (last[0], dict(last[1])) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
+        told = {name: value for name, value in last[1] if name != b"age"}
+        assert (last[0], told) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
         found = await redis.entries_after(KEYS.changes, ids[0], 2, 1)
         assert [(entry_id, dict(pairs)[b"n"]) for entry_id, pairs in found] == [(ids[1], b"1"), (ids[2], b"2")]
 
@@ -156,7 +199,7 @@ async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             (later,) = await redis.entries_after(KEYS.changes, ids[3], 10, 2)
-        assert dict(later[1]) == {b"n": b"4"}
+        assert dict(later[1])[b"n"] == b"4"
 
 
 @on_both

@@ -63,6 +63,10 @@ async def publishing(
         yield Scene(server, bbs, mirror, redis, publisher)
 
 
+def has(guid: str, mirror: Mirror) -> bool:
+    return mirror.desired_lrp(guid) is not None
+
+
 async def published(scene: Scene) -> None:
     await scene.publisher.wait_for(lambda status: status.current and not status.pending)
     await settled()
@@ -136,6 +140,49 @@ async def test_a_loss_of_the_bbs_is_written_at_once_and_so_is_its_return() -> No
             await scene.mirror.wait_for(lambda one: one.status.live)
             await trio.sleep(HEARTBEAT / 10)
             assert scene.status.phase == "live"
+
+
+@simulated
+async def test_what_waits_for_a_relay_that_stalls_grows_older() -> None:
+    async with publishing() as scene, open_mirror(scene.client(), tuning=Tuning(**QUIET)) as reader:
+        await published(scene)
+        await reader.wait_synced(timeout=10)
+        known = scene.mirror.status.alive_at
+        assert known is not None
+        scene.redis.stalled = True
+        scene.server.desire(wanted("q"))
+        await settled()
+        scene.bbs.refusal = GONE
+        scene.bbs.cut()
+        built = trio.current_time()
+        await trio.sleep(2.5)
+        scene.redis.stalled = False
+        await reader.wait_for(partial(has, "q"), timeout=10)
+        told = reader.status.current_at
+        assert told is not None
+        assert trio.current_time() > built + 2
+        assert told <= built + 0.01
+
+
+@simulated
+@pytest.mark.parametrize("by", [0.2, 3600.0, -0.2, -3600.0])
+async def test_how_old_it_is_outlives_that_the_clock_of_the_relay_is_set(by: float) -> None:
+    async with publishing() as scene, open_mirror(scene.client(), tuning=Tuning(**QUIET)) as reader:
+        await published(scene)
+        await reader.wait_synced(timeout=10)
+        scene.redis.ahead += by
+        oldest = 0.0
+        for number in range(20):
+            scene.server.desire(wanted(f"q{number}"))
+            await reader.wait_for(partial(has, f"q{number}"), timeout=10)
+            await trio.sleep(0.25)
+            for age in (scene.status.age, reader.status.state_age or 0.0):
+                assert age >= 0
+                oldest = max(oldest, age)
+        # Nothing was heard of the BBS but the changes, and an entry may be as old as the clock was set by before it is
+        # asked for again.
+        assert oldest <= 0.25 + HEARTBEAT + 0.2
+        assert scene.publisher.status.counters.altered == 0
 
 
 @simulated

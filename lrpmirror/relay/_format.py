@@ -39,6 +39,7 @@ __all__ = [
     "HEARTBEAT",
     "LEASE",
     "PATIENCE",
+    "UNDER_WAY",
     "Entry",
     "Keys",
     "Status",
@@ -56,6 +57,10 @@ PATIENCE: Final = 3.5
 
 LEASE: Final = 3.0
 """Seconds for which a publisher leads after a write."""
+
+UNDER_WAY: Final = 10.0
+"""Seconds that a transaction may be on its way, by the server's clock: more than any connection waits. Else the clock
+has been set since the publisher heard of it, and the transaction is sent again by what it says now."""
 
 FILLING: Final = "filling"
 """The phase while not all that belongs there is there, and nobody is told of what is written."""
@@ -107,7 +112,7 @@ class Status(Struct, frozen=True, kw_only=True):
     phase: str = ""
     """That of its mirror: `live` or not; `resyncing` also while it brings what is here up to date; FILLING, CLOSED."""
     age: float = 0.0
-    """How many seconds old its state was then."""
+    """How many seconds old its state was then, with the time that the transaction was on its way."""
     revision: int = 0
     """That of its mirror."""
     link: str = ""
@@ -157,9 +162,9 @@ class Status(Struct, frozen=True, kw_only=True):
             raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
 
     def fields(self) -> list[str]:
-        """Return what the publisher writes beside the phase: the rest is the transaction's own to say."""
+        """Return what the publisher writes beside phase and age: the rest is the transaction's own to say."""
         own = ("format", "revision", "detail", "trouble", "publisher")
-        return [part for name in own for part in (name, str(getattr(self, name)))] + ["age", f"{self.age:.3f}"]
+        return [part for name in own for part in (name, str(getattr(self, name)))]
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -169,16 +174,16 @@ class Entry(Struct, frozen=True, kw_only=True):
     before: str
     phase: str
     trouble: str
-    age: float
     revision: int
+    age: float = 0.0
     events: Sequence[tuple[str, bytes]]
     """The types and payloads of events, in their order."""
 
     def fields(self) -> list[str | bytes]:
-        """Return what the stream keeps of it."""
+        """Return what the stream keeps of it, but for the age, which is the transaction's own to say."""
         head = [
             *("link", self.link, "before", self.before, "phase", self.phase),
-            *("trouble", self.trouble, "age", f"{self.age:.3f}", "revision", str(self.revision)),
+            *("trouble", self.trouble, "revision", str(self.revision)),
         ]
         return [*head, *(part for n, (name, payload) in enumerate(self.events) for part in (f"{n}.{name}", payload))]
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from math import ceil, floor
 from typing import Any, Final
 from uuid import uuid4
 
@@ -10,10 +11,11 @@ from msgspec import Struct
 
 from lrpmirror.core.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.relay._clock import ServerClock, ask
 from lrpmirror.relay._commands import Commands
 from lrpmirror.relay._content import Content
 from lrpmirror.relay._events import Teller
-from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, Entry, Keys, Status
+from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Entry, Keys, Status
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
 from lrpmirror.relay._scripts import COMMIT
 
@@ -92,6 +94,8 @@ class Leading:
         self._token = ""
         self._link = ""
         self._counts = ""
+        self._clock: ServerClock
+        """What the clock of the server that is written to said last."""
         self._flight: _Flight | None = None
         self._silent = False
         """Whether what is written is told to nobody, since whoever follows has to list anew anyway."""
@@ -118,6 +122,7 @@ class Leading:
     async def begin(self, redis: Commands, token: str) -> None:
         """Take note that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
+        self._clock = await ask(redis)
         found = Status.read(await redis.read_hash(self._keys.status), self._where)
         link = found.link if found is not None else ""
         flight, self._flight = self._flight, None
@@ -257,16 +262,15 @@ class Leading:
     async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, of: Batch | None) -> None:
         """Write a batch, with domains and cells; or nothing but that the publisher is there."""
         batch = Batch({}, {}, frozenset()) if of is None else of
+        current_at = trio.current_time() - (mirror.state_age or 0.0)
         if self._silent and phase != CLOSED:
             phase, trouble = FILLING, trouble or _BEHIND
         link = uuid4().hex
         self._flight = _Flight(link, batch)
         writes = await self._content.writes(of)
         events = None if self._silent else await self._teller.tell(batch, writes["actual_lrps"], trio.current_time())
-        age = mirror.state_age
         status = Status(
             phase=phase,
-            age=0.0 if age is None else age,
             revision=mirror.revision,
             detail=self._detail,
             trouble=trouble,
@@ -278,24 +282,17 @@ class Leading:
             before=before,
             phase=phase,
             trouble=trouble,
-            age=status.age,
             revision=mirror.revision,
             events=events or (),
         )
         fields = [] if self._silent else entry.fields()
         size = sum(len(payload) for _, payload in entry.events)
-        args: list[str | bytes] = [self._token, str(round(LEASE * 1000)), self._link, link]
-        args += [
-            self._floor.oldest,
-            self._counts,
-            phase,
-            "1" if mirror.live else "0",
-            *_group(status.fields()),
-            *_group(fields),
-        ]
+        head = [self._token, str(round(LEASE * 1000)), self._link, link]
+        head += [self._floor.oldest, self._counts, phase, "1" if mirror.live else "0"]
+        rest = [*_group(status.fields()), *_group(fields)]
         for name in HASHES:
-            args += [*_group(writes[name].put), *_group(writes[name].remove)]
-        outcome, *told = await redis.run(COMMIT, self._keys.all, args)
+            rest += [*_group(writes[name].put), *_group(writes[name].remove)]
+        outcome, *told = await self._send(redis, head, current_at, rest)
         if outcome == b"done":
             self._flight = None
             self._link, self._counts = link, told[1].decode()
@@ -315,6 +312,18 @@ class Leading:
         self._altered(outcome.decode(), told[0].decode())
         if outcome == b"diverged":
             await self.begin(redis, self._token)
+
+    async def _send(self, redis: Commands, head: list[Any], current_at: float, rest: list[Any]) -> list[bytes]:
+        """Run the transaction, by the clock there; once more where that has been set since it was last heard."""
+        outcome = [b"late"]
+        while outcome[0] == b"late":
+            now = trio.current_time()
+            age, as_of = ceil((now - current_at) * 1000), floor(self._clock.earliest(now) * 1000)
+            times = [str(age), str(as_of), str(round(UNDER_WAY * 1000))]
+            outcome = await redis.run(COMMIT, self._keys.all, [*head, *times, *rest])
+            if outcome[0] in {b"done", b"late"}:
+                self._clock = ServerClock(int(outcome[-1]) / 1000, now, trio.current_time())
+        return outcome
 
     def _altered(self, outcome: str, there: str) -> None:
         self._counters.altered += 1

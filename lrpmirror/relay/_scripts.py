@@ -52,9 +52,10 @@ COMMIT: Final = _script("""\
 -- ARGV: token, lease in ms, the link that is there, the next one, the oldest entry to keep or '',
 --   the counts that the hashes have, as one text, or '', the phase,
 --   whether the writer is live with the BBS;
+--   how old its state is, in ms, and when it was so, in ms of the clock here; how many ms ago that may be;
 --   then three groups, each after its length: fields of the status, fields of an entry (none: no entry);
 --   then for each hash two groups: fields with values to set, fields to remove.
-local at = 8
+local at = 11
 local function group()
   local n = tonumber(ARGV[at + 1])
   local from = at + 2
@@ -75,7 +76,11 @@ if ARGV[6] ~= '' then
   if there ~= ARGV[6] then return {'altered', there} end
 end
 local time = redis.call('TIME')
-local now = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local waited = now - ARGV[10]
+now = string.format('%d', now)
+if waited < 0 or waited > tonumber(ARGV[11]) then return {'late', now} end
+local age = string.format('%.3f', (ARGV[9] + waited) / 1000)
 local status, status_end = group()
 local entry, entry_end = group()
 local changes = 0
@@ -93,12 +98,12 @@ if entry <= entry_end then
   if ARGV[5] ~= '' then
     command[3], command[4] = 'MINID', ARGV[5]
   end
-  command[#command + 1] = '*'
+  for _, part in ipairs({'*', 'age', age}) do command[#command + 1] = part end
   for j = entry, entry_end do command[#command + 1] = ARGV[j] end
   id = redis.call(unpack(command))
 end
 local there = counts()
-local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7]}
+local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7], 'age', age}
 if ARGV[8] == '1' or redis.call('HEXISTS', KEYS[2], 'live_at') == 0 then
   command[#command + 1] = 'live_at'
   command[#command + 1] = now
@@ -107,10 +112,13 @@ for j = status, status_end do command[#command + 1] = ARGV[j] end
 redis.call(unpack(command))
 if changes > 0 then redis.call('HINCRBY', KEYS[2], 'changes', string.format('%d', changes)) end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {'done', id, there}
+return {'done', id, there, now}
 """)
-"""Write what has changed, as one step. Returns `done` with the entry's id and the counts, or why nothing was written:
-`fenced` (somebody else leads, or nobody), `diverged` (another link is there), `altered` (other counts are)."""
+"""Write what has changed, as one step. Returns `done` with the entry's id, the counts and the time, or why nothing was
+written: `fenced` (somebody else leads, or nobody), `diverged` (another link is there), `altered` (other counts are),
+`late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
+
+What has waited on its way is written as so much older."""
 
 SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}
 """All of them, by name."""

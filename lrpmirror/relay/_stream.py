@@ -8,8 +8,9 @@ import trio
 
 from lrpmirror.errors import ChangesMissed, NoPublisher, UpstreamStale
 from lrpmirror.events import Event, SourceStatus
+from lrpmirror.relay._clock import ServerClock, ask
 from lrpmirror.relay._commands import Commands
-from lrpmirror.relay._format import CLOSED, FILLING, PATIENCE, Entry, Keys, Status
+from lrpmirror.relay._format import CLOSED, FILLING, HEARTBEAT, PATIENCE, Entry, Keys, Status
 from lrpmirror.wire import decode
 
 __all__ = ["RelayStream", "check_status"]
@@ -32,7 +33,7 @@ class RelayStream:
         *,
         position: str,
         entry: Entry,
-        offset: float,
+        clock: ServerClock,
         full: bool,
         said: Callable[[SourceStatus], None] | None,
     ) -> None:
@@ -42,18 +43,19 @@ class RelayStream:
         self.position = position
         """The id of the last entry that was taken."""
         self._link = entry.link
-        self._offset = offset
+        self._clock = clock
         self._full = full
         self._said = said
         self._heard_at = trio.current_time()
-        self._untold: SourceStatus | None = self._status_of(position, entry)
+        self._untold: Entry | None = entry
+        """What says how old it all is, once what came before has been taken."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Event]:
         while True:
-            self._tell()
+            await self._tell()
             events: list[Event] = []
             for entry_id, pairs in await self._next():
                 entry = Entry.read(pairs, self._where)
@@ -64,7 +66,7 @@ class RelayStream:
                     )
                 self._link, self.position = entry.link, entry_id
                 events += [decode.event_payload(name, payload, full=self._full) for name, payload in entry.events]
-                self._untold = self._status_of(entry_id, entry)
+                self._untold = entry
             if events:
                 return events
 
@@ -82,17 +84,18 @@ class RelayStream:
                     "there is something each second"
                 )
 
-    def _status_of(self, entry_id: str, entry: Entry) -> SourceStatus:
-        """Return how old what an entry tells is by now; the server's clock is in its id."""
-        written_at = int(entry_id.partition("-")[0]) / 1000
-        lag = max(0.0, trio.current_time() + self._offset - written_at)
-        return SourceStatus(entry.age + lag, _trouble(entry.phase, entry.trouble))
-
-    def _tell(self) -> None:
-        """Say how old it all is, once what came before has been taken."""
-        status, self._untold = self._untold, None
-        if status is not None and self._said is not None:
-            self._said(status)
+    async def _tell(self) -> None:
+        """Say how old it all is by now; the time of the last entry is in its id."""
+        entry, self._untold = self._untold, None
+        if entry is None or self._said is None:
+            return
+        written_at = int(self.position.partition("-")[0]) / 1000
+        lag = self._clock.latest(trio.current_time()) - written_at
+        if not 0 <= lag <= HEARTBEAT and trio.current_time() > self._clock.heard_at + HEARTBEAT:
+            # It was long on its way; or the clock has been set, or is another server's.
+            self._clock = await ask(self._redis)
+            lag = self._clock.latest(trio.current_time()) - written_at
+        self._said(SourceStatus(entry.age + max(0.0, lag), _trouble(entry.phase, entry.trouble)))
 
 
 @asynccontextmanager
@@ -100,14 +103,14 @@ async def open_stream(
     redis: Commands, keys: Keys, where: str, *, full: bool, said: Callable[[SourceStatus], None] | None
 ) -> AsyncIterator[RelayStream]:
     """Follow the changes from the last entry that is there."""
-    status = check_status(Status.read(await redis.read_hash(keys.status), where), await redis.time(), where)
-    now = await redis.time()
-    offset = now - trio.current_time()
+    found = Status.read(await redis.read_hash(keys.status), where)
+    clock = await ask(redis)
+    status = check_status(found, clock.said, where)
     last = await redis.last_entry(keys.changes)
     if last is None:
         raise NoPublisher(f"{where}: the stream of changes is empty; the publisher ({status.publisher}) writes it anew")
     entry = Entry.read(last[1], where)
-    yield RelayStream(redis, keys, where, position=last[0], entry=entry, offset=offset, full=full, said=said)
+    yield RelayStream(redis, keys, where, position=last[0], entry=entry, clock=clock, full=full, said=said)
 
 
 def check_status(status: Status | None, now: float, where: str) -> Status:

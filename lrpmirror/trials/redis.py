@@ -52,6 +52,8 @@ class MemoryRedis:
         """Whether connections are refused."""
         self.stalled = False
         """Whether nothing is answered."""
+        self.ahead = 0.0
+        """By how much the server's clock has been set forward."""
 
     # What goes wrong
 
@@ -135,7 +137,7 @@ class MemoryRedis:
 
     def now(self) -> float:
         """Return the server's time."""
-        return EPOCH + self._clock()
+        return EPOCH + self._clock() + self.ahead
 
     def hash(self, key: str) -> dict[bytes, bytes]:
         """Return a hash, empty where there is none."""
@@ -144,7 +146,7 @@ class MemoryRedis:
     def string(self, key: str) -> bytes | None:
         """Return a string, unless its time is over."""
         value, until = self._state.strings.get(key, (None, 0.0))
-        return value if until > self._clock() else None
+        return value if until > self.now() else None
 
     def stream(self, key: str) -> Stream:
         """Return a stream, empty where there is none."""
@@ -157,7 +159,7 @@ class MemoryRedis:
         return done
 
     def _lease(self, key: str, token: bytes, milliseconds: bytes) -> None:
-        self._state.strings[key] = token, self._clock() + int(milliseconds) / 1000
+        self._state.strings[key] = token, self.now() + int(milliseconds) / 1000
 
     def _acquire(self, keys: Sequence[str], args: Sequence[bytes]) -> int:
         holder, status = self.string(keys[0]), self.hash(keys[1])
@@ -175,7 +177,7 @@ class MemoryRedis:
         return 1
 
     def _commit(self, keys: Sequence[str], args: Sequence[bytes]) -> list[bytes]:
-        token, lease, before, link, floor, counts, phase, live = args[:8]
+        token, lease, before, link, floor, counts, phase, live, age, as_of, most = args[:11]
         lease_key, status_key, changes_key, *hash_keys = keys
         holder, status = self.string(lease_key), self.hash(status_key)
         if holder != token:
@@ -184,25 +186,28 @@ class MemoryRedis:
             return [b"diverged", status.get(b"link", b"")]
         if counts and counts != self._counts(hash_keys):
             return [b"altered", self._counts(hash_keys)]
-        groups = _groups(args[8:])
-        fields, entry, *writes = groups
+        waited = self._millis() - int(as_of)
+        heartbeat = str(self._millis()).encode()
+        if not 0 <= waited <= int(most):
+            return [b"late", heartbeat]
+        told_age = f"{(int(age) + waited) / 1000:.3f}".encode()
+        fields, entry, *writes = _groups(args[11:])
         changes = 0
         for key, put, remove in zip(hash_keys, writes[::2], writes[1::2], strict=True):
             self.hash(key).update(_pairs(put))
             for field in remove:
                 self.hash(key).pop(field, None)
             changes += len(put) // 2 + len(remove)
-        entry_id = self._add(changes_key, entry, floor.decode()) if entry else ""
+        entry_id = self._add(changes_key, [b"age", told_age, *entry], floor.decode()) if entry else ""
         there = self._counts(hash_keys)
-        heartbeat = str(self._millis()).encode()
         if live == b"1" or b"live_at" not in status:
             status[b"live_at"] = heartbeat
-        status.update({b"link": link, b"counts": there, b"heartbeat": heartbeat, b"phase": phase})
+        status.update({b"link": link, b"counts": there, b"heartbeat": heartbeat, b"phase": phase, b"age": told_age})
         status.update(_pairs(fields))
         if changes:
             status[b"changes"] = str(int(status.get(b"changes", b"0")) + changes).encode()
         self._lease(lease_key, token, lease)
-        return [b"done", entry_id.encode(), there]
+        return [b"done", entry_id.encode(), there, heartbeat]
 
     def _counts(self, keys: Sequence[str]) -> bytes:
         return " ".join(str(len(self.hash(key))) for key in keys).encode()

@@ -85,9 +85,7 @@ class Relayed(Shell):
         assert self.subject.mirror is not None  # noqa: S101 - looked at while there is one
         status = self.subject.mirror.status
         if status.phase is Phase.LIVE:
-            # What a publisher has sent to a relay that stalls is told when it goes on, with the age that it had before.
-            stalled = max((one.lasting for one in self.plan.faults if one.kind == "relay stalled"), default=0.0)
-            laws.state_is_no_newer_than_the_last_byte(status, self.network.last_byte + stalled)
+            laws.state_is_no_newer_than_the_last_byte(status, self.network.last_byte)
 
     async def _list_once(self) -> None:
         for publisher in self._publishers.values():
