@@ -19,8 +19,8 @@ from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touch
 from lrpmirror.core.scope import EVERYTHING, Scope
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.core.shadow import FEW
-from lrpmirror.events import ActualLRPInstanceChanged
-from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
+from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -157,6 +157,33 @@ def test_a_list_that_changes_much_is_brought_to_views_by_its_own_indexes() -> No
         run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
     run.check()
     assert len(run.beside["Processes"]) == len(rows)
+
+
+@pytest.mark.parametrize("others", [0, FEW + 1])
+@pytest.mark.parametrize("epochs", [("a", "b"), ("b", "a")])
+def test_two_rows_that_claim_one_slot_are_derived_alike_in_whichever_order_they_came(
+    epochs: tuple[str, str], others: int
+) -> None:
+    rivals = [
+        running(epoch=epoch, instance_guid=epoch, cell_id=f"cell-{epoch}", address=f"10.0.0.{ord(epoch)}")
+        for epoch in epochs
+    ]
+    run = begun(desired("p", http=["app.example.com"]), rows=[])
+    for row in rivals:
+        run.publish(run.session.events([ActualLRPInstanceCreated(row)], 0))
+        run.check()
+    as_came = {name: dict(one.values) for name, one in run.beside.views.items()}
+    assert [one.instance_guid for one in as_came["HTTPRoutes"]["app.example.com"]] == ["a", "b"]
+
+    # A list that changes much is indexed anew, in its own order.
+    run.world.rows = {("p", at, Presence.ORDINARY): row for at, row in enumerate(reversed(rivals))}
+    run.world.rows |= {(f"q{at}", 0, Presence.ORDINARY): running(f"q{at}", epoch=f"q{at}") for at in range(others)}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(upcoming, "PART", 500)
+        patched.setattr(preparation, "KEYS", 1000)
+        run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
+    run.check()
+    assert run.beside["HTTPRoutes"]["app.example.com"] == as_came["HTTPRoutes"]["app.example.com"]
 
 
 def test_a_list_is_worth_it_that_is_the_first_or_changes_more_than_a_few_or_the_domains() -> None:

@@ -1,16 +1,13 @@
 """What of a list has been compared with the mirror, for whoever brings views to what it leads to."""
 
 from collections.abc import Iterable
-from operator import attrgetter
 
 from lrpmirror.core.changes import Delta, RowKey, row_key
 from lrpmirror.core.dirty import Dirty, mark_row, merge, terms_of
-from lrpmirror.core.store import Store
+from lrpmirror.core.store import Store, row_order
 from lrpmirror.model import ActualLRP
 
 __all__ = ["Compared"]
-
-_slot = attrgetter("index", "presence")
 
 
 class Compared:
@@ -56,4 +53,4 @@ class Compared:
             return rows
         other = {delta.key for delta in differing}
         kept = [row for row in rows if row_key(row) not in other]
-        return tuple(sorted([*kept, *(delta.after for delta in differing if delta.after is not None)], key=_slot))
+        return tuple(sorted([*kept, *(delta.after for delta in differing if delta.after is not None)], key=row_order))

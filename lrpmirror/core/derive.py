@@ -312,14 +312,5 @@ class Derivation(Values[K, C, V]):
             assert self.view.same(before, self.values[key]), f"subscribers were not told of {key}"
 
     def _contributions(self) -> dict[str, dict[int, Any]]:
-        # By key: in which order an index has its shares, as of two rows that claim one slot, means nothing.
         kept = {**self._kept.copy(), **self._cells}
-        return {
-            source: {index: _by_key(shares) for index, shares in one.of.items()}
-            for source, one in kept.items()
-            if one.of
-        }
-
-
-def _by_key(kept: Any) -> dict[Any, Any]:
-    return {key: share.of for share in shares_of(kept) for key in share.keys}
+        return {source: dict(one.of) for source, one in kept.items() if one.of}

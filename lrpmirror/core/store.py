@@ -17,10 +17,17 @@ from sortedcontainers import SortedList
 from lrpmirror.core.changes import RowKey, row_key
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 
-__all__ = ["Store"]
+__all__ = ["Store", "row_order"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
 _slot = attrgetter("index", "presence")
+
+row_order = attrgetter("index", "presence", "epoch")
+"""Where a row stands among those of its process.
+
+Two that claim one slot for a moment stand by their epochs, not as they came: what follows from rows is the same for
+whoever has had the same ones.
+"""
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -75,7 +82,7 @@ class Store:
             yield list(self._by_cell.get(cell_id, ()))
 
     def process(self, process_guid: str) -> tuple[ActualLRP, ...]:
-        """Return the rows of a process by index, then presence. O(1): the tuple is kept, not made."""
+        """Return the rows of a process by index, presence, epoch. O(1): the tuple is kept, not made."""
         return self._by_process.get(process_guid, ())
 
     def row_count(self, process_guid: str) -> int:
@@ -261,9 +268,9 @@ class Store:
             # Lists bring most rows in order.
             self._by_process[guid] = (*rows, row)
             return False
-        at = bisect_left(rows, _slot(row), key=_slot)
+        at = bisect_left(rows, row_order(row), key=row_order)
         self._by_process[guid] = (*rows[:at], row, *rows[at:])
-        return at < len(rows) and _slot(rows[at]) == _slot(row)
+        return any(_slot(other) == _slot(row) for other in (*rows[max(at - 1, 0) : at], *rows[at : at + 1]))
 
     def _displace(self, row: ActualLRP) -> None:
         rows = self._by_process[row.process_guid]
@@ -324,7 +331,7 @@ class Store:
             by_process.setdefault(row.process_guid, []).append(row)
         assert by_process.keys() == self._by_process.keys(), "the processes are not those of the rows"
         for guid, kept in self._by_process.items():
-            assert sorted(kept, key=_slot) == list(kept), f"the rows of {guid} are not in order"
+            assert sorted(kept, key=row_order) == list(kept), f"the rows of {guid} are not in order"
             assert {id(row) for row in kept} == {id(row) for row in by_process[guid]}, f"other rows are kept for {guid}"
         instances = {row.instance_guid for row in rows.values() if row.instance_guid}
         keys = {guid: key for part in self._by_instance.values() for guid, key in part.items()}
@@ -359,8 +366,9 @@ def _taken(of: Iterable[T]) -> list[T]:
 
 def _position(rows: Sequence[ActualLRP], row: ActualLRP) -> int:
     """Where that very row stands in its process's tuple."""
-    at = 0 if len(rows) <= FEW else bisect_left(rows, _slot(row), key=_slot)
-    # Two rows can claim one slot for a moment, so the slot alone does not say which.
+    if len(rows) > FEW:
+        return bisect_left(rows, row_order(row), key=row_order)
+    at = 0
     while rows[at] is not row:
         at += 1
     return at

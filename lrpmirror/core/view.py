@@ -47,7 +47,7 @@ class Process(Struct, frozen=True, dict=True):
     desired: DesiredLRP | None
     routed: DesiredLRP | None
     rows: tuple[ActualLRP, ...]
-    """By index, then presence."""
+    """By index, then presence; two that claim one slot for a moment, by epoch."""
     domain_fresh: bool
     """Whether the domain's owner vouches that its desired LRPs are complete. See `View.follows_domains`."""
 
