@@ -105,27 +105,66 @@ def row_of(message: diego_pb2.ActualLRP) -> Row:
     )
 
 
-def change(kind: str, data: str | bytes) -> tuple[str, Row | None]:
-    """Return the epoch and the row, or None where it is gone, that an event of the instance stream tells of."""
+def change(kind: str, data: str | bytes) -> tuple[str, Row | Desired | None]:
+    """Return the epoch and the row that an event tells of, or the process guid and the desired LRP.
+
+    None where it is gone, and where there was nothing: of a crash the events around it tell.
+    """
     payload = base64.b64decode(data)
     if kind == "actual_lrp_instance_changed":
         changed = events_pb2.ActualLRPInstanceChangedEvent.FromString(payload)
         row = _row(changed.after, changed.actual_lrp_key, changed.actual_lrp_instance_key, (), {})
         return row.epoch, row
-    if kind == "actual_lrp_instance_created":
-        row = row_of(events_pb2.ActualLRPInstanceCreatedEvent.FromString(payload).actual_lrp)
-        return row.epoch, row
-    row = row_of(events_pb2.ActualLRPInstanceRemovedEvent.FromString(payload).actual_lrp)
-    return row.epoch, None
-
-
-def apply(table: dict[str, Row], kind: str, data: str | bytes) -> None:
-    """Apply an event to a table."""
-    epoch, row = change(kind, data)
-    if row is None:
-        table.pop(epoch, None)
+    message = _EVENTS[kind].FromString(payload)
+    if kind == "actual_lrp_crashed":
+        return "", None
+    if kind.startswith("desired_lrp"):
+        lrp = _desired(message.after if kind.endswith("changed") else message.desired_lrp)
+        return lrp.process_guid, None if kind.endswith("removed") else lrp
+    if kind.startswith("actual_lrp_instance"):
+        row = row_of(message.actual_lrp)
     else:
-        table[epoch] = row
+        row = row_of((message.after if kind.endswith("changed") else message.actual_lrp_group).instance)
+    return row.epoch, None if kind.endswith("removed") else row
+
+
+def apply(table: dict[str, Row | Desired], kind: str, data: str | bytes) -> None:
+    """Apply an event to a table."""
+    key, value = change(kind, data)
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
+_EVENTS: Mapping[str, Any] = {
+    "actual_lrp_instance_created": events_pb2.ActualLRPInstanceCreatedEvent,
+    "actual_lrp_instance_removed": events_pb2.ActualLRPInstanceRemovedEvent,
+    "actual_lrp_crashed": events_pb2.ActualLRPCrashedEvent,
+    "actual_lrp_changed": events_pb2.ActualLRPChangedEvent,
+    "actual_lrp_created": events_pb2.ActualLRPCreatedEvent,
+    "actual_lrp_removed": events_pb2.ActualLRPRemovedEvent,
+    "desired_lrp_changed": events_pb2.DesiredLRPChangedEvent,
+    "desired_lrp_created": events_pb2.DesiredLRPCreatedEvent,
+    "desired_lrp_removed": events_pb2.DesiredLRPRemovedEvent,
+}
+
+
+def _desired(message: diego_pb2.DesiredLRP) -> Desired:
+    return Desired(
+        process_guid=message.process_guid,
+        domain=message.domain,
+        log_guid=message.log_guid,
+        annotation=message.annotation,
+        instances=message.instances,
+        memory_mb=message.memory_mb,
+        disk_mb=message.disk_mb,
+        root_fs=message.root_fs,
+        max_pids=message.max_pids,
+        routes=dict(message.routes.routes),
+        epoch=message.modification_tag.epoch,
+        tag_index=message.modification_tag.index,
+    )
 
 
 def _row(

@@ -1,7 +1,8 @@
 """The event stream over TLS from a server in another process, one record an event, beside a plain consumer of the same.
 
 The plain one is httpx, httpx-sse and a dict (see `plain`). Both end with the same rows; ours with all indexes, in the
-order of versions, and with the changes of each commit.
+order of versions, and with the changes of each commit. Once it is the events of instances only, and once a mix of all
+ten types, which the mirror follows in both details.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,9 @@ from benchmarks.machine import loaded
 from benchmarks.memory_bbs import PATIENCE
 from benchmarks.served import STREAM, Served, serve
 from benchmarks.server import Script
-from benchmarks.workload import churn, encoded, frames
+from benchmarks.workload import churn, encoded, frames, mix
 from lrpmirror import BBSClient
+from lrpmirror.events import ActualLRPCrashed, Event
 from lrpmirror.model import ActualLRP
 from lrpmirror.wire import encode
 
@@ -38,25 +40,36 @@ TARGETS = (Target("stream, against the plain consumer", 5.0, "times as fast", le
 
 def run(size: int, rounds: int) -> Iterator[Report]:
     """Follow a stream of `size` events."""
-    number = min(ROWS, size)
-    script = Script(bodies={}, frames=frames(encoded(churn(rows(number), size))))
+    present = rows(min(ROWS, size))
+    report = _followed("follow the stream, an event", rounds, present, churn(present, size), (False,))
+    yield replace(report, checks=check(TARGETS, TARGETS[0].what, 1 / report.figures[1].ratio))
+    mixed = mix(present, desired(present), size)
+    yield _followed("follow all ten events, an event", rounds, present, mixed, (False, True))
+
+
+def _followed(
+    title: str, rounds: int, present: Sequence[ActualLRP], events: Sequence[Event], details: Iterable[bool]
+) -> Report:
+    size = len(events)
+    changing = sum(not isinstance(event, ActualLRPCrashed) for event in events)
+    script = Script(bodies={}, frames=frames(encoded(events)))
     with serve(script) as served:
         own = served.own_rate(size)
-        ways = {
-            "httpx, httpx-sse, one dict": partial(_plain, served, size, encode.reply(records(number))),
-            "BBSClient, Session": partial(_ours, served, size, rows(number)),
-        }
-        report = compare("follow the stream, an event", size, ways, rounds=rounds)
+        ways = {"httpx, httpx-sse, one dict": partial(_plain, served, size, encode.reply(records(len(present))))}
+        for full in details:
+            name = 'the same, detail="full"' if full else "BBSClient, Session"
+            ways[name] = partial(_ours, served, size, present, changing, full=full)
+        report = compare(title, size, ways, rounds=rounds)
     rates = [1e6 / figure.value for figure in report.figures]
-    notes = [f"the server alone sends {own:,.0f} events/s; the ways read {rates[0]:,.0f} and {rates[1]:,.0f}"]
+    notes = [f"the server alone sends {own:,.0f} events/s; the ways read {', '.join(f'{rate:,.0f}' for rate in rates)}"]
     # Of processor time the server's is not counted.
     if rates[1] > BOTTLENECK * own and not PROCESSOR_TIME.get():
         notes.append("the server was the bottleneck: the mirror can be faster than this says")
-    yield replace(report, checks=check(TARGETS, TARGETS[0].what, 1 / report.figures[1].ratio), notes=tuple(notes))
+    return replace(report, notes=tuple(notes))
 
 
 def _plain(served: Served, size: int, body: bytes) -> Run:
-    table = plain.table_of(body)
+    table: dict[str, plain.Row | plain.Desired] = {**plain.table_of(body)}
     run = Run(size)
 
     async def consume() -> None:
@@ -72,18 +85,18 @@ def _plain(served: Served, size: int, body: bytes) -> Run:
                         plain.apply(table, frame.event, frame.data)
 
     trio.run(consume)
-    run.answer = _answer(table.values())
+    run.answer = _answer(row for row in table.values() if isinstance(row, plain.Row))
     return run
 
 
-def _ours(served: Served, size: int, present: Iterable[ActualLRP]) -> Run:
+def _ours(served: Served, size: int, present: Iterable[ActualLRP], changing: int, *, full: bool) -> Run:
     session = loaded(present, desired(present))
     run = Run(size)
     commits = 0
 
     async def follow() -> None:
         nonlocal commits
-        async with BBSClient(served.url, tls=served.tls) as client, client.events("instances") as stream:
+        async with BBSClient(served.url, tls=served.tls) as client, client.events("instances", full=full) as stream:
             seen = 0
             with run:
                 served.go()
@@ -94,7 +107,7 @@ def _ours(served: Served, size: int, present: Iterable[ActualLRP]) -> Run:
                         break
 
     trio.run(follow)
-    agree("the commits, and the events that each changed something", commits, size)
+    agree("the commits, and the events that each changed something", commits, changing)
     run.answer = _answer(session.store.select(cell_id=None, state=None, domain=None))
     return run
 

@@ -26,7 +26,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, DesiredLR
 from lrpmirror.wire import encode
 from lrpmirror.wire.sse import encode_frame
 
-__all__ = ["KINDS", "Encoded", "Story", "churn", "each_type", "encoded", "flips", "frames", "heavy"]
+__all__ = ["KINDS", "Encoded", "Story", "churn", "each_type", "encoded", "flips", "frames", "heavy", "mix"]
 
 Encoded = tuple[str, bytes]
 """An event's type and its protobuf bytes."""
@@ -71,6 +71,59 @@ def churn(of: Iterable[ActualLRP], number: int, seed: int = 3) -> list[Event]:
             events.append(event := _flip(row))
             now[at] = event.after
     return events[:number]
+
+
+def mix(of: Iterable[ActualLRP], wanted: Iterable[DesiredLRP], number: int, seed: int = 4) -> list[Event]:
+    """Return that many events of all ten types, in order: of some 842 bytes, and 18 % of them about desired LRPs.
+
+    A fifth of the events of rows are told as those of groups; half of the instances that go have crashed.
+    """
+    rng = Random(seed)
+    told = iter(churn(of, number, seed))
+    desired = [heavy(lrp, variables=9) for lrp in wanted]
+    new: list[DesiredLRP] = []
+    events: list[Event] = []
+    while len(events) < number:
+        if rng.random() < DESIRED_SHARE:
+            events.append(_desired_event(rng, desired, new))
+            continue
+        event = next(told)
+        if isinstance(event, ActualLRPInstanceRemoved) and rng.random() < CRASHED_SHARE:
+            events.append(_crash_of(event.actual_lrp))
+        events.append(_of_group(event) if rng.random() < GROUP_SHARE else event)
+    return events[:number]
+
+
+DESIRED_SHARE, GROUP_SHARE, CRASHED_SHARE = 0.186, 0.2, 0.5
+
+
+def _desired_event(rng: Random, desired: list[DesiredLRP], new: list[DesiredLRP]) -> Event:
+    """Scale one of the desired LRPs mostly, else add one whose process has no rows, or remove such a one."""
+    kind = rng.random()
+    if new and kind < DESIRED_SHARE:
+        return DesiredLRPRemoved(new.pop(rng.randrange(len(new))))
+    if kind < 2 * DESIRED_SHARE:
+        new.append(
+            replace(rng.choice(desired), process_guid=f"{_guid(rng)}-{_guid(rng)}", epoch=_guid(rng), tag_index=0)
+        )
+        return DesiredLRPCreated(new[-1])
+    at = rng.randrange(len(desired))
+    before = desired[at]
+    desired[at] = replace(before, instances=before.instances % 9 + 1, tag_index=before.tag_index + 1)
+    return DesiredLRPChanged(before, desired[at])
+
+
+def _of_group(event: Event) -> Event:
+    """Return what the stream of groups tells where that of instances tells this."""
+    match event:
+        case ActualLRPInstanceChanged(before, after):
+            return ActualLRPChanged(ActualLRPGroup(before), ActualLRPGroup(after))
+        case ActualLRPInstanceCreated(row):
+            return ActualLRPCreated(ActualLRPGroup(row))
+        case ActualLRPInstanceRemoved(row):
+            return ActualLRPRemoved(ActualLRPGroup(row))
+        case _:
+            return event
 
 
 def _claim(row: ActualLRP) -> Story:
@@ -147,12 +200,12 @@ def each_type(row: ActualLRP, desired: DesiredLRP) -> list[Event]:
     ]
 
 
-def heavy(desired: DesiredLRP) -> DesiredLRP:
+def heavy(desired: DesiredLRP, *, variables: int = 80) -> DesiredLRP:
     """Return a desired LRP with what makes it some 8 KB on the wire: environment and action, which are not kept."""
-    variables = tuple(EnvironmentVariable(f"VARIABLE_{at}", "x" * 60) for at in range(80))
-    launched = RunAction(path="/lifecycle/launcher", args=("app", "", "{}"), env=variables[:20], user="vcap")
+    environment = tuple(EnvironmentVariable(f"VARIABLE_{at}", "x" * 60) for at in range(variables))
+    launched = RunAction(path="/lifecycle/launcher", args=("app", "", "{}"), env=environment[:20], user="vcap")
     return replace(
-        desired, detail=DesiredLRPDetail(environment_variables=variables, action=Action(run_action=launched))
+        desired, detail=DesiredLRPDetail(environment_variables=environment, action=Action(run_action=launched))
     )
 
 
