@@ -120,8 +120,8 @@ def show_checks(checks: list[Check], *, smoke: bool) -> None:
     for check in checks:
         target = check.target
         limit = f"{'at least' if target.least else 'at most'} {number(target.limit)} {target.unit}"
-        verdict = "" if smoke else "met" if check.met else "missed"
-        print(f"{target.what:76} {limit:>24} {number(check.reached):>10}  {verdict}".rstrip())
+        outcome = "" if smoke else "met" if check.met else "missed"
+        print(f"{target.what:76} {limit:>24} {number(check.reached):>10}  {outcome}".rstrip())
 
 
 if __name__ == "__main__":

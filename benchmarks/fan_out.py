@@ -12,7 +12,7 @@ from benchmarks.harness import Report, Run, Target, agree, check, compare_async,
 from benchmarks.memory_bbs import MemoryBBS, committed, mirror_of
 from benchmarks.workload import encoded, flips, frames
 from lrpmirror import Change, Mirror
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.model import ActualLRP
 
 SIZE, SMOKE = 20_000, 8_000

@@ -20,7 +20,7 @@ from benchmarks.served import Served, serve
 from benchmarks.server import STAMP, Script
 from benchmarks.workload import encoded
 from lrpmirror import BBSClient, Change, Tuning, open_mirror
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.events import ActualLRPInstanceChanged
 from lrpmirror.model import ActualLRP
 

@@ -85,7 +85,7 @@ def _measured(folder: Path, way: str, by: str) -> Use:
     """Load the list in this process, and say what it took."""
     splitter = ReplySplitter(what="desired_lrps")
     wanted = [decode.scheduling_info(record) for record in splitter.feed((folder / "desired").read_bytes())]
-    session, shadow = begun(wanted)
+    session, snapshot = begun(wanted)
     held = _traced if by == "tracemalloc" else _resident
     if by == "tracemalloc":
         tracemalloc.start()
@@ -95,9 +95,9 @@ def _measured(folder: Path, way: str, by: str) -> Use:
         table = plain.table_of((folder / "rows").read_bytes())
     else:
         with (folder / "rows").open("rb") as file:
-            filled(shadow, iter(lambda: file.read(PIECE), b""))
-        finished(session, shadow)
-    del shadow
+            filled(snapshot, iter(lambda: file.read(PIECE), b""))
+        finished(session, snapshot)
+    del snapshot
     gc.collect()
     after, peak = held()
     tracemalloc.stop()

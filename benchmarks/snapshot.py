@@ -22,7 +22,7 @@ from benchmarks.server import Script
 from benchmarks.views import KINDS, Kinds
 from benchmarks.workload import heavy
 from lrpmirror import open_mirror
-from lrpmirror.core.slices import slices
+from lrpmirror.core.lists.slices import slices
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.wire import decode, encode
 
@@ -87,23 +87,23 @@ def _of_desired(wanted: list[DesiredLRP], rounds: int) -> Report:
 
 
 def _parts(scheduling: list[bytes], routing: list[bytes]) -> Run:
-    session, shadow = begun()
+    session, snapshot = begun()
     with (run := Run(len(scheduling))):
         for some in slices(scheduling, RECORDS):
-            shadow.list_scheduling_parts([decode.scheduling_info(record) for record in some])
+            snapshot.list_scheduling_parts([decode.scheduling_info(record) for record in some])
         for some in slices(routing, RECORDS):
-            shadow.list_metric_tags([decode.desired_lrp(record) for record in some])
-        finished(session, shadow)
+            snapshot.list_metric_tags([decode.desired_lrp(record) for record in some])
+        finished(session, snapshot)
     run.answer = sorted(session.store.desired_guids())
     return run
 
 
 def _whole(records: list[bytes], *, read: bool = False) -> Run:
-    session, shadow = begun()
+    session, snapshot = begun()
     with (run := Run(len(records))):
         for some in slices(records, RECORDS):
-            shadow.list_desired([decode.desired_lrp(record, full=True) for record in some])
-        finished(session, shadow)
+            snapshot.list_desired([decode.desired_lrp(record, full=True) for record in some])
+        finished(session, snapshot)
         details = [lrp.detail for lrp in session.store.select_desired(app_guid=None, domain=None)] if read else []
     if None in details:
         raise AssertionError("a whole desired LRP has no detail")
@@ -119,10 +119,10 @@ def _plain(body: bytes, size: int) -> Run:
 
 
 def _ours(body: bytes, size: int, wanted: list[DesiredLRP]) -> Run:
-    session, shadow = begun(wanted)
+    session, snapshot = begun(wanted)
     with (run := Run(size)):
-        filled(shadow, pieces_of(body))
-        finished(session, shadow)
+        filled(snapshot, pieces_of(body))
+        finished(session, snapshot)
     run.answer = _answer(session.store.select(cell_id=None, state=None, domain=None))
     return run
 

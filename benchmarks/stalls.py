@@ -54,7 +54,7 @@ class _Reads(Struct):
     longest: float = 0.0
 
     def tap(self, name: str, piece: bytes) -> None:
-        """Take note of a read; the first piece of a connection, which is empty, and what precedes it is none."""
+        """Record a read; the first piece of a connection, which is empty, and what precedes it is none."""
         if name != "events.instances":
             return
         now = time.perf_counter()

@@ -15,10 +15,10 @@ from benchmarks.data import fingerprint
 from benchmarks.harness import Report, Target, agree, check, digest, figure_of
 from benchmarks.views import KINDS, Kinds
 from benchmarks.workload import flips
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import dirtied_by
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import dirtied_by
+from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.session import Session
-from lrpmirror.core.tuning import Tuning
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, PortMapping
 
 SIZE, SMOKE = 1_000, 100
@@ -57,11 +57,11 @@ def _event_cost(world: World, size: int, kinds: Kinds) -> tuple[float, str]:
     present, wanted = world(size)
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
-    shadow = session.begin_list(0)
-    shadow.list_rows(present)
-    shadow.list_desired(wanted)
-    deque(shadow.settle(), maxlen=0)
-    session.end_list(shadow, 0)
+    snapshot = session.begin_list(0)
+    snapshot.list_rows(present)
+    snapshot.list_desired(wanted)
+    deque(snapshot.settle(), maxlen=0)
+    session.end_list(snapshot, 0)
     derivations = [Derivation(kind()) for kind in kinds]
     for derivation in derivations:
         derivation.update(map(session.process, session.process_guids()))

@@ -11,10 +11,10 @@ The names here are the public ones, with the modules `lrpmirror.events`, `lrpmir
 
 from lrpmirror import views
 from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, Limits, Timeouts
-from lrpmirror.core.changes import Cause, Change
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.freshness.status import Phase, Status
+from lrpmirror.core.rows.changes import Cause, Change
 from lrpmirror.core.session import Tuning
-from lrpmirror.core.status import Phase, Status
-from lrpmirror.core.subscriptions import Lag
 from lrpmirror.errors import LRPMirrorError
 from lrpmirror.mirror import Changes, Mirror, MirrorView, Subscription, open_mirror
 from lrpmirror.model import (

@@ -17,7 +17,7 @@ class Forkable(Protocol):
     """What is told in the child that it is a copy."""
 
     def forked(self, error: MirrorForked) -> None:
-        """Take note of it, in the child. Waits for nothing: a lock may be held by a thread that is not there any more.
+        """Record it, in the child. Waits for nothing: a lock may be held by a thread that is not there any more.
 
         Nor does it call trio, whose means of waiting are shared with the parent.
         """

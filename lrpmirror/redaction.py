@@ -28,5 +28,5 @@ def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
 
 
 def is_redacted_of(part: DesiredLRP, whole: DesiredLRP) -> bool:
-    """Tell whether one desired LRP is what `without_secrets` leaves of another, in the same version. O(routes)."""
+    """Return whether one desired LRP is what `without_secrets` leaves of another, in the same version. O(routes)."""
     return part == without_secrets(whole)

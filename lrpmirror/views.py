@@ -16,8 +16,8 @@ It derives a process again whenever anything of it changes. `InstanceView` is th
 the change, as that of the views here is.
 """
 
-from lrpmirror.core.view import AnyView, InstanceView, Process, Share, Step, View
-from lrpmirror.core.views import (
+from lrpmirror.core.derived.view import AnyView, InstanceView, Process, Share, Step, View
+from lrpmirror.core.derived.views import (
     AddressCollisions,
     CellLoad,
     Cells,

@@ -146,68 +146,68 @@ async def many(
             stream.socket.close()
 
 
-async def garbage(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def garbage(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with await connect() as stream:
-        await say(stream, dice.randbytes(dice.randrange(1, 20_000)))
+        await say(stream, rng.randbytes(rng.randrange(1, 20_000)))
 
 
-async def methods(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def methods(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with await connect() as stream:
-        method = dice.choice(["HEAD", "CONNECT", "OPTIONS", "TRACE", "BREW", "DELETE", "GET"])
-        path = dice.choice(["/", "/healthz", "/readyz", "/metrics", "/v1/events", "/v1/ping", "*", "http://x/healthz"])
-        await say(stream, f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * dice.choice([1, 5]))
+        method = rng.choice(["HEAD", "CONNECT", "OPTIONS", "TRACE", "BREW", "DELETE", "GET"])
+        path = rng.choice(["/", "/healthz", "/readyz", "/metrics", "/v1/events", "/v1/ping", "*", "http://x/healthz"])
+        await say(stream, f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * rng.choice([1, 5]))
 
 
-async def half_heads(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def half_heads(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with many(connect, 250) as streams:
         for stream in streams:
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(b"GET / HTTP/1.1\r\nHo")
-        await trio.sleep(dice.uniform(0, 15))
+        await trio.sleep(rng.uniform(0, 15))
 
 
-async def half_bodies(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def half_bodies(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with many(connect, 20) as streams:
         for stream in streams:
             with suppress(trio.BrokenResourceError), trio.move_on_after(0.5):
                 await stream.send_all(post(LIST, bytes(15 * 2**20), announced=2**24 - 1))
-        await trio.sleep(dice.uniform(0, 15))
+        await trio.sleep(rng.uniform(0, 15))
         for stream in streams:
             with suppress(trio.BrokenResourceError), trio.move_on_after(0.5):
                 await stream.send_all(post(LIST, bytes(1000 * 1000), announced=1000 * 1001))
-        await trio.sleep(dice.uniform(0, 15))
+        await trio.sleep(rng.uniform(0, 15))
 
 
-async def filters(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
-    number = dice.choice([1000, 20_000, 300_000])
+async def filters(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
+    number = rng.choice([1000, 20_000, 300_000])
     names = [["a"] * number, [str(one) for one in range(min(number, 100_000))], ["a" * n for n in range(1, 1000)]]
-    chosen = dice.choice(names)
+    chosen = rng.choice(names)
     asked = pb.DesiredLRPsRequest()
-    (asked.app_guids if dice.random() < 0.5 else asked.process_guids).extend(chosen)
+    (asked.app_guids if rng.random() < 0.5 else asked.process_guids).extend(chosen)
     body = asked.SerializeToString()
     async with await connect() as stream:
         await say(stream, post(LIST, body), 5)
 
 
-async def stuck_readers(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def stuck_readers(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with many(connect, 20) as streams:
         for stream in streams:
-            path = dice.choice(["/v1/actual_lrps/list", "/v1/events/lrp_instances.r1", "/v1/actual_lrp_groups/list"])
+            path = rng.choice(["/v1/actual_lrps/list", "/v1/events/lrp_instances.r1", "/v1/actual_lrp_groups/list"])
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(post(path, b""))
-        await trio.sleep(dice.uniform(0, 20))
+        await trio.sleep(rng.uniform(0, 20))
 
 
-async def readers(connect: Callable[[], Awaitable[trio.SocketStream]], dice: random.Random) -> None:
+async def readers(connect: Callable[[], Awaitable[trio.SocketStream]], rng: random.Random) -> None:
     async with await connect() as stream:
-        path = dice.choice(["GET /page/state", "GET /metrics", "POST /v1/actual_lrp_groups/list", f"POST {LIST}"])
+        path = rng.choice(["GET /page/state", "GET /metrics", "POST /v1/actual_lrp_groups/list", f"POST {LIST}"])
         await say(stream, f"{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(), 5)
 
 
 ABUSES: tuple[Abuse, ...] = (garbage, methods, half_heads, half_bodies, filters, stuck_readers, readers)
 
 
-async def abuse(port: Callable[[], int], dice: random.Random) -> None:
+async def abuse(port: Callable[[], int], rng: random.Random) -> None:
     """Do one thing after the other to a port."""
 
     async def connect() -> trio.SocketStream:
@@ -216,10 +216,10 @@ async def abuse(port: Callable[[], int], dice: random.Random) -> None:
 
     while True:
         try:
-            await dice.choice(ABUSES)(connect, dice)
+            await rng.choice(ABUSES)(connect, rng)
         except* (OSError, trio.BrokenResourceError, trio.TooSlowError):
             pass
-        await trio.sleep(dice.uniform(0, 0.2))
+        await trio.sleep(rng.uniform(0, 0.2))
 
 
 async def main(seconds: float, *, strangers: int, files: int, rows: int, seed: int) -> list[str]:
@@ -286,7 +286,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    told = trio.run(
+    notified = trio.run(
         lambda: main(given.seconds, strangers=given.strangers, files=given.files, rows=given.rows, seed=given.seed)
     )
-    sys.stdout.write("\n".join([*told, ""]))
+    sys.stdout.write("\n".join([*notified, ""]))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 from cli_support import Simulation, started
-from client_support import PROTOBUF, STREAM_HEAD, Heard, Served, chunk, reply, serving
+from client_support import PROTOBUF, STREAM_HEAD, Received, Served, chunk, reply, serving
 from wire_support import without_younger
 
 from lrpmirror.cli import main
@@ -102,8 +102,8 @@ class Scripted:
         return self._served.url
 
     @property
-    def heard(self) -> list[Heard]:
-        return self._served.heard
+    def received(self) -> list[Received]:
+        return self._served.received
 
     async def run(self) -> None:
         self.token = trio.lowlevel.current_trio_token()
@@ -112,25 +112,27 @@ class Scripted:
             self.ready.set()
             await self.over.wait()
 
-    async def _answer(self, heard: Heard, stream: trio.abc.Stream) -> bool:
-        stays = await self._say(heard, stream)
-        self.answered[heard.path] = self.answered.get(heard.path, 0) + 1
+    async def _answer(self, received: Received, stream: trio.abc.Stream) -> bool:
+        stays = await self._say(received, stream)
+        self.answered[received.path] = self.answered.get(received.path, 0) + 1
         return stays
 
-    async def _say(self, heard: Heard, stream: trio.abc.Stream) -> bool:
-        if heard.path in self.streams:
-            body = self.streams[heard.path]
+    async def _say(self, received: Received, stream: trio.abc.Stream) -> bool:
+        if received.path in self.streams:
+            body = self.streams[received.path]
             await stream.send_all(STREAM_HEAD)
-            await trio.sleep(self.late.get(heard.path, 0))
+            await trio.sleep(self.late.get(received.path, 0))
             await stream.send_all(chunk(body) if body else b"")
             if not self._ends:
-                await self._go_on(heard.path, stream)
+                await self._go_on(received.path, stream)
             return False
-        if heard.path not in self.lists:
+        if received.path not in self.lists:
             await stream.send_all(reply(b"404 page not found\n", "text/plain", "404 Not Found"))
             return True
-        bodies = self.lists[heard.path]
-        body = bodies if isinstance(bodies, bytes) else bodies[min(self.answered.get(heard.path, 0), len(bodies) - 1)]
+        bodies = self.lists[received.path]
+        body = (
+            bodies if isinstance(bodies, bytes) else bodies[min(self.answered.get(received.path, 0), len(bodies) - 1)]
+        )
         whole = reply(body, PROTOBUF)
         half = len(whole) - len(body) // 2
         await stream.send_all(whole[:half])

@@ -18,7 +18,7 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-class Heard(Struct, frozen=True):
+class Received(Struct, frozen=True):
     """A request as the server got it."""
 
     method: str
@@ -31,14 +31,14 @@ class Heard(Struct, frozen=True):
         return f"{self.method} {self.path}"
 
 
-Script = Callable[[Heard, trio.abc.Stream], Awaitable[bool]]
+Script = Callable[[Received, trio.abc.Stream], Awaitable[bool]]
 
 
 class Served(Struct):
     """A server that runs: where, and what it was asked."""
 
     url: str
-    heard: list[Heard]
+    received: list[Received]
 
 
 def recorded(name: str) -> bytes:
@@ -73,7 +73,7 @@ def chunk(data: bytes) -> bytes:
 def says(*pieces: bytes, hang: bool = False) -> Script:
     """Answer every request with these pieces, each in a write of its own; then close, or say nothing more."""
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         for piece in pieces:
             await stream.send_all(piece)
         if hang:
@@ -86,9 +86,9 @@ def says(*pieces: bytes, hang: bool = False) -> Script:
 def by_path(answers: dict[str, bytes]) -> Script:
     """Answer by path, and 404 as a BBS does for any other."""
 
-    async def script(heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(received: Received, stream: trio.abc.Stream) -> bool:
         missing = reply(b"404 page not found\n", "text/plain; charset=utf-8", "404 Not Found")
-        await stream.send_all(answers.get(heard.path, missing))
+        await stream.send_all(answers.get(received.path, missing))
         return True
 
     return script
@@ -101,18 +101,18 @@ async def serving(
     """Serve on loopback until the block is left."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
-    served = Served(url=f"{'https' if tls else 'http'}://{host}:{port}", heard=[])
+    served = Served(url=f"{'https' if tls else 'http'}://{host}:{port}", received=[])
 
     async def handle(stream: trio.SocketStream) -> None:
         async with stream:
             if tls is None:
                 with suppress(trio.BrokenResourceError):
-                    await _converse(stream, script, served.heard)
+                    await _converse(stream, script, served.received)
                 return
             pipe = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
             with suppress(trio.BrokenResourceError):
                 try:
-                    await _converse(pipe, script, served.heard)
+                    await _converse(pipe, script, served.received)
                 except trio.BrokenResourceError:
                     await _tell_why(pipe, stream)
 
@@ -129,7 +129,7 @@ async def _tell_why(pipe: trio.SSLStream[trio.SocketStream], stream: trio.Socket
         pass
 
 
-async def _converse(stream: trio.abc.Stream, script: Script, heard: list[Heard]) -> None:
+async def _converse(stream: trio.abc.Stream, script: Script, received: list[Received]) -> None:
     """Read requests and have them answered, for as long as the script keeps the connection."""
     data = b""
     while True:
@@ -145,9 +145,9 @@ async def _converse(stream: trio.abc.Stream, script: Script, heard: list[Heard])
         while len(data) < length:
             data += await stream.receive_some()
         method, path, _ = request.split(" ")
-        heard.append(Heard(method, path, headers, data[:length]))
+        received.append(Received(method, path, headers, data[:length]))
         data = data[length:]
-        if not await script(heard[-1], stream):
+        if not await script(received[-1], stream):
             return
 
 
@@ -157,15 +157,15 @@ class Answering(httpx.MockTransport):
     def __init__(self, answers: bytes | dict[str, bytes]) -> None:
         super().__init__(self._answer)
         self._answers = answers
-        self.heard: list[Heard] = []
+        self.received: list[Received] = []
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        heard = Heard(request.method, request.url.path, dict(request.headers), request.content)
-        self.heard.append(heard)
+        received = Received(request.method, request.url.path, dict(request.headers), request.content)
+        self.received.append(received)
         if isinstance(self._answers, bytes):
             body = self._answers
-        elif heard.path in self._answers:
-            body = self._answers[heard.path]
+        elif received.path in self._answers:
+            body = self._answers[received.path]
         else:
             return httpx.Response(404, headers={"Content-Type": "text/plain"}, content=b"404 page not found\n")
         return httpx.Response(200, headers={"Content-Type": PROTOBUF}, stream=httpx.ByteStream(body))

@@ -8,7 +8,7 @@ from random import Random
 from core_support import CLAIMED, CRASHED, EVACUATING, ORDINARY, RUNNING, SUSPECT, UNCLAIMED, bare, changed
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
@@ -156,8 +156,8 @@ class Server:
             # A start that changes what the diff does not carry, and nothing else.
             again = self._name("r")
             return [[changed(one, self._next(one, internal_routes=(again,), metric_tags={"n": again}))]]
-        told = {} if one.state == RUNNING else {"internal_routes": (self._name("r"),), "metric_tags": {"n": "2"}}
-        after = self._next(one, **new, **holder, **told)
+        notified = {} if one.state == RUNNING else {"internal_routes": (self._name("r"),), "metric_tags": {"n": "2"}}
+        after = self._next(one, **new, **holder, **notified)
         return [[changed(one, after), *self._drop_suspect(guid, index)]]
 
     def _drop_suspect(self, guid: str, index: int) -> Group:

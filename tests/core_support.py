@@ -9,12 +9,12 @@ import pytest
 from hypothesis import settings
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Commit, RowKey, row_key
-from lrpmirror.core.dispatch import Graveyard, Reconciler
-from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.rows.changes import Commit, RowKey, row_key
+from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.store import Store
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.store import Store
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
@@ -34,7 +34,7 @@ __all__ = [
     "UNCLAIMED",
     "Bench",
     "Fold",
-    "answer_doubts",
+    "answer_repairs",
     "bare",
     "by_key",
     "changed",
@@ -138,28 +138,28 @@ class Bench:
 
     def __init__(self, *listed: ActualLRP | DesiredLRP) -> None:
         self.store = Store()
-        self.graves = Graveyard(limit=1_000, age=1e9)
-        self.doubts: list[tuple[str, Doubt]] = []
-        self.reconciler = Reconciler(self.store, self.graves, lambda guid, doubt: self.doubts.append((guid, doubt)))
+        self.tombstones = Tombstones(limit=1_000, age=1e9)
+        self.doubts: list[tuple[str, RepairReason]] = []
+        self.reconciler = Reconciler(self.store, self.tombstones, lambda guid, doubt: self.doubts.append((guid, doubt)))
         for one in listed:
             if isinstance(one, ActualLRP):
                 self.store.put(row_key(one), self.store.get(row_key(one)), one)
             else:
                 self.store.put_desired(one)
 
-    def tell(self, *events: Event) -> list[Verdict]:
-        verdicts = []
+    def tell(self, *events: Event) -> list[Outcome]:
+        outcomes = []
         for event in events:
-            verdicts.append(self.reconciler.apply(event))
+            outcomes.append(self.reconciler.apply(event))
             self.store._check()
-        return verdicts
+        return outcomes
 
     @property
     def rows(self) -> list[ActualLRP]:
         return sorted(self.store.process("p"), key=lambda one: (one.index, one.presence, one.epoch))
 
     @property
-    def reasons(self) -> set[Doubt]:
+    def reasons(self) -> set[RepairReason]:
         return {doubt for _, doubt in self.doubts}
 
 
@@ -176,13 +176,13 @@ def take_list(
     now: float = 0,
 ) -> Commit | None:
     """List what is in scope, with `meanwhile` arriving between request and reply."""
-    shadow = session.begin_list(now, scope)
+    snapshot = session.begin_list(now, scope)
     session.events(meanwhile, now)
-    shadow.list_rows([one for one in rows if scope.has_row_of(one.process_guid)])
-    shadow.list_desired([lrp for lrp in lrps if scope.has_desired(lrp.process_guid)])
-    for _ in shadow.settle():
+    snapshot.list_rows([one for one in rows if scope.has_row_of(one.process_guid)])
+    snapshot.list_desired([lrp for lrp in lrps if scope.has_desired(lrp.process_guid)])
+    for _ in snapshot.settle():
         pass
-    commit = session.end_list(shadow, now)
+    commit = session.end_list(snapshot, now)
     session.store._check()
     return commit
 
@@ -199,12 +199,12 @@ def synced(*listed: ActualLRP | DesiredLRP, tuning: Tuning | None = None) -> Ses
     return session
 
 
-def answer_doubts(session: Session, rows: Iterable[ActualLRP], lrps: Iterable[DesiredLRP]) -> list[Commit]:
+def answer_repairs(session: Session, rows: Iterable[ActualLRP], lrps: Iterable[DesiredLRP]) -> list[Commit]:
     """Read again what is in doubt, from a server that has these, until nothing is."""
     rows, lrps = list(rows), list(lrps)
     commits: list[Commit] = []
     for _ in range(50):
-        scope = session.take_doubts()
+        scope = session.take_repairs()
         if scope is None:
             return commits
         commit = take_list(session, rows, lrps, scope=scope)
@@ -213,9 +213,9 @@ def answer_doubts(session: Session, rows: Iterable[ActualLRP], lrps: Iterable[De
     raise AssertionError("reading again does not settle the doubts")
 
 
-def forgive(session: Session, doubt: Doubt) -> None:
+def forgive(session: Session, doubt: RepairReason) -> None:
     """Let a doubt be: one has the whole process read, which would hide what the others miss."""
-    doubts = session.repairs._doubts
+    doubts = session.repairs._reasons
     for guid in list(doubts):
         doubts[guid].discard(doubt)
         if not doubts[guid]:

@@ -32,7 +32,7 @@ from lrpmirror.events import (
     Event,
 )
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
-from lrpmirror.server import Said, Told
+from lrpmirror.server import EncodedEvent, EncodedStatus
 from lrpmirror.wire import decode
 from lrpmirror.wire.sse import EventStreamDecoder
 
@@ -45,9 +45,9 @@ Endpoint = tuple[str, int, str, str, object]
 """What requests are sent to: process guid, index, instance guid, address, ports."""
 
 
-def seen_by_others(told: Iterable[Told | Said]) -> list[Event]:
+def seen_by_others(notified: Iterable[EncodedEvent | EncodedStatus]) -> list[Event]:
     """Return what of a stream a reader sees that skips comments, having come over the wire."""
-    sent = b"".join(each.frame(number, 0.0) for number, each in enumerate(told))
+    sent = b"".join(each.frame(number, 0.0) for number, each in enumerate(notified))
     lines = [line for line in sent.split(b"\n") if not line.startswith(b":")]
     frames = EventStreamDecoder().feed(b"\n".join(lines))
     return [decode.event(frame.event, frame.data) for frame in frames]

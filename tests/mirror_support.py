@@ -15,7 +15,7 @@ from sim_support import run as let_run
 from trio._core import _run as scheduler
 
 from lrpmirror import Change, Mirror, Tuning, open_mirror
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.sim import Autopilot, Diego
 
 __all__ = [
@@ -102,17 +102,17 @@ def lively(seed: int = 0, *, apps: int = 8, cells: int = 4, seconds: int = 20) -
     return made, autopilot
 
 
-def differences(mirror: Mirror, server: Diego, *, full: bool = False, told: bool = False) -> list[str]:
+def differences(mirror: Mirror, server: Diego, *, full: bool = False, notified: bool = False) -> list[str]:
     """Say where a mirror differs from the server, in all fields that it keeps.
 
-    With `told` only in what the stream tells: domains and cells are in the lists alone.
+    With `notified` only in what the stream tells: domains and cells are in the lists alone.
     """
     mirror._session.store._check()
     found = differing("row", {row_key(row): row for row in mirror.actual_lrps()}, server.actual_lrps(), row_key)
     lrps = [whole(each, full=True) if full else replace(each, detail=None) for each in server.desired_lrps()]
     mine = {each.process_guid: each for each in mirror.desired_lrps()}
     found += differing("desired LRP", mine, lrps, lambda each: each.process_guid)
-    if told:
+    if notified:
         return found
     if mirror.domains != frozenset(server.domains()):
         found.append(f"domains: {set(mirror.domains)} instead of {set(server.domains())}")
@@ -136,7 +136,7 @@ class Fold(Generic[K, V]):
 
     def __init__(self) -> None:
         self.known: dict[K, V] = {}
-        self.told: list[Change[K, V]] = []
+        self.notified: list[Change[K, V]] = []
 
     def __call__(self, change: Change[K, V]) -> None:
         assert change.before == self.known.get(change.key), "the step does not begin where the one before ended"
@@ -145,4 +145,4 @@ class Fold(Generic[K, V]):
             del self.known[change.key]
         else:
             self.known[change.key] = change.after
-        self.told.append(change)
+        self.notified.append(change)

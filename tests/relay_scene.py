@@ -13,7 +13,7 @@ import trio
 from relay_support import Autopilot, publishing, reading, serve_diego, settled, small_diego
 
 from lrpmirror import Mirror
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.relay import Publisher
 from lrpmirror.sim import Diego
 from lrpmirror.sim.serving import ServedDiego
@@ -38,7 +38,7 @@ class Judge:
         self.looks = 0
 
     def note(self) -> None:
-        """Take note of the state of the BBS now."""
+        """Record the state of the BBS now."""
         now = trio.current_time()
         self._past.append((now, {row_key(row): row for row in self._diego.actual_lrps()}))
         while self._past[0][0] < now - 60:

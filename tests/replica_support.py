@@ -12,7 +12,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror import ActualLRP, ActualLRPGroup, BBSClient, DesiredLRP, Mirror, Tuning, open_mirror
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.errors import NotSeen
 from lrpmirror.redaction import without_secrets
 from lrpmirror.serve.serving import ServedReplica, serve_replica

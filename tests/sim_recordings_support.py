@@ -84,9 +84,9 @@ def without_trace(event: Event) -> Event:
     return msgspec.structs.replace(event, trace_id="") if hasattr(event, "trace_id") else event
 
 
-def by_subject(told: Sequence[Event]) -> dict[object, list[Event]]:
+def by_subject(emitted: Sequence[Event]) -> dict[object, list[Event]]:
     found: dict[object, list[Event]] = defaultdict(list)
-    for event in told:
+    for event in emitted:
         found[subject_of(event)].append(event)
     return dict(found)
 
@@ -113,7 +113,7 @@ class World:
         self.bbs: Any = self.diego
         self._streams = {kind: self.diego.subscribe(kind, limit=None) for kind in STREAMS}
 
-    def told(self, kind: StreamKind) -> list[Event]:
+    def emitted(self, kind: StreamKind) -> list[Event]:
         """Return what has been told since the last time."""
         return drain(self._streams[kind])
 
@@ -129,9 +129,9 @@ class RemoteWorld(World):
         self.bbs = bbs
         self._remote = {kind: bbs.follow(PATHS[kind]) for kind in STREAMS}
 
-    def told(self, kind: StreamKind) -> list[Event]:
-        told: list[Event] = self._remote[kind].take(len(super().told(kind)))
-        return told
+    def emitted(self, kind: StreamKind) -> list[Event]:
+        emitted: list[Event] = self._remote[kind].take(len(super().emitted(kind)))
+        return emitted
 
     def close(self) -> None:
         for stream in self._remote.values():

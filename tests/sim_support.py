@@ -67,9 +67,9 @@ def types(events: Iterable[Event]) -> list[str]:
     return [event.type.removeprefix("actual_lrp_").removeprefix("instance_") for event in events]
 
 
-def silent(told: ActualLRP) -> ActualLRP:
+def silent(emitted: ActualLRP) -> ActualLRP:
     """Return the row without what a `changed` of the instance stream does not carry."""
-    return replace(told, internal_routes=(), metric_tags=EMPTY)
+    return replace(emitted, internal_routes=(), metric_tags=EMPTY)
 
 
 class Fold:
@@ -94,7 +94,7 @@ class Fold:
 
     def settled(self) -> Mapping[str, ActualLRP]:
         """Return the rows by epoch, without what the events do not carry."""
-        return {epoch: _carried(told) for epoch, told in self.rows.items()}
+        return {epoch: _carried(emitted) for epoch, emitted in self.rows.items()}
 
 
 def carried(rows: Iterable[ActualLRP]) -> Mapping[str, ActualLRP]:
@@ -102,11 +102,11 @@ def carried(rows: Iterable[ActualLRP]) -> Mapping[str, ActualLRP]:
     return {each.epoch: _carried(each) for each in rows}
 
 
-def _carried(told: ActualLRP) -> ActualLRP:
+def _carried(emitted: ActualLRP) -> ActualLRP:
     """Leave out what a `changed` omits, and the instance key of a CRASHED row, which is still the old one there."""
-    if told.state == "CRASHED":
-        told = replace(told, instance_guid="", cell_id="")
-    return silent(told)
+    if emitted.state == "CRASHED":
+        emitted = replace(emitted, instance_guid="", cell_id="")
+    return silent(emitted)
 
 
 def recording(name: str) -> Path:

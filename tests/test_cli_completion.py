@@ -9,8 +9,8 @@ import pytest
 
 from lrpmirror.cli import main
 from lrpmirror.cli._main import COMMANDS, build_parser
-from lrpmirror.cli.completion import _actions
-from lrpmirror.cli.replay import PRINTS
+from lrpmirror.cli.commands.completion import _actions
+from lrpmirror.cli.commands.replay import PRINTS
 
 ASK = """\
 source "$1"

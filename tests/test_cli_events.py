@@ -32,7 +32,7 @@ def split(events: list[Any]) -> tuple[list[str], list[str]]:
     )
 
 
-def heard(*options: str, count: int) -> list[Any]:
+def received(*options: str, count: int) -> list[Any]:
     """What is printed of the recorded streams, which go on silently, until Ctrl-C."""
     found: list[Any] = []
     with scripted_bbs({}, recorded_streams()) as bbs:
@@ -43,7 +43,7 @@ def heard(*options: str, count: int) -> list[Any]:
 
 def test_both_streams_print_as_the_tool_printed_them_each_in_its_order(capfd: pytest.CaptureFixture[str]) -> None:
     theirs = printed("lrp-events")
-    ours = heard(count=len(theirs))
+    ours = received(count=len(theirs))
     assert sorted(map(as_the_tool, ours)) == sorted(map(as_the_tool, theirs))
     assert split(ours) == split(theirs)
     assert capfd.readouterr() == ("", "")
@@ -52,13 +52,13 @@ def test_both_streams_print_as_the_tool_printed_them_each_in_its_order(capfd: py
 @pytest.mark.parametrize("option", ["--exclude-actual-lrp-groups", "-x"])
 def test_without_groups_the_instance_stream_prints_as_the_tool_printed_it(option: str) -> None:
     theirs = printed("lrp-events-exclude-groups")
-    assert list(map(as_the_tool, heard(option, count=len(theirs)))) == list(map(as_the_tool, theirs))
+    assert list(map(as_the_tool, received(option, count=len(theirs)))) == list(map(as_the_tool, theirs))
 
 
 def test_without_groups_their_stream_is_not_asked_for() -> None:
     with scripted_bbs({}, {INSTANCES: b""}, ends=True) as bbs:
         main(["lrp-events", "-x", "--bbs-url", bbs.url])
-        assert [one.path for one in bbs.heard] == [INSTANCES]
+        assert [one.path for one in bbs.received] == [INSTANCES]
 
 
 def test_the_cell_filter_is_the_bbss_own_on_both_streams() -> None:
@@ -67,7 +67,7 @@ def test_the_cell_filter_is_the_bbss_own_on_both_streams() -> None:
     with scripted_bbs({}, {INSTANCES: body, GROUPS: b""}) as bbs:
         found: list[Any] = []
         interactive(lambda out: found.extend(out.lines(8)), "lrp-events", "--cell-id", "cell-a", "--bbs-url", bbs.url)
-        assert {one.path: one.body for one in bbs.heard} == {INSTANCES: request, GROUPS: request}
+        assert {one.path: one.body for one in bbs.received} == {INSTANCES: request, GROUPS: request}
     wanted = {"desired_lrp_created", "desired_lrp_changed", "actual_lrp_instance_changed"}
     assert {event["type"] for event in found} == wanted
 

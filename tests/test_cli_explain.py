@@ -42,14 +42,14 @@ def test_each_of_the_latest_events_is_told_with_its_verdict_and_why() -> None:
     lrp, row, *decisions = lines
     assert lrp["desired_lrp"]["process_guid"] == GUID
     assert row["actual_lrp"]["modification_tag"] == {"epoch": "a", "index": 2}
-    told = [line["decision"] for line in decisions]
-    assert [decision["verdict"] for decision in told] == ["applied", "applied", "stale", "repaired"]
-    tags = [(decision["tag"], decision["stored"]) for decision in told]
+    notified = [line["decision"] for line in decisions]
+    assert [decision["verdict"] for decision in notified] == ["applied", "applied", "stale", "repaired"]
+    tags = [(decision["tag"], decision["stored"]) for decision in notified]
     assert tags == [("a:1", "a:0"), ("a:2", "a:1"), ("a:1", "a:2"), ("a:2", "a:2")]
-    assert told[1]["why"] == "a:2 is newer than a:1; to be read again: incomplete"
-    assert told[2]["why"].startswith("a:1 is older than a:2")
-    assert told[3]["why"].startswith("a read of the process had a:2 with other contents")
-    assert all(0 <= decision["seconds_ago"] < 30 for decision in told)
+    assert notified[1]["why"] == "a:2 is newer than a:1; to be read again: incomplete"
+    assert notified[2]["why"].startswith("a:1 is older than a:2")
+    assert notified[3]["why"].startswith("a read of the process had a:2 with other contents")
+    assert all(0 <= decision["seconds_ago"] < 30 for decision in notified)
 
 
 def test_nothing_known_is_a_status_and_a_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lrpmirror.cli import main
-from lrpmirror.cli._output import escaped, print_lines
+from lrpmirror.cli.shared.output import escaped, print_lines
 from lrpmirror.model import CellPresence
 from lrpmirror.wire import json
 

@@ -19,10 +19,10 @@ from cli_query_support import (
     wait_until,
 )
 from cli_support import Simulation, simulated_bbs, started
-from client_support import Heard
+from client_support import Received
 
 from lrpmirror.cli import main
-from lrpmirror.cli.query import COMMANDS
+from lrpmirror.cli.commands.query import COMMANDS
 from lrpmirror.sim import Diego, InstanceKey
 from lrpmirror.wire import decode, encode, json
 from lrpmirror.wire.lists import ReplySplitter
@@ -173,8 +173,8 @@ def test_the_filters_are_the_bbss_own(
     arguments: list[str], path: str, request_: Any, recorded_bbs: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked(capfd, recorded_bbs.url, *arguments)
-    heard: Heard = recorded_bbs.heard[-1]
-    assert (heard.path, heard.body) == (path, request_.SerializeToString())
+    received: Received = recorded_bbs.received[-1]
+    assert (received.path, received.body) == (path, request_.SerializeToString())
 
 
 def test_groups_of_a_process_are_asked_for_by_process_and_index(
@@ -368,7 +368,7 @@ def test_a_watch_says_when_it_loses_touch_and_goes_on_with_what_it_missed(capfd:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask again soon."""
-    monkeypatch.setattr("lrpmirror.cli._watch.POLL", 0.05)
+    monkeypatch.setattr("lrpmirror.cli.shared.watch.POLL", 0.05)
 
 
 @pytest.mark.usefixtures("quick")

@@ -8,7 +8,7 @@ import pytest
 from cli_support import simulated_bbs, started
 
 from lrpmirror.cli import main
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.recording import Recording, StreamName, replay
 
 

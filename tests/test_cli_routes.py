@@ -9,9 +9,9 @@ from cli_query_support import Reader, interactive, lines_of, on_a_terminal
 from cli_support import Simulation, simulated_bbs
 
 from lrpmirror.cli import main
-from lrpmirror.cli._tables import table
-from lrpmirror.cli.view_json import VIEWS
-from lrpmirror.core.derive import Derivation, Process
+from lrpmirror.cli.shared.tables import table
+from lrpmirror.cli.shared.view_json import VIEWS
+from lrpmirror.core.derived.derive import Derivation, Process
 from lrpmirror.model import ActualLRPState
 
 
@@ -21,7 +21,7 @@ def simulation() -> Iterator[Simulation]:
         yield running_simulation
 
 
-def told(capfd: pytest.CaptureFixture[str], simulation: Simulation, *options: str) -> list[Any]:
+def notified(capfd: pytest.CaptureFixture[str], simulation: Simulation, *options: str) -> list[Any]:
     status = main(["routes", *options, "--bbs-url", simulation.url])
     out, err = capfd.readouterr()
     assert (status, err) == (0, "")
@@ -45,7 +45,7 @@ def expected(simulation: Simulation, name: str) -> list[Any]:
 def test_routes_are_those_of_the_view_as_json_lines(
     options: list[str], name: str, simulation: Simulation, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    routes = told(capfd, simulation, *options)
+    routes = notified(capfd, simulation, *options)
     wanted = expected(simulation, name)
     assert [_sorted(route) for route in routes] == [_sorted(route) for route in wanted]
     assert routes
@@ -57,25 +57,25 @@ def _sorted(route: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_host_is_the_same_in_any_case(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
-    assert told(capfd, simulation, "App-1.EXAMPLE.com") == told(capfd, simulation, "app-1.example.com")
+    assert notified(capfd, simulation, "App-1.EXAMPLE.com") == notified(capfd, simulation, "app-1.example.com")
 
 
 def test_a_host_limits_them_to_its_name(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
-    (route,) = told(capfd, simulation, "app-1.example.com")
+    (route,) = notified(capfd, simulation, "app-1.example.com")
     assert route["hostname"] == "app-1.example.com"
 
 
 def test_an_internal_host_has_those_of_its_instances_too(
     simulation: Simulation, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    names = [route["hostname"] for route in told(capfd, simulation, "--internal", "app-1.apps.internal")]
+    names = [route["hostname"] for route in notified(capfd, simulation, "--internal", "app-1.apps.internal")]
     assert names[0] == "0.app-1.apps.internal"
     assert names[-1] == "app-1.apps.internal"
     assert all(name.endswith("app-1.apps.internal") for name in names)
 
 
 def test_a_tcp_route_is_named_by_its_port(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
-    (route,) = told(capfd, simulation, "--tcp", "1024")
+    (route,) = notified(capfd, simulation, "--tcp", "1024")
     assert (route["router_group_guid"], route["external_port"]) == ("rg-1", 1024)
 
 

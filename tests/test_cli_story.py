@@ -4,7 +4,7 @@ import trio
 from mirror_support import FakeBBS, mirroring, settled, simulated, small
 from sim_support import A, wanted
 
-from lrpmirror.cli._story import Story
+from lrpmirror.cli.shared.story import Story
 
 
 @simulated

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.cli._extra import require
-from lrpmirror.cli._paint import bar, line
-from lrpmirror.cli._view import Kind
+from lrpmirror.cli.shared.extra import require
+from lrpmirror.cli.shared.paint import bar, line
+from lrpmirror.cli.shared.view import Kind
 from lrpmirror.cli.top._board import Totals, kinds_of_cell
 from lrpmirror.cli.top._process import ProcessDetail, duration, process_lines
 from lrpmirror.cli.top._ranking import Ranking
 from lrpmirror.cli.top._text import amounts, freshness, memory
-from lrpmirror.core.changes import Cause, Change
-from lrpmirror.core.decisions import Decision
-from lrpmirror.core.reconcile import Verdict
-from lrpmirror.core.status import Phase, Status
+from lrpmirror.core.explain.decisions import Decision
+from lrpmirror.core.freshness.status import Phase, Status
+from lrpmirror.core.rows.changes import Cause, Change
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPState, CellCapacity, DesiredLRP, ModificationTag, Presence
 from lrpmirror.views import CellLoad, Health, ProcessHealth
@@ -96,7 +96,7 @@ DETAIL = ProcessDetail(
         Decision(
             at=1,
             type="actual_lrp_instance_changed",
-            verdict=Verdict.STALE,
+            outcome=Outcome.STALE,
             index=0,
             tag=ModificationTag(EPOCH, 1),
             stored=ModificationTag(EPOCH, 2),
@@ -152,8 +152,8 @@ def test_what_a_server_wrote_is_shown_and_not_obeyed(hostile: str) -> None:
 
 def test_bars_that_do_not_fit_keep_their_proportions_and_one_sign_for_each_kind() -> None:
     kinds = {Kind.RUNNING: 3000, Kind.CLAIMED: 1000, Kind.SUSPECT: 1}
-    drawn = bar(kinds, 39).plain
-    assert (drawn.count("#"), drawn.count("+"), drawn.count("?")) == (26, 8, 1)
+    generated = bar(kinds, 39).plain
+    assert (generated.count("#"), generated.count("+"), generated.count("?")) == (26, 8, 1)
     # Beside a longer one they are drawn to its scale.
     assert len(bar({Kind.RUNNING: 20}, 41, longest=80)) == 10
 

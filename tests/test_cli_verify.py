@@ -8,8 +8,8 @@ from cli_support import simulated_bbs
 from msgspec.structs import replace
 
 from lrpmirror.cli import main
-from lrpmirror.cli._verification import _Held
-from lrpmirror.core.changes import Cause, Change
+from lrpmirror.cli.shared.verification import _Held
+from lrpmirror.core.rows.changes import Cause, Change
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue
 
 ROWS = "/v1/actual_lrps/list"
@@ -31,7 +31,7 @@ OTHER = replace(ROW, index=1, epoch="b", instance_guid="j")
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is on its way from a scripted BBS."""
-    monkeypatch.setattr("lrpmirror.cli._verification.GRACE", 0.02)
+    monkeypatch.setattr("lrpmirror.cli.shared.verification.GRACE", 0.02)
 
 
 def verified(
@@ -49,7 +49,7 @@ def verified(
 
 def test_a_mirror_of_a_living_bbs_is_equal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     # Events and repairs are on their way here.
-    monkeypatch.setattr("lrpmirror.cli._verification.GRACE", 1.0)
+    monkeypatch.setattr("lrpmirror.cli.shared.verification.GRACE", 1.0)
     with simulated_bbs(steps=150, apps=8, cells=4) as bbs:
         assert main(["verify", "--seconds", "1.5", "--bbs-url", bbs.url]) == 0
     (summary,) = lines_of(capfd.readouterr().out.encode())
@@ -124,13 +124,13 @@ def test_a_different_third_list_does_not_excuse_what_two_had(capfd: pytest.Captu
     ],
 )
 def test_differences_are_told_by_their_kind(
-    before: list[Any], after: list[Any], told: tuple[Any, ...], capfd: pytest.CaptureFixture[str]
+    before: list[Any], after: list[Any], notified: tuple[Any, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = told[0] == "actual_lrp"
+    rows = notified[0] == "actual_lrp"
     states = [(values, [LRP]) if rows else ([], values) for values in (before, after)]
     status, (line, _) = verified(capfd, *states)
     assert status == 4
-    assert (line["kind"], line["difference"], line["mirror"], line["bbs"], line["fields"]) == told
+    assert (line["kind"], line["difference"], line["mirror"], line["bbs"], line["fields"]) == notified
     assert ("index" in line) is rows
 
 

@@ -130,11 +130,11 @@ def test_every_request_is_a_post_of_its_message_to_its_path_and_gives_its_values
         network = Answering(encode.reply([record]))
         async with BBSClient(URL, transport=network) as client:
             assert await call(client) == expected
-        (heard,) = network.heard
-        assert heard.line == f"POST {path}"
-        assert heard.headers["content-type"] == PROTOBUF
-        assert heard.headers["host"] == "bbs.test:8889"
-        assert type(request_).FromString(heard.body) == request_
+        (received,) = network.received
+        assert received.line == f"POST {path}"
+        assert received.headers["content-type"] == PROTOBUF
+        assert received.headers["host"] == "bbs.test:8889"
+        assert type(request_).FromString(received.body) == request_
 
     run(main)
 
@@ -154,7 +154,7 @@ def test_an_index_of_zero_is_a_filter_and_no_index_is_none() -> None:
         async with BBSClient(URL, transport=network) as client:
             await client.actual_lrps(process_guid="p", index=0)
             await client.actual_lrps(process_guid="p")
-        first, second = (requests_pb2.ActualLRPsRequest.FromString(heard.body) for heard in network.heard)
+        first, second = (requests_pb2.ActualLRPsRequest.FromString(received.body) for received in network.received)
         assert first.HasField("index")
         assert not second.HasField("index")
 
@@ -201,7 +201,7 @@ def test_no_process_guids_ask_nothing() -> None:
         network = Answering(b"")
         async with BBSClient(URL, transport=network) as client:
             assert await client.actual_lrps_by_process_guids([]) == ()
-        assert network.heard == []
+        assert network.received == []
 
     run(main)
 
@@ -215,8 +215,10 @@ def test_an_old_server_is_asked_for_one_process_after_the_other_and_not_tried_ag
             client.forget_fallbacks()
             await client.actual_lrps_by_process_guids(["p4"])
         newest = "/v1/actual_lrps/list_by_process_guids"
-        assert [heard.path == newest for heard in network.heard] == [True, False, False, False, True, False]
-        asked = [requests_pb2.ActualLRPsRequest.FromString(network.heard[at].body).process_guid for at in (1, 2, 3, 5)]
+        assert [received.path == newest for received in network.received] == [True, False, False, False, True, False]
+        asked = [
+            requests_pb2.ActualLRPsRequest.FromString(network.received[at].body).process_guid for at in (1, 2, 3, 5)
+        ]
         assert asked == ["p1", "p2", "p3", "p4"]
 
     run(main)

@@ -7,7 +7,7 @@ from weakref import ref
 
 import pytest
 import trio
-from client_support import STREAM_HEAD, Heard, Script, chunk, reply, run, says, serving
+from client_support import STREAM_HEAD, Received, Script, chunk, reply, run, says, serving
 from tls_support import Files, issue
 
 from lrpmirror import Tuning, open_mirror
@@ -94,7 +94,7 @@ def test_what_comes_behind_a_body_of_a_known_length_is_none_of_it(behind: bytes,
 def endlessly(record: bytes) -> Script:
     """Answer with a list that has no end, as far as its reader goes."""
 
-    async def script(_: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(reply(length=10**9))
         while True:
             await stream.send_all(encode.reply([record] * 10))
@@ -124,8 +124,8 @@ def test_what_is_too_much_is_given_up_as_it_arrives(record: bytes, ask: Callable
 
 
 def test_an_older_server_that_is_asked_for_one_process_after_the_other_may_answer_as_much_in_all() -> None:
-    async def script(heard: Heard, stream: trio.abc.Stream) -> bool:
-        old = heard.path != "/v1/actual_lrps/list"
+    async def script(received: Received, stream: trio.abc.Stream) -> bool:
+        old = received.path != "/v1/actual_lrps/list"
         await stream.send_all(
             reply(b"404 page not found\n", "text/plain", "404 Not Found") if old else reply(encode.reply(ROWS[:40]))
         )
@@ -165,9 +165,9 @@ def test_a_mirror_keeps_nothing_of_a_stream_that_failed() -> None:
     tries = 0
     enough = trio.Event()
 
-    async def script(heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(received: Received, stream: trio.abc.Stream) -> bool:
         nonlocal tries
-        if "/events" not in heard.path:
+        if "/events" not in received.path:
             await stream.send_all(reply())
             return True
         tries += 1

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from client_support import PROTOBUF, STREAM_HEAD, Answering, Heard, by_path, chunk, reply, run, says, serving
+from client_support import PROTOBUF, STREAM_HEAD, Answering, Received, by_path, chunk, reply, run, says, serving
 
 from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
@@ -307,7 +307,7 @@ def test_a_list_that_drips_arrives_as_long_as_no_pause_is_too_long() -> None:
 def test_a_cancelled_list_closes_its_connection() -> None:
     closed = trio.Event()
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(reply(body(5), length=1_000_000))
         assert await stream.receive_some() == b""
         closed.set()
@@ -429,8 +429,8 @@ def test_a_request_can_be_cancelled_at_any_moment_and_leaves_nothing_behind(way:
 def test_what_is_cancelled_between_two_reads_closes_its_connection_and_leaves_nothing_behind(way: str) -> None:
     closed = trio.Event()
 
-    async def script(heard: Heard, stream: trio.abc.Stream) -> bool:
-        listed = heard.path == "/v1/actual_lrps/list"
+    async def script(received: Received, stream: trio.abc.Stream) -> bool:
+        listed = received.path == "/v1/actual_lrps/list"
         await stream.send_all(reply(body(5), length=1_000_000) if listed else STREAM_HEAD + chunk(FRAME))
         assert await stream.receive_some() == b""
         closed.set()
@@ -456,7 +456,7 @@ def test_what_is_cancelled_between_two_reads_closes_its_connection_and_leaves_no
 def test_a_client_that_is_left_by_cancellation_closes_its_idle_connections() -> None:
     closed = trio.Event()
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(reply(body(1)))
         assert await stream.receive_some() == b""
         closed.set()

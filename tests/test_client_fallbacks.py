@@ -121,7 +121,7 @@ def test_an_older_server_is_asked_the_older_way_and_then_only_that_way(name: Str
             for _ in range(2):
                 async with client.events(name):
                     pass
-            assert [heard.line for heard in bbs.heard] == [*paths, paths[1]]
+            assert [received.line for received in bbs.received] == [*paths, paths[1]]
 
     run(main)
 
@@ -137,7 +137,7 @@ def test_after_a_lost_stream_the_newest_way_is_tried_again() -> None:
             answers[INSTANCES] = STREAM_HEAD
             async with client.events("instances"):
                 pass
-            assert bbs.heard[-1].path == INSTANCES
+            assert bbs.received[-1].path == INSTANCES
 
     run(main)
 
@@ -154,7 +154,7 @@ def test_after_a_503_the_newest_way_is_tried_again() -> None:
             answers[INSTANCES] = STREAM_HEAD
             async with client.events("instances"):
                 pass
-            assert bbs.heard[-1].path == INSTANCES
+            assert bbs.received[-1].path == INSTANCES
 
     run(main)
 
@@ -169,6 +169,6 @@ def test_forgotten_fallbacks_are_asked_for_in_the_newest_way() -> None:
                 client.forget_fallbacks()
             async with client.events("instances"):
                 pass
-            assert [heard.path for heard in bbs.heard].count(INSTANCES) == 2
+            assert [received.path for received in bbs.received].count(INSTANCES) == 2
 
     run(main)

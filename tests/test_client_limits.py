@@ -7,7 +7,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from client_support import PROTOBUF, STREAM_HEAD, Answering, Heard, Script, chunk, reply, run, says, serving
+from client_support import PROTOBUF, STREAM_HEAD, Answering, Received, Script, chunk, reply, run, says, serving
 from trio.testing import MockClock
 
 from lrpmirror.client import BBSClient, Limits, Timeouts
@@ -26,8 +26,8 @@ def refusal_of(script: Script, limits: Limits) -> LimitExceeded:
     errors: list[LimitExceeded] = []
     left = trio.Event()
 
-    async def watched(heard: Heard, stream: trio.abc.Stream) -> bool:
-        await script(heard, stream)
+    async def watched(received: Received, stream: trio.abc.Stream) -> bool:
+        await script(received, stream)
         assert await stream.receive_some() == b""
         left.set()
         return False
@@ -131,7 +131,7 @@ def test_no_redirect_is_followed(status: str) -> None:
         async with serving(says(head)) as bbs, BBSClient(bbs.url) as client:
             with pytest.raises(UnexpectedReply, match=f"status {status[:3]} instead of 200"):
                 await client.actual_lrps()
-            assert len(bbs.heard) == 1
+            assert len(bbs.received) == 1
 
     run(main)
 
@@ -273,7 +273,7 @@ LONG_ROW = encode.actual_lrp(ActualLRP(process_guid="p" * 1000))
 def test_what_comes_in_many_pieces_is_counted_in_all(sent: bytes, limits: Limits) -> None:
     pieces = [sent[at : at + 40] for at in range(0, len(sent), 40)]
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         for piece in pieces:
             await stream.send_all(piece)
             # Else one read would bring several.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
-from client_support import STREAM_HEAD, Heard, Script, chunk, reply, run, serving
+from client_support import STREAM_HEAD, Received, Script, chunk, reply, run, serving
 from tls_support import EXPIRED, Files, issue
 
 from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, _tls
@@ -70,10 +70,10 @@ def age(*paths: Path) -> None:
 def noting(shown: list[bytes | None]) -> Script:
     """Answer pings, and streams with one event; note the certificate that each connection shows."""
 
-    async def script(heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(received: Received, stream: trio.abc.Stream) -> bool:
         assert isinstance(stream, trio.SSLStream)
         shown.append(stream._ssl_object.getpeercert(binary_form=True))
-        if heard.path == "/v1/ping":
+        if received.path == "/v1/ping":
             await stream.send_all(reply(b"\x08\x01"))
             return False
         await stream.send_all(STREAM_HEAD)

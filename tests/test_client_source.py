@@ -54,9 +54,9 @@ def test_whoever_does_not_ask_how_old_a_replica_is_is_not_disturbed() -> None:
 def test_a_reply_says_in_a_header_how_old_a_replica_is() -> None:
     async def main() -> None:
         pieces = (b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n", b"Content-Length: 0\r\n\r\n")
-        told = b"X-Lrpmirror-Source: " + source.header(SourceStatus(4.5, "TimedOut")) + b"\r\n"
+        notified = b"X-Lrpmirror-Source: " + source.header(SourceStatus(4.5, "TimedOut")) + b"\r\n"
         for script, expected in (
-            (says(pieces[0] + told + pieces[1]), SourceStatus(4.5, "TimedOut")),
+            (says(pieces[0] + notified + pieces[1]), SourceStatus(4.5, "TimedOut")),
             (says(b"".join(pieces)), None),
         ):
             async with serving(script) as server, BBSClient(server.url) as client:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 import trio
-from client_support import STREAM_HEAD, Heard, by_path, chunk, recorded, reply, run, says, serving
+from client_support import STREAM_HEAD, Received, by_path, chunk, recorded, reply, run, says, serving
 
 from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
@@ -95,7 +95,7 @@ def test_entering_returns_with_the_head_before_any_event() -> None:
             BBSClient(bbs.url) as client,
             client.events("instances"),
         ):
-            assert [heard.line for heard in bbs.heard] == [f"POST {INSTANCES}"]
+            assert [received.line for received in bbs.received] == [f"POST {INSTANCES}"]
 
     run(main)
 
@@ -125,7 +125,7 @@ def test_one_read_of_the_network_is_one_batch() -> None:
 
 
 def test_an_event_is_handed_over_though_the_server_then_says_nothing_for_longer_than_any_timeout() -> None:
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(STREAM_HEAD + chunk(frame(0)))
         await quiet.wait()
         await stream.send_all(chunk(frame(1)))
@@ -243,7 +243,7 @@ def test_a_stream_that_could_not_be_read_stays_so_with_the_same_message() -> Non
 
 
 def test_a_reset_stream_is_a_failed_connection() -> None:
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         assert isinstance(stream, trio.SocketStream)
         await stream.send_all(STREAM_HEAD)
         await entered.wait()
@@ -323,7 +323,7 @@ def test_a_server_that_accepts_and_never_answers_times_out() -> None:
 def test_cancellation_closes_the_connection() -> None:
     closed = trio.Event()
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(STREAM_HEAD)
         assert await stream.receive_some() == b""
         closed.set()
@@ -344,7 +344,7 @@ def test_cancellation_closes_the_connection() -> None:
 def test_leaving_a_stream_closes_its_connection_whatever_was_left_unread() -> None:
     closed = trio.Event()
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(STREAM_HEAD + chunk(frame(0)) + chunk(frame(1)))
         assert await stream.receive_some() == b""
         closed.set()
@@ -366,12 +366,12 @@ def test_the_cell_filter_is_the_body_of_the_request_also_of_the_get() -> None:
         async with serving(says(STREAM_HEAD, hang=True)) as bbs, BBSClient(bbs.url) as client:
             async with client.events("instances", cell_id="cell-a"), client.events("groups", "cell-b"):
                 pass
-            assert [heard.line for heard in bbs.heard] == [f"POST {INSTANCES}", "GET /v1/events.r1"]
-            assert [events_pb2.EventsByCellId.FromString(heard.body).cell_id for heard in bbs.heard] == [
+            assert [received.line for received in bbs.received] == [f"POST {INSTANCES}", "GET /v1/events.r1"]
+            assert [events_pb2.EventsByCellId.FromString(received.body).cell_id for received in bbs.received] == [
                 "cell-a",
                 "cell-b",
             ]
-            assert all(heard.headers["content-type"] == "application/x-protobuf" for heard in bbs.heard)
+            assert all(received.headers["content-type"] == "application/x-protobuf" for received in bbs.received)
 
     run(main)
 

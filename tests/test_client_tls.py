@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from client_support import STREAM_HEAD, Heard, by_path, chunk, reply, run, serving
+from client_support import STREAM_HEAD, Received, by_path, chunk, reply, run, serving
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -72,7 +72,7 @@ def refused(server: ssl.SSLContext, tls: TLS, way: str, *, host: str = "localhos
                 await ask(client, way)
             assert f" at {bbs.url}: " in str(failed.value)
             assert failed.value.__cause__ is not None
-            assert bbs.heard == []
+            assert bbs.received == []
             errors.append(failed.value)
 
     run(main)
@@ -90,7 +90,7 @@ def test_mutual_tls_carries_lists_and_streams(mine: Files, way: str, version: ss
             BBSClient(bbs.url, tls=mine.tls) as client,
         ):
             await ask(client, way)
-            assert len(bbs.heard) == 1
+            assert len(bbs.received) == 1
 
     run(main)
 
@@ -99,7 +99,7 @@ def test_a_burst_of_events_that_are_tls_records_of_their_own_is_a_batch_for_each
     events = [ActualLRPInstanceCreated(ActualLRP(process_guid=f"p{number}")) for number in range(200)]
     sent = trio.Event()
 
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         await stream.send_all(STREAM_HEAD)
         for number, event in enumerate(events):
             await stream.send_all(chunk(encode_frame(number, event.type, encode.event(event))))
@@ -450,7 +450,7 @@ async def send_garbage(pipe: trio.SSLStream[trio.SocketStream]) -> None:
     ("end", "error"), [(hang_up, ConnectionFailed), (say_goodbye, ConnectionFailed), (send_garbage, TLSFailed)]
 )
 def test_however_tls_ends_the_events_before_it_are_handed_over(mine: Files, end: End, error: type[BBSError]) -> None:
-    async def script(_heard: Heard, stream: trio.abc.Stream) -> bool:
+    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
         assert isinstance(stream, trio.SSLStream)
         await stream.send_all(STREAM_HEAD)
         await entered.wait()

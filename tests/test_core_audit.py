@@ -14,12 +14,12 @@ from core_support import (
 )
 from msgspec.structs import replace
 
-from lrpmirror.core.audit import EXAMINED, NAMED, Drift
-from lrpmirror.core.decisions import Outcome
-from lrpmirror.core.finding import KINDS
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.explain.decisions import ListOutcome
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.audit import EXAMINED, NAMED, Drift
+from lrpmirror.core.lists.difference import KINDS
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed
 from lrpmirror.events import (
     ActualLRPChanged,
@@ -192,7 +192,7 @@ def test_an_event_of_an_older_version_or_another_record_explains_nothing(
 def test_a_process_that_was_to_be_read_again_may_differ() -> None:
     session = live(unclaimed())
     session.events([created(unclaimed("odd", 3))], 1)
-    assert Doubt.AMBIGUOUS in session.repairs.doubts_of("p")
+    assert RepairReason.AMBIGUOUS in session.repairs.reasons_of("p")
 
     audit(session, claimed("a", 7))
 
@@ -202,7 +202,7 @@ def test_a_process_that_was_to_be_read_again_may_differ() -> None:
 @pytest.mark.parametrize(("record", "kind"), [(running("a", 9), ""), (desired("d", 9), "desired behind")])
 def test_a_doubt_about_rows_explains_nothing_about_the_desired_lrp(record: Record, kind: str) -> None:
     session = live(running(), desired())
-    session.repairs.add("p", Doubt.INCOMPLETE)
+    session.repairs.add("p", RepairReason.INCOMPLETE)
 
     audit(session, *(one for one in (running(), desired()) if type(one) is not type(record)), record)
 
@@ -212,7 +212,7 @@ def test_a_doubt_about_rows_explains_nothing_about_the_desired_lrp(record: Recor
 @pytest.mark.parametrize(("record", "kind"), [(running("a", 9), "row behind"), (desired("d", 9), "")])
 def test_a_doubt_about_the_desired_lrp_explains_nothing_about_rows(record: Record, kind: str) -> None:
     session = live(running(), desired())
-    session.repairs.add("p", Doubt.DESIRED)
+    session.repairs.add("p", RepairReason.DESIRED)
 
     audit(session, *(one for one in (running(), desired()) if type(one) is not type(record)), record)
 
@@ -385,12 +385,12 @@ def test_many_findings_are_named_in_part() -> None:
 
     audit(session, *(unclaimed(f"e{n}", index=n) for n in range(NAMED + 3)))
 
-    told = str(judged(session))
-    assert told.startswith(
+    notified = str(judged(session))
+    assert notified.startswith(
         f"a list differed from what the events had led to, in {NAMED + 3} row missing: row missing p"
     )
-    assert told.count("(e") == NAMED
-    assert told.endswith("; and 3 more")
+    assert notified.count("(e") == NAMED
+    assert notified.endswith("; and 3 more")
 
 
 def test_thousands_of_differences_are_counted_and_not_looked_at_one_by_one() -> None:
@@ -408,6 +408,6 @@ def test_it_is_among_the_decisions_about_a_process() -> None:
     judged(session)
 
     listed, drifted = session.explain("p")
-    assert listed.verdict is Outcome.REPAIRED
-    assert (drifted.verdict, drifted.at, drifted.index) == (Outcome.DRIFTED, 105, 0)
+    assert listed.outcome is ListOutcome.REPAIRED
+    assert (drifted.outcome, drifted.at, drifted.index) == (ListOutcome.DRIFTED, 105, 0)
     assert drifted.why == "a list had it otherwise, and no event told of a:1 or a later version after it"

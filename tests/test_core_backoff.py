@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from lrpmirror.core.backoff import Backoff
+from lrpmirror.core.freshness.backoff import Backoff
 
 
 class Most(Random):

@@ -18,14 +18,14 @@ from core_support import (
 )
 from msgspec.structs import replace
 
-from lrpmirror.core.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, Outcome
-from lrpmirror.core.dispatch import Graveyard
-from lrpmirror.core.ledger import Ledger
-from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.explain.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, ListOutcome
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.scope import Scope
+from lrpmirror.core.rows.change_set import ChangeSet
+from lrpmirror.core.rows.dispatch import Tombstones
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.store import Store
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.store import Store
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCrashed,
@@ -45,18 +45,18 @@ def having(*listed: ActualLRP | DesiredLRP) -> Session:
     return synced(desired("d", 1), *listed)
 
 
-def told(session: Session, *events: Event, at: float = 7.0) -> Decision:
+def notified(session: Session, *events: Event, at: float = 7.0) -> Decision:
     """Tell a session events, and return what it says of the last one."""
     session.events(events, at)
     return session.explain(GUID)[-1]
 
 
 def test_an_applied_event_is_explained_by_the_version_that_it_overtakes() -> None:
-    decision = told(having(unclaimed("a", 0)), changed(unclaimed("a", 0), claimed("a", 1)))
+    decision = notified(having(unclaimed("a", 0)), changed(unclaimed("a", 0), claimed("a", 1)))
     assert decision == Decision(
         7.0,
         "actual_lrp_instance_changed",
-        Verdict.APPLIED,
+        Outcome.APPLIED,
         index=0,
         tag=ModificationTag("a", 1),
         stored=ModificationTag("a", 0),
@@ -65,69 +65,69 @@ def test_an_applied_event_is_explained_by_the_version_that_it_overtakes() -> Non
 
 
 def test_a_new_record_is_explained_by_its_absence() -> None:
-    assert told(having(), created(unclaimed("a", 0))).why == "a:0 is of a record that was not there"
+    assert notified(having(), created(unclaimed("a", 0))).why == "a:0 is of a record that was not there"
 
 
 def test_a_change_of_presence_is_explained_as_what_makes_no_version() -> None:
     suspect = replace(running("a", 2), presence=Presence.SUSPECT)
-    decision = told(having(running("a", 2)), changed(running("a", 2), suspect))
+    decision = notified(having(running("a", 2)), changed(running("a", 2), suspect))
     assert decision.why == "a:2 is the version at hand, with something that makes no version"
 
 
 def test_a_stale_event_is_explained_by_the_version_at_hand() -> None:
-    decision = told(having(running("a", 5)), changed(unclaimed("a", 0), claimed("a", 1)))
-    assert decision.verdict is Verdict.STALE
+    decision = notified(having(running("a", 5)), changed(unclaimed("a", 0), claimed("a", 1)))
+    assert decision.outcome is Outcome.STALE
     assert decision.why == "a:1 is older than a:5, or of a record before it; to be read again: older"
 
 
 def test_a_repeated_event_is_explained_as_known() -> None:
-    decision = told(having(), created(unclaimed("a", 0)), created(unclaimed("a", 0)))
-    assert (decision.verdict, decision.why) == (Verdict.SAME, "a:0 is known: a:0 is at hand")
+    decision = notified(having(), created(unclaimed("a", 0)), created(unclaimed("a", 0)))
+    assert (decision.outcome, decision.why) == (Outcome.SAME, "a:0 is known: a:0 is at hand")
 
 
 def test_an_event_of_a_record_that_is_gone_names_its_last_version() -> None:
-    decision = told(having(running("a", 2)), removed(running("a", 2)), changed(unclaimed("a", 0), claimed("a", 1)))
-    assert decision.verdict is Verdict.BURIED
+    decision = notified(having(running("a", 2)), removed(running("a", 2)), changed(unclaimed("a", 0), claimed("a", 1)))
+    assert decision.outcome is Outcome.TOMBSTONED
     assert decision.why == "a:1 is of a record that is gone (its last known version: 2); to be read again: older"
-    assert str(decision.verdict) == "tombstoned"
+    assert str(decision.outcome) == "tombstoned"
 
 
 def test_a_removal_is_explained_by_what_was_at_hand() -> None:
-    assert told(having(running("a", 2)), removed(running("a", 2))).why == "a:2 is gone; a:2 was at hand"
+    assert notified(having(running("a", 2)), removed(running("a", 2))).why == "a:2 is gone; a:2 was at hand"
 
 
 def test_an_instance_that_left_its_record_is_told_from_a_removal() -> None:
     freed = unclaimed("a", 3)
-    decision = told(having(running("a", 2)), created(freed), removed(running("a", 2)))
+    decision = notified(having(running("a", 2)), created(freed), removed(running("a", 2)))
     assert decision.why == "the instance of a:2 left; the record lives on, unclaimed, as a:3"
 
 
 def test_a_doubted_event_says_that_the_process_is_read_again_and_why() -> None:
     session = having(running("a", 2))
-    decision = told(session, created(unclaimed("a", 5)), removed(crashed("a", 3)))
-    assert (decision.verdict, decision.doubts) == (Verdict.DOUBTED, (Doubt.AMBIGUOUS,))
+    decision = notified(session, created(unclaimed("a", 5)), removed(crashed("a", 3)))
+    assert (decision.outcome, decision.repair_reasons) == (Outcome.UNDECIDED, (RepairReason.AMBIGUOUS,))
     assert decision.why == "a:3 cannot be decided: a:5 is at hand; to be read again: ambiguous"
 
 
 def test_a_crash_event_is_noted_for_its_index() -> None:
-    decision = told(having(), ActualLRPCrashed(process_guid=GUID, index=3))
-    assert (decision.verdict, decision.index, decision.tag) == (Verdict.NOTED, 3, None)
+    decision = notified(having(), ActualLRPCrashed(process_guid=GUID, index=3))
+    assert (decision.outcome, decision.index, decision.tag) == (Outcome.NOTED, 3, None)
     assert decision.why == "it tells of no change of state"
 
 
 def test_events_of_desired_lrps_are_explained_by_theirs() -> None:
     session = having()
     newer, other = desired("d", 2), desired("e", 0)
-    assert told(session, DesiredLRPChanged(desired("d", 1), newer)).why == "d:2 is newer than d:1"
-    assert told(session, DesiredLRPCreated(other)).why == "e:0 takes the place of d:2; to be read again: desired"
-    gone = told(session, DesiredLRPRemoved(other))
+    assert notified(session, DesiredLRPChanged(desired("d", 1), newer)).why == "d:2 is newer than d:1"
+    assert notified(session, DesiredLRPCreated(other)).why == "e:0 takes the place of d:2; to be read again: desired"
+    gone = notified(session, DesiredLRPRemoved(other))
     assert gone.why == "e:0 is gone; e:0 was at hand"
     assert gone.index is None
 
 
 def test_group_events_are_explained_by_the_row_in_the_slot_that_they_speak_of() -> None:
     before, after = ActualLRPGroup(instance=unclaimed("a", 0)), ActualLRPGroup(instance=claimed("a", 1))
-    assert told(having(unclaimed("a", 0)), ActualLRPChanged(before, after)).why == "a:1 is newer than a:0"
+    assert notified(having(unclaimed("a", 0)), ActualLRPChanged(before, after)).why == "a:1 is newer than a:0"
 
 
 def test_an_event_of_an_empty_group_is_of_no_process() -> None:
@@ -138,18 +138,18 @@ def test_an_event_of_an_empty_group_is_of_no_process() -> None:
 
 def test_an_instance_that_moved_is_explained_by_the_record_that_it_moved_to() -> None:
     session = having(running("a", 2))
-    decision = told(session, changed(running("a", 2), running("b", 1, presence=Presence.EVACUATING)))
+    decision = notified(session, changed(running("a", 2), running("b", 1, presence=Presence.EVACUATING)))
     assert (decision.tag, decision.stored) == (ModificationTag("b", 1), None)
-    decision = told(session, changed(running("a", 2), running("b", 1)))
-    assert (decision.verdict, decision.tag, decision.stored) == (
-        Verdict.SAME,
+    decision = notified(session, changed(running("a", 2), running("b", 1)))
+    assert (decision.outcome, decision.tag, decision.stored) == (
+        Outcome.SAME,
         ModificationTag("b", 1),
         ModificationTag("b", 1),
     )
 
 
 def test_a_record_without_epoch_is_named_so() -> None:
-    decision = told(having(), created(unclaimed("", 0)))
+    decision = notified(having(), created(unclaimed("", 0)))
     assert decision.why == "a record without epoch:0 is of a record that was not there"
 
 
@@ -171,7 +171,7 @@ def test_a_repair_is_told_with_both_versions() -> None:
     session = having(running("a", 2))
     take_list(session, [running("a", 4)], scope=Scope(frozenset({GUID}), frozenset()), now=9)
     (decision,) = session.explain(GUID)
-    assert (decision.at, decision.type, decision.verdict, decision.index) == (9, REPAIR, Outcome.REPAIRED, 0)
+    assert (decision.at, decision.type, decision.outcome, decision.index) == (9, REPAIR, ListOutcome.REPAIRED, 0)
     assert decision.why == "a read of the process had a:4; a:2 was at hand"
 
 
@@ -187,7 +187,7 @@ def test_a_repair_that_found_nothing_is_told_too() -> None:
     scope = Scope(frozenset({GUID}), frozenset({GUID}))
     take_list(session, [running("a", 2)], [desired("d", 1)], scope=scope)
     (decision,) = session.explain(GUID)
-    assert (decision.verdict, decision.why) == (Outcome.CONFIRMED, "it was read again, and is as it was")
+    assert (decision.outcome, decision.why) == (ListOutcome.CONFIRMED, "it was read again, and is as it was")
 
 
 def test_what_a_later_list_of_everything_found_is_told() -> None:
@@ -233,4 +233,4 @@ def test_of_processes_whose_last_decision_alone_is_left_those_heard_of_longest_a
 
 def judge(decisions: Decisions, event: Event, at: float = 0) -> None:
     """Have an event noted that has written nothing."""
-    decisions.judged(event, Verdict.SAME, Ledger(Store()), Graveyard(limit=1, age=1), float(at), Repairs(limit=1))
+    decisions.judged(event, Outcome.SAME, ChangeSet(Store()), Tombstones(limit=1, age=1), float(at), Repairs(limit=1))

@@ -5,18 +5,18 @@ from collections.abc import Callable
 import pytest
 from core_support import Bench, desired
 
-from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.core.tombstones import Tombstone
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.tombstones import Tombstone
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import DesiredLRP, MetricTagValue
 
-APPLIED, SAME, STALE, BURIED, DOUBTED = (
-    Verdict.APPLIED,
-    Verdict.SAME,
-    Verdict.STALE,
-    Verdict.BURIED,
-    Verdict.DOUBTED,
+APPLIED, SAME, STALE, TOMBSTONED, UNDECIDED = (
+    Outcome.APPLIED,
+    Outcome.SAME,
+    Outcome.STALE,
+    Outcome.TOMBSTONED,
+    Outcome.UNDECIDED,
 )
 
 
@@ -63,8 +63,8 @@ def test_a_record_that_another_took_the_place_of_is_gone_and_no_late_event_bring
 
     assert bench.tell(taking_over(new)) == [APPLIED]
     assert bench.tell(late(desired("old", 1)), late(desired("old", 7)), removed(desired("old", 7))) == [
-        BURIED,
-        BURIED,
+        TOMBSTONED,
+        TOMBSTONED,
         STALE,
     ]
     assert bench.store.desired("p") == new
@@ -82,14 +82,14 @@ def test_a_diff_of_a_record_never_seen_is_the_whole_record_and_is_read_again_as_
 
     assert bench.tell(changed(desired("d", 4))) == [APPLIED]
     assert bench.store.desired("p") == desired("d", 4)
-    assert bench.doubts == [("p", Doubt.DESIRED)]
+    assert bench.doubts == [("p", RepairReason.DESIRED)]
 
 
 @pytest.mark.parametrize("late", [created(desired("d", 0)), changed(desired("d", 7))])
 def test_a_removed_record_never_comes_back(late: Event) -> None:
     bench = Bench(desired("d", 1))
 
-    assert bench.tell(removed(desired("d", 1)), late) == [APPLIED, BURIED]
+    assert bench.tell(removed(desired("d", 1)), late) == [APPLIED, TOMBSTONED]
     assert bench.store.desired("p") is None
 
 
@@ -98,8 +98,8 @@ def test_a_removal_that_overtakes_the_whole_life_of_its_record_wins() -> None:
 
     assert bench.tell(removed(desired("d", 2)), created(desired("d", 0)), changed(desired("d", 2))) == [
         SAME,
-        BURIED,
-        BURIED,
+        TOMBSTONED,
+        TOMBSTONED,
     ]
     assert bench.store.desired("p") is None
 
@@ -116,16 +116,16 @@ def test_a_record_in_the_place_of_another_that_was_not_removed_is_read_again(eve
     bench = Bench(desired("d", 1))
 
     assert bench.tell(event) == [APPLIED]
-    assert bench.doubts == [("p", Doubt.DESIRED)]
+    assert bench.doubts == [("p", RepairReason.DESIRED)]
 
 
 def test_a_record_that_a_list_did_not_have_but_that_was_written_since_is_read_again() -> None:
     bench = Bench()
-    bench.graves.desired.bury("d", Tombstone(3))
+    bench.tombstones.desired.add("d", Tombstone(3))
 
-    assert bench.tell(changed(desired("d", 3)), changed(desired("d", 4))) == [BURIED, DOUBTED]
+    assert bench.tell(changed(desired("d", 3)), changed(desired("d", 4))) == [TOMBSTONED, UNDECIDED]
     assert bench.store.desired("p") is None
-    assert bench.doubts == [("p", Doubt.DESIRED)]
+    assert bench.doubts == [("p", RepairReason.DESIRED)]
 
 
 def test_a_whole_record_from_an_event_is_made_as_a_list_has_it() -> None:
@@ -133,9 +133,9 @@ def test_a_whole_record_from_an_event_is_made_as_a_list_has_it() -> None:
     tags = {"source_id": MetricTagValue("app")}
     bench = Bench(desired("d", 1, metric_tags=tags, detail=DesiredLRPDetail(metrics_guid="app")))
 
-    told = changed(desired("d", 1, metric_tags=tags, detail=DesiredLRPDetail()))
+    notified = changed(desired("d", 1, metric_tags=tags, detail=DesiredLRPDetail()))
 
-    assert bench.tell(told) == [SAME]
+    assert bench.tell(notified) == [SAME]
     assert bench.tell(created(desired("e", 0, process_guid="q", detail=DesiredLRPDetail()))) == [APPLIED]
 
 

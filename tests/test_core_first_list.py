@@ -20,9 +20,9 @@ from core_support import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.core.changes import Arrivals, Commit, Delta
+from lrpmirror.core.lists.slices import SLICE
+from lrpmirror.core.rows.changes import Arrivals, Commit, Delta
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.slices import SLICE
 from lrpmirror.errors import TimedOut
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
@@ -55,29 +55,29 @@ MEANWHILE: tuple[Callable[[int], Event], ...] = (
 
 @law(60)
 @given(
-    told=st.lists(
+    notified=st.lists(
         st.tuples(st.integers(0, 6), st.sampled_from(MEANWHILE), st.sampled_from([0, 1, SLICE + 5])), max_size=8
     )
 )
 def test_its_deltas_fold_to_the_state_whatever_events_come_while_it_is_settled(
-    told: list[tuple[int, Callable[[int], Event], int]],
+    notified: list[tuple[int, Callable[[int], Event], int]],
 ) -> None:
     session = opened()
-    shadow = session.begin_list(0)
-    shadow.list_rows(row(f"e{n}", process_guid=f"p{n}") for n in range(PROCESSES))
-    shadow.list_desired(desired(f"d{n}", process_guid=f"p{n}") for n in range(PROCESSES))
+    snapshot = session.begin_list(0)
+    snapshot.list_rows(row(f"e{n}", process_guid=f"p{n}") for n in range(PROCESSES))
+    snapshot.list_desired(desired(f"d{n}", process_guid=f"p{n}") for n in range(PROCESSES))
 
     def tell(turn: int) -> None:
-        session.events([event(n) for due, event, n in told if due == turn], 0)
+        session.events([event(n) for due, event, n in notified if due == turn], 0)
 
     turn = 0
     tell(turn)
-    for _ in shadow.settle():
+    for _ in snapshot.settle():
         turn += 1
         tell(turn)
     for rest in range(turn + 1, 7):
         tell(rest)
-    commit = session.end_list(shadow, 0)
+    commit = session.end_list(snapshot, 0)
 
     assert commit is not None
     fold = Fold()
@@ -149,12 +149,12 @@ def test_what_was_removed_before_it_was_asked_for_stays_gone_though_it_is_told_o
     """As where the list before it failed, of which nothing is left."""
     session = opened()
     lrp = desired("d")
-    shadow = session.begin_list(0) if begun else None
+    snapshot = session.begin_list(0) if begun else None
     session.events(
         [created(unclaimed("a")), removed(unclaimed("a")), DesiredLRPCreated(lrp), DesiredLRPRemoved(lrp)], 0
     )
-    if shadow is not None:
-        session.list_failed(shadow, TimedOut("the list took too long"))
+    if snapshot is not None:
+        session.list_failed(snapshot, TimedOut("the list took too long"))
     take_list(session)
 
     assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
@@ -176,6 +176,6 @@ def test_the_desired_lrp_is_asked_for_of_a_process_that_runs_without_one(lrps: l
     session = opened()
     take_list(session, [running("a"), unclaimed("b", index=1), claimed("c", process_guid="q")], lrps)
 
-    scope = session.take_doubts()
+    scope = session.take_repairs()
 
     assert (scope.desired if scope else None) == (None if lrps else frozenset({"p"}))

@@ -5,9 +5,9 @@ from random import Random
 import pytest
 from core_support import created, synced, take_list, unclaimed
 
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed, NotFresh, ServiceUnavailable, TimedOut, UpstreamStale
 from lrpmirror.events import SourceStatus
 
@@ -251,12 +251,12 @@ def test_a_repair_is_tried_again_ever_later_until_one_succeeds_and_not_at_the_co
 
 def test_a_list_is_of_use_until_its_stream_is_lost() -> None:
     session = synced(unclaimed())
-    shadow = session.begin_list(0)
-    assert session.is_listing(shadow)
+    snapshot = session.begin_list(0)
+    assert session.is_listing(snapshot)
 
     session.stream_lost(LOST)
 
-    assert not session.is_listing(shadow)
+    assert not session.is_listing(snapshot)
 
 
 def test_an_error_that_is_kept_keeps_nothing_of_what_it_passed_through() -> None:

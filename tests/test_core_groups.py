@@ -5,7 +5,7 @@ from itertools import permutations, product
 import pytest
 from core_support import CLAIMED, CRASHED, EVACUATING, ORDINARY, RUNNING, SUSPECT, UNCLAIMED, row
 
-from lrpmirror.core.groups import groups_of
+from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
 STATES = (UNCLAIMED, CLAIMED, RUNNING, CRASHED)

@@ -4,16 +4,16 @@ from collections import deque
 from random import Random
 
 from core_server_support import Group, Server, changes_presence
-from core_support import Fold, answer_doubts, bare, by_key, forgive, law
+from core_support import Fold, answer_repairs, bare, by_key, forgive, law
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.scope import EVERYTHING
+from lrpmirror.core.lists.scope import EVERYTHING
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Shadow
 from lrpmirror.events import Event
 
 
@@ -54,7 +54,7 @@ class Run:
         self.session = Session(Tuning(), Random(0))
         self.fold = Fold()
         self.pending: list[deque[Event]] = []
-        self.shadow: Shadow | None = None
+        self.snapshot: PendingSnapshot | None = None
         self.replied = False
         for _ in range(plan.history):
             self.server.step()
@@ -81,7 +81,7 @@ class Run:
         while self.pending:
             self.deliver()
             self.check()
-        while self.shadow is not None:
+        while self.snapshot is not None:
             self.step_list()
         self.check()
 
@@ -116,7 +116,7 @@ class Run:
     # Lists: begun, answered by the server as it is at that moment, settled slice by slice, ended
 
     def step_list(self) -> None:
-        if self.shadow is None:
+        if self.snapshot is None:
             self.begin_list(everything=self.rng.random() < 0.5)
         elif not self.replied:
             self.reply()
@@ -124,34 +124,34 @@ class Run:
             self.end_list()
 
     def begin_list(self, *, everything: bool) -> None:
-        scope = EVERYTHING if everything else self.session.take_doubts()
+        scope = EVERYTHING if everything else self.session.take_repairs()
         if scope is not None:
-            self.shadow, self.replied = self.session.begin_list(0, scope), False
+            self.snapshot, self.replied = self.session.begin_list(0, scope), False
 
     def reply(self) -> None:
-        assert self.shadow is not None
-        scope = self.shadow.scope
-        self.shadow.list_rows([one for one in self.server.list_rows() if scope.has_row_of(one.process_guid)])
-        self.shadow.list_desired([lrp for lrp in self.server.list_desired() if scope.has_desired(lrp.process_guid)])
+        assert self.snapshot is not None
+        scope = self.snapshot.scope
+        self.snapshot.list_rows([one for one in self.server.list_rows() if scope.has_row_of(one.process_guid)])
+        self.snapshot.list_desired([lrp for lrp in self.server.list_desired() if scope.has_desired(lrp.process_guid)])
         if scope == EVERYTHING:
-            self.shadow.domains = frozenset({"apps"})
+            self.snapshot.domains = frozenset({"apps"})
         self.replied = True
 
     def end_list(self) -> None:
-        assert self.shadow is not None
-        for _ in self.shadow.settle():
+        assert self.snapshot is not None
+        for _ in self.snapshot.settle():
             if self.rng.random() < 0.3:
                 self.deliver()
-        self.fold.take([self.session.end_list(self.shadow, 0)])
-        self.shadow = None
+        self.fold.take([self.session.end_list(self.snapshot, 0)])
+        self.snapshot = None
 
     def list_everything(self) -> None:
         self.begin_list(everything=True)
         self.reply()
         self.end_list()
 
-    def answer_doubts(self) -> None:
-        self.fold.take(answer_doubts(self.session, self.server.list_rows(), self.server.list_desired()))
+    def answer_repairs(self) -> None:
+        self.fold.take(answer_repairs(self.session, self.server.list_rows(), self.server.list_desired()))
 
     # Laws
 
@@ -178,7 +178,7 @@ def test_after_any_losses_one_list_restores_the_servers_state(plan: Plan) -> Non
     run.play()
 
     run.list_everything()
-    run.answer_doubts()
+    run.answer_repairs()
 
     run.check()
     run.agrees()
@@ -190,7 +190,7 @@ def test_without_losses_the_doubts_alone_restore_the_servers_state(plan: Plan) -
     run = Run(plan)
     run.play()
 
-    run.answer_doubts()
+    run.answer_repairs()
 
     run.check()
     run.agrees()
@@ -202,8 +202,8 @@ def test_what_diffs_carry_is_restored_without_the_reads_for_what_they_do_not_car
     run = Run(plan)
     run.play()
 
-    forgive(run.session, Doubt.INCOMPLETE)
-    run.answer_doubts()
+    forgive(run.session, RepairReason.INCOMPLETE)
+    run.answer_repairs()
 
     run.check()
     assert {key: bare(one) for key, one in run.fold.rows.items()} == {
@@ -219,9 +219,9 @@ def test_without_losses_and_in_order_only_incomplete_rows_are_read_again(plan: P
     run.server.exact = True
     run.play()
 
-    for doubt in (Doubt.INCOMPLETE, Doubt.RIVALS):
+    for doubt in (RepairReason.INCOMPLETE, RepairReason.RIVALS):
         forgive(run.session, doubt)
-    unasked_for = [doubts for doubts in run.session.repairs._doubts.values() if Doubt.AMBIGUOUS in doubts]
+    unasked_for = [doubts for doubts in run.session.repairs._reasons.values() if RepairReason.AMBIGUOUS in doubts]
 
     assert not unasked_for
     assert {key: bare(one) for key, one in run.fold.rows.items()} == {

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from core_support import created, desired, running, synced, take_list, unclaimed
 
-from lrpmirror.core.changes import Cause, Delta
-from lrpmirror.core.limits import MOST_VERDICTS
-from lrpmirror.core.retained import Retained
+from lrpmirror.core.derived.subscriptions import Mailbox
+from lrpmirror.core.lists.retained import Retained
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import Cause, Delta
+from lrpmirror.core.rows.limits import MOST_OUTCOMES
 from lrpmirror.core.session import Tuning
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.subscriptions import Mailbox
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import DesiredLRPCreated, Event, UnknownEvent
 from lrpmirror.model import ActualLRP
@@ -23,28 +23,31 @@ LRPS = [desired(f"d{n}", process_guid=f"p{n}") for n in range(5)]
 @pytest.mark.parametrize("tuning", [Tuning(list_limit=4), Tuning(row_limit=4)])
 @pytest.mark.parametrize(
     ("take", "what"),
-    [(lambda shadow: shadow.list_rows(ROWS), "rows"), (lambda shadow: shadow.list_desired(LRPS), "desired LRPs")],
+    [
+        (lambda snapshot: snapshot.list_rows(ROWS), "rows"),
+        (lambda snapshot: snapshot.list_desired(LRPS), "desired LRPs"),
+    ],
 )
 def test_a_list_has_so_many_records_at_most(tuning: Tuning, take: Any, what: str) -> None:
     session = synced(unclaimed(), tuning=tuning)
-    shadow = session.begin_list(0)
+    snapshot = session.begin_list(0)
 
     with pytest.raises(LimitExceeded, match=f"more than 4 {what}; the mirror stays as it is .see list_limit"):
-        take(shadow)
+        take(snapshot)
 
     assert len(session.store) == 1
 
 
 def test_a_list_that_says_the_same_again_and_again_grows_in_nothing() -> None:
     session = synced(tuning=Tuning(list_limit=5))
-    shadow = session.begin_list(0)
+    snapshot = session.begin_list(0)
 
     for _ in range(10):
-        shadow.list_rows(ROWS)
-        shadow.list_desired(LRPS)
-        shadow.list_metric_tags([desired(f"d{n}", 7, process_guid=f"p{n}") for n in range(5)])
+        snapshot.list_rows(ROWS)
+        snapshot.list_desired(LRPS)
+        snapshot.list_metric_tags([desired(f"d{n}", 7, process_guid=f"p{n}") for n in range(5)])
 
-    assert len(shadow.doubts) == 5
+    assert len(snapshot.repairs) == 5
 
 
 @pytest.mark.parametrize(
@@ -70,13 +73,13 @@ def test_types_of_events_that_a_server_makes_up_are_counted_together_beyond_a_nu
     session = synced()
     session.events([created(unclaimed())], 0)
 
-    for number in range(3 * MOST_VERDICTS):
+    for number in range(3 * MOST_OUTCOMES):
         session.events([UnknownEvent(f"new{number}")], 0)
         session.check_limits()
 
-    assert len(session.verdicts) == MOST_VERDICTS
-    assert sum(session.verdicts.values()) == 3 * MOST_VERDICTS + 1
-    assert session.verdicts["actual_lrp_instance_created applied"] == 1
+    assert len(session.outcomes) == MOST_OUTCOMES
+    assert sum(session.outcomes.values()) == 3 * MOST_OUTCOMES + 1
+    assert session.outcomes["actual_lrp_instance_created applied"] == 1
 
 
 def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:
@@ -126,12 +129,12 @@ def test_a_subscriber_that_takes_nothing_has_no_more_pending_than_what_it_saw_an
 
 def test_events_in_flight_are_bounded_while_a_list_is_read() -> None:
     session = synced(tuning=Tuning(in_flight_limit=2))
-    shadow: Shadow = session.begin_list(0)
+    snapshot: PendingSnapshot = session.begin_list(0)
 
     session.events([UnknownEvent("x")] * 10, 0)
-    shadow.check_limit()
+    snapshot.check_limit()
     session.events([created(row) for row in ROWS], 0)
 
-    assert len(shadow._in_flight) == 3
+    assert len(snapshot._in_flight) == 3
     with pytest.raises(LimitExceeded, match="in_flight_limit"):
-        shadow.check_limit()
+        snapshot.check_limit()

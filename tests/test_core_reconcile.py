@@ -23,18 +23,18 @@ from core_support import (
 )
 from msgspec.structs import replace
 
-from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.events import ActualLRPChanged, ActualLRPCrashed, Event, UnknownEvent
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
-APPLIED, SAME, STALE, BURIED, LEFT, DOUBTED, NOTED = (
-    Verdict.APPLIED,
-    Verdict.SAME,
-    Verdict.STALE,
-    Verdict.BURIED,
-    Verdict.LEFT,
-    Verdict.DOUBTED,
-    Verdict.NOTED,
+APPLIED, SAME, STALE, TOMBSTONED, LEFT, UNDECIDED, NOTED = (
+    Outcome.APPLIED,
+    Outcome.SAME,
+    Outcome.STALE,
+    Outcome.TOMBSTONED,
+    Outcome.LEFT,
+    Outcome.UNDECIDED,
+    Outcome.NOTED,
 )
 
 KEPT: dict[str, Any] = {"internal_routes": ("old.internal",), "metric_tags": {"source": "before"}}
@@ -45,18 +45,18 @@ KEPT: dict[str, Any] = {"internal_routes": ("old.internal",), "metric_tags": {"s
 
 def test_a_row_is_created_claimed_started_and_removed() -> None:
     bench = Bench()
-    told: list[Event] = [
+    notified: list[Event] = [
         created(unclaimed()),
         changed(unclaimed(), claimed()),
         changed(claimed(), running()),
         removed(running()),
     ]
 
-    assert bench.tell(*told[:3]) == [APPLIED] * 3
+    assert bench.tell(*notified[:3]) == [APPLIED] * 3
     assert bench.rows == [bare(running())]
-    assert bench.tell(told[3]) == [APPLIED]
+    assert bench.tell(notified[3]) == [APPLIED]
     assert bench.rows == []
-    assert bench.reasons == {Doubt.INCOMPLETE}
+    assert bench.reasons == {RepairReason.INCOMPLETE}
 
 
 @pytest.mark.parametrize("after", [claimed("a", 5), running("a", 5)], ids=["claim", "start"])
@@ -73,7 +73,7 @@ def test_a_start_is_read_again_since_its_diff_carries_no_internal_routes() -> No
 
     bench.tell(changed(claimed("a", 1), running("a", 2)))
 
-    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
 
 
 @pytest.mark.parametrize("news", [{"since": 7}, {"routable": False}, {"address": "10.0.0.2"}])
@@ -83,7 +83,7 @@ def test_a_start_of_what_runs_is_read_again_whatever_its_diff_shows(news: dict[s
     bench.tell(changed(running("a", 2), running("a", 3, **news)))
 
     assert bench.rows == [replace(running("a", 3, **news), **KEPT)]
-    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
 
 
 def test_a_change_of_presence_is_no_start_and_needs_no_read() -> None:
@@ -101,7 +101,7 @@ def test_a_diff_that_passes_over_a_version_is_read_again() -> None:
     bench.tell(changed(running("a", 3), running("a", 4, routable=False)))
 
     assert bench.rows == [running("a", 4, routable=False)]
-    assert bench.doubts == [("p", Doubt.INCOMPLETE)]
+    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
 
 
 def test_a_placement_failure_names_no_instance_and_keeps_the_rest() -> None:
@@ -154,15 +154,15 @@ def test_an_unclaim_in_the_other_order_ends_in_the_same_row_and_is_read_again() 
 
     assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
     assert bench.rows == [unclaimed("a", 3)]
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_an_unclaim_whose_row_has_been_claimed_since_is_ambiguous_and_changes_nothing() -> None:
     bench = Bench(claimed("a", 4, "j"))
 
-    assert bench.tell(removed(running("a", 2))) == [DOUBTED]
+    assert bench.tell(removed(running("a", 2))) == [UNDECIDED]
     assert bench.rows == [claimed("a", 4, "j")]
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 @pytest.mark.parametrize("now", [claimed("a", 4, "j"), running("a", 5, "j"), unclaimed("a", 4), crashed("a", 4)])
@@ -172,15 +172,15 @@ def test_a_removed_that_carries_an_unclaimed_row_means_the_record_in_whatever_ve
     assert bench.tell(removed(unclaimed("a", 3))) == [APPLIED]
     assert bench.rows == []
     assert bench.doubts == []
-    assert bench.tell(changed(claimed("a", 4, "j"), running("a", 5, "j"))) in ([BURIED], [DOUBTED])
+    assert bench.tell(changed(claimed("a", 4, "j"), running("a", 5, "j"))) in ([TOMBSTONED], [UNDECIDED])
     assert bench.rows == []
 
 
 def test_a_later_version_of_a_removed_record_that_is_not_unclaimed_is_not_believed_but_read() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(removed(running("a", 2)), created(running("a", 4, "j"))) == [APPLIED, DOUBTED]
-    assert bench.tell(changed(claimed("a", 3, "j"), running("a", 4, "j"))) == [DOUBTED]
+    assert bench.tell(removed(running("a", 2)), created(running("a", 4, "j"))) == [APPLIED, UNDECIDED]
+    assert bench.tell(changed(claimed("a", 3, "j"), running("a", 4, "j"))) == [UNDECIDED]
     assert bench.rows == []
 
 
@@ -206,15 +206,15 @@ def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_car
     ],
     ids=["changed", "created", "group"],
 )
-def test_a_long_text_is_kept_as_the_server_stores_it(told: Any, field: str) -> None:
+def test_a_long_text_is_kept_as_the_server_stores_it(notified: Any, field: str) -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(told(**{field: "x" * 2000}))
+    bench.tell(notified(**{field: "x" * 2000}))
 
     (row,) = bench.rows
     assert getattr(row, field) == "x" * 1013 + "(truncated)"
     assert row.instance_guid == ""
-    assert bench.tell(told(**{field: "x" * 2000})) == [SAME]
+    assert bench.tell(notified(**{field: "x" * 2000})) == [SAME]
 
 
 def test_the_restart_of_a_crashed_row_names_no_instance_and_is_read_again() -> None:
@@ -222,14 +222,14 @@ def test_the_restart_of_a_crashed_row_names_no_instance_and_is_read_again() -> N
 
     assert bench.tell(created(unclaimed("a", 4)), removed(crashed("a", 3))) == [APPLIED, LEFT]
     assert bench.rows == [unclaimed("a", 4)]
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 @pytest.mark.parametrize("now", [unclaimed("a", 6), crashed("a", 6)])
 def test_the_late_removed_of_a_restart_does_not_remove_what_the_row_became(now: ActualLRP) -> None:
     bench = Bench(now)
 
-    assert bench.tell(removed(crashed("a", 3))) == [DOUBTED]
+    assert bench.tell(removed(crashed("a", 3))) == [UNDECIDED]
     assert bench.rows == [now]
 
 
@@ -262,7 +262,7 @@ def test_a_removal_of_an_unclaimed_version_removes_the_unclaimed_row() -> None:
 def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() -> None:
     bench = Bench(claimed("a", 1))
 
-    verdicts = bench.tell(
+    outcomes = bench.tell(
         removed(running("a", 4)),
         changed(claimed("a", 1), running("a", 2)),
         changed(running("a", 2), running("a", 4)),
@@ -270,7 +270,7 @@ def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() ->
         removed(running("a", 2)),
     )
 
-    assert verdicts == [APPLIED, BURIED, BURIED, BURIED, SAME]
+    assert outcomes == [APPLIED, TOMBSTONED, TOMBSTONED, TOMBSTONED, SAME]
     assert bench.rows == []
     assert bench.doubts == []
 
@@ -278,7 +278,7 @@ def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() ->
 def test_a_removal_of_a_record_never_seen_is_remembered() -> None:
     bench = Bench()
 
-    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 0))) == [BURIED, BURIED]
+    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 0))) == [TOMBSTONED, TOMBSTONED]
     assert bench.rows == []
 
 
@@ -302,18 +302,18 @@ def test_an_evacuation_in_the_other_order_ends_in_the_same_rows() -> None:
     bench.tell(created(unclaimed("a", 3)), changed(running("a", 2), leaving))
 
     assert bench.rows == [unclaimed("a", 3), bare(leaving)]
-    assert bench.reasons == {Doubt.INCOMPLETE}
+    assert bench.reasons == {RepairReason.INCOMPLETE}
 
 
 def test_the_record_that_an_instance_left_does_not_come_back_by_an_older_event() -> None:
     bench = Bench(claimed("a", 1))
     leaving = running("b", 0, presence=EVACUATING)
 
-    verdicts = bench.tell(changed(running("a", 2), leaving), changed(claimed("a", 1), running("a", 2)))
+    outcomes = bench.tell(changed(running("a", 2), leaving), changed(claimed("a", 1), running("a", 2)))
 
-    assert verdicts == [APPLIED, BURIED]
+    assert outcomes == [APPLIED, TOMBSTONED]
     assert bench.rows == [bare(leaving)]
-    assert bench.reasons == {Doubt.INCOMPLETE}, "a version was passed over, and with it perhaps its routes"
+    assert bench.reasons == {RepairReason.INCOMPLETE}, "a version was passed over, and with it perhaps its routes"
 
 
 def test_an_evacuation_from_a_record_never_seen_remembers_that_its_instance_left() -> None:
@@ -343,7 +343,7 @@ def test_an_evacuation_whose_record_is_gone_already_only_frees_the_first() -> No
     bench = Bench(running("a", 2))
     leaving = running("b", 0, presence=EVACUATING)
 
-    assert bench.tell(removed(leaving), changed(running("a", 2), leaving)) == [BURIED, APPLIED]
+    assert bench.tell(removed(leaving), changed(running("a", 2), leaving)) == [TOMBSTONED, APPLIED]
     assert bench.rows == []
 
 
@@ -372,7 +372,7 @@ def test_the_removal_of_a_record_that_was_known_to_live_on_makes_its_return_doub
 
     bench.tell(created(unclaimed("a", 4)))
 
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 # Cell lost and back: presence without a version
@@ -390,7 +390,7 @@ def test_a_lost_cell_makes_its_row_suspect_and_brings_a_replacement_in_either_or
 
     assert bench.rows == [unclaimed("b", 0), running("a", 2, presence=SUSPECT)]
     assert not bench.store.has_rivals("p")
-    assert bench.reasons <= {Doubt.RIVALS}
+    assert bench.reasons <= {RepairReason.RIVALS}
 
 
 def test_a_replacement_before_its_change_of_presence_is_a_rival_for_a_moment() -> None:
@@ -399,7 +399,7 @@ def test_a_replacement_before_its_change_of_presence_is_a_rival_for_a_moment() -
     bench.tell(lost()[1])
 
     assert bench.store.has_rivals("p")
-    assert bench.doubts == [("p", Doubt.RIVALS)]
+    assert bench.doubts == [("p", RepairReason.RIVALS)]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -411,7 +411,7 @@ def test_a_cell_that_comes_back_takes_its_slot_again_in_either_order(order: int)
 
     assert bench.rows == [running("a", 2)]
     assert not bench.store.has_rivals("p")
-    assert bench.reasons <= {Doubt.RIVALS}
+    assert bench.reasons <= {RepairReason.RIVALS}
 
 
 def test_a_replacement_that_starts_takes_over_from_the_suspect() -> None:
@@ -435,15 +435,15 @@ def test_two_changes_of_presence_out_of_order_are_read_again() -> None:
     to, back = changed(running(), running(presence=SUSPECT)), changed(running(presence=SUSPECT), running())
 
     assert bench.tell(back, to) == [SAME, APPLIED]
-    assert bench.reasons == {Doubt.AMBIGUOUS}
+    assert bench.reasons == {RepairReason.AMBIGUOUS}
 
 
 def test_a_change_between_two_presences_that_the_row_has_not_is_not_applied_but_read() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(changed(running("a", 2, presence=SUSPECT), running("a", 2, presence=EVACUATING))) == [DOUBTED]
+    assert bench.tell(changed(running("a", 2, presence=SUSPECT), running("a", 2, presence=EVACUATING))) == [UNDECIDED]
     assert bench.rows == [running("a", 2)]
-    assert bench.reasons == {Doubt.AMBIGUOUS}
+    assert bench.reasons == {RepairReason.AMBIGUOUS}
 
 
 def test_a_change_of_presence_older_than_the_row_is_not_applied() -> None:
@@ -497,7 +497,7 @@ def test_a_diff_of_a_row_never_seen_is_shown_and_read() -> None:
 
     assert bench.tell(changed(claimed("a", 1), running("a", 2))) == [APPLIED]
     assert bench.rows == [bare(running("a", 2))]
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_a_later_version_of_a_record_never_seen_is_shown_and_read_but_a_new_record_is_not() -> None:
@@ -506,7 +506,7 @@ def test_a_later_version_of_a_record_never_seen_is_shown_and_read_but_a_new_reco
     bench.tell(created(unclaimed("a", 0)), created(running("b", 0, process_guid="q")))
     assert bench.doubts == []
     bench.tell(created(unclaimed("c", 1, index=1)))
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 # Old records, and what newer servers make up
@@ -561,7 +561,7 @@ def test_an_event_of_one_process_raises_no_doubt_about_another() -> None:
 
     bench.tell(removed(running("a", 2, "j", process_guid="q")))
 
-    assert bench.doubts == [("q", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("q", RepairReason.AMBIGUOUS)]
 
 
 def test_a_claim_from_running_keeps_the_row() -> None:
@@ -588,9 +588,9 @@ def test_a_claim_from_running_keeps_the_row() -> None:
 def test_a_known_version_with_other_contents_is_read_again_and_not_mixed(event: Event) -> None:
     bench = Bench(claimed("a", 1))
 
-    assert bench.tell(event) == [Verdict.DOUBTED]
+    assert bench.tell(event) == [Outcome.UNDECIDED]
     assert bench.rows == [claimed("a", 1)]
-    assert bench.reasons == {Doubt.AMBIGUOUS}
+    assert bench.reasons == {RepairReason.AMBIGUOUS}
 
 
 @pytest.mark.parametrize(
@@ -604,4 +604,4 @@ def test_a_known_version_with_other_contents_is_read_again_and_not_mixed(event: 
 def test_what_diffs_do_not_carry_and_the_presence_are_no_other_contents(event: Event) -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(event) != [Verdict.DOUBTED]
+    assert bench.tell(event) != [Outcome.UNDECIDED]

@@ -2,7 +2,7 @@
 
 from core_support import EVACUATING, SUSPECT, Bench, running, unclaimed
 
-from lrpmirror.core.reconcile import Doubt, Verdict
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved
 from lrpmirror.model import ActualLRP, ActualLRPGroup
 
@@ -22,7 +22,7 @@ def leaving(epoch: str = "b", tag_index: int = 0) -> ActualLRP:
 def test_a_slot_that_is_filled_makes_its_row_and_says_nothing_of_the_other() -> None:
     bench = Bench(leaving())
 
-    assert bench.tell(ActualLRPCreated(instance(unclaimed("a", 0)))) == [Verdict.APPLIED]
+    assert bench.tell(ActualLRPCreated(instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
     assert bench.rows == [unclaimed("a", 0), leaving()]
 
 
@@ -30,7 +30,7 @@ def test_a_slot_that_is_written_replaces_its_row_whole() -> None:
     bench = Bench(running("a", 2), leaving())
     after = running("a", 3, internal_routes=("new.internal",))
 
-    assert bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(after))) == [Verdict.APPLIED]
+    assert bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(after))) == [Outcome.APPLIED]
     assert bench.rows == [after, leaving()]
     assert bench.doubts == []
 
@@ -38,7 +38,7 @@ def test_a_slot_that_is_written_replaces_its_row_whole() -> None:
 def test_a_slot_that_is_emptied_removes_its_row_whatever_its_version() -> None:
     bench = Bench(running("a", 5), leaving())
 
-    assert bench.tell(ActualLRPRemoved(instance(running("a", 2)))) == [Verdict.APPLIED]
+    assert bench.tell(ActualLRPRemoved(instance(running("a", 2)))) == [Outcome.APPLIED]
     assert bench.rows == [leaving()]
 
 
@@ -68,7 +68,7 @@ def test_an_event_with_no_slot_filled_says_nothing() -> None:
     empty = ActualLRPGroup()
 
     events = ActualLRPCreated(empty), ActualLRPChanged(empty, empty), ActualLRPRemoved(empty)
-    assert bench.tell(*events) == [Verdict.NOTED] * 3
+    assert bench.tell(*events) == [Outcome.NOTED] * 3
     assert bench.rows == [running("a", 2)]
 
 
@@ -76,9 +76,9 @@ def test_a_slot_that_changes_its_record_loses_the_old_one() -> None:
     bench = Bench(running("a", 2, presence=SUSPECT))
     event = ActualLRPChanged(instance(running("a", 2, presence=SUSPECT)), instance(running("b", 1, "j")))
 
-    assert bench.tell(event) == [Verdict.APPLIED]
+    assert bench.tell(event) == [Outcome.APPLIED]
     assert bench.rows == [running("b", 1, "j")]
-    assert bench.tell(ActualLRPCreated(instance(running("a", 2)))) == [Verdict.BURIED]
+    assert bench.tell(ActualLRPCreated(instance(running("a", 2)))) == [Outcome.TOMBSTONED]
 
 
 def test_a_slot_that_changes_its_record_keeps_the_old_one_where_that_is_newer() -> None:
@@ -93,7 +93,7 @@ def test_a_removal_of_a_record_never_announced_is_remembered() -> None:
     bench = Bench()
 
     events = ActualLRPRemoved(instance(unclaimed("a", 2))), ActualLRPCreated(instance(unclaimed("a", 1)))
-    assert bench.tell(*events) == [Verdict.BURIED, Verdict.BURIED]
+    assert bench.tell(*events) == [Outcome.TOMBSTONED, Outcome.TOMBSTONED]
 
 
 def test_a_change_behind_a_newer_one_is_stale_and_twice_it_is_the_same() -> None:
@@ -101,7 +101,7 @@ def test_a_change_behind_a_newer_one_is_stale_and_twice_it_is_the_same() -> None
     old = ActualLRPChanged(instance(running("a", 2)), instance(running("a", 3)))
     known = ActualLRPChanged(instance(running("a", 4)), instance(running("a", 5)))
 
-    assert bench.tell(old, known) == [Verdict.STALE, Verdict.SAME]
+    assert bench.tell(old, known) == [Outcome.STALE, Outcome.SAME]
     assert bench.rows == [running("a", 5)]
 
 
@@ -116,7 +116,7 @@ def test_a_change_of_presence_is_applied_at_an_equal_index() -> None:
 def test_a_change_of_a_slot_that_was_empty_is_a_creation() -> None:
     bench = Bench()
 
-    assert bench.tell(ActualLRPChanged(ActualLRPGroup(), instance(unclaimed("a", 0)))) == [Verdict.APPLIED]
+    assert bench.tell(ActualLRPChanged(ActualLRPGroup(), instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
     assert bench.rows == [unclaimed("a", 0)]
 
 
@@ -125,9 +125,9 @@ def test_a_newer_version_of_a_removed_record_is_read_again() -> None:
     bench.tell(ActualLRPRemoved(instance(running("a", 2))))
 
     event = ActualLRPChanged(instance(running("a", 3)), instance(unclaimed("a", 4)))
-    assert bench.tell(event) == [Verdict.DOUBTED]
+    assert bench.tell(event) == [Outcome.UNDECIDED]
     assert bench.rows == []
-    assert bench.doubts == [("p", Doubt.AMBIGUOUS)]
+    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_an_unclaim_is_one_change() -> None:

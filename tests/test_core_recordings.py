@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from core_support import (
     Fold,
-    answer_doubts,
+    answer_repairs,
     bare,
     by_key,
     delivery,
@@ -21,8 +21,8 @@ from core_support import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.core.changes import RowKey
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.rows.changes import RowKey
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session
 from lrpmirror.events import (
     ActualLRPCrashed,
@@ -103,7 +103,7 @@ def test_answering_the_doubts_brings_what_diffs_leave_out(name: str, start: str)
     session = mirror_of(folder, start)
     session.events(recorded_events(folder), 0)
 
-    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
     assert state_of(session) == expected(folder)
 
@@ -139,7 +139,7 @@ def test_any_permitted_order_with_doubles_gives_the_last_lists_once_the_doubts_a
     for event in delivery(groups, Random(seed), spread=spread, doubled=doubled):
         session.events([event], 0)
         session.store._check()
-    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
     assert state_of(session) == expected(folder)
 
@@ -151,7 +151,7 @@ def test_any_permitted_order_over_a_thousand_other_rows(seed: int, spread: float
     session = mirror_of(folder, "snapshot")
 
     session.events(delivery(list(operations(recorded_events(folder))), Random(seed), spread=spread), 0)
-    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
     session.store._check()
     assert state_of(session) == expected(folder)
@@ -173,7 +173,7 @@ def test_eight_writers_at_once_with_neighbours_swapped(seed: int) -> None:
     session = mirror_of(folder, "snapshot")
 
     session.events(delivery(list(operations(recorded_events(folder))), Random(seed), spread=2.0), 0)
-    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
     session.store._check()
     assert state_of(session) == expected(folder)
@@ -198,7 +198,7 @@ def test_sixteen_writers_at_once_leave_no_row_that_a_removed_said_was_gone() -> 
 
     session.store._check()
     assert state_of(session)[0].keys() == expected(folder)[0].keys()
-    answer_doubts(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
+    answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
     assert state_of(session) == expected(folder)
 
 
@@ -213,6 +213,6 @@ def test_an_instance_that_is_started_again_is_read_again_whatever_else_its_start
         match event:
             case ActualLRPInstanceChanged(before=before, after=after) if before.state == after.state:
                 again += 1
-                assert session.repairs.doubts_of(after.process_guid) == (Doubt.INCOMPLETE,)
+                assert session.repairs.reasons_of(after.process_guid) == (RepairReason.INCOMPLETE,)
 
     assert again == 2, "of one what a diff carries stayed, of the other not"

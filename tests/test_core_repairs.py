@@ -3,9 +3,9 @@
 import pytest
 from core_support import synced, unclaimed
 
-from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.scope import Scope
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 
 
@@ -19,7 +19,12 @@ def parted(_guid: str) -> bool:
 
 def test_doubts_of_rows_and_of_desired_lrps_are_read_apart() -> None:
     repairs = Repairs(limit=10)
-    for guid, doubt in (("p", Doubt.AMBIGUOUS), ("q", Doubt.DESIRED), ("r", Doubt.INCOMPLETE), ("r", Doubt.DESIRED)):
+    for guid, doubt in (
+        ("p", RepairReason.AMBIGUOUS),
+        ("q", RepairReason.DESIRED),
+        ("r", RepairReason.INCOMPLETE),
+        ("r", RepairReason.DESIRED),
+    ):
         repairs.add(guid, doubt)
 
     assert len(repairs) == 3
@@ -31,7 +36,7 @@ def test_doubts_of_rows_and_of_desired_lrps_are_read_apart() -> None:
 def test_a_process_is_read_once_however_often_it_was_doubted() -> None:
     repairs = Repairs(limit=10)
     for _ in range(5):
-        repairs.add("p", Doubt.AMBIGUOUS)
+        repairs.add("p", RepairReason.AMBIGUOUS)
 
     assert repairs.take(10, has_rivals=parted) == Scope(frozenset({"p"}), frozenset())
     assert repairs.take(10, has_rivals=parted) is None
@@ -39,18 +44,18 @@ def test_a_process_is_read_once_however_often_it_was_doubted() -> None:
 
 def test_rivals_that_have_parted_need_no_read() -> None:
     repairs = Repairs(limit=10)
-    repairs.add("p", Doubt.RIVALS)
+    repairs.add("p", RepairReason.RIVALS)
     assert repairs.take(10, has_rivals=parted) is None
     assert len(repairs) == 0
 
-    repairs.add("p", Doubt.RIVALS)
+    repairs.add("p", RepairReason.RIVALS)
     assert repairs.take(10, has_rivals=rivals) == Scope(frozenset({"p"}), frozenset())
 
 
 def test_rivals_that_have_parted_are_read_where_there_is_another_doubt() -> None:
     repairs = Repairs(limit=10)
-    repairs.add("p", Doubt.RIVALS)
-    repairs.add("p", Doubt.INCOMPLETE)
+    repairs.add("p", RepairReason.RIVALS)
+    repairs.add("p", RepairReason.INCOMPLETE)
 
     assert repairs.take(10, has_rivals=parted) == Scope(frozenset({"p"}), frozenset())
 
@@ -58,7 +63,7 @@ def test_rivals_that_have_parted_are_read_where_there_is_another_doubt() -> None
 def test_the_oldest_are_read_first_and_the_rest_later() -> None:
     repairs = Repairs(limit=10)
     for guid in "abc":
-        repairs.add(guid, Doubt.AMBIGUOUS)
+        repairs.add(guid, RepairReason.AMBIGUOUS)
 
     assert repairs.take(2, has_rivals=parted) == Scope(frozenset("ab"), frozenset())
     assert repairs.take(2, has_rivals=parted) == Scope(frozenset("c"), frozenset())
@@ -67,10 +72,10 @@ def test_the_oldest_are_read_first_and_the_rest_later() -> None:
 def test_the_more_wait_the_more_are_read_at_once() -> None:
     session = synced(*(unclaimed(f"e{n}", process_guid=f"p{n}") for n in range(4_133)))
     for n in range(4_133):
-        session.repairs.add(f"p{n}", Doubt.INCOMPLETE)
+        session.repairs.add(f"p{n}", RepairReason.INCOMPLETE)
 
     sizes = []
-    while (scope := session.take_doubts()) is not None:
+    while (scope := session.take_repairs()) is not None:
         sizes.append(len(scope.rows or ()))
 
     assert sizes == [1000, 1000, 1000, 1000, 133]
@@ -80,8 +85,8 @@ def test_of_processes_with_many_rows_fewer_are_read_at_once_and_at_least_one() -
     sizes = {"one": 1, "large": 1_500, "huge": 9_000, "two": 2, "last": 700}
     repairs = Repairs(limit=10)
     for guid in sizes:
-        repairs.add(guid, Doubt.INCOMPLETE)
-    repairs.add("of desired LRPs only", Doubt.DESIRED)
+        repairs.add(guid, RepairReason.INCOMPLETE)
+    repairs.add("of desired LRPs only", RepairReason.DESIRED)
 
     def take() -> list[str]:
         scope = repairs.take(100, has_rivals=parted, rows=lambda guid: sizes.get(guid, 0))
@@ -96,7 +101,7 @@ def test_of_processes_with_many_rows_fewer_are_read_at_once_and_at_least_one() -
 def test_beyond_the_limit_the_oldest_is_left_to_the_next_list() -> None:
     repairs = Repairs(limit=2)
     for guid in "abc":
-        repairs.add(guid, Doubt.AMBIGUOUS)
+        repairs.add(guid, RepairReason.AMBIGUOUS)
 
     assert repairs.dropped == 1
     assert repairs.take(10, has_rivals=parted) == Scope(frozenset("bc"), frozenset())
@@ -123,7 +128,7 @@ def _read(repairs: Repairs, scope: Scope, *, refused: str = "") -> bool:
 def _many(number: int) -> Repairs:
     repairs = Repairs(limit=1000)
     for one in range(number):
-        repairs.add(f"p{one}", Doubt.AMBIGUOUS)
+        repairs.add(f"p{one}", RepairReason.AMBIGUOUS)
     return repairs
 
 
@@ -167,7 +172,7 @@ def test_a_failure_that_is_nobodys_fault_narrows_nothing() -> None:
 def test_a_refusal_that_is_followed_by_an_answer_begins_anew() -> None:
     repairs = Repairs(limit=10)
     for refused in ["p", "p", "", "p", "p"]:
-        repairs.add("p", Doubt.AMBIGUOUS)
+        repairs.add("p", RepairReason.AMBIGUOUS)
         scope = repairs.take(10, has_rivals=parted)
         assert scope is not None
         _read(repairs, scope, refused=refused)
@@ -184,7 +189,7 @@ def test_clearing_forgets_all() -> None:
 
     assert repairs.take(10, has_rivals=rivals) is None
     for guid in "pqr":
-        repairs.add(guid, Doubt.DESIRED)
+        repairs.add(guid, RepairReason.DESIRED)
     assert repairs.take(10, has_rivals=rivals) == Scope(frozenset(), frozenset("pqr"))
 
 
@@ -195,4 +200,4 @@ def test_a_session_reads_rivals_only_while_they_are_rivals() -> None:
 
     session.events([ActualLRPInstanceRemoved(unclaimed("a"))], 0)
 
-    assert session.take_doubts() is None
+    assert session.take_repairs() is None

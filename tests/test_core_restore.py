@@ -8,11 +8,11 @@ import pytest
 from core_support import Fold, by_key, created, desired, removed, running, synced, take_list, unclaimed
 from msgspec.structs import replace
 
-from lrpmirror.core import shadow as shadows
-from lrpmirror.core.changes import Cause, Delta
-from lrpmirror.core.image import Image
+from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists import snapshot as snapshots
+from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.status import Phase
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import ConnectionFailed, MirrorForked, NotFresh, StateFileError
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
@@ -22,15 +22,15 @@ SSH = b'{"private_key":"marked"}'
 ROUTES = {"cf-router": b'[{"hostnames":["a"],"port":8080}]', "diego-ssh": SSH}
 
 
-def image(
+def exported(
     *listed: ActualLRP | DesiredLRP,
     revision: int = 7,
     retained: Iterable[DesiredLRP] = (),
     domains: Iterable[str] = (),
     cells: Iterable[CellPresence] = (),
-) -> Image:
+) -> ExportedState:
     """What a file brings of a state: all but the secrets."""
-    return Image(
+    return ExportedState(
         revision=revision,
         actual_lrps=tuple(one for one in listed if isinstance(one, ActualLRP)),
         desired_lrps=tuple(without_secrets(one) for one in listed if isinstance(one, DesiredLRP)),
@@ -40,7 +40,7 @@ def image(
     )
 
 
-def restored(of: Image, *, now: float = 0, age: float = 60) -> Session:
+def restored(of: ExportedState, *, now: float = 0, age: float = 60) -> Session:
     session = Session(Tuning(), Random(0))
     session.restore(of, of.indexed(), now, age)
     session.store._check()
@@ -52,7 +52,7 @@ def restored(of: Image, *, now: float = 0, age: float = 60) -> Session:
 
 def test_the_state_is_there_at_once_and_said_to_be_stale_and_how_old() -> None:
     cell = CellPresence(cell_id="cell-1")
-    session = restored(image(unclaimed(), desired(), domains={"apps"}, cells=[cell]), now=5, age=60)
+    session = restored(exported(unclaimed(), desired(), domains={"apps"}, cells=[cell]), now=5, age=60)
 
     status = session.status(6)
     assert status.phase is Phase.STALE
@@ -67,20 +67,20 @@ def test_the_state_is_there_at_once_and_said_to_be_stale_and_how_old() -> None:
 
 
 def test_what_was_retained_is_retained_and_routed() -> None:
-    session = restored(image(retained=[desired()]))
+    session = restored(exported(retained=[desired()]))
 
     assert session.process("p").routed == desired()
     assert session.process_guids() == ["p"]
 
 
 def test_a_retained_desired_lrp_is_let_go_of_when_its_domain_is_fresh() -> None:
-    session = restored(image(retained=[desired()]))
+    session = restored(exported(retained=[desired()]))
     session.stream_opened(0)
-    shadow = session.begin_list(0)
-    shadow.domains = frozenset({"apps"})
-    for _ in shadow.settle():
+    snapshot = session.begin_list(0)
+    snapshot.domains = frozenset({"apps"})
+    for _ in snapshot.settle():
         pass
-    commit = session.end_list(shadow, 0)
+    commit = session.end_list(snapshot, 0)
 
     assert commit is not None
     assert commit.released == ("p",)
@@ -89,9 +89,9 @@ def test_a_retained_desired_lrp_is_let_go_of_when_its_domain_is_fresh() -> None:
 
 def test_the_image_of_a_session_begins_another_that_is_the_same() -> None:
     first = synced(unclaimed(), desired(), running("b", index=1))
-    second = restored(first.image())
+    second = restored(first.export())
 
-    assert second.image() == first.image()
+    assert second.export() == first.export()
 
 
 # The first list
@@ -99,7 +99,7 @@ def test_the_image_of_a_session_begins_another_that_is_the_same() -> None:
 
 def test_the_first_commit_is_the_difference_and_revisions_go_on() -> None:
     stays, goes, grows = unclaimed("a"), unclaimed("b", index=1), unclaimed("c", index=2)
-    session = restored(image(stays, goes, grows, desired()))
+    session = restored(exported(stays, goes, grows, desired()))
     session.stream_opened(0)
     new = running("d", index=3)
     commit = take_list(session, [stays, replace(grows, tag_index=4), new], [desired(tag_index=1)])
@@ -115,11 +115,11 @@ def test_the_first_commit_is_the_difference_and_revisions_go_on() -> None:
     assert commit.desired_lrps == (Delta("p", desired(), desired(tag_index=1)),)
     assert session.phase is Phase.LIVE
     assert session.status(0).restored_at is None
-    assert {one.epoch for one in session.image().actual_lrps} == {"a", "c", "d"}
+    assert {one.epoch for one in session.export().actual_lrps} == {"a", "c", "d"}
 
 
 def test_a_list_that_has_what_was_restored_commits_nothing() -> None:
-    session = restored(image(unclaimed(), desired()))
+    session = restored(exported(unclaimed(), desired()))
     session.stream_opened(0)
 
     assert take_list(session, [unclaimed()], [desired()], now=3) is None
@@ -128,7 +128,7 @@ def test_a_list_that_has_what_was_restored_commits_nothing() -> None:
 
 
 def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
-    session = restored(image(unclaimed()))
+    session = restored(exported(unclaimed()))
     session.stream_opened(0)
 
     commit = take_list(
@@ -146,7 +146,7 @@ def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
 
 
 def test_what_came_and_went_before_the_first_list_was_in_stays_gone_though_it_is_told_of_again() -> None:
-    session = restored(image(running("a", 2)))
+    session = restored(exported(running("a", 2)))
     session.stream_opened(0)
     take_list(session, [running("a", 2)], meanwhile=[created(unclaimed("x")), removed(unclaimed("x"))])
 
@@ -154,7 +154,7 @@ def test_what_came_and_went_before_the_first_list_was_in_stays_gone_though_it_is
 
 
 def test_folding_the_commits_over_the_image_gives_the_state() -> None:
-    begun = image(unclaimed("a"), unclaimed("b", index=1), desired())
+    begun = exported(unclaimed("a"), unclaimed("b", index=1), desired())
     session = restored(begun)
     fold = Fold()
     fold.rows, fold.lrps, fold.revision = by_key(begun.actual_lrps), {"p": desired()}, begun.revision
@@ -173,7 +173,7 @@ def test_folding_the_commits_over_the_image_gives_the_state() -> None:
     [desired(routes=ROUTES), desired(detail=DesiredLRPDetail()), desired(routes=ROUTES, detail=DesiredLRPDetail())],
 )
 def test_what_the_file_left_out_is_taken_without_a_change(whole: DesiredLRP) -> None:
-    session = restored(image(whole))
+    session = restored(exported(whole))
     assert session.store.desired("p") != whole
     session.stream_opened(0)
 
@@ -184,10 +184,10 @@ def test_what_the_file_left_out_is_taken_without_a_change(whole: DesiredLRP) -> 
 
 
 def test_what_was_left_out_of_many_is_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadows, "FEW", 2)
-    monkeypatch.setattr(shadows, "SLICE", 1)
+    monkeypatch.setattr(snapshots, "FEW", 2)
+    monkeypatch.setattr(snapshots, "SLICE", 1)
     lrps = [desired(f"d{n}", process_guid=f"p{n}", routes=ROUTES) for n in range(5)]
-    session = restored(image(*lrps))
+    session = restored(exported(*lrps))
     session.stream_opened(0)
     old = session.store
 
@@ -198,7 +198,7 @@ def test_what_was_left_out_of_many_is_taken_in_slices(monkeypatch: pytest.Monkey
 
 def test_another_version_is_a_change_whatever_was_left_out() -> None:
     whole = desired(routes=ROUTES)
-    session = restored(image(whole))
+    session = restored(exported(whole))
     session.stream_opened(0)
     commit = take_list(session, [], [replace(whole, tag_index=1)])
 
@@ -209,7 +209,7 @@ def test_another_version_is_a_change_whatever_was_left_out() -> None:
 
 def test_the_same_version_with_another_difference_is_a_change() -> None:
     whole = desired(routes=ROUTES)
-    session = restored(image(whole))
+    session = restored(exported(whole))
     session.stream_opened(0)
     commit = take_list(session, [], [replace(whole, instances=3)])
 
@@ -219,7 +219,7 @@ def test_the_same_version_with_another_difference_is_a_change() -> None:
 
 def test_what_a_server_that_lags_behind_did_not_bring_is_taken_without_a_change_later() -> None:
     whole = desired("d", 2, routes=ROUTES)
-    session = restored(image(whole))
+    session = restored(exported(whole))
     session.stream_opened(0)
     assert take_list(session, [], [replace(whole, tag_index=1)]) is None
 
@@ -237,7 +237,7 @@ def test_a_mirror_that_began_with_nothing_is_told_of_secrets_that_changed() -> N
 
 def test_a_first_list_that_would_remove_nearly_all_is_not_believed_at_once() -> None:
     rows = [unclaimed(f"e{n}", index=n) for n in range(200)]
-    session = restored(image(*rows))
+    session = restored(exported(*rows))
     session.stream_opened(0)
 
     assert take_list(session) is None
@@ -270,7 +270,7 @@ def test_a_state_without_a_stream_is_current_as_of_the_last_sign_of_life_of_that
 
 
 def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_open() -> None:
-    session = restored(image(), now=5, age=60)
+    session = restored(exported(), now=5, age=60)
     assert session.current_at == -55
 
     session.stream_opened(100)
@@ -282,7 +282,7 @@ def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_o
 
 def test_a_restored_state_whose_age_nobody_knows_is_fresh_nowhere_until_there_is_a_list() -> None:
     session = Session(Tuning(), Random(0))
-    of = image(unclaimed())
+    of = exported(unclaimed())
     session.restore(of, of.indexed(), 5, None)
     status = session.status(6)
 

@@ -17,13 +17,13 @@ from core_support import (
 )
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.decisions import Outcome
-from lrpmirror.core.reconcile import Doubt
-from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.explain.decisions import ListOutcome
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.snapshot import FEW
+from lrpmirror.core.rows.changes import Cause, Commit
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import FEW
-from lrpmirror.core.status import Phase
 from lrpmirror.errors import ConnectionFailed, ListNotBelieved
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
@@ -42,14 +42,14 @@ def listed(
     scope: Scope = EVERYTHING,
 ) -> Commit | None:
     """List these, on a stream that was opened then."""
-    shadow = session.begin_list(at, scope, opened_at=opened_at)
+    snapshot = session.begin_list(at, scope, opened_at=opened_at)
     if meanwhile:
         session.events(meanwhile, at)
-    shadow.list_rows([one for one in records if isinstance(one, ActualLRP)])
-    shadow.list_desired([one for one in records if isinstance(one, DesiredLRP)])
-    for _ in shadow.settle():
+    snapshot.list_rows([one for one in records if isinstance(one, ActualLRP)])
+    snapshot.list_desired([one for one in records if isinstance(one, DesiredLRP)])
+    for _ in snapshot.settle():
         pass
-    commit = session.end_list(shadow, at)
+    commit = session.end_list(snapshot, at)
     session.store._check()
     return commit
 
@@ -212,15 +212,15 @@ def test_an_event_that_overtakes_what_is_known_while_the_second_list_is_read_is_
     session = synced(running("a", 3), desired("d", 3))
     older = claimed("a", 1), desired("d", 1)
     listed(session, *older, at=100)
-    shadow = session.begin_list(105, opened_at=101)
-    shadow.list_rows(older[:1])
-    shadow.list_desired(older[1:])
-    for _ in shadow.settle():
+    snapshot = session.begin_list(105, opened_at=101)
+    snapshot.list_rows(older[:1])
+    snapshot.list_desired(older[1:])
+    for _ in snapshot.settle():
         pass
     newest = running("a", 4, "j"), desired("d", 4, instances=7)
     session.events([changed(claimed("a", 1), newest[0]), DesiredLRPChanged(older[1], newest[1])], 106)
 
-    session.end_list(shadow, 106)
+    session.end_list(snapshot, 106)
 
     assert [(one.epoch, one.tag_index) for one in state(session)] == [("a", 4), ("d", 4)]
     assert session.counts().rolled_back == 0
@@ -294,9 +294,9 @@ def test_the_doubt_outlives_the_stream_and_the_first_list_on_another_decides() -
 
 
 def test_a_mirror_that_begins_with_the_state_of_before_is_set_back_too() -> None:
-    image = synced(running("a", 7), desired("d", 7)).image()
+    exported = synced(running("a", 7), desired("d", 7)).export()
     session = Session(Tuning(), Random(0))
-    session.restore(image, image.indexed(), now=0, age=60)
+    session.restore(exported, exported.indexed(), now=0, age=60)
     session.stream_opened(1)
 
     listed(session, claimed("a", 1), desired("d", 1), at=2)
@@ -381,7 +381,7 @@ def test_a_read_that_is_older_believes_nothing_and_asks_for_a_list_of_everything
     assert isinstance(session.trouble, ListNotBelieved)
     assert session.guards.rollback.wants_list
     assert session.next_list(100) == 0
-    assert Doubt.OLDER not in session.repairs.doubts_of("p"), "no read is repeated"
+    assert RepairReason.OLDER not in session.repairs.reasons_of("p"), "no read is repeated"
     listed(session, *older, at=100, opened_at=0)
     assert not session.guards.rollback.wants_list
     listed(session, *older, at=100 + WAIT, opened_at=101)
@@ -403,20 +403,28 @@ def test_such_a_read_confirms_nothing() -> None:
 @pytest.mark.parametrize(
     ("known", "events", "doubt"),
     [
-        ([running("a", 7)], [changed(unclaimed("a", 0), claimed("a", 1))], Doubt.OLDER),
-        ([running("a", 7)], [created(unclaimed("a", 3))], Doubt.OLDER),
-        ([desired("d", 7)], [DesiredLRPChanged(desired("d", 0), desired("d", 1))], Doubt.DESIRED),
-        ([running("a", 2)], [removed(running("a", 2)), changed(unclaimed("a", 0), claimed("a", 1))], Doubt.OLDER),
-        ([desired("d", 2)], [DesiredLRPRemoved(desired("d", 2)), DesiredLRPCreated(desired("d", 1))], Doubt.DESIRED),
+        ([running("a", 7)], [changed(unclaimed("a", 0), claimed("a", 1))], RepairReason.OLDER),
+        ([running("a", 7)], [created(unclaimed("a", 3))], RepairReason.OLDER),
+        ([desired("d", 7)], [DesiredLRPChanged(desired("d", 0), desired("d", 1))], RepairReason.DESIRED),
+        (
+            [running("a", 2)],
+            [removed(running("a", 2)), changed(unclaimed("a", 0), claimed("a", 1))],
+            RepairReason.OLDER,
+        ),
+        (
+            [desired("d", 2)],
+            [DesiredLRPRemoved(desired("d", 2)), DesiredLRPCreated(desired("d", 1))],
+            RepairReason.DESIRED,
+        ),
     ],
 )
 def test_an_event_that_is_older_than_what_is_known_has_the_process_read_again(
-    known: list[Record], events: list[Event], doubt: Doubt
+    known: list[Record], events: list[Event], doubt: RepairReason
 ) -> None:
     session = synced(*known)
     session.events(events, 1)
 
-    assert doubt in session.repairs.doubts_of("p")
+    assert doubt in session.repairs.reasons_of("p")
 
 
 @pytest.mark.parametrize(
@@ -426,7 +434,7 @@ def test_a_removal_of_what_is_not_there_is_no_reason_to_read_again(event: Event)
     session = synced(running("a", 7), desired("d", 7))
     session.events([event], 1)
 
-    assert session.repairs.doubts_of("p") == ()
+    assert session.repairs.reasons_of("p") == ()
 
 
 def test_events_of_a_server_that_may_have_been_set_back_ask_for_nothing_while_that_is_being_decided() -> None:
@@ -435,7 +443,7 @@ def test_events_of_a_server_that_may_have_been_set_back_ask_for_nothing_while_th
 
     session.events([changed(claimed("a", 1), running("a", 2))], 101)
 
-    assert session.repairs.doubts_of("p") == ()
+    assert session.repairs.reasons_of("p") == ()
 
 
 # With the guard against mass deletion
@@ -508,7 +516,7 @@ def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
 
 
 def why(session: Session, guid: str = "p") -> Iterable[tuple[object, str]]:
-    return [(one.verdict, one.why) for one in session.explain(guid)]
+    return [(one.outcome, one.why) for one in session.explain(guid)]
 
 
 def test_what_was_not_believed_and_then_was_is_explained() -> None:
@@ -517,7 +525,7 @@ def test_what_was_not_believed_and_then_was_is_explained() -> None:
 
     assert why(session) == [
         (
-            Outcome.OLDER,
+            ListOutcome.OLDER,
             (
                 f"a list had {epoch}:1, and {epoch}:7 is at hand: not believed unless another one, on another stream, "
                 "agrees"
@@ -526,12 +534,12 @@ def test_what_was_not_believed_and_then_was_is_explained() -> None:
         for epoch in "ad"
     ] + [
         (
-            Outcome.ROLLED_BACK,
+            ListOutcome.ROLLED_BACK,
             f"the server was set back: a second list had {epoch}:1 too; {epoch}:7 was at hand",
         )
         for epoch in "ad"
     ]
-    assert str(Outcome.ROLLED_BACK) == "rolled back"
+    assert str(ListOutcome.ROLLED_BACK) == "rolled back"
 
 
 def test_a_record_that_is_back_is_explained() -> None:

@@ -20,14 +20,14 @@ from core_support import (
     unclaimed,
 )
 
-from lrpmirror.core.changes import Cause, Commit, Delta
-from lrpmirror.core.dirty import dirtied_by
-from lrpmirror.core.ledger import Ledger
-from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.derived.dirty import dirtied_by
+from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Status, Step
+from lrpmirror.core.lists.scope import Scope
+from lrpmirror.core.rows.change_set import ChangeSet
+from lrpmirror.core.rows.changes import Cause, Commit, Delta
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.store import Store
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.status import TRANSITIONS, Phase, Status, Step
-from lrpmirror.core.store import Store
 from lrpmirror.errors import ConnectionFailed, LRPMirrorError, ServiceUnavailable
 from lrpmirror.events import (
     ActualLRPCrashed,
@@ -55,7 +55,7 @@ CAUTIOUS = Tuning(brake_rows=1)
 """So that one row is enough for a list to be held back."""
 
 CALLS: dict[str, Call] = {
-    "restore": lambda session: session.restore(session.image(), session.image().indexed(), 0, 60),
+    "restore": lambda session: session.restore(session.export(), session.export().indexed(), 0, 60),
     "open": lambda session: session.stream_opened(0),
     "lose": lambda session: session.stream_lost(LOST),
     "list": lambda session: take_list(session, [unclaimed("k")]),
@@ -298,15 +298,15 @@ def test_an_event_that_writes_a_row_twice_and_ends_where_it_began_is_no_commit()
 
 
 def test_what_is_written_twice_is_one_difference() -> None:
-    ledger = Ledger(Store())
-    ledger.put_desired(desired("d", 0))
-    ledger.put_desired(desired("d", 1))
+    change_set = ChangeSet(Store())
+    change_set.put_desired(desired("d", 0))
+    change_set.put_desired(desired("d", 1))
     first = unclaimed("a", 0)
-    ledger.put("a", None, first)
-    ledger.put("a", first, unclaimed("a", 1))
+    change_set.put("a", None, first)
+    change_set.put("a", first, unclaimed("a", 1))
 
-    assert ledger.close() == ((Delta("a", None, unclaimed("a", 1)),), (Delta("p", None, desired("d", 1)),))
-    assert ledger.close() == ((), ())
+    assert change_set.close() == ((Delta("a", None, unclaimed("a", 1)),), (Delta("p", None, desired("d", 1)),))
+    assert change_set.close() == ((), ())
 
 
 def test_the_processes_that_commits_touched() -> None:
@@ -320,14 +320,14 @@ def test_the_processes_that_commits_touched() -> None:
 
 
 class Log:
-    """A witness that notes what it sees."""
+    """A observer that notes what it sees."""
 
     def __init__(self, session: Session) -> None:
         self.seen: list[tuple[object, ...]] = []
         self._session = session
 
-    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
-        self.seen.append((event.type, verdict, commit and commit.revision, self._session.revision))
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:
+        self.seen.append((event.type, outcome, commit and commit.revision, self._session.revision))
 
     def listed(self, commit: Commit) -> None:
         self.seen.append((commit.cause, commit.revision))
@@ -336,15 +336,15 @@ class Log:
 def test_a_witness_sees_every_event_and_commit_while_the_state_is_just_that_after_it() -> None:
     session = synced(unclaimed())
     log = Log(session)
-    session.witnesses = (log,)
+    session.observers = (log,)
 
     session.events([changed(unclaimed(), claimed()), changed(unclaimed(), claimed())], 0)
     take_list(session, [claimed("a", 2)])
     take_list(session, [claimed("a", 2)])
 
     assert log.seen == [
-        ("actual_lrp_instance_changed", Verdict.APPLIED, 2, 2),
-        ("actual_lrp_instance_changed", Verdict.SAME, None, 2),
+        ("actual_lrp_instance_changed", Outcome.APPLIED, 2, 2),
+        ("actual_lrp_instance_changed", Outcome.SAME, None, 2),
         (Cause.SNAPSHOT, 3),
     ]
 
@@ -403,7 +403,7 @@ def test_a_process_can_be_explained() -> None:
     session.events([changed(unclaimed(), claimed())], 3)
 
     (decision,) = session.explain("p")
-    assert (decision.at, decision.verdict, decision.tag) == (3, Verdict.APPLIED, ModificationTag("a", 1))
+    assert (decision.at, decision.outcome, decision.tag) == (3, Outcome.APPLIED, ModificationTag("a", 1))
     assert session.explain("nobody") == ()
 
 
@@ -433,11 +433,11 @@ def test_fresh_domains_and_cells_are_committed_when_they_change() -> None:
     cells = (CellPresence(cell_id="cell-a"),)
 
     def listed() -> Commit | None:
-        shadow = session.begin_list(0)
-        shadow.domains, shadow.cells = frozenset({"apps"}), cells
-        for _ in shadow.settle():
+        snapshot = session.begin_list(0)
+        snapshot.domains, snapshot.cells = frozenset({"apps"}), cells
+        for _ in snapshot.settle():
             pass
-        return session.end_list(shadow, 0)
+        return session.end_list(snapshot, 0)
 
     commit = listed()
 
@@ -456,7 +456,7 @@ def test_verdicts_are_counted_by_type_of_event() -> None:
 
     session.events([created(unclaimed()), created(unclaimed()), UnknownEvent("new")], 0)
 
-    assert session.verdicts == {"actual_lrp_instance_created same": 2, "new noted": 1}
+    assert session.outcomes == {"actual_lrp_instance_created same": 2, "new noted": 1}
 
 
 # Lists that fail, streams that end
@@ -464,36 +464,36 @@ def test_verdicts_are_counted_by_type_of_event() -> None:
 
 def test_a_list_that_was_overtaken_by_a_lost_stream_takes_no_more_events() -> None:
     session = synced(unclaimed())
-    shadow = session.begin_list(0)
+    snapshot = session.begin_list(0)
     session.stream_lost(LOST)
     session.stream_opened(1)
 
     session.events([changed(unclaimed(), claimed())], 1)
 
-    assert not shadow._in_flight
+    assert not snapshot._in_flight
 
 
 def test_what_a_failed_repair_wanted_is_read_later() -> None:
     session = synced()
     scope = Scope(frozenset({"p"}), frozenset({"q"}))
-    shadow = session.begin_list(0, scope)
+    snapshot = session.begin_list(0, scope)
 
     error = ServiceUnavailable("503")
-    delay = session.list_failed(shadow, error)
+    delay = session.list_failed(snapshot, error)
 
     assert 0 <= delay <= session.tuning.first_delay
     assert session.last_error is error
-    assert session.take_doubts() == scope
+    assert session.take_repairs() == scope
 
 
 def test_a_failed_list_of_everything_leaves_the_doubts_as_they_were() -> None:
     session = synced(running("a", 2))
     session.events([changed(running("a", 2), crashed("a", 3)), changed(crashed("a", 3), running("a", 4, "j"))], 0)
-    before = dict(session.repairs._doubts)
+    before = dict(session.repairs._reasons)
 
     session.list_failed(session.begin_list(0), ServiceUnavailable("503"))
 
-    assert session.repairs._doubts == before == {"p": {Doubt.INCOMPLETE, Doubt.DESIRED}}
+    assert session.repairs._reasons == before == {"p": {RepairReason.INCOMPLETE, RepairReason.DESIRED}}
 
 
 def test_a_list_of_everything_settles_all_doubts() -> None:
@@ -503,14 +503,14 @@ def test_a_list_of_everything_settles_all_doubts() -> None:
 
     take_list(session, [unclaimed("a", 3)], [desired()])
 
-    assert session.take_doubts() is None
+    assert session.take_repairs() is None
 
 
 def test_repairs_are_read_in_batches() -> None:
     session = synced(tuning=Tuning(repair_batch=2))
     session.events([created(unclaimed(f"e{n}", 1, process_guid=f"p{n}")) for n in range(3)], 0)
 
-    sizes = [len(scope.rows or ()) for scope in iter(session.take_doubts, None)]
+    sizes = [len(scope.rows or ()) for scope in iter(session.take_repairs, None)]
 
     assert sizes == [2, 1]
 
@@ -600,14 +600,14 @@ def test_a_removed_record_is_remembered_among_a_bounded_number() -> None:
 def test_an_instance_that_runs_without_a_known_desired_lrp_has_it_read_once() -> None:
     session = synced()
     session.events([created(running("a", 0))], 0)
-    assert session.take_doubts() == Scope(frozenset(), frozenset({"p"}))
+    assert session.take_repairs() == Scope(frozenset(), frozenset({"p"}))
 
     session.events([changed(running("a", 0), running("a", 1, routable=False))], 0)
-    assert session.take_doubts() == Scope(frozenset({"p"}), frozenset()), "its rows, since it was started again"
+    assert session.take_repairs() == Scope(frozenset({"p"}), frozenset()), "its rows, since it was started again"
 
     take_list(session, [running("a", 1, routable=False)])
     session.events([changed(running("a", 1), running("a", 2, address="10.0.0.9"))], 0)
-    assert session.take_doubts() == Scope(frozenset({"p"}), frozenset({"p"})), "the next list begins anew"
+    assert session.take_repairs() == Scope(frozenset({"p"}), frozenset({"p"})), "the next list begins anew"
 
 
 def test_an_instance_that_runs_with_its_desired_lrp_has_nothing_read() -> None:
@@ -615,19 +615,19 @@ def test_an_instance_that_runs_with_its_desired_lrp_has_nothing_read() -> None:
 
     session.events([created(running("a", 0)), ActualLRPCreated(ActualLRPGroup(running("b", 0, index=1)))], 0)
 
-    assert session.take_doubts() is None
+    assert session.take_repairs() is None
 
 
 # Desired LRPs that nobody vouched for
 
 
 def list_with_domains(session: Session, *domains: str, lrps: tuple[DesiredLRP, ...] = ()) -> Commit | None:
-    shadow = session.begin_list(0)
-    shadow.domains = frozenset(domains)
-    shadow.list_desired(lrps)
-    for _ in shadow.settle():
+    snapshot = session.begin_list(0)
+    snapshot.domains = frozenset(domains)
+    snapshot.list_desired(lrps)
+    for _ in snapshot.settle():
         pass
-    return session.end_list(shadow, 0)
+    return session.end_list(snapshot, 0)
 
 
 def test_a_desired_lrp_missing_from_a_list_is_retained_while_its_domain_is_not_fresh() -> None:
@@ -695,12 +695,12 @@ def test_a_process_knows_whether_its_domain_is_fresh() -> None:
     session = synced(unclaimed())
     assert not session.process("p").domain_fresh
 
-    shadow = session.begin_list(0)
-    shadow.domains = frozenset({"apps"})
-    shadow.list_rows([unclaimed()])
-    for _ in shadow.settle():
+    snapshot = session.begin_list(0)
+    snapshot.domains = frozenset({"apps"})
+    snapshot.list_rows([unclaimed()])
+    for _ in snapshot.settle():
         pass
-    session.end_list(shadow, 0)
+    session.end_list(snapshot, 0)
 
     assert session.process("p").domain_fresh
     assert not session.process("nobody").domain_fresh
@@ -712,12 +712,12 @@ def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_know
     cells = (CellPresence(cell_id="cell-1"),)
 
     def listed(cells: tuple[CellPresence, ...] | None, error: LRPMirrorError | None, now: float) -> None:
-        shadow = session.begin_list(now)
-        shadow.cells, shadow.cells_error = cells, error
-        shadow.answered_at = None if error is None else now - 0.5
-        for _ in shadow.settle():
+        snapshot = session.begin_list(now)
+        snapshot.cells, snapshot.cells_error = cells, error
+        snapshot.answered_at = None if error is None else now - 0.5
+        for _ in snapshot.settle():
             pass
-        session.end_list(shadow, now)
+        session.end_list(snapshot, now)
 
     listed(cells, None, 1)
     listed(None, LOST, 2)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import RowKey, row_key
-from lrpmirror.core.store import FEW, Store, matches
+from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.store import FEW, Store, matches
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
 PROCESSES, CELLS, DOMAINS = ("p", "q"), ("", "cell-a", "cell-b"), ("apps", "tasks")

@@ -9,8 +9,8 @@ from core_support import law
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.core.changes import Cause, Change, Delta
-from lrpmirror.core.subscriptions import Hub, Lag, Mailbox
+from lrpmirror.core.derived.subscriptions import Hub, Lag, Mailbox
+from lrpmirror.core.rows.changes import Cause, Change, Delta
 
 EVENT, SNAPSHOT, REPLAY = Cause.EVENT, Cause.SNAPSHOT, Cause.REPLAY
 
@@ -165,16 +165,16 @@ def test_folding_what_is_told_gives_the_state_however_the_writes_and_takes_inter
 ) -> None:
     state = dict(initial)
     mailbox: Mailbox[str, int] = Mailbox(Bell(), None if least is None else lambda value: value > least)
-    told: dict[str, int] = {}
+    notified: dict[str, int] = {}
 
     def take() -> None:
         for change in mailbox.take():
-            assert change.before == told.get(change.key), "each step begins at what was told last"
+            assert change.before == notified.get(change.key), "each step begins at what was told last"
             assert change.before != change.after
             if change.after is None:
-                del told[change.key]
+                del notified[change.key]
             else:
-                told[change.key] = change.after
+                notified[change.key] = change.after
 
     def visible() -> dict[str, int]:
         return {key: value for key, value in state.items() if least is None or value > least}
@@ -184,7 +184,7 @@ def test_folding_what_is_told_gives_the_state_however_the_writes_and_takes_inter
     for what, key, after in history:
         if what == "take":
             take()
-            assert told == visible()
+            assert notified == visible()
             continue
         before = state.get(key)
         if after is None:
@@ -195,7 +195,7 @@ def test_folding_what_is_told_gives_the_state_however_the_writes_and_takes_inter
         assert len(mailbox) <= 3, "the memory is bounded by the number of keys"
     take()
 
-    assert told == visible()
+    assert notified == visible()
     assert mailbox.take() == []
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict, replace
 
+from lrpmirror.core.freshness.tuning import Tuning, checked
 from lrpmirror.core.session import Session
-from lrpmirror.core.tuning import Tuning, checked
 from lrpmirror.errors import ConfigurationError
 
 

@@ -23,7 +23,7 @@ def test_one_event_that_says_nothing_costs_nothing_but_a_count() -> None:
 
     assert early(session, 1) == inf
     assert session.counts().unreadable == 1
-    assert session.verdicts == {"unreadable noted": 1}
+    assert session.outcomes == {"unreadable noted": 1}
 
 
 def test_the_second_one_has_everything_listed_early_once_the_last_list_is_a_while_ago() -> None:
@@ -60,10 +60,10 @@ def test_what_says_nothing_while_the_first_list_is_read_counts_for_the_next() ->
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
     session.events([NOTHING] * 5, 0)
-    shadow = session.begin_list(0)
+    snapshot = session.begin_list(0)
     session.events([NOTHING] * 2, 0)
     assert early(session, 0) == inf
-    for _ in shadow.settle():
+    for _ in snapshot.settle():
         pass
-    session.end_list(shadow, 0)
+    session.end_list(snapshot, 0)
     assert early(session, 0) == 30

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lrpmirror.core.tuning import Tuning
-from lrpmirror.core.watch import Watch
+from lrpmirror.core.freshness.tuning import Tuning
+from lrpmirror.core.freshness.watchdog import Watch
 from lrpmirror.errors import ConnectionFailed, StreamDead, TimedOut
 
 TUNING = Tuning(ping_interval=10, ping_failures=3, idle_limit=100)

@@ -20,14 +20,14 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 
 from lrpmirror.cli import main
-from lrpmirror.cli._agreement import disagreements
-from lrpmirror.cli._screen import render
-from lrpmirror.cli._status_line import status_line
-from lrpmirror.cli._view import CellView, Kind, News, ProcessView, View, kind_of, name_of
-from lrpmirror.cli._words import desired_in_words, found, row_in_words
-from lrpmirror.cli.demo import Settings, play
-from lrpmirror.core.changes import Cause
-from lrpmirror.core.status import Phase
+from lrpmirror.cli.commands.demo import Settings, play
+from lrpmirror.cli.shared.agreement import disagreements
+from lrpmirror.cli.shared.screen import render
+from lrpmirror.cli.shared.status_line import status_line
+from lrpmirror.cli.shared.view import CellView, Kind, News, ProcessView, View, kind_of, name_of
+from lrpmirror.cli.shared.words import desired_in_words, found, row_in_words
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.rows.changes import Cause
 from lrpmirror.mirror import open_mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue, Presence
 from lrpmirror.sim import Autopilot, Diego, serve_diego
@@ -289,9 +289,9 @@ def test_a_mirror_follows_the_life_of_the_simulation_and_survives_a_cut() -> Non
     stale = display.views[order[1]]
     assert stale.error
     assert sum(stale.kinds.values()) > 0
-    told = [news.text for news in display.news]
-    assert "--- the demo cuts the connection" in told
-    assert sum("the mirror is LIVE" in text for text in told) == 2
+    notified = [news.text for news in display.news]
+    assert "--- the demo cuts the connection" in notified
+    assert sum("the mirror is LIVE" in text for text in notified) == 2
     assert sorted(news.at for news in display.news) == [news.at for news in display.news]
 
 
@@ -369,11 +369,11 @@ def test_on_a_terminal_it_redraws_a_screen_of_its_size_and_puts_the_terminal_bac
     assert left
     assert "\x1b[?25h" in screens
     assert re.fullmatch(r"mirror and simulator agree: .*\r\n", last)
-    drawn = screens.split("\x1b[H")[1:]
-    assert len(drawn) >= 3
-    for screen in drawn:
+    generated = screens.split("\x1b[H")[1:]
+    assert len(generated) >= 3
+    for screen in generated:
         lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in re.split("\r+\n", screen)]
         assert len(lines) <= 20
         assert all(len(line) <= 60 for line in lines)
-    assert " LIVE " in drawn[-1]
-    assert "CELLS" in drawn[-1]
+    assert " LIVE " in generated[-1]
+    assert "CELLS" in generated[-1]

@@ -46,7 +46,7 @@ async def test_what_a_stream_lost_is_corrected_at_once_and_counted_and_logged_af
         assert record.message == (
             f"a list differed from what the events had led to, in 1 desired missing: desired missing q ({epoch}:0)"
         )
-        assert [str(decision.verdict) for decision in mirror.explain("q")][-1] == "drifted"
+        assert [str(decision.outcome) for decision in mirror.explain("q")][-1] == "drifted"
 
 
 @simulated
@@ -137,14 +137,14 @@ async def test_events_that_come_too_late_are_drift() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_stream_that_tells_everything_in_time_never_drifts_however_often_it_is_audited(seed: int) -> None:
     async def main() -> None:
-        dice = Random(seed)
+        rng = Random(seed)
         server = Diego(seed=seed, faults=Faults(seed=seed, delay=0.0, duplicate=0.1, stale_removed=0.3))
         autopilot = Autopilot(server, seed=seed, apps=6, cells=3)
         autopilot.run(10)
         bbs = FakeBBS(server, batch=7)
         # What comes while one read is under way has to wait for the next.
-        bbs.lag = lambda: dice.choice((0.0, 0.0, 0.3, GRACE / 2.5))
-        bbs.answer = lambda _: Answer(before=dice.choice((0.0, 0.5)), after=dice.choice((0.0, 0.5)))
+        bbs.lag = lambda: rng.choice((0.0, 0.0, 0.3, GRACE / 2.5))
+        bbs.answer = lambda _: Answer(before=rng.choice((0.0, 0.5)), after=rng.choice((0.0, 0.5)))
         async with mirroring(bbs, seed=seed, resync_interval=4.0, idle_limit=inf, audit_grace=GRACE) as mirror:
             await mirror.wait_synced()
             for _ in range(300):
@@ -168,7 +168,7 @@ async def test_every_event_that_is_lost_and_not_overtaken_is_found() -> None:
         bbs.loses = lambda _: True
         autopilot.run(10)
         await trio.sleep(1)
-        wrong = [line for line in differences(mirror, server, told=True) if line.split()[0] in ("row", "desired")]
+        wrong = [line for line in differences(mirror, server, notified=True) if line.split()[0] in ("row", "desired")]
         assert len(wrong) > 3
         mirror.resync()
         await trio.sleep(GRACE + 1)

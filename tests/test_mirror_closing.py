@@ -10,7 +10,7 @@ from mirror_support import Answer, FakeBBS, mirroring, settled, simulated, small
 from sim_support import wanted
 from thread_support import Versions
 
-from lrpmirror.core.changes import Commit
+from lrpmirror.core.rows.changes import Commit
 from lrpmirror.errors import MirrorClosed, ServiceUnavailable
 from lrpmirror.events import Event
 from lrpmirror.mirror import Subscription
@@ -18,15 +18,15 @@ from lrpmirror.mirror import Subscription
 QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
 
 
-class Witness:
+class Observer:
     def __init__(self) -> None:
         self.events = 0
         self.lists = 0
 
-    def event(self, event: Event, verdict: object, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
+    def event(self, event: Event, outcome: object, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
         self.events += 1
 
-    def listed(self, commit: Commit) -> None:  # noqa: ARG002 - a witness's
+    def listed(self, commit: Commit) -> None:  # noqa: ARG002 - a observer's
         self.lists += 1
 
 
@@ -35,12 +35,12 @@ async def test_a_witness_sees_nothing_more_once_its_block_has_ended_however_it_e
     server = small()
     async with mirroring(FakeBBS(server), **QUIET) as mirror:
         await mirror.wait_synced()
-        stays, leaves, fails = Witness(), Witness(), Witness()
-        with mirror.witnessed(stays):
-            with mirror.witnessed(leaves):
+        stays, leaves, fails = Observer(), Observer(), Observer()
+        with mirror.observed(stays):
+            with mirror.observed(leaves):
                 server.desire(wanted("q"))
                 await settled()
-            with suppress(ZeroDivisionError), mirror.witnessed(fails):
+            with suppress(ZeroDivisionError), mirror.observed(fails):
                 server.desire(wanted("r"))
                 await settled()
                 raise ZeroDivisionError
@@ -54,7 +54,7 @@ async def test_a_witness_sees_nothing_more_once_its_block_has_ended_however_it_e
 
 @simulated
 async def test_with_the_mirror_its_views_end_for_those_who_follow_them() -> None:
-    told: list[Any] = []
+    notified: list[Any] = []
     async with trio.open_nursery() as nursery:
         async with mirroring(FakeBBS(small()), **QUIET) as mirror:
             await mirror.wait_synced()
@@ -64,17 +64,17 @@ async def test_with_the_mirror_its_views_end_for_those_who_follow_them() -> None
             async def follow() -> None:
                 async with view.changes() as changes:
                     async for batch in changes:
-                        told.extend(batch)
+                        notified.extend(batch)
                 ended.set()
 
             nursery.start_soon(follow)
             await settled()
-            assert [change.key for change in told] == ["p"]
+            assert [change.key for change in notified] == ["p"]
         with trio.fail_after(1):
             await ended.wait()
     assert dict(view) == {"p": 2}
     with pytest.raises(MirrorClosed):
-        view.subscribe(told.append)
+        view.subscribe(notified.append)
 
 
 @simulated

@@ -14,7 +14,7 @@ from mirror_support import Answer, FakeBBS, Fold, differences, differing, mirror
 from msgspec import Struct
 
 from lrpmirror import ActualLRP, Change, DesiredLRP, Mirror, Phase
-from lrpmirror.core.changes import RowKey, row_key
+from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.errors import (
     BBSError,
     ConnectionFailed,
@@ -76,52 +76,52 @@ class Plan(Struct, frozen=True, kw_only=True):
         return self.stream == "instances" and is_ordered
 
 
-def plan_of(dice: Random) -> Plan:
+def plan_of(rng: Random) -> Plan:
     def maybe(most: float) -> float:
-        return dice.choice((0.0, dice.uniform(0, most)))
+        return rng.choice((0.0, rng.uniform(0, most)))
 
     network = Faults(
-        seed=dice.randrange(10**9),
+        seed=rng.randrange(10**9),
         delay=maybe(0.5),
         lose=maybe(0.1),
         duplicate=maybe(0.2),
         stale_removed=maybe(0.5),
         empty_removed=maybe(0.5),
     )
-    hidden = [name for name in ("scheduling_infos", "routing_infos") if dice.random() < 0.15]
+    hidden = [name for name in ("scheduling_infos", "routing_infos") if rng.random() < 0.15]
     return Plan(
-        stream=dice.choice(("instances", "instances", "instances", "groups")),
+        stream=rng.choice(("instances", "instances", "instances", "groups")),
         hidden=tuple(hidden),
-        network=dice.choice((None, network)),
+        network=rng.choice((None, network)),
         cut=maybe(0.2),
         refuse=maybe(0.1),
         fail=maybe(0.4),
         slow=maybe(0.8),
         hang=maybe(0.05),
-        busy=dice.random() < 0.5,
+        busy=rng.random() < 0.5,
     )
 
 
-class Life:
+class Workload:
     """A deployment that lives while its BBS misbehaves, by one seed."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = dice = Random(seed)
-        self.plan = plan_of(dice)
+        self.rng = rng = Random(seed)
+        self.plan = plan_of(rng)
         self.diego = Diego(seed=seed, faults=self.plan.network)
         rates = Rates(deploys=0.3, crashes=1.0, routable_changes=0.5, evacuations=0.1, cell_losses=0.05)
         self.autopilot = Autopilot(self.diego, seed=seed, apps=6, cells=3, rates=rates if self.plan.busy else None)
-        self.bbs = FakeBBS(self.diego, batch=dice.choice((1, 7, 500)), hidden=self.plan.hidden)
+        self.bbs = FakeBBS(self.diego, batch=rng.choice((1, 7, 500)), hidden=self.plan.hidden)
         self.bbs.answer = self._answer
 
     async def run(self) -> None:
         for _ in range(SECONDS):
             self.autopilot.step()
-            if self.bbs.streams and self.dice.random() < self.plan.cut:
-                self.bbs.cut(self.dice.choice(STREAM_ERRORS))
-            if self.dice.random() < self.plan.refuse:
-                self.bbs.refusal = None if self.bbs.refusal else self.dice.choice(STREAM_ERRORS)
-            await trio.sleep(self.dice.choice((0.0, 0.3, 1.0, 3.0)))
+            if self.bbs.streams and self.rng.random() < self.plan.cut:
+                self.bbs.cut(self.rng.choice(STREAM_ERRORS))
+            if self.rng.random() < self.plan.refuse:
+                self.bbs.refusal = None if self.bbs.refusal else self.rng.choice(STREAM_ERRORS)
+            await trio.sleep(self.rng.choice((0.0, 0.3, 1.0, 3.0)))
 
     def recover(self) -> None:
         """End all faults, and all life."""
@@ -130,18 +130,18 @@ class Life:
         self.diego.settle()
 
     def _answer(self, _name: str) -> Answer:
-        dice, plan = self.dice, self.plan
-        if dice.random() < plan.hang:
+        rng, plan = self.rng, self.plan
+        if rng.random() < plan.hang:
             return Answer(before=30, error=TimedOut("no answer"))
-        if dice.random() < plan.fail:
-            return Answer(after=dice.uniform(0, 1), error=dice.choice(LIST_ERRORS), batches=dice.randrange(3))
-        if dice.random() < plan.slow:
-            return Answer(before=dice.uniform(0, 2), after=dice.uniform(0, 2), pause=dice.choice((0.0, 0.05)))
+        if rng.random() < plan.fail:
+            return Answer(after=rng.uniform(0, 1), error=rng.choice(LIST_ERRORS), batches=rng.randrange(3))
+        if rng.random() < plan.slow:
+            return Answer(before=rng.uniform(0, 2), after=rng.uniform(0, 2), pause=rng.choice((0.0, 0.05)))
         return Answer()
 
 
 async def live_and_converge(seed: int) -> None:
-    life = Life(seed)
+    life = Workload(seed)
     rows: Fold[RowKey, ActualLRP] = Fold()
     desired: Fold[str, DesiredLRP] = Fold()
     late: Fold[RowKey, ActualLRP] = Fold()
@@ -162,7 +162,7 @@ async def live_and_converge(seed: int) -> None:
         bound = 30 + 5 * MOST_DELAY
         try:
             await mirror.wait_for(
-                lambda m: m.status.live and not differences(m, life.diego, told=True),
+                lambda m: m.status.live and not differences(m, life.diego, notified=True),
                 timeout=bound if exact else bound + 1.25 * RESYNC,
             )
             await mirror.wait_for(lambda m: not differences(m, life.diego), timeout=1.25 * RESYNC + bound)
@@ -174,7 +174,7 @@ async def live_and_converge(seed: int) -> None:
         assert desired.known == {each.process_guid: each for each in mirror.desired_lrps()}, f"seed {seed}"
 
 
-async def assert_rests(mirror: Mirror, life: Life) -> None:
+async def assert_rests(mirror: Mirror, life: Workload) -> None:
     """Where nothing happens any more nothing is published, however often it is listed."""
     await trio.sleep(10)
     revision = mirror.revision
@@ -208,6 +208,6 @@ def test_a_mirror_without_faults_is_never_behind_but_for_what_diffs_do_not_carry
                 assert behind == {row_key(row): (row.state, row.tag_index, row.presence) for row in diego.actual_lrps()}
                 assert len(mirror.desired_lrps()) == len(diego.desired_lrps())
                 await trio.sleep(1)
-                assert not differences(mirror, diego, told=True)
+                assert not differences(mirror, diego, notified=True)
 
     simulate(main, seed=seed)

@@ -92,15 +92,15 @@ async def test_a_callback_that_sleeps_delays_neither_the_reader_nor_other_callba
         async def sleep(_: object) -> None:
             await trio.sleep_forever()
 
-        told: list[object] = []
+        notified: list[object] = []
         mirror.subscribe(sleep)
-        mirror.subscribe(told.append, replay=False)
+        mirror.subscribe(notified.append, replay=False)
         await settled()
         for number in range(1, 2 * READ):
             server.start("p", 0, A, routable=bool(number % 2))
             await settled()
             assert mirror.actual_lrps()[0].tag_index == server.actual_lrps()[0].tag_index
-            assert len(told) == number
+            assert len(notified) == number
 
 
 @simulated
@@ -147,7 +147,7 @@ async def test_the_stream_is_read_while_a_long_list_is_loaded() -> None:
         assert min(first, second) > 2048
         assert len(bbs.streams) == 1
         await settled()
-        assert not differences(mirror, server, told=True)
+        assert not differences(mirror, server, notified=True)
 
 
 @simulated

@@ -22,7 +22,7 @@ from mirror_support import (
 from sim_support import A, wanted
 
 from lrpmirror import ActualLRP, Mirror, Phase
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ConnectionFailed, ServiceUnavailable
 
 QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
@@ -82,7 +82,7 @@ async def test_nothing_is_missed_nor_told_twice_while_a_stream_is_replaced() -> 
         assert mirror.counts.replacements >= 5
         assert mirror.counts.streams == 1
         assert open_streams(bbs) == [len(bbs.streams) - 1]
-        assert not differences(mirror, diego, told=True)
+        assert not differences(mirror, diego, notified=True)
         assert rows.known.keys() == {row.epoch for row in diego.actual_lrps()}
         nursery.cancel_scope.cancel()
 

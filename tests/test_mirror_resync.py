@@ -25,8 +25,8 @@ from mirror_support import (
 from sim_support import A, B, wanted
 
 from lrpmirror import ActualLRP, Cause, Mirror, Phase
-from lrpmirror.core.changes import RowKey
-from lrpmirror.core.shadow import Shadow
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ConnectionFailed, MalformedRecord, ServiceUnavailable, TimedOut, TruncatedReply
 from lrpmirror.events import ActualLRPInstanceRemoved, Event
 
@@ -56,7 +56,7 @@ async def test_what_happens_while_a_list_is_read_is_brought_on_top_of_it(name: s
             autopilot.step()
             await trio.sleep(0.07)
         await trio.sleep(3)
-        assert not differences(mirror, diego, told=True)
+        assert not differences(mirror, diego, notified=True)
 
 
 @simulated
@@ -102,13 +102,13 @@ async def test_what_was_listed_is_let_go_of_to_the_end_also_where_the_stream_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     let_go = []
-    emptied = Shadow.emptied
+    emptied = PendingSnapshot.emptied
 
-    def noted(shadow: Shadow) -> Iterator[None]:
-        yield from emptied(shadow)
-        let_go.append(shadow)
+    def noted(snapshot: PendingSnapshot) -> Iterator[None]:
+        yield from emptied(snapshot)
+        let_go.append(snapshot)
 
-    monkeypatch.setattr(Shadow, "emptied", noted)
+    monkeypatch.setattr(PendingSnapshot, "emptied", noted)
     bbs = FakeBBS(small())
     async with mirroring(bbs) as mirror:
         await mirror.wait_synced()
@@ -263,9 +263,9 @@ async def test_nothing_is_published_where_nothing_differs() -> None:
     bbs = FakeBBS(diego)
     async with mirroring(bbs) as mirror:
         await mirror.wait_synced()
-        told: list[object] = []
-        mirror.subscribe(told.append, replay=False)
-        mirror.subscribe_desired(told.append, replay=False)
+        notified: list[object] = []
+        mirror.subscribe(notified.append, replay=False)
+        mirror.subscribe_desired(notified.append, replay=False)
         revision = mirror.revision
         for _ in range(5):
             # A server lists in no order that means anything.
@@ -276,7 +276,7 @@ async def test_nothing_is_published_where_nothing_differs() -> None:
             await mirror.wait_for(lambda m: m.status.live)
             mirror.resync()
             await settled()
-        assert (told, mirror.revision) == ([], revision)
+        assert (notified, mirror.revision) == ([], revision)
 
 
 @simulated
@@ -311,18 +311,18 @@ async def test_a_resynchronisation_publishes_differences_and_no_removal_before_a
         for _ in range(10):
             bbs.refusal = GONE
             bbs.cut()
-            rows.told.clear()
+            rows.notified.clear()
             known = dict(rows.known)
             autopilot.run(10)
             bbs.refusal = None
             await mirror.wait_for(lambda m: m.status.phase is Phase.STALE)
             await mirror.wait_for(lambda m: m.status.live)
             await settled()
-            assert len({change.key for change in rows.told}) == len(rows.told)
-            assert {change.cause for change in rows.told} == {Cause.SNAPSHOT}
-            assert {change.revision for change in rows.told} == {mirror.revision}
+            assert len({change.key for change in rows.notified}) == len(rows.notified)
+            assert {change.cause for change in rows.notified} == {Cause.SNAPSHOT}
+            assert {change.revision for change in rows.notified} == {mirror.revision}
             changed = {key for key in known.keys() | rows.known.keys() if known.get(key) != rows.known.get(key)}
-            assert changed == {change.key for change in rows.told}
+            assert changed == {change.key for change in rows.notified}
             await trio.sleep(5)
 
 

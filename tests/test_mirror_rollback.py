@@ -10,7 +10,7 @@ from mirror_support import GONE, FakeBBS, Fold, differences, lively, mirroring, 
 from sim_support import A, B, wanted
 
 from lrpmirror import ActualLRP, DesiredLRP, Mirror, Phase
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ListNotBelieved
 from lrpmirror.events import ActualLRPInstanceCreated
 from lrpmirror.sim import Autopilot, Diego
@@ -22,7 +22,7 @@ BOUND = 30.0
 async def until_equal(mirror: Mirror, server: Diego) -> float:
     """Wait until the mirror is live and has the server's state; return how long that took."""
     began = trio.current_time()
-    while not mirror.status.live or differences(mirror, server, told=True):
+    while not mirror.status.live or differences(mirror, server, notified=True):
         await trio.sleep(0.1)
         assert trio.current_time() < began + 400, differences(mirror, server)
     return trio.current_time() - began
@@ -58,7 +58,7 @@ def test_on_a_new_stream_the_state_is_the_servers_within_the_bound(seed: int, ca
             for _ in range(30):
                 autopilot.step()
                 await trio.sleep(1)
-            assert not differences(mirror, server, told=True), "its events are followed"
+            assert not differences(mirror, server, notified=True), "its events are followed"
             await trio.sleep(1000)
             assert mirror.counts.rollbacks == 1
             assert mirror.counts.drift == 0
@@ -112,7 +112,7 @@ async def test_what_is_doubted_is_said_until_it_is_decided() -> None:
         assert mirror.status.live
         assert mirror.status.trouble is None
         assert not differences(mirror, server)
-        assert "rolled back" in [str(one.verdict) for one in mirror.explain("p")]
+        assert "rolled back" in [str(one.outcome) for one in mirror.explain("p")]
 
 
 @simulated

@@ -105,7 +105,7 @@ async def test_a_mirror_reaches_and_keeps_the_state_of_a_deployment_that_lives(
         assert not differences(mirror, diego)
         for _ in range(20):
             await live(autopilot, 3)
-            await mirror.wait_for(lambda m: not differences(m, diego, told=True), timeout=5)
+            await mirror.wait_for(lambda m: not differences(m, diego, notified=True), timeout=5)
         await converged(mirror, diego)
         assert mirror.status.last_error is None
         assert served.host.streams == 1
@@ -116,7 +116,7 @@ async def test_a_mirror_reaches_and_keeps_the_state_of_a_deployment_that_lives(
 async def test_a_mirror_ends_in_the_servers_state_after_its_connections_were_cut_at_random_moments(
     seed: int, secure: bool, certificates: Certificates
 ) -> None:
-    dice = Random(seed)
+    rng = Random(seed)
     diego, autopilot = lively(seed, apps=20)
     async with (
         serve_diego(diego, tls=certificates.server if secure else None) as served,
@@ -124,9 +124,9 @@ async def test_a_mirror_ends_in_the_servers_state_after_its_connections_were_cut
     ):
         cuts = 0
         for _ in range(12):
-            await live(autopilot, dice.randrange(1, 10))
-            await trio.sleep(dice.uniform(0, 0.02))
-            cuts += served.host.cut(streams_only=dice.random() < 0.5)
+            await live(autopilot, rng.randrange(1, 10))
+            await trio.sleep(rng.uniform(0, 0.02))
+            cuts += served.host.cut(streams_only=rng.random() < 0.5)
         assert cuts >= 6
         await converged(mirror, diego)
         assert isinstance(mirror.status.last_error, ConnectionFailed)

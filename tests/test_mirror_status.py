@@ -96,23 +96,23 @@ async def test_waiting_too_long_for_slow_lists_says_so() -> None:
 async def test_who_waits_is_told_when_the_mirror_is_closed_first() -> None:
     bbs = FakeBBS(small())
     bbs.refusal = GONE
-    told: list[str] = []
+    notified: list[str] = []
 
     async def wait(mirror: Mirror) -> None:
         with pytest.raises(MirrorClosed, match="before it was synchronised"):
             await mirror.wait_synced()
-        told.append("synced")
+        notified.append("synced")
 
     async def wait_for(mirror: Mirror) -> None:
         with pytest.raises(MirrorClosed, match="a row"):
             await mirror.wait_for(lambda m: bool(m.actual_lrps()), what="a row")
-        told.append("row")
+        notified.append("row")
 
     async with trio.open_nursery() as nursery, mirroring(bbs) as mirror:
         nursery.start_soon(wait, mirror)
         nursery.start_soon(wait_for, mirror)
         await settled()
-    assert sorted(told) == ["row", "synced"]
+    assert sorted(notified) == ["row", "synced"]
     with pytest.raises(MirrorClosed):
         await mirror.wait_synced()
 

@@ -11,7 +11,7 @@ from mirror_support import FakeBBS, Fold, lively, mirroring, settled, simulated,
 from sim_support import OTHER_NET, A, B, wanted
 
 from lrpmirror import ActualLRP, ActualLRPState, Cause, Change, DesiredLRP, Mirror
-from lrpmirror.core.changes import RowKey, row_key
+from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.sim import Diego
 
 RUNNING = ActualLRPState.RUNNING
@@ -25,8 +25,8 @@ def two() -> Diego:
     return diego
 
 
-def steps(told: list[RowChange]) -> list[tuple[str | None, str | None]]:
-    return [(_state(change.before), _state(change.after)) for change in told]
+def steps(notified: list[RowChange]) -> list[tuple[str | None, str | None]]:
+    return [(_state(change.before), _state(change.after)) for change in notified]
 
 
 def _state(row: ActualLRP | None) -> str | None:
@@ -43,10 +43,14 @@ async def test_who_joins_late_is_first_told_of_what_is_there() -> None:
         mirror.subscribe(rows)
         mirror.subscribe_desired(desired)
         await settled()
-        assert {change.cause for change in rows.told} == {change.cause for change in desired.told} == {Cause.REPLAY}
+        assert (
+            {change.cause for change in rows.notified}
+            == {change.cause for change in desired.notified}
+            == {Cause.REPLAY}
+        )
         assert rows.known == {row_key(row): row for row in mirror.actual_lrps()}
         assert desired.known.keys() == {"p", "q"}
-        assert {change.revision for change in rows.told} <= {mirror.revision, 0}
+        assert {change.revision for change in rows.notified} <= {mirror.revision, 0}
 
 
 @simulated
@@ -54,26 +58,26 @@ async def test_without_replay_only_changes_are_told() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
-        mirror.subscribe(told.append, replay=False)
+        notified: list[RowChange] = []
+        mirror.subscribe(notified.append, replay=False)
         await settled()
-        assert told == []
+        assert notified == []
         diego.claim("q", 0, B)
         await settled()
-        assert steps(told) == [("UNCLAIMED", "CLAIMED")]
-        assert (told[0].cause, told[0].revision) == (Cause.EVENT, mirror.revision)
+        assert steps(notified) == [("UNCLAIMED", "CLAIMED")]
+        assert (notified[0].cause, notified[0].revision) == (Cause.EVENT, mirror.revision)
 
 
 @simulated
 async def test_who_joins_before_the_first_list_is_told_of_it_as_a_snapshot() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
-        told: list[RowChange] = []
-        mirror.subscribe(told.append)
+        notified: list[RowChange] = []
+        mirror.subscribe(notified.append)
         await mirror.wait_synced()
         await settled()
-        assert steps(told) == [(None, row.state) for row in mirror.actual_lrps()]
-        assert {change.cause for change in told} == {Cause.SNAPSHOT}
+        assert steps(notified) == [(None, row.state) for row in mirror.actual_lrps()]
+        assert {change.cause for change in notified} == {Cause.SNAPSHOT}
 
 
 @simulated
@@ -81,12 +85,12 @@ async def test_a_repair_is_named_as_the_cause() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
-        mirror.subscribe(told.append, replay=False)
+        notified: list[RowChange] = []
+        mirror.subscribe(notified.append, replay=False)
         diego.start("q", 0, B, internal_routes=("q.internal",))
         await trio.sleep(5)
-        assert [change.cause for change in told] == [Cause.EVENT, Cause.REPAIR]
-        assert [change.after and change.after.internal_routes for change in told] == [(), ("q.internal",)]
+        assert [change.cause for change in notified] == [Cause.EVENT, Cause.REPAIR]
+        assert [change.after and change.after.internal_routes for change in notified] == [(), ("q.internal",)]
 
 
 @simulated
@@ -112,8 +116,8 @@ async def test_to_a_subscriber_with_a_condition_other_rows_are_not_there() -> No
     diego = small()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
-        mirror.subscribe(told.append, where=lambda row: row.state is RUNNING)
+        notified: list[RowChange] = []
+        mirror.subscribe(notified.append, where=lambda row: row.state is RUNNING)
         await settled()
         diego.crash("p", 0, A)
         await settled()
@@ -121,7 +125,7 @@ async def test_to_a_subscriber_with_a_condition_other_rows_are_not_there() -> No
         await settled()
         diego.start("p", 0, B)
         await settled()
-        assert steps(told) == [(None, RUNNING), (RUNNING, None), (None, RUNNING)]
+        assert steps(notified) == [(None, RUNNING), (RUNNING, None), (None, RUNNING)]
 
 
 @simulated
@@ -129,10 +133,10 @@ async def test_a_slow_subscriber_is_told_of_fewer_larger_steps_and_ends_on_the_l
     diego = small()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
+        notified: list[RowChange] = []
 
         async def slow(change: RowChange) -> None:
-            told.append(change)
+            notified.append(change)
             await trio.sleep(10)
 
         subscription = mirror.subscribe(slow)
@@ -140,12 +144,12 @@ async def test_a_slow_subscriber_is_told_of_fewer_larger_steps_and_ends_on_the_l
         for number in range(100):
             diego.start("p", 0, A, routable=bool(number % 2))
             await settled()
-        assert (subscription.lag.pending, len(told)) == (1, 1)
+        assert (subscription.lag.pending, len(notified)) == (1, 1)
         await trio.sleep(4)
         assert subscription.lag.age == pytest.approx(4)
         await trio.sleep(30)
-        assert len(told) == 2
-        assert (told[1].before, told[1].after) == (told[0].after, mirror.actual_lrps("p")[0])
+        assert len(notified) == 2
+        assert (notified[1].before, notified[1].after) == (notified[0].after, mirror.actual_lrps("p")[0])
         assert subscription.lag.pending == 0
 
 
@@ -154,10 +158,10 @@ async def test_a_value_that_returned_to_what_a_slow_subscriber_saw_is_not_told()
     diego = small()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
+        notified: list[RowChange] = []
 
         async def slow(change: RowChange) -> None:
-            told.append(change)
+            notified.append(change)
             await trio.sleep(10)
 
         mirror.subscribe(slow, where=lambda row: row.process_guid == "q")
@@ -168,7 +172,7 @@ async def test_a_value_that_returned_to_what_a_slow_subscriber_saw_is_not_told()
         await settled()
         diego.update_desired("q", instances=1)
         await trio.sleep(30)
-        assert [change.after and change.after.index for change in told] == [0]
+        assert [change.after and change.after.index for change in notified] == [0]
 
 
 @simulated
@@ -237,12 +241,12 @@ async def test_errors_that_are_logged_stop_nobody(
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
+        notified: list[RowChange] = []
         mirror.subscribe(callback, errors="log")
-        mirror.subscribe(told.append)
+        mirror.subscribe(notified.append)
         await trio.sleep(1)
         assert mirror.status.live
-    assert len(told) == 2
+    assert len(notified) == 2
     assert len(caplog.records) == 2
     assert all(record.levelno == logging.ERROR and record.exc_info for record in caplog.records)
 
@@ -255,15 +259,15 @@ async def test_an_error_can_end_its_subscription_alone(
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
+        notified: list[RowChange] = []
         subscription = mirror.subscribe(callback, errors="cancel")
-        mirror.subscribe(told.append)
+        mirror.subscribe(notified.append)
         await trio.sleep(1)
         assert subscription.cancelled
         diego.claim("q", 0, B)
         await trio.sleep(1)
         assert mirror.status.live
-    assert len(told) == 3
+    assert len(notified) == 3
     assert len(caplog.records) == 1
 
 
@@ -381,30 +385,30 @@ async def test_who_left_costs_nothing_and_is_told_nothing() -> None:
 @simulated
 async def test_between_two_calls_of_a_callback_others_get_their_turn() -> None:
     diego, _ = lively()
-    told: list[int] = []
+    notified: list[int] = []
     turn = 0
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        mirror.subscribe(lambda _: told.append(turn))
-        while len(told) < len(diego.actual_lrps()):
+        mirror.subscribe(lambda _: notified.append(turn))
+        while len(notified) < len(diego.actual_lrps()):
             turn += 1
             await trio.lowlevel.checkpoint()
     # Two, where it was the last task of one turn and the first of the next.
-    assert max(Counter(told).values()) <= 2
+    assert max(Counter(notified).values()) <= 2
 
 
 @simulated
 async def test_after_closing_no_callback_is_called_again() -> None:
     diego, _ = lively()
-    told: list[RowChange] = []
+    notified: list[RowChange] = []
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
-        mirror.subscribe(told.append)
-        while not told:
+        mirror.subscribe(notified.append)
+        while not notified:
             await trio.lowlevel.checkpoint()
-        seen = len(told)
+        seen = len(notified)
     await settled()
-    assert len(told) <= seen + 1 < len(mirror.actual_lrps())
+    assert len(notified) <= seen + 1 < len(mirror.actual_lrps())
 
 
 def picky(row: ActualLRP) -> bool:
@@ -430,10 +434,10 @@ async def test_a_filter_that_fails_ends_the_block_by_default() -> None:
 async def test_a_filter_that_fails_is_logged_and_hides_only_what_it_failed_on(caplog: pytest.LogCaptureFixture) -> None:
     async with mirroring(FakeBBS(two())) as mirror:
         await mirror.wait_synced()
-        told: list[RowChange] = []
-        subscription = mirror.subscribe(told.append, where=picky, errors="log")
+        notified: list[RowChange] = []
+        subscription = mirror.subscribe(notified.append, where=picky, errors="log")
         await settled()
-        assert {change.after.process_guid for change in told if change.after is not None} == {"p"}
+        assert {change.after.process_guid for change in notified if change.after is not None} == {"p"}
         assert "the filter `where` of a subscriber failed" in caplog.text
         assert not subscription.cancelled
 

@@ -93,8 +93,8 @@ async def test_whoever_reads_a_revision_reads_what_it_brought_and_so_do_the_view
         await mirror.wait_synced()
         view = await mirror.view(Versions())
         brought = {mirror.revision: newest(mirror)}
-        told: list[int] = []
-        mirror.subscribe(lambda change: told.append(change.revision), replay=False)
+        notified: list[int] = []
+        mirror.subscribe(lambda change: notified.append(change.revision), replay=False)
 
         def look() -> None:
             revision = mirror.revision
@@ -115,7 +115,7 @@ async def test_whoever_reads_a_revision_reads_what_it_brought_and_so_do_the_view
             assert looks[0] > 50
             assert mirror.revision >= revision
             assert newest(mirror) >= version
-            assert told[-1] == mirror.revision
+            assert notified[-1] == mirror.revision
 
         await after(lambda: server.crash("p", 0, A))
         await after(lambda: server.claim("p", 0, InstanceKey("another", "cell-b")))

@@ -12,13 +12,13 @@ import trio
 from page_support import document_at, require_chromium
 
 import lrpmirror
-from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.reconcile import Verdict
+from lrpmirror.core.rows.changes import Cause, Commit
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import ActualLRPCrashed, UnknownEvent
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
+from lrpmirror.serve.event_rates import MINUTES, EventRates, Second
 from lrpmirror.serve.page import page_routes
-from lrpmirror.serve.picture import CELLS, TROUBLED, Picture, letter, natural, take_picture
-from lrpmirror.serve.pulse import MINUTES, Pulse, Second
+from lrpmirror.serve.page_model import CELLS, TROUBLED, PageModel, letter, natural, page_model_of
 from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.server import serve_app
 from lrpmirror.sim import Autopilot, Diego, InstanceKey, Rates
@@ -41,22 +41,22 @@ class Hands:
 
 def test_the_pulse_counts_events_changes_and_crashes_by_the_second() -> None:
     clock = Hands()
-    pulse = Pulse(clock)
-    pulse.event(CRASH, Verdict.NOTED, None)
-    pulse.event(UnknownEvent("new"), Verdict.NOTED, COMMIT)
-    assert pulse.history() == ()
+    event_rates = EventRates(clock)
+    event_rates.event(CRASH, Outcome.NOTED, None)
+    event_rates.event(UnknownEvent("new"), Outcome.NOTED, COMMIT)
+    assert event_rates.history() == ()
     clock.now += 1
-    pulse.listed(COMMIT)
+    event_rates.listed(COMMIT)
     clock.now += 2.5
-    assert pulse.history() == (Second(2, 1, 1), Second(0, 1, 0), Second())
+    assert event_rates.history() == (Second(2, 1, 1), Second(0, 1, 0), Second())
 
 
 def test_the_pulse_forgets_what_is_older_than_its_minutes_however_long_nobody_looked() -> None:
     clock = Hands()
-    pulse = Pulse(clock)
-    pulse.event(CRASH, Verdict.NOTED, None)
+    event_rates = EventRates(clock)
+    event_rates.event(CRASH, Outcome.NOTED, None)
     clock.now += 1e6
-    assert pulse.history() == (Second(),) * (MINUTES * 60 - 1)
+    assert event_rates.history() == (Second(),) * (MINUTES * 60 - 1)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_the_picture_has_every_instance_on_its_cell_and_trouble_first() -> None:
         if row.state == "RUNNING":
             diego.crash(process, row.index, InstanceKey.of(row), "out of memory")
 
-    async def main() -> Picture:
+    async def main() -> PageModel:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(
-                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            return await page_model_of(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), EventRates(Hands())
             )
 
     with_all = trio.run(main)
@@ -135,17 +135,21 @@ def test_a_picture_has_a_bounded_size_whatever_there_is() -> None:
     ]
     diego.adopt(rows, [DesiredLRP(process_guid=f"{number:0500}", instances=1) for number in range(TROUBLED + 2500)])
 
-    async def main() -> Picture:
+    async def main() -> PageModel:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(
-                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            return await page_model_of(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), EventRates(Hands())
             )
 
-    picture = trio.run(main)
-    assert (len(picture.cells), picture.more_cells, sum(picture.totals.values())) == (CELLS, 2500, CELLS + 2500)
-    assert (len(picture.processes), sum(picture.health.values())) == (TROUBLED, TROUBLED + 2501)
-    assert max(len(cell.cell_id) for cell in picture.cells) == 301
-    assert picture.processes == sorted(picture.processes, key=lambda one: one.process_guid)
+    page_model = trio.run(main)
+    assert (len(page_model.cells), page_model.more_cells, sum(page_model.totals.values())) == (
+        CELLS,
+        2500,
+        CELLS + 2500,
+    )
+    assert (len(page_model.processes), sum(page_model.health.values())) == (TROUBLED, TROUBLED + 2501)
+    assert max(len(cell.cell_id) for cell in page_model.cells) == 301
+    assert page_model.processes == sorted(page_model.processes, key=lambda one: one.process_guid)
 
 
 def test_a_cell_that_is_gone_keeps_its_instances_in_the_picture() -> None:
@@ -153,10 +157,10 @@ def test_a_cell_that_is_gone_keeps_its_instances_in_the_picture() -> None:
     row = next(row for row in diego.actual_lrps() if row.cell_id)
     diego.lose_cell(row.cell_id)
 
-    async def main() -> Picture:
+    async def main() -> PageModel:
         async with mirrored(diego) as (_, mirror):
-            return await take_picture(
-                mirror, await mirror.view(Cells()), await mirror.view(Processes()), Pulse(Hands())
+            return await page_model_of(
+                mirror, await mirror.view(Cells()), await mirror.view(Processes()), EventRates(Hands())
             )
 
     cell = next(cell for cell in trio.run(main).cells if cell.cell_id == row.cell_id)
@@ -180,9 +184,9 @@ def seen_by_chromium(profile: Path, prepare: Callable[[ServedDiego, lrpmirror.Mi
         with trio.fail_after(60):
             async with mirrored(lively_diego()) as (served, mirror):
                 clock = trio.lowlevel.current_clock().current_time
-                pulse = Pulse(clock)
-                with mirror.witnessed(pulse):
-                    app = routed(page_routes(mirror, pulse, clock), fallback=not_found)
+                event_rates = EventRates(clock)
+                with mirror.observed(event_rates):
+                    app = routed(page_routes(mirror, event_rates, clock), fallback=not_found)
                     async with serve_app(app) as host:
                         if prepare is not None:
                             await prepare(served, mirror)  # type: ignore[misc]
@@ -221,7 +225,7 @@ def test_the_state_is_taken_once_for_all_who_look_within_a_second() -> None:
     async def main() -> None:
         async with mirrored(lively_diego()) as (_, mirror):
             clock = Hands()
-            state = page_routes(mirror, Pulse(clock), clock)["/page/state"]
+            state = page_routes(mirror, EventRates(clock), clock)["/page/state"]
             bodies: list[bytes] = []
 
             async def receive() -> dict[str, object]:

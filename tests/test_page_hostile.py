@@ -10,9 +10,9 @@ import pytest
 import trio
 from page_support import document_at, require_chromium
 
+from lrpmirror.serve.event_rates import Second
 from lrpmirror.serve.page import content_policy
-from lrpmirror.serve.picture import CellPicture, Picture, ProcessPicture
-from lrpmirror.serve.pulse import Second
+from lrpmirror.serve.page_model import CellModel, PageModel, ProcessModel
 from lrpmirror.serve.routes import not_found, routed, send_whole
 from lrpmirror.server import serve_app
 from lrpmirror.server.asgi import Receive, Scope, Send
@@ -25,16 +25,14 @@ def hostile(name: str) -> str:
     return HOSTILE.format(name)
 
 
-def picture() -> Picture:
+def page_model() -> PageModel:
     """A picture in which every text is hostile that is not one of a few words of ours."""
-    cell = CellPicture(
-        cell_id=hostile("cell-id"), zone=hostile("zone"), present=True, instances="rr", memory_share=None
-    )
+    cell = CellModel(cell_id=hostile("cell-id"), zone=hostile("zone"), present=True, instances="rr", memory_share=None)
     gone = msgspec.structs.replace(cell, cell_id=hostile("gone"), present=False, memory_share=0.5)
-    process = ProcessPicture(
+    process = ProcessModel(
         process_guid=hostile("guid"), health=hostile("word"), desired=2, running=1, detail=hostile("detail")
     )
-    return Picture(
+    return PageModel(
         ready=False,
         cause=hostile("cause"),
         phase=hostile("phase"),
@@ -76,7 +74,7 @@ def test_no_name_is_a_part_of_the_page(tmp_path: Path, *, policy: bool) -> None:
         await send_whole(send, 200, b"text/html; charset=utf-8", HTML, *headers)
 
     async def state(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
-        await send_whole(send, 200, b"application/json", msgspec.json.encode(picture()))
+        await send_whole(send, 200, b"application/json", msgspec.json.encode(page_model()))
 
     async def main() -> str:
         with trio.fail_after(60):

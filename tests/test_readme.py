@@ -99,8 +99,8 @@ def test_an_instance_is_looked_up_where_the_state_is_fresh_enough(program: Calla
     async def use(server: ServedDiego) -> None:
         assert await output_of(program("fresh.py"), server.url, row.instance_guid, "60") == f"{row.cell_id}\n"
         assert await output_of(program("fresh.py"), server.url, "nobody", "60") == "nowhere\n"
-        told = await output_of(program("fresh.py"), server.url, row.instance_guid, "0")
-        assert told.startswith("not known: the mirror is live and has a state that is 0.0 s old")
+        notified = await output_of(program("fresh.py"), server.url, row.instance_guid, "0")
+        assert notified.startswith("not known: the mirror is live and has a state that is 0.0 s old")
 
     served(use, diego)
 

@@ -8,7 +8,7 @@ import pytest
 from cli_support import NAMES, RECORDINGS, recorded
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Cause, row_key
+from lrpmirror.core.rows.changes import Cause, row_key
 from lrpmirror.errors import MalformedRecord, RecordingError, RequestRefused, TruncatedReply
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPState
@@ -28,8 +28,8 @@ def all_lists() -> Iterator[tuple[str, str]]:
 
 def carried(recording: Recording, lists: Lists) -> set[str]:
     """The epochs of the rows whose internal routes and metric tags were listed, or told by a `created` event."""
-    told = [event.actual_lrp for event in recording.events() if isinstance(event, ActualLRPInstanceCreated)]
-    return {row.epoch for row in (*lists.actual_lrps(), *told) if row.metric_tags and row.internal_routes}
+    notified = [event.actual_lrp for event in recording.events() if isinstance(event, ActualLRPInstanceCreated)]
+    return {row.epoch for row in (*lists.actual_lrps(), *notified) if row.metric_tags and row.internal_routes}
 
 
 def started(recording: Recording) -> set[str]:

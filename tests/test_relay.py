@@ -20,7 +20,7 @@ from relay_support import (
 )
 
 from lrpmirror import MirrorThread, Phase
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.errors import (
     ConfigurationError,
     NoPublisher,

@@ -153,7 +153,7 @@ async def _leader(redis: Server) -> int:
 
 
 def _links_are_whole(redis: Server) -> bool:
-    """Tell whether every entry of the stream follows the one before it, so that no two publishers wrote in turns."""
+    """Return whether every entry of the stream follows the one before it, so that no two publishers wrote in turns."""
     lines = redis.ask("XRANGE", "{lrpmirror}:changes", "-", "+").splitlines()
     links = [lines[n + 1] for n, line in enumerate(lines) if line == "link"]
     befores = [lines[n + 1] for n, line in enumerate(lines) if line == "before"]

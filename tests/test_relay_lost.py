@@ -3,11 +3,11 @@
 import pytest
 import trio
 from relay_support import on_loopback, publishing, reading, serve_diego, settled, small_diego
+from simulation.redis import MemoryRedis
 
 from lrpmirror.errors import ChangesMissed
 from lrpmirror.relay import RelayClient
 from lrpmirror.relay._format import HASHES, Keys
-from lrpmirror.trials.redis import MemoryRedis
 
 KEYS = Keys("lrpmirror")
 URL = "redis://memory"

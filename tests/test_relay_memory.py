@@ -6,12 +6,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import trio
 from relay_support import needs_redis, on_loopback, redis_server
+from simulation.redis import MemoryRedis
 
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._format import HASHES, Keys
 from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE
-from lrpmirror.trials.redis import MemoryRedis
 
 KEYS = Keys("x")
 
@@ -147,8 +147,8 @@ async def test_what_was_on_its_way_is_so_much_older_and_what_cannot_have_been_is
         await acquire(redis, "a")
         now = await redis.time()
         for sent_at in (now - 11, now + 5):
-            outcome, said = await commit(redis, "a", "", "1", put=("f", "v"), age=500, sent_at=sent_at)
-            assert outcome == b"late"
+            result, said = await commit(redis, "a", "", "1", put=("f", "v"), age=500, sent_at=sent_at)
+            assert result == b"late"
             assert abs(int(said) / 1000 - now) < 1
         assert await redis.read_hash(KEYS.hashes[0]) == {}
         assert await commit(redis, "b", "", "1", sent_at=now - 11) == [b"fenced", b"a"]
@@ -187,8 +187,8 @@ async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
             ids.append(done[1].decode())
         last = await redis.last_entry(KEYS.changes)
         assert last is not None
-        told = {name: value for name, value in last[1] if name != b"age"}
-        assert (last[0], told) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
+        notified = {name: value for name, value in last[1] if name != b"age"}
+        assert (last[0], notified) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
         found = await redis.entries_after(KEYS.changes, ids[0], 2, 1)
         assert [(entry_id, dict(pairs)[b"n"]) for entry_id, pairs in found] == [(ids[1], b"1"), (ids[2], b"2")]
 

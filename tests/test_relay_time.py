@@ -12,17 +12,17 @@ from core_support import desired, running
 from mirror_support import GONE, Answer, FakeBBS, differences, mirroring, settled, simulated, small
 from msgspec import Struct
 from sim_support import wanted
+from simulation.redis import MemoryRedis
 
 from lrpmirror import Mirror, Tuning, open_mirror
 from lrpmirror.errors import BBSError, ChangesMissed, NoPublisher, ServiceUnavailable, UpstreamStale
 from lrpmirror.events import SourceStatus
 from lrpmirror.relay import Publisher, RelayClient, open_publisher
 from lrpmirror.relay._content import Writes
-from lrpmirror.relay._events import Teller
+from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._format import CLOSED, FILLING, HEARTBEAT, LEASE, PATIENCE, Keys, Status
 from lrpmirror.relay._pending import Batch, Pending, Step
 from lrpmirror.sim import Diego
-from lrpmirror.trials.redis import MemoryRedis
 from lrpmirror.wire import encode
 
 URL = "redis://memory"
@@ -97,7 +97,7 @@ async def test_a_key_that_is_lost_is_written_again_at_once_and_all_is_well_then(
             assert scene.publisher.status.pending == 0
         assert scene.publisher.status.counters.altered <= 2 * 4
         await reader.wait_for(lambda one: one.status.live, timeout=60)
-        assert not differences(reader, scene.server, told=True)
+        assert not differences(reader, scene.server, notified=True)
 
 
 @simulated
@@ -158,10 +158,10 @@ async def test_what_waits_for_a_relay_that_stalls_grows_older() -> None:
         await trio.sleep(2.5)
         scene.redis.stalled = False
         await reader.wait_for(partial(has, "q"), timeout=10)
-        told = reader.status.current_at
-        assert told is not None
+        notified = reader.status.current_at
+        assert notified is not None
         assert trio.current_time() > built + 2
-        assert told <= built + 0.01
+        assert notified <= built + 0.01
 
 
 @simulated
@@ -370,13 +370,13 @@ def test_what_waits_begins_where_the_relay_is_and_ends_where_the_mirror_is() -> 
 
 
 def test_what_cannot_be_told_as_an_event_is_not() -> None:
-    async def told(*steps: tuple[Step[Any], Step[Any]]) -> list[list[str] | None]:
-        teller, found = Teller(), []
+    async def notified(*steps: tuple[Step[Any], Step[Any]]) -> list[list[str] | None]:
+        event_maker, found = EventMaker(), []
         for row, lrp in steps:
             batch = Batch({"a": row}, {"p": lrp}, frozenset())
             writes = Writes()
             writes.set("a", None if row.after is None else encode.actual_lrp(row.after))
-            events = await teller.tell(batch, writes, 0)
+            events = await event_maker.tell(batch, writes, 0)
             found.append(None if events is None else sorted(name for name, _ in events))
         return found
 
@@ -385,9 +385,9 @@ def test_what_cannot_be_told_as_an_event_is_not() -> None:
     def lrps(before: int | None, after: int | None) -> Step[Any]:
         return Step(None if before is None else desired("d", before), None if after is None else desired("d", after))
 
-    gone_and_back = trio.run(told, (nothing, lrps(1, None)), (nothing, lrps(None, 1)), (nothing, lrps(1, 2)))
+    gone_and_back = trio.run(notified, (nothing, lrps(1, None)), (nothing, lrps(None, 1)), (nothing, lrps(1, 2)))
     assert gone_and_back == [["desired_lrp_removed"], None, ["desired_lrp_created"]]
-    assert trio.run(told, (nothing, lrps(2, 1))) == [None]
-    rows = trio.run(told, (step(2, None), nothing), (step(None, 2), nothing), (step(2, 3), nothing))
+    assert trio.run(notified, (nothing, lrps(2, 1))) == [None]
+    rows = trio.run(notified, (step(2, None), nothing), (step(None, 2), nothing), (step(2, 3), nothing))
     assert rows == [["actual_lrp_instance_removed"], None, ["actual_lrp_instance_created"]]
-    assert trio.run(told, (step(3, 2), nothing)) == [None]
+    assert trio.run(notified, (step(3, 2), nothing)) == [None]

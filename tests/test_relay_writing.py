@@ -7,11 +7,11 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Cause, Commit, Delta
+from lrpmirror.core.rows.changes import Cause, Commit, Delta
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 from lrpmirror.relay._content import Content
-from lrpmirror.relay._events import Teller
+from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._leading import _Floor
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
@@ -97,13 +97,13 @@ def test_a_batch_is_bounded_and_the_rest_stays() -> None:
 # What is told
 
 
-async def told(*steps: Step[Any], teller: Teller | None = None) -> list[Any] | None:
+async def notified(*steps: Step[Any], event_maker: EventMaker | None = None) -> list[Any] | None:
     rows = {f"epoch-{n}": step for n, step in enumerate(steps) if not _is_desired(step)}
     desired = {f"p{n}": step for n, step in enumerate(steps) if _is_desired(step)}
     batch = Batch(rows, desired, frozenset())
     content = Content(Nothing(), counting(), full=False)
     writes = await content.writes(batch)
-    events = await (teller or Teller()).tell(batch, writes["actual_lrps"], 0.0)
+    events = await (event_maker or EventMaker()).tell(batch, writes["actual_lrps"], 0.0)
     return None if events is None else [decode.event_payload(name, payload) for name, payload in events]
 
 
@@ -126,7 +126,7 @@ class Nothing:
 
 @now
 async def test_a_whole_record_is_told_as_created_and_one_that_left_as_removed_first() -> None:
-    events = await told(Step(row(0, 1), row(0, 2)), Step(None, row(1)), Step(row(2), None))
+    events = await notified(Step(row(0, 1), row(0, 2)), Step(None, row(1)), Step(row(2), None))
 
     assert events == [
         ActualLRPInstanceRemoved(row(2)),
@@ -138,7 +138,7 @@ async def test_a_whole_record_is_told_as_created_and_one_that_left_as_removed_fi
 @now
 async def test_a_presence_that_changes_without_a_version_is_a_diff() -> None:
     before, after = row(tag=3), row(tag=3, presence=Presence.SUSPECT)
-    events = await told(Step(before, after)) or []
+    events = await notified(Step(before, after)) or []
     assert len(events) == 1
     event = events[0]
 
@@ -148,31 +148,31 @@ async def test_a_presence_that_changes_without_a_version_is_a_diff() -> None:
 
 @now
 async def test_what_is_the_same_is_not_told() -> None:
-    assert await told(Step(row(), row()), Step(None, None)) == []
-    assert await told(Step(lrp(), lrp())) == []
+    assert await notified(Step(row(), row()), Step(None, None)) == []
+    assert await notified(Step(lrp(), lrp())) == []
 
 
 @now
 async def test_no_event_tells_that_a_record_went_back() -> None:
-    assert await told(Step(row(tag=5), row(tag=4))) is None
-    assert await told(Step(lrp(5), lrp(4))) is None
-    assert await told(Step(row(epoch="", tag=5), row(epoch="", tag=4))) is not None
+    assert await notified(Step(row(tag=5), row(tag=4))) is None
+    assert await notified(Step(lrp(5), lrp(4))) is None
+    assert await notified(Step(row(epoch="", tag=5), row(epoch="", tag=4))) is not None
 
 
 @now
 async def test_no_event_tells_that_a_record_is_back_which_was_told_to_be_gone() -> None:
-    teller = Teller()
-    assert await told(Step(row(tag=5), None), teller=teller) is not None
-    assert await told(Step(None, row(tag=6)), teller=teller) is not None
-    assert await told(Step(row(tag=6), None), teller=teller) is not None
-    assert await told(Step(None, row(tag=6)), teller=teller) is None
-    assert await told(Step(lrp(), None), teller=teller) is not None
-    assert await told(Step(None, lrp(9)), teller=teller) is None
+    event_maker = EventMaker()
+    assert await notified(Step(row(tag=5), None), event_maker=event_maker) is not None
+    assert await notified(Step(None, row(tag=6)), event_maker=event_maker) is not None
+    assert await notified(Step(row(tag=6), None), event_maker=event_maker) is not None
+    assert await notified(Step(None, row(tag=6)), event_maker=event_maker) is None
+    assert await notified(Step(lrp(), None), event_maker=event_maker) is not None
+    assert await notified(Step(None, lrp(9)), event_maker=event_maker) is None
 
 
 @now
 async def test_a_desired_lrp_in_the_place_of_another_is_a_removal_and_a_creation() -> None:
-    events = await told(Step(lrp(epoch="old"), lrp(epoch="new"))) or []
+    events = await notified(Step(lrp(epoch="old"), lrp(epoch="new"))) or []
 
     assert [event.type for event in events] == ["desired_lrp_removed", "desired_lrp_created"]
 

@@ -17,8 +17,8 @@ from sim_support import drain
 from wire_support import RECORDINGS
 
 from lrpmirror import ActualLRP, Tuning
-from lrpmirror.core.dispatch import desired_guid_of, row_guid_of
-from lrpmirror.core.groups import groups_of
+from lrpmirror.core.rows.dispatch import desired_guid_of, row_guid_of
+from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.core.session import Session
 from lrpmirror.errors import ConnectionFailed
 from lrpmirror.events import Event
@@ -63,7 +63,7 @@ class Behind:
         self.session.stream_opened(0)
         take_list(self.session, rows, desired)
         self.session.store.domains = frozenset(domains)
-        self.session.witnesses = (self.replica,)
+        self.session.observers = (self.replica,)
         self._told: dict[StreamKind, Subscription] = {kind: self.replica.subscribe(kind) for kind in STREAMS}
         for one in self._told.values():
             one._limit = None
@@ -80,22 +80,22 @@ class Behind:
         while self.replica.readers.hand_out():
             pass
         for kind, subscription in self._told.items():
-            told = subscription.take_told(1_000_000)
-            self.extra += sum(each.mirror_only for each in told)
-            self.emitters[kind].handle(seen_by_others(told))
+            notified = subscription.take_encoded(1_000_000)
+            self.extra += sum(each.mirror_only for each in notified)
+            self.emitters[kind].handle(seen_by_others(notified))
         assert not any(one.closed for one in self._told.values())
 
     def repair(
         self, rows_of: Callable[[str], Iterable[ActualLRP]], desired: Callable[[], Iterable[DesiredLRP]]
     ) -> None:
         """The mirror reads again what it is in doubt about, and passes on what it finds."""
-        while (scope := self.session.take_doubts()) is not None:
-            shadow = self.session.begin_list(0, scope)
-            shadow.list_rows([row for guid in sorted(scope.rows or ()) for row in rows_of(guid)])
-            shadow.list_desired([lrp for lrp in desired() if lrp.process_guid in (scope.desired or ())])
-            for _ in shadow.settle():
+        while (scope := self.session.take_repairs()) is not None:
+            snapshot = self.session.begin_list(0, scope)
+            snapshot.list_rows([row for guid in sorted(scope.rows or ()) for row in rows_of(guid)])
+            snapshot.list_desired([lrp for lrp in desired() if lrp.process_guid in (scope.desired or ())])
+            for _ in snapshot.settle():
                 pass
-            self.session.end_list(shadow, 0)
+            self.session.end_list(snapshot, 0)
             self.pass_on()
 
 

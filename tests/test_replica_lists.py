@@ -12,7 +12,7 @@ from replica_support import following, groups_of, lists, lrps_of, on_loopback, r
 from sim_support import A, B, diego, run, wanted
 
 from lrpmirror import TLS, BBSClient
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -150,8 +150,8 @@ async def test_without_full_detail_a_follower_reads_single_desired_lrps_by_their
         await mirror.wait_synced(5)
         guid = simulated.desired_lrps()[0].process_guid
         mirror._session.store.remove_desired(guid)
-        mirror._session.repairs.add(guid, Doubt.DESIRED)
-        mirror._follower._doubted.set()
+        mirror._session.repairs.add(guid, RepairReason.DESIRED)
+        mirror._follower._undecided.set()
         await mirror.wait_for(lambda mirror: mirror.desired_lrp(guid) is not None, 5)
         assert lrps_of(mirror.desired_lrps()) == lrps_of(simulated.desired_lrps())
 

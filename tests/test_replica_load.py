@@ -17,7 +17,7 @@ from lrpmirror.model import DesiredLRP
 from lrpmirror.serve.load import BEHIND, CALM, FAR_BEHIND, LATE, Load
 from lrpmirror.serve.ops import ops_routes
 from lrpmirror.serve.readers import MANY, PACE, Readers, hand_out
-from lrpmirror.server import LIMIT, Said, Subscription, Told
+from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, Subscription
 from lrpmirror.server.subscription import MOST
 from lrpmirror.sim import serve_diego
 
@@ -65,17 +65,17 @@ def test_a_reader_that_comes_for_too_little_falls_behind_in_the_end() -> None:
 
 def test_an_event_is_made_into_bytes_once_for_all_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Event] = []
-    encode = Told._encode
+    encode = EncodedEvent._encode
 
-    def counted(told: Told) -> bytes:
-        made.append(told.event)
-        return encode(told)
+    def counted(notified: EncodedEvent) -> bytes:
+        made.append(notified.event)
+        return encode(notified)
 
-    monkeypatch.setattr(Told, "_encode", counted)
+    monkeypatch.setattr(EncodedEvent, "_encode", counted)
     readers = Readers()
     several = [readers.add("instances", "") for _ in range(5)]
     readers.tell("instances", numbered(3))
-    sent = {tuple(each.frame(number, 0.0) for number, each in enumerate(one.take_told(10))) for one in several}
+    sent = {tuple(each.frame(number, 0.0) for number, each in enumerate(one.take_encoded(10))) for one in several}
     assert len(sent) == 1
     assert made == numbered(3)
 
@@ -83,13 +83,13 @@ def test_an_event_is_made_into_bytes_once_for_all_its_readers(monkeypatch: pytes
 def test_what_is_said_of_the_age_gets_older_on_the_way_and_takes_the_place_of_what_was_said_before() -> None:
     reader = Subscription("instances")
     for at in (1.0, 2.0):
-        reader.say(Said(SourceStatus(0.5), at))
-    (told,) = reader.take_told(10)
-    assert told.frame(0, 5.0) == Said(SourceStatus(3.5), 0.0).frame(0, 0.0)
+        reader.say(EncodedStatus(SourceStatus(0.5), at))
+    (notified,) = reader.take_encoded(10)
+    assert notified.frame(0, 5.0) == EncodedStatus(SourceStatus(3.5), 0.0).frame(0, 0.0)
     assert len(reader) == 0
     reader.close()
-    reader.say(Said(SourceStatus(0.5), 1.0))
-    assert reader.take_told(10) == []
+    reader.say(EncodedStatus(SourceStatus(0.5), 1.0))
+    assert reader.take_encoded(10) == []
 
 
 def test_many_readers_are_told_of_what_has_come_together() -> None:
@@ -143,7 +143,7 @@ def test_where_most_are_far_behind_the_youngest_are_closed_and_the_others_are_no
         readers.tell("instances", numbered(1, number))
         if number % 100 == 0:
             for each in several:
-                each.take_told(1)
+                each.take_encoded(1)
     readers.look(0.0)
     assert [each.closed for each in several] == [False] * 18 + [True] * 2
     assert readers.load.shed == 2

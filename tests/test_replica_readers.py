@@ -3,10 +3,10 @@
 import trio
 import trio.testing
 
-from lrpmirror.core.changes import Delta
+from lrpmirror.core.rows.changes import Delta
 from lrpmirror.events import DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.serve.announced import Announced
+from lrpmirror.serve.announced_versions import AnnouncedVersions
 from lrpmirror.serve.readers import SLICE, Readers, hand_out
 from lrpmirror.server import LIMIT, Subscription
 
@@ -126,21 +126,21 @@ def row(index: int, epoch: str = "e") -> ActualLRP:
 
 def test_a_row_that_comes_back_in_a_version_told_to_be_gone_contradicts() -> None:
     for later, contradicts in ((3, True), (4, True), (5, False)):
-        announced = Announced()
+        announced = AnnouncedVersions()
         assert not announced.contradicts([Delta("e", row(4), None)], [])
         assert announced.contradicts([Delta("e", None, row(later))], []) is contradicts
 
 
 def test_an_older_version_than_was_told_contradicts() -> None:
     for later, contradicts in ((3, True), (4, False), (5, False)):
-        assert Announced().contradicts([Delta("e", row(4), row(later))], []) is contradicts
+        assert AnnouncedVersions().contradicts([Delta("e", row(4), row(later))], []) is contradicts
         before, after = (DesiredLRP(process_guid="p", epoch="e", tag_index=index) for index in (4, later))
-        assert Announced().contradicts([], [Delta("p", before, after)]) is contradicts
-    assert not Announced().contradicts([Delta(("p", 0, 0), row(4, ""), row(3, ""))], [])
+        assert AnnouncedVersions().contradicts([], [Delta("p", before, after)]) is contradicts
+    assert not AnnouncedVersions().contradicts([Delta(("p", 0, 0), row(4, ""), row(3, ""))], [])
 
 
 def test_a_row_without_an_epoch_contradicts_nothing() -> None:
-    announced = Announced()
+    announced = AnnouncedVersions()
     key = ("p", 0, 0)
     announced.contradicts([Delta(key, row(4, ""), None)], [])
     assert not announced.contradicts([Delta(key, None, row(4, ""))], [])
@@ -150,14 +150,14 @@ def test_a_desired_lrp_that_comes_back_under_its_epoch_contradicts_whatever_its_
     first, later, other = (
         DesiredLRP(process_guid="p", epoch=epoch, tag_index=index) for epoch, index in (("e", 1), ("e", 2), ("f", 0))
     )
-    announced = Announced()
+    announced = AnnouncedVersions()
     assert not announced.contradicts([], [Delta("p", first, None)])
     assert not announced.contradicts([], [Delta("p", None, other)])
     assert announced.contradicts([], [Delta("p", other, later)])
 
 
 def test_what_was_told_long_ago_is_forgotten() -> None:
-    announced = Announced()
+    announced = AnnouncedVersions()
     announced.advance(0.0)
     announced.contradicts([Delta("e", row(4), None)], [])
     announced.advance(1000.0)

@@ -93,7 +93,7 @@ def running(instances: int = 1, **fields: Any) -> Diego:
 async def test_a_subscriber_of_a_replica_is_told_what_a_subscriber_of_the_bbs_is_told() -> None:
     simulated = running(instances=3)
     async with (
-        telling(simulated) as (told, served, _),
+        telling(simulated) as (notified, served, _),
         BBSClient(served.url) as there,
         there.events("instances") as real,
     ):
@@ -113,7 +113,7 @@ async def test_a_subscriber_of_a_replica_is_told_what_a_subscriber_of_the_bbs_is
         simulated.remove_desired("p")
         simulated.desire(wanted("last", instances=0))
         # A replica has the internal routes and metric tags of a start when it has read them: that is told once more.
-        mine = [bare(event) for event in await told.until("last")]
+        mine = [bare(event) for event in await notified.until("last")]
         theirs = [bare(event) for event in await Told(real).until("last")]
         assert [event for event in mine if event in theirs] == theirs
         assert {event.type for event in mine if event not in theirs} <= {"actual_lrp_instance_created"}
@@ -124,9 +124,9 @@ async def test_a_subscriber_of_a_replica_is_told_what_a_subscriber_of_the_bbs_is
 async def test_what_a_start_brings_and_its_diff_does_not_carry_is_told_once_it_was_read() -> None:
     simulated = diego()
     simulated.desire(wanted())
-    async with telling(simulated) as (told, _, _replica):
+    async with telling(simulated) as (notified, _, _replica):
         run(simulated, A)
-        claimed, started, whole = await told.next(3)
+        claimed, started, whole = await notified.next(3)
         assert isinstance(claimed, ActualLRPInstanceChanged)
         assert isinstance(started, ActualLRPInstanceChanged)
         assert started.after.internal_routes == ()
@@ -137,9 +137,9 @@ async def test_what_a_start_brings_and_its_diff_does_not_carry_is_told_once_it_w
 async def test_a_crash_is_passed_on_on_both_streams() -> None:
     for stream in ("instances", "groups"):
         simulated = running()
-        async with telling(simulated, stream) as (told, _, _replica):
+        async with telling(simulated, stream) as (notified, _, _replica):
             simulated.crash("p", 0, A, "exited with 1")
-            crashed, *_ = await told.next(2)
+            crashed, *_ = await notified.next(2)
             assert isinstance(crashed, ActualLRPCrashed)
             assert crashed.crash_reason == "exited with 1"
 
@@ -147,39 +147,39 @@ async def test_a_crash_is_passed_on_on_both_streams() -> None:
 @on_loopback
 async def test_an_event_that_nobody_knows_is_passed_on_as_it_is() -> None:
     simulated = running()
-    async with telling(simulated) as (told, _, _replica):
+    async with telling(simulated) as (notified, _, _replica):
         simulated._publish("instances", UnknownEvent("actual_lrp_of_tomorrow", b"\x08\x01"))
-        assert await told.next(1) == [UnknownEvent("actual_lrp_of_tomorrow", b"\x08\x01")]
+        assert await notified.next(1) == [UnknownEvent("actual_lrp_of_tomorrow", b"\x08\x01")]
 
 
 @on_loopback
 async def test_an_event_that_changes_nothing_is_told_to_nobody() -> None:
     simulated = running()
     before = row(simulated)
-    async with telling(simulated) as (told, _, _replica):
+    async with telling(simulated) as (notified, _, _replica):
         simulated._publish("instances", ActualLRPInstanceCreated(before))
         simulated._publish("instances", ActualLRPInstanceCreated(replace(before, tag_index=0)))
         simulated.update_desired("p", annotation="the next event")
-        (event,) = await told.next(1)
+        (event,) = await notified.next(1)
         assert isinstance(event, DesiredLRPChanged)
 
 
 @on_loopback
 async def test_a_subscriber_of_one_cell_is_told_of_that_cell_and_of_desired_lrps() -> None:
     simulated = running(instances=2)
-    async with telling(simulated, cell_id="cell-b") as (told, _, _replica):
+    async with telling(simulated, cell_id="cell-b") as (notified, _, _replica):
         simulated.start("p", 0, A, OTHER_NET)
         run(simulated, B, 1)
         simulated.update_desired("p", annotation="x")
-        assert types(await told.next(3)) == ["changed", "changed", "desired_lrp_changed"]
+        assert types(await notified.next(3)) == ["changed", "changed", "desired_lrp_changed"]
 
 
 @on_loopback
 async def test_the_group_stream_has_whole_rows_in_their_slots() -> None:
     simulated = running()
-    async with telling(simulated, "groups") as (told, _, _replica):
+    async with telling(simulated, "groups") as (notified, _, _replica):
         simulated.start("p", 0, A, OTHER_NET, internal_routes=ROUTES, metric_tags=TAGS)
-        (event,) = await told.next(1)
+        (event,) = await notified.next(1)
         assert isinstance(event, ActualLRPChanged)
         assert event.after.instance == row(simulated)
         assert event.after.evacuating is None
@@ -220,7 +220,7 @@ async def test_when_the_bbs_fails_over_subscribers_are_told_the_difference_and_n
     run(simulated, C, 2)
     simulated.desire(wanted("gone"))
     before = {each.index: each for each in simulated.actual_lrps(process_guid="p")}
-    async with telling(simulated) as (told, served, replica):
+    async with telling(simulated) as (notified, served, replica):
         async with down(served, replica.mirror):
             simulated.start("p", 0, A, OTHER_NET, internal_routes=ROUTES, metric_tags=TAGS)
             simulated.start("p", 0, A, NET, routable=False, internal_routes=ROUTES, metric_tags=TAGS)
@@ -228,7 +228,7 @@ async def test_when_the_bbs_fails_over_subscribers_are_told_the_difference_and_n
             simulated.crash("p", 2, C)
             simulated.remove("p", 3)
             simulated.remove_desired("gone")
-        events = await told.next(8)
+        events = await notified.next(8)
         changed = [event for event in events if isinstance(event, ActualLRPInstanceChanged)]
         assert {(event.before.index, event.before.tag_index) for event in changed} == {
             (0, before[0].tag_index),
@@ -239,27 +239,27 @@ async def test_when_the_bbs_fails_over_subscribers_are_told_the_difference_and_n
         )
         assert replica.mirror.counts.streams == 2
         simulated.update_desired("p", annotation="the next event")
-        assert types(await told.next(1)) == ["desired_lrp_changed"]
+        assert types(await notified.next(1)) == ["desired_lrp_changed"]
 
 
 @on_loopback
 async def test_a_fail_over_in_which_nothing_changed_is_told_to_nobody() -> None:
     simulated = running(instances=2)
-    async with telling(simulated) as (told, served, replica):
+    async with telling(simulated) as (notified, served, replica):
         async with down(served, replica.mirror):
             pass
         simulated.update_desired("p", annotation="the next event")
-        assert types(await told.next(1)) == ["desired_lrp_changed"]
+        assert types(await notified.next(1)) == ["desired_lrp_changed"]
 
 
 @on_loopback
 async def test_a_fail_over_that_changed_more_than_a_subscriber_may_leave_unread_is_told_to_all_who_read() -> None:
     simulated = running()
     many = LIMIT + 3 * SLICE
-    async with telling(simulated) as (told, served, replica):
+    async with telling(simulated) as (notified, served, replica):
         async with down(served, replica.mirror):
             simulated.update_desired("p", instances=many)
-        events = await told.next(many)
+        events = await notified.next(many)
         assert sorted(types(events)) == ["created"] * (many - 1) + ["desired_lrp_changed"]
         assert replica.replica.readers.dropped == 0
 
@@ -268,16 +268,16 @@ async def test_a_fail_over_that_changed_more_than_a_subscriber_may_leave_unread_
 async def test_a_desired_lrp_that_is_missing_while_nobody_vouches_for_that_is_not_told_to_be_removed() -> None:
     simulated = running()
     simulated.desire(wanted("maybe", domain="unfresh"))
-    async with telling(simulated) as (told, served, replica):
+    async with telling(simulated) as (notified, served, replica):
         async with down(served, replica.mirror):
             simulated.remove_desired("maybe")
         assert replica.mirror.desired_lrp("maybe") is None
         simulated.update_desired("p", annotation="the next event")
-        events = await told.next(2)
+        events = await notified.next(2)
         assert types(events) == ["removed", "desired_lrp_changed"]  # the row's removal
         simulated.upsert_domain("unfresh")
         replica.mirror.resync()
-        (gone,) = await told.next(1)
+        (gone,) = await notified.next(1)
         assert isinstance(gone, DesiredLRPRemoved)
         assert gone.desired_lrp.process_guid == "maybe"
 
@@ -287,12 +287,12 @@ async def test_a_desired_lrp_that_comes_back_before_its_removal_was_told_is_told
     simulated = running()
     simulated.desire(wanted("maybe", domain="unfresh"))
     (kept,) = simulated.desired_lrps(process_guids=["maybe"])
-    async with telling(simulated) as (told, served, replica):
+    async with telling(simulated) as (notified, served, replica):
         async with down(served, replica.mirror):
             del simulated._state.desired["maybe"]
         async with down(served, replica.mirror):
             simulated.adopt(desired_lrps=[replace(kept, annotation="back", tag_index=kept.tag_index + 1)])
-        (event,) = await told.next(1)
+        (event,) = await notified.next(1)
         assert isinstance(event, DesiredLRPChanged)
         assert (event.before.annotation, event.after.annotation) == ("", "back")
 
@@ -301,13 +301,13 @@ async def test_a_desired_lrp_that_comes_back_before_its_removal_was_told_is_told
 async def test_a_record_that_comes_back_in_a_version_told_to_be_gone_closes_the_streams() -> None:
     simulated = running()
     before = row(simulated)
-    async with telling(simulated) as (told, served, replica), following(replica.url) as mirror:
+    async with telling(simulated) as (notified, served, replica), following(replica.url) as mirror:
         await mirror.wait_synced(5)
         simulated.remove("p", 0)
-        assert types(await told.next(1)) == ["removed"]
+        assert types(await notified.next(1)) == ["removed"]
         async with down(served, replica.mirror):
             simulated.adopt(rows=[before])
-        assert await told.until_closed() == []
+        assert await notified.until_closed() == []
         assert replica.replica.closures == 1
         await agree(mirror, simulated)
 
@@ -319,7 +319,7 @@ async def test_a_record_that_comes_back_in_a_version_told_to_be_gone_closes_the_
 async def test_a_subscriber_that_falls_behind_is_closed_without_harm_to_others() -> None:
     simulated = running()
     async with (
-        telling(simulated) as (told, _, replica),
+        telling(simulated) as (notified, _, replica),
         await trio.open_tcp_stream("127.0.0.1", replica.host.port) as slow,
     ):
         await slow.send_all(b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -329,10 +329,10 @@ async def test_a_subscriber_that_falls_behind_is_closed_without_harm_to_others()
         while not replica.replica.readers.dropped:
             for number in range(number + 1, number + 101):  # noqa: B020 - goes on where it was
                 simulated.update_desired("p", annotation=f"{number} {big}")
-            assert types(await told.next(100)) == ["desired_lrp_changed"] * 100
+            assert types(await notified.next(100)) == ["desired_lrp_changed"] * 100
         assert number > LIMIT
         simulated.update_desired("p", annotation="the next event")
-        (event,) = await told.next(1)
+        (event,) = await notified.next(1)
         assert isinstance(event, DesiredLRPChanged)
         assert event.after.annotation == "the next event"
         assert replica.replica.readers.pending("instances") == [0]

@@ -71,7 +71,7 @@ def _unpacked(text: str) -> Iterator[bytes]:
             yield base64.b64decode(part[: len(part) // 4 * 4])
 
 
-def told(error: BaseException) -> list[str]:
+def notified(error: BaseException) -> list[str]:
     """All that an error shows of itself and of its causes."""
     texts = ["".join(traceback.format_exception(error))]
     while error is not None:
@@ -127,7 +127,7 @@ def test_no_error_of_bytes_that_cannot_be_read_tells_a_secret() -> None:
                         read(broken)
                     except MalformedRecord as exc:
                         errors += 1
-                        texts += told(exc)
+                        texts += notified(exc)
     assert errors > 500
     assert not leaks(texts)
 
@@ -158,7 +158,7 @@ def test_no_error_of_a_stream_that_cannot_be_read_tells_a_secret(sent: bytes) ->
                 errors.append(exc)
 
     run(main)
-    assert not leaks(told(errors[0]))
+    assert not leaks(notified(errors[0]))
 
 
 def test_no_error_of_a_list_that_cannot_be_read_tells_a_secret() -> None:
@@ -169,7 +169,7 @@ def test_no_error_of_a_list_that_cannot_be_read_tells_a_secret() -> None:
             async with BBSClient("http://bbs.test", transport=Answering(broken)) as client:
                 with pytest.raises(LRPMirrorError) as failed:
                     await client.desired_lrps(full=True)
-            assert not leaks(told(failed.value))
+            assert not leaks(notified(failed.value))
 
     run(main)
 

@@ -23,8 +23,8 @@ def test_a_reader_of_one_cell_is_told_what_a_real_bbs_told_it(name: str) -> None
     everything = recorded(RECORDINGS / name / "events.instances.sse")
     of_the_cell = recorded(RECORDINGS / name / "events.instances.cell-a.sse")
 
-    told = [event for event in everything if concerns_cell(event, "cell-a")]
+    notified = [event for event in everything if concerns_cell(event, "cell-a")]
 
     # In no promised order: what races on the server reaches each reader as it does.
-    assert sorted(map(repr, told)) == sorted(map(repr, of_the_cell))
-    assert len(told) < len(everything)
+    assert sorted(map(repr, notified)) == sorted(map(repr, of_the_cell))
+    assert len(notified) < len(everything)

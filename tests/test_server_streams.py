@@ -51,8 +51,8 @@ class Reader:
             for frame in self._decoder.feed(bytes(chunk.data)):
                 self.ids.append(frame.id)
                 self._waiting.append(decode.event(frame.event, frame.data))
-        told, self._waiting = self._waiting[:count], self._waiting[count:]
-        return told
+        notified, self._waiting = self._waiting[:count], self._waiting[count:]
+        return notified
 
     async def is_broken_off(self) -> bool:
         """Read to the end; return whether it came in the middle."""
@@ -93,8 +93,8 @@ def test_a_stream_tells_what_happens_after_its_head_and_numbers_it_from_zero(pat
                 async with reading(server, path) as reader:
                     bbs.desire(wanted())
                     bbs.claim("p", 0, A)
-                    told = types(await reader.next(3))
-                    assert told == ["desired_lrp_created", "created", "changed"]
+                    notified = types(await reader.next(3))
+                    assert notified == ["desired_lrp_created", "created", "changed"]
                     assert reader.ids == ["0", "1", "2"]
                 bbs.remove("p", 0)
                 bbs.remove_desired("p")
@@ -105,13 +105,13 @@ def test_a_stream_tells_what_happens_after_its_head_and_numbers_it_from_zero(pat
 def test_what_is_told_is_what_the_source_said() -> None:
     async def main() -> None:
         bbs = diego()
-        told = bbs.subscribe("instances")
+        notified = bbs.subscribe("instances")
         async with serve_diego(bbs) as server, reading(server) as reader:
             bbs.desire(wanted())
             run(bbs)
             bbs.crash("p", 0, A, "oom")
             arrived = await reader.next(7)
-            assert arrived == [told.take() for _ in range(7)]
+            assert arrived == [notified.take() for _ in range(7)]
 
     trio.run(main)
 

@@ -18,15 +18,15 @@ def events(count: int) -> list[Event]:
 @pytest.mark.parametrize("limit", [1, 3, 1024])
 def test_just_as_many_events_are_kept_since_the_reader_came_as_the_limit_says(limit: int) -> None:
     subscription = Subscription("instances", limit=limit)
-    told: Sequence[Event] = events(limit + 1)
-    for event in told[:limit]:
+    notified: Sequence[Event] = events(limit + 1)
+    for event in notified[:limit]:
         subscription.put(event)
     assert (len(subscription), subscription.closed) == (limit, False)
-    assert subscription.take() == told[0]
-    for event in told[1:]:
+    assert subscription.take() == notified[0]
+    for event in notified[1:]:
         subscription.put(event)
     assert (len(subscription), subscription.closed) == (2 * limit - 1, False)
-    subscription.put(told[0])
+    subscription.put(notified[0])
     assert (len(subscription), subscription.closed, subscription.fell_behind) == (0, True, True)
 
 

@@ -215,12 +215,12 @@ def test_what_the_state_does_not_allow_is_answered_in_the_error_field(
     error: str, write: Callable[[RemoteBBS], None]
 ) -> None:
     made = desired_and(A)
-    before, told = made.snapshot(), made.subscribe("instances")
+    before, notified = made.snapshot(), made.subscribe("instances")
     with pytest.raises(RequestRefused) as refusal:
         over_http(made, write)
     assert refusal.value.type == error
     assert refusal.value.message
-    assert (made.snapshot(), drain(told)) == (before, [])
+    assert (made.snapshot(), drain(notified)) == (before, [])
 
 
 # -------------------------------------------------------------------------- evacuation
@@ -295,7 +295,7 @@ def test_a_client_in_any_language_writes_with_plain_http() -> None:
 
 def test_the_events_that_a_write_causes_carry_its_request_id() -> None:
     made = desired_and()
-    told = made.subscribe("instances")
+    notified = made.subscribe("instances")
 
     def drive(bbs: RemoteBBS) -> None:
         bbs.trace_id = "request-1"
@@ -306,18 +306,18 @@ def test_the_events_that_a_write_causes_carry_its_request_id() -> None:
 
     over_http(made, drive)
     made.update_desired("p", annotation="by somebody else")
-    traces = [event.trace_id for event in drain(told) if not event.type.endswith("crashed")]  # type: ignore[union-attr]
+    traces = [event.trace_id for event in drain(notified) if not event.type.endswith("crashed")]  # type: ignore[union-attr]
     assert traces == ["request-1"] * 3 + ["", ""]
 
 
 def test_an_event_that_is_late_carries_the_request_id_of_its_own_write() -> None:
     made = diego(faults=Faults(delay=1.0))
-    told = made.subscribe("instances")
+    notified = made.subscribe("instances")
     made.trace_id = "first"
     made.desire(wanted("p", 0))
     made.trace_id = "second"
     made.desire(wanted("q", 0))
     made.trace_id = ""
     made.settle()
-    traces = {event.desired_lrp.process_guid: event.trace_id for event in drain(told)}  # type: ignore[union-attr]
+    traces = {event.desired_lrp.process_guid: event.trace_id for event in drain(notified)}  # type: ignore[union-attr]
     assert traces == {"p": "first", "q": "second"}

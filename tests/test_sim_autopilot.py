@@ -50,12 +50,12 @@ def test_in_a_quarter_of_an_hour_everything_has_happened() -> None:
 
 def test_the_rows_stay_sound_and_the_events_tell_them() -> None:
     diego = Diego(seed=5)
-    fold, told = Fold(), diego.subscribe("instances", limit=None)
+    fold, emitted = Fold(), diego.subscribe("instances", limit=None)
     pilot = Autopilot(diego, seed=5)
     for _ in range(200):
         pilot.step()
         diego._check()
-        for event in drain(told):
+        for event in drain(emitted):
             fold.apply(event)
     assert fold.settled() == carried(diego.actual_lrps())
 
@@ -108,19 +108,19 @@ def test_each_second_is_filled_up_to_so_many_events() -> None:
     diego = Diego(seed=1)
     pilot = Autopilot(diego, seed=1, instances=100, rates=replace(QUIET, crashes=2), events_per_second=50)
     pilot.run(15)
-    told = diego.subscribe("instances", limit=None)
+    emitted = diego.subscribe("instances", limit=None)
     for _ in range(20):
         pilot.step()
-        assert len(drain(told)) == 50
+        assert len(drain(emitted)) == 50
 
 
 def test_rates_alone_may_make_more_events_than_were_asked_for() -> None:
     diego = Diego(seed=1)
     pilot = Autopilot(diego, seed=1, instances=100, rates=replace(QUIET, crashes=10), events_per_second=1)
     pilot.run(15)
-    told = diego.subscribe("instances", limit=None)
+    emitted = diego.subscribe("instances", limit=None)
     pilot.step()
-    assert len(drain(told)) > 10
+    assert len(drain(emitted)) > 10
 
 
 def test_before_anything_runs_there_is_nothing_to_fill_a_second_with() -> None:
@@ -150,8 +150,8 @@ def test_an_evacuation_that_takes_too_long_ends_with_what_still_evacuates_remove
     diego = Diego(seed=1)
     pilot = Autopilot(diego, seed=1, apps=3, cells=2, rates=QUIET)
     pilot.run(20)
-    pilot._crew.evacuate_one()
-    (goes,) = pilot._crew._leaving
+    pilot._simulated_cells.evacuate_one()
+    (goes,) = pilot._simulated_cells._leaving
     (other,) = (cell.cell_id for cell in diego.cells() if cell.cell_id != goes)
     instances = {row.instance_guid for row in diego.actual_lrps(cell_id=goes)}
     diego.lose_cell(other)

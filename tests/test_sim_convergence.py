@@ -66,10 +66,10 @@ def test_a_crashed_row_is_freed_when_its_back_off_is_over(bbs: Diego, crashes: i
     bbs.converge()
     assert row(bbs).state is ActualLRPState.CRASHED
     bbs.advance(1)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.converge()
     assert (row(bbs).state, row(bbs).crash_count) == (ActualLRPState.UNCLAIMED, crashes)
-    assert types(drain(told)) == ["created", "removed"]
+    assert types(drain(emitted)) == ["created", "removed"]
 
 
 def test_after_two_hundred_crashes_a_row_stays_crashed(bbs: Diego) -> None:
@@ -82,13 +82,13 @@ def test_after_two_hundred_crashes_a_row_stays_crashed(bbs: Diego) -> None:
 def test_a_row_of_a_lost_cell_becomes_suspect_with_its_tag_and_gets_a_replacement(bbs: Diego) -> None:
     before = run(bbs)
     bbs.lose_cell("cell-a")
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     bbs.converge()
     found = bbs.row("p", 0, Presence.SUSPECT)
     assert found is not None
     assert (found.modification_tag, found.since, InstanceKey.of(found)) == (before.modification_tag, before.since, A)
     assert (row(bbs).state, row(bbs).tag_index) == (ActualLRPState.UNCLAIMED, 0)
-    changed, created = drain(told)
+    changed, created = drain(emitted)
     assert isinstance(changed, ActualLRPInstanceChanged)
     assert (changed.before.presence, changed.after.presence) == (Presence.ORDINARY, Presence.SUSPECT)
     assert created == ActualLRPInstanceCreated(row(bbs))
@@ -108,12 +108,12 @@ def test_a_suspect_row_of_a_cell_that_is_back_is_ordinary_again_and_its_replacem
     suspect(bbs)
     before, replacement = bbs.row("p", 0, Presence.SUSPECT), row(bbs)
     bbs.return_cell("cell-a")
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     bbs.converge()
     assert before is not None
     assert presences(bbs) == [Presence.ORDINARY]
     assert row(bbs).modification_tag == before.modification_tag
-    changed, removed = drain(told)
+    changed, removed = drain(emitted)
     assert types([changed, removed]) == ["changed", "removed"]
     assert removed.actual_lrp == replacement  # type: ignore[union-attr]
     assert types(drain(groups)) == ["removed"]
@@ -157,17 +157,17 @@ def test_an_evacuating_row_of_a_lost_cell_is_removed(bbs: Diego) -> None:
     run(bbs)
     bbs.evacuate_running("p", 0, A)
     bbs.lose_cell("cell-a")
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     bbs.converge()
     assert presences(bbs) == [Presence.ORDINARY]
-    assert types(drain(told)) == types(drain(groups)) == ["removed"]
+    assert types(drain(emitted)) == types(drain(groups)) == ["removed"]
 
 
 def test_a_round_over_a_sound_state_tells_nothing(bbs: Diego) -> None:
     run(bbs)
-    told, before = bbs.subscribe("instances"), bbs.snapshot()
+    emitted, before = bbs.subscribe("instances"), bbs.snapshot()
     bbs.converge()
-    assert drain(told) == []
+    assert drain(emitted) == []
     assert bbs.snapshot() == before
 
 
@@ -180,11 +180,11 @@ def test_a_cell_is_registered_as_it_is_given() -> None:
 
 def test_a_state_that_was_there_before_is_taken_in_as_it_is() -> None:
     bbs = Diego()
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     row = ActualLRP(process_guid="p", domain="d", epoch="e", tag_index=7)
     bbs.adopt([row], [wanted(epoch="f", tag_index=3)])
     assert (bbs.actual_lrps(), bbs.desired_lrps()) == ([row], [wanted(epoch="f", tag_index=3)])
-    assert told.take() is None
+    assert emitted.take() is None
 
 
 def test_a_state_that_cannot_be_is_noticed() -> None:

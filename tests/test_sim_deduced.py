@@ -89,13 +89,13 @@ def replay(folder: Path, world: World) -> None:
         if not owed[subject]:
             world.diego.advance(1)
             call_again(world.bbs, event, whole)
-            for told in world.told("instances"):
-                owed[subject_of(told)].append(told)
+            for emitted in world.emitted("instances"):
+                owed[subject_of(emitted)].append(emitted)
         assert owed[subject], f"event {number}: the call has not told of {subject}"
         same.check(owed[subject].popleft(), event, f"event {number}")
     assert not any(owed.values()), "more was told than the real server told"
 
-    ours, theirs = by_subject(world.told("groups")), by_subject(events(folder / "events.groups.sse"))
+    ours, theirs = by_subject(world.emitted("groups")), by_subject(events(folder / "events.groups.sse"))
     assert ours.keys() == theirs.keys()
     for about, slots in ours.items():
         for our_event, their_event in zip(slots, theirs[about], strict=True):

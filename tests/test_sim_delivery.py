@@ -85,13 +85,13 @@ def test_a_chance_is_between_nothing_and_certainty(name: str) -> None:
 
 def test_when_the_faults_change_what_is_under_way_arrives_first() -> None:
     bbs = diego(faults=Faults(delay=1.0))
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.desire(wanted())
-    assert drain(told) == []
+    assert drain(emitted) == []
     bbs.faults = None
-    assert sorted(types(drain(told))) == ["created", "desired_lrp_created"]
+    assert sorted(types(drain(emitted))) == ["created", "desired_lrp_created"]
     bbs.claim("p", 0, A)
-    assert types(drain(told)) == ["changed"]
+    assert types(drain(emitted)) == ["changed"]
 
 
 def test_in_a_convergence_each_single_event_races() -> None:
@@ -100,10 +100,10 @@ def test_in_a_convergence_each_single_event_races() -> None:
         bbs.desire(wanted())
         run(bbs)
         bbs.lose_cell("cell-a")
-        told = bbs.subscribe("instances")
+        emitted = bbs.subscribe("instances")
         bbs.converge()
         bbs.settle()
-        return tuple(types(drain(told)))
+        return tuple(types(drain(emitted)))
 
     assert {order(seed) for seed in range(20)} == {("changed", "created"), ("created", "changed")}
 
@@ -113,19 +113,19 @@ def test_within_one_write_events_do_not_race() -> None:
         bbs = diego(faults=Faults(seed=seed, delay=0))
         bbs.desire(wanted())
         run(bbs)
-        told = bbs.subscribe("instances")
+        emitted = bbs.subscribe("instances")
         bbs.crash("p", 0, A)
         bbs.settle()
-        assert types(drain(told)) == ["crashed", "created", "removed"]
+        assert types(drain(emitted)) == ["crashed", "created", "removed"]
 
 
 def test_a_removed_event_can_show_the_row_one_write_earlier() -> None:
     bbs = diego(faults=Faults(delay=0, stale_removed=1.0))
     before = run(bbs)
     bbs.start("p", 0, A, OTHER_NET)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.remove("p", 0, A)
-    assert drain(told) == [ActualLRPInstanceRemoved(before)]
+    assert drain(emitted) == [ActualLRPInstanceRemoved(before)]
 
 
 def test_a_removal_of_whatever_is_there_can_have_read_the_row_before_it_was_claimed() -> None:
@@ -133,9 +133,9 @@ def test_a_removal_of_whatever_is_there_can_have_read_the_row_before_it_was_clai
     bbs.desire(wanted())
     unclaimed = bbs.actual_lrps()[0]
     bbs.claim("p", 0, A)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.remove("p", 0)
-    assert drain(told) == [ActualLRPInstanceRemoved(unclaimed)]
+    assert drain(emitted) == [ActualLRPInstanceRemoved(unclaimed)]
 
 
 def test_a_removed_event_can_be_followed_by_an_empty_one() -> None:
@@ -152,36 +152,36 @@ def test_a_removed_event_never_shows_another_instance() -> None:
     bbs.desire(wanted())
     bbs.start("p", 0, A, NET)
     running = bbs.actual_lrps()[0]
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.remove("p", 0, A)
-    assert drain(told) == [ActualLRPInstanceRemoved(running)]
+    assert drain(emitted) == [ActualLRPInstanceRemoved(running)]
 
 
 def test_a_reader_of_one_cell_is_told_of_its_rows_and_of_every_desired_lrp() -> None:
     bbs = diego()
-    told = bbs.subscribe("instances", "cell-a")
+    emitted = bbs.subscribe("instances", "cell-a")
     groups = bbs.subscribe("groups", "cell-a")
     bbs.desire(wanted(instances=2))
     run(bbs, A, 0)
     run(bbs, InstanceKey("other", "cell-b"), 1)
     bbs.crash("p", 0, A)
     bbs.fail("p", 0, "no room")
-    assert types(drain(told)) == ["desired_lrp_created", "changed", "changed", "crashed", "removed"]
+    assert types(drain(emitted)) == ["desired_lrp_created", "changed", "changed", "crashed", "removed"]
     assert types(drain(groups)) == ["desired_lrp_created", "changed", "changed", "crashed", "changed"]
 
 
 def test_a_reader_that_falls_behind_is_closed_and_forgotten() -> None:
     bbs = diego()
-    told = bbs.subscribe("instances", limit=3)
+    emitted = bbs.subscribe("instances", limit=3)
     bbs.desire(wanted(instances=2))
-    assert (len(told), told.closed) == (3, False)
+    assert (len(emitted), emitted.closed) == (3, False)
     bbs.claim("p", 0, A)
-    assert (len(told), told.closed, told.fell_behind) == (0, True, True)
+    assert (len(emitted), emitted.closed, emitted.fell_behind) == (0, True, True)
 
 
 def test_a_reader_that_leaves_has_not_fallen_behind() -> None:
     bbs = Diego()
-    told = bbs.subscribe("instances")
-    told.close()
+    emitted = bbs.subscribe("instances")
+    emitted.close()
     bbs.desire(wanted())
-    assert (told.take(), told.fell_behind) == (None, False)
+    assert (emitted.take(), emitted.fell_behind) == (None, False)

@@ -16,10 +16,10 @@ def bbs() -> Diego:
 
 
 def test_desiring_keeps_the_record_in_a_new_epoch_and_makes_a_row_for_each_index(bbs: Diego) -> None:
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.desire(wanted(instances=3))
     (kept,) = bbs.desired_lrps()
-    first, *rest = drain(told)
+    first, *rest = drain(emitted)
     assert first == DesiredLRPCreated(kept)
     assert kept.epoch
     assert types(rest) == ["created"] * 3
@@ -80,11 +80,11 @@ def test_a_process_guid_is_desired_once(bbs: Diego) -> None:
 def test_an_update_writes_only_what_is_given(bbs: Diego) -> None:
     bbs.desire(wanted(annotation="old", routes={"cf-router": b"[]"}))
     (before,) = bbs.desired_lrps()
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.update_desired("p", annotation="new")
     (after,) = bbs.desired_lrps()
     assert (after.annotation, after.routes, after.tag_index) == ("new", {"cf-router": b"[]"}, 1)
-    assert drain(told) == [DesiredLRPChanged(before, after)]
+    assert drain(emitted) == [DesiredLRPChanged(before, after)]
 
 
 def test_an_update_can_rotate_the_image_credentials(bbs: Diego) -> None:
@@ -96,9 +96,9 @@ def test_an_update_can_rotate_the_image_credentials(bbs: Diego) -> None:
 
 def test_scaling_up_makes_the_missing_rows(bbs: Diego) -> None:
     bbs.desire(wanted(instances=1))
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.update_desired("p", instances=3)
-    assert sorted(types(drain(told))) == ["created", "created", "desired_lrp_changed"]
+    assert sorted(types(drain(emitted))) == ["created", "created", "desired_lrp_changed"]
     assert len(bbs.actual_lrps()) == 3
 
 
@@ -115,9 +115,9 @@ def test_removing_drops_the_record_and_the_free_rows(bbs: Diego) -> None:
     bbs.desire(wanted(instances=2))
     (kept,) = bbs.desired_lrps()
     held = run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.remove_desired("p")
-    first, *rest = drain(told)
+    first, *rest = drain(emitted)
     assert first == DesiredLRPRemoved(kept)
     assert types(rest) == ["removed"]
     assert bbs.actual_lrps() == [held]

@@ -29,7 +29,7 @@ def make_suspect(bbs: Diego) -> None:
 
 def test_a_running_instance_moves_to_a_new_row_and_frees_its_own(bbs: Diego) -> None:
     before = run(bbs)
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     assert bbs.evacuate_running("p", 0, A) is True
     moved, freed = evacuating(bbs), row(bbs)
     assert moved is not None
@@ -37,7 +37,7 @@ def test_a_running_instance_moves_to_a_new_row_and_frees_its_own(bbs: Diego) -> 
     assert (moved.internal_routes, moved.metric_tags, moved.tag_index) == (ROUTES, TAGS, 0)
     assert moved.epoch != before.epoch
     assert (freed.state, freed.epoch, freed.tag_index) == (ActualLRPState.UNCLAIMED, before.epoch, before.tag_index + 1)
-    changed, created = drain(told)
+    changed, created = drain(emitted)
     assert isinstance(changed, ActualLRPInstanceChanged)
     assert (changed.before.epoch, changed.after.epoch) == (before.epoch, moved.epoch)
     assert types([created]) == ["created"]
@@ -67,18 +67,18 @@ def test_asking_again_before_the_replacement_runs_changes_nothing(bbs: Diego) ->
     run(bbs)
     bbs.evacuate_running("p", 0, A)
     bbs.claim("p", 0, B)
-    before, told = bbs.actual_lrps(), bbs.subscribe("instances")
+    before, emitted = bbs.actual_lrps(), bbs.subscribe("instances")
     assert bbs.evacuate_running("p", 0, A) is True
     assert bbs.actual_lrps() == before
-    assert drain(told) == []
+    assert drain(emitted) == []
 
 
 def test_the_start_of_the_replacement_removes_the_evacuating_row(bbs: Diego) -> None:
     run(bbs)
     bbs.evacuate_running("p", 0, A)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.start("p", 0, B, OTHER_NET)
-    assert types(drain(told)) == ["changed", "removed"]
+    assert types(drain(emitted)) == ["changed", "removed"]
     assert evacuating(bbs) is None
     assert bbs.evacuate_running("p", 0, A) is False
 
@@ -132,10 +132,10 @@ def test_a_replacement_that_is_evacuated_while_claimed_takes_the_evacuating_row(
 
 def test_a_suspect_instance_moves_and_its_row_goes(bbs: Diego) -> None:
     make_suspect(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     assert bbs.evacuate_running("p", 0, A) is True
     assert {each.presence for each in bbs.actual_lrps()} == {Presence.EVACUATING, Presence.ORDINARY}
-    assert types(drain(told)) == ["changed"]
+    assert types(drain(emitted)) == ["changed"]
 
 
 def test_recreating_frees_the_row_only_when_all_instances_run() -> None:
@@ -169,10 +169,10 @@ def test_a_row_that_nobody_holds_is_not_evacuated_by_nobody(strategy: UpdateStra
 
 def test_a_claimed_row_is_given_back(bbs: Diego) -> None:
     bbs.claim("p", 0, A)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     assert bbs.evacuate_claimed("p", 0, A) is False
     assert row(bbs).state is ActualLRPState.UNCLAIMED
-    assert types(drain(told)) == ["created", "removed"]
+    assert types(drain(emitted)) == ["created", "removed"]
 
 
 def test_a_stopped_instance_loses_its_row(bbs: Diego) -> None:
@@ -183,10 +183,10 @@ def test_a_stopped_instance_loses_its_row(bbs: Diego) -> None:
 
 def test_a_crash_during_evacuation_is_counted_but_not_announced(bbs: Diego) -> None:
     run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     assert bbs.evacuate_crashed("p", 0, A, "oom") is False
     assert (row(bbs).state, row(bbs).crash_count) == (ActualLRPState.UNCLAIMED, 1)
-    assert types(drain(told)) == ["created", "removed"]
+    assert types(drain(emitted)) == ["created", "removed"]
 
 
 def test_a_third_crash_during_evacuation_is_announced(bbs: Diego) -> None:
@@ -194,9 +194,9 @@ def test_a_third_crash_during_evacuation_is_announced(bbs: Diego) -> None:
         run(bbs)
         bbs.crash("p", 0, A)
     run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.evacuate_crashed("p", 0, A)
-    assert types(drain(told)) == ["crashed", "changed"]
+    assert types(drain(emitted)) == ["crashed", "changed"]
 
 
 @pytest.mark.parametrize("end", ["evacuate_claimed", "evacuate_stopped", "evacuate_crashed", "remove_evacuating"])

@@ -15,8 +15,8 @@ from sim_support import A, diego, drain, wanted
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import Message
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, ServedDiego, serve_diego
-from lrpmirror.sim.flaky import Flaky
-from lrpmirror.sim.mischief import Mischief
+from lrpmirror.sim.fault_injector import FaultInjector
+from lrpmirror.sim.faulty_replies import FaultyReplies
 from lrpmirror.sim.plan import CHANCES, RATES
 from lrpmirror.sim.state import Backup
 
@@ -69,7 +69,7 @@ class Stage:
         self.log: list[tuple[float, str]] = []
         self.faults: Faults | None = None
         self._available = True
-        self.mischief = Mischief(plan, Counter(), diego=self, app=self, requests=self, host=self)
+        self.fault_injector = FaultInjector(plan, Counter(), diego=self, app=self, requests=self, host=self)
 
     def note(self, what: str) -> None:
         self.log.append((round(trio.current_time() - self.begun, 3), what))
@@ -113,7 +113,7 @@ class Stage:
     def run(self) -> None:
         async def main() -> None:
             self.begun = trio.current_time()
-            await self.mischief.run()
+            await self.fault_injector.run()
 
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -141,9 +141,9 @@ RIGHT = ["200", "calm", "resume", "accept"]
 def test_each_kind_of_fault_does_its_own_about_as_often_as_it_was_given(name: str, doing: list[str]) -> None:
     stage = Stage(FaultPlan(seed=1, seconds=200, lasting=(0.01, 0.02), **{name: 0.5}))  # type: ignore[arg-type]
     stage.run()
-    times = stage.mischief.mishaps[name]
+    times = stage.fault_injector.mishaps[name]
     assert 70 < times < 130
-    assert stage.mischief.mishaps.total() == times
+    assert stage.fault_injector.mishaps.total() == times
     assert stage.done[: len(doing) * (times - 1)] == doing * (times - 1)
     assert stage.done[-len(RIGHT) :] == RIGHT
     assert stage.log[-1][0] == 200
@@ -182,7 +182,7 @@ def test_events_have_their_faults_while_the_plan_holds_and_not_after_it() -> Non
     async def main() -> None:
         stage.begun = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.mischief.run)
+            nursery.start_soon(stage.fault_injector.run)
             await trio.sleep(1)
             seen.append(stage.faults)
         seen.append(stage.faults)
@@ -204,7 +204,7 @@ class Asked:
 
     def __init__(self, plan: FaultPlan, *pieces: bytes, length: bool = False) -> None:
         self.mishaps: Counter[str] = Counter()
-        self.flaky = Flaky(self._answer, plan, self.mishaps)
+        self.faulty_replies = FaultyReplies(self._answer, plan, self.mishaps)
         self._pieces = pieces
         self._length = length
         self.read_at = 0.0
@@ -227,7 +227,7 @@ class Asked:
                 head[0] = trio.current_time()
             arrived.append(message)
 
-        await self.flaky({"type": "http", "path": path}, no_more, send)
+        await self.faulty_replies({"type": "http", "path": path}, no_more, send)
         return round(self.read_at - begun, 3), round(head[0] - self.read_at, 3)
 
 
@@ -290,7 +290,7 @@ def test_a_half_open_stream_ends_without_being_closed_until_all_is_calm() -> Non
             await trio.sleep(100)
             assert len(arrived) in {5, 6}
             assert not is_whole(arrived)
-            asked.flaky.calm()
+            asked.faulty_replies.calm()
         assert asked.mishaps == {"half_open_streams": 1}
 
     virtually(main)
@@ -301,8 +301,8 @@ def test_in_the_calm_and_without_a_plan_all_requests_go_well(path: str) -> None:
     async def main() -> None:
         everything = FaultPlan(slow_lists=1, truncated_lists=1, half_open_streams=1)
         for asked in (Asked(everything, b"x"), Asked(FaultPlan(), b"x")):
-            if asked.flaky._plan is everything:
-                asked.flaky.calm()
+            if asked.faulty_replies._plan is everything:
+                asked.faulty_replies.calm()
             arrived: list[Message] = []
             assert await asked.ask(path, arrived) == (0, 0)
             assert is_whole(arrived)
@@ -356,13 +356,13 @@ def test_whatever_the_plan_in_the_calm_a_client_finds_everything_at_the_same_add
 def test_event_faults_of_a_plan_are_those_of_the_simulation_until_the_calm() -> None:
     async def main() -> None:
         bbs = diego()
-        told = bbs.subscribe("instances")
+        emitted = bbs.subscribe("instances")
         async with served(bbs, plan=FaultPlan(events=Faults(lose=1.0))) as (server, _):
             await trio.testing.wait_all_tasks_blocked()
             bbs.desire(wanted())
             await server.calm()
             bbs.claim("p", 0, A)
-        assert [event.type for event in drain(told)] == ["actual_lrp_instance_changed"]
+        assert [event.type for event in drain(emitted)] == ["actual_lrp_instance_changed"]
 
     trio.run(main)
 

@@ -83,11 +83,11 @@ def attempt(bbs: Diego, write: Write) -> None:
 @given(st.lists(st.one_of(in_place, of_cells), min_size=15, max_size=60))
 def test_the_events_of_rows_in_order_give_the_rows(writes: list[Write]) -> None:
     bbs = make_bbs()
-    fold, told = Fold(), bbs.subscribe("instances", limit=None)
+    fold, emitted = Fold(), bbs.subscribe("instances", limit=None)
     fold.rows = {each.epoch: each for each in bbs.actual_lrps()}
     for write in writes:
         attempt(bbs, write)
-        for event in drain(told):
+        for event in drain(emitted):
             fold.apply(event)
         bbs._check()
         assert fold.settled() == carried(bbs.actual_lrps())
@@ -97,10 +97,10 @@ def test_the_events_of_rows_in_order_give_the_rows(writes: list[Write]) -> None:
 @given(st.lists(in_place, min_size=15, max_size=60))
 def test_the_events_of_groups_in_order_give_the_groups_while_no_cell_is_lost(writes: list[Write]) -> None:
     bbs = make_bbs()
-    slots, told = slots_of(bbs.actual_lrp_groups()), bbs.subscribe("groups", limit=None)
+    slots, emitted = slots_of(bbs.actual_lrp_groups()), bbs.subscribe("groups", limit=None)
     for write in writes:
         attempt(bbs, write)
-        for event in drain(told):
+        for event in drain(emitted):
             apply_to_slots(slots, event)
         assert slots == slots_of(bbs.actual_lrp_groups())
 

@@ -35,10 +35,10 @@ def test_claiming_an_unclaimed_row_gives_it_the_key_and_one_more_write(bbs: Dieg
 
 def test_claiming_again_with_the_same_key_changes_and_tells_nothing(bbs: Diego) -> None:
     bbs.claim("p", 0, A)
-    told, before = bbs.subscribe("instances"), row(bbs)
+    emitted, before = bbs.subscribe("instances"), row(bbs)
     bbs.claim("p", 0, A)
     assert row(bbs) == before
-    assert drain(told) == []
+    assert drain(emitted) == []
 
 
 def test_claiming_a_running_row_takes_its_addresses_but_not_its_routes(bbs: Diego) -> None:
@@ -68,9 +68,9 @@ def test_a_row_that_is_not_there_cannot_be_claimed(bbs: Diego) -> None:
 
 
 def test_a_claim_is_told_with_the_new_key_on_both_sides(bbs: Diego) -> None:
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.claim("p", 0, A)
-    (event,) = drain(told)
+    (event,) = drain(emitted)
     assert isinstance(event, ActualLRPInstanceChanged)
     assert (event.before.state, event.after.state) == (ActualLRPState.UNCLAIMED, ActualLRPState.CLAIMED)
     assert InstanceKey.of(event.before) == InstanceKey.of(event.after) == A
@@ -78,7 +78,7 @@ def test_a_claim_is_told_with_the_new_key_on_both_sides(bbs: Diego) -> None:
 
 def test_starting_where_there_is_no_row_makes_a_running_one() -> None:
     bbs = diego()
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     made = run(bbs)
     assert (made.state, made.tag_index, made.address, made.routable) == (
         ActualLRPState.RUNNING,
@@ -86,7 +86,7 @@ def test_starting_where_there_is_no_row_makes_a_running_one() -> None:
         NET.address,
         True,
     )
-    assert types(drain(told)) == ["created"]
+    assert types(drain(emitted)) == ["created"]
 
 
 @pytest.mark.parametrize("claimed_by", [NOBODY, A, B])
@@ -104,10 +104,10 @@ def test_the_older_start_makes_a_row_routable_and_leaves_its_zone_empty(bbs: Die
 
 def test_starting_with_all_the_same_changes_and_tells_nothing(bbs: Diego) -> None:
     before = run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.start("p", 0, A, NET, internal_routes=ROUTES, metric_tags=TAGS, availability_zone="z1")
     assert row(bbs) == before
-    assert drain(told) == []
+    assert drain(emitted) == []
 
 
 def test_starting_with_another_address_is_a_write(bbs: Diego) -> None:
@@ -131,14 +131,14 @@ def test_a_row_cannot_be_started_in_another_domain(bbs: Diego) -> None:
 
 def test_a_first_crash_frees_the_row_in_its_epoch_and_keeps_what_was_reported(bbs: Diego) -> None:
     before = run(bbs)
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     bbs.crash("p", 0, A, "x" * 2000)
     after = row(bbs)
     assert (after.state, InstanceKey.of(after), after.address) == (ActualLRPState.UNCLAIMED, NOBODY, "")
     assert (after.epoch, after.tag_index) == (before.epoch, before.tag_index + 1)
     assert (after.crash_count, after.crash_reason) == (1, "x" * 1013 + "(truncated)")
     assert (after.routable, after.internal_routes, after.metric_tags) == (True, ROUTES, TAGS)
-    assert types(drain(told)) == ["crashed", "created", "removed"]
+    assert types(drain(emitted)) == ["crashed", "created", "removed"]
     assert types(drain(groups)) == ["crashed", "changed"]
 
 
@@ -164,9 +164,9 @@ def test_a_long_text_is_in_full_in_the_events_of_its_write_and_in_no_other(bbs: 
 
 def test_the_crash_is_told_of_the_old_instance(bbs: Diego) -> None:
     before = run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.crash("p", 0, A, "oom")
-    crashed, created, removed = drain(told)
+    crashed, created, removed = drain(emitted)
     assert crashed == ActualLRPCrashed(
         process_guid="p",
         domain="cf-apps",
@@ -185,10 +185,10 @@ def test_the_third_crash_leaves_the_row_crashed_and_is_told_with_the_old_key(bbs
         run(bbs)
         bbs.crash("p", 0, A)
     run(bbs)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.crash("p", 0, A)
     assert (row(bbs).state, InstanceKey.of(row(bbs))) == (ActualLRPState.CRASHED, NOBODY)
-    crashed, changed = drain(told)
+    crashed, changed = drain(emitted)
     assert types([crashed, changed]) == ["crashed", "changed"]
     assert isinstance(changed, ActualLRPInstanceChanged)
     assert (changed.after.state, InstanceKey.of(changed.after)) == (ActualLRPState.CRASHED, A)
@@ -212,10 +212,10 @@ def test_only_the_instance_that_has_the_row_can_crash(bbs: Diego) -> None:
 
 
 def test_a_placement_failure_is_a_write_without_a_key(bbs: Diego) -> None:
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.fail("p", 0, "y" * 2000)
     assert (row(bbs).placement_error, row(bbs).tag_index) == ("y" * 1013 + "(truncated)", 1)
-    (event,) = drain(told)
+    (event,) = drain(emitted)
     assert isinstance(event, ActualLRPInstanceChanged)
     assert event.after.placement_error == "y" * 2000
     assert InstanceKey.of(event.after) == NOBODY
@@ -232,9 +232,9 @@ def test_a_row_is_removed_by_its_instance_or_by_anyone_who_names_none(bbs: Diego
     run(bbs)
     with pytest.raises(ResourceNotFound):
         bbs.remove("p", 0, B)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.remove("p", 0, A)
-    assert types(drain(told)) == ["removed"]
+    assert types(drain(emitted)) == ["removed"]
     with pytest.raises(ResourceNotFound):
         bbs.remove("p", 0)
 
@@ -278,10 +278,10 @@ def test_the_start_of_a_replacement_removes_the_suspect_row(bbs: Diego) -> None:
     bbs.lose_cell("cell-a")
     bbs.converge()
     bbs.claim("p", 0, B)
-    told, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
+    emitted, groups = bbs.subscribe("instances"), bbs.subscribe("groups")
     bbs.start("p", 0, B, NET)
     assert bbs.row("p", 0, Presence.SUSPECT) is None
-    assert types(drain(told)) == ["changed", "removed"]
+    assert types(drain(emitted)) == ["changed", "removed"]
     assert types(drain(groups)) == ["created", "removed"]
 
 
@@ -289,14 +289,14 @@ def test_a_crash_of_a_suspect_instance_removes_its_row_and_is_not_announced(bbs:
     run(bbs)
     bbs.lose_cell("cell-a")
     bbs.converge()
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.crash("p", 0, A)
     assert bbs.row("p", 0, Presence.SUSPECT) is None
-    assert types(drain(told)) == ["removed"]
+    assert types(drain(emitted)) == ["removed"]
 
 
 def test_the_trace_id_of_the_time_is_carried_by_the_events(bbs: Diego) -> None:
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
     bbs.trace_id = "request-1"
     bbs.claim("p", 0, A)
-    assert [event.trace_id for event in drain(told)] == ["request-1"]  # type: ignore[union-attr]
+    assert [event.trace_id for event in drain(emitted)] == ["request-1"]  # type: ignore[union-attr]

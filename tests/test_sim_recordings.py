@@ -56,9 +56,9 @@ class Replay:
         self.desired = [decode.desired_lrp(each, full=True) for each in records(folder / "desired_lrps.pb")]
         step(self)
         for kind in STREAMS:
-            told = self.world.told(kind)
-            theirs, self.recorded[kind] = self.recorded[kind][: len(told)], self.recorded[kind][len(told) :]
-            self._check_events(kind, told, theirs)
+            emitted = self.world.emitted(kind)
+            theirs, self.recorded[kind] = self.recorded[kind][: len(emitted)], self.recorded[kind][len(emitted) :]
+            self._check_events(kind, emitted, theirs)
         self._check_lists(folder)
 
     def finish(self) -> None:
@@ -75,10 +75,10 @@ class Replay:
         """Compare what was told about each index and about the desired LRP: between those no order is promised."""
         sorted_ours, sorted_theirs = by_subject(ours), by_subject(theirs)
         assert sorted_ours.keys() == sorted_theirs.keys(), f"step {self.number}, {kind}"
-        for subject, told in sorted_ours.items():
+        for subject, emitted in sorted_ours.items():
             where = f"step {self.number}, {kind}, {subject}"
-            assert [each.type for each in told] == [each.type for each in sorted_theirs[subject]], where
-            for our_event, their_event in zip(told, sorted_theirs[subject], strict=True):
+            assert [each.type for each in emitted] == [each.type for each in sorted_theirs[subject]], where
+            for our_event, their_event in zip(emitted, sorted_theirs[subject], strict=True):
                 self.same.check(our_event, without_trace(their_event), where)
 
     def _check_lists(self, folder: Path) -> None:

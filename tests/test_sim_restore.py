@@ -11,15 +11,15 @@ def test_records_have_the_versions_of_then_and_new_writes_use_versions_again() -
     backup = bbs.backup()
     before = row(bbs)
     run(bbs, A)
-    told = bbs.subscribe("instances")
+    emitted = bbs.subscribe("instances")
 
     bbs.restore(backup)
 
     assert row(bbs) == before
-    assert drain(told) == [], "no event tells of it"
+    assert drain(emitted) == [], "no event tells of it"
     bbs.claim("p", 0, B)
     assert (row(bbs).epoch, row(bbs).tag_index, row(bbs).cell_id) == (before.epoch, before.tag_index + 1, B.cell_id)
-    assert len(drain(told)) == 1, "the streams live on"
+    assert len(drain(emitted)) == 1, "the streams live on"
 
 
 def test_what_was_removed_is_back_and_what_was_created_never_was() -> None:

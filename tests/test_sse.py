@@ -260,9 +260,9 @@ MIXED = ASIDE + encode_frame(7, "e", b"a") + ASIDE + b"data: b\n\n" + ASIDE
 
 def test_what_is_said_to_mirrors_only_is_a_frame_to_them_and_nothing_to_any_other_reader() -> None:
     aside = Frame("actual_lrp_instance_created", b"cGF5bG9hZA==", "")
-    told = [Frame("e", b"YQ==", "7"), Frame("message", b"b", "7")]
-    assert frames(MIXED) == [aside, told[0], aside, told[1], aside]
-    assert by_the_standard(MIXED) == told
+    notified = [Frame("e", b"YQ==", "7"), Frame("message", b"b", "7")]
+    assert frames(MIXED) == [aside, notified[0], aside, notified[1], aside]
+    assert by_the_standard(MIXED) == notified
 
 
 @given(positions)

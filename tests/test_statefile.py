@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from wire_support import TEXT, cells, full_desired_lrps, rows
 
-from lrpmirror.core.image import Image
+from lrpmirror.core.exported import ExportedState
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
 from lrpmirror.errors import ConfigurationError, StateFileError
 from lrpmirror.model import ActualLRP, Presence
@@ -31,8 +31,8 @@ from lrpmirror.wire.lazy import LazyActualLRP
 
 BBS = "https://bbs.example:8889"
 
-images = st.builds(
-    Image,
+exported_states = st.builds(
+    ExportedState,
     revision=st.integers(0, 2**62 - 1),
     actual_lrps=st.lists(rows, max_size=4).map(tuple),
     desired_lrps=st.lists(full_desired_lrps, max_size=2).map(tuple),
@@ -42,7 +42,7 @@ images = st.builds(
 )
 
 
-def small(revision: int = 3, **fields: Any) -> Image:
+def small(revision: int = 3, **fields: Any) -> ExportedState:
     whole: dict[str, Any] = {
         "actual_lrps": (running(), running("b", index=1)),
         "desired_lrps": (desired(routes={"cf-router": b"[]"}),),
@@ -50,28 +50,28 @@ def small(revision: int = 3, **fields: Any) -> Image:
         "domains": frozenset({"apps", "tasks"}),
         "cells": (),
     }
-    return Image(revision=revision, **whole | fields)
+    return ExportedState(revision=revision, **whole | fields)
 
 
-def redacted(image: Image) -> Image:
+def redacted(exported: ExportedState) -> ExportedState:
     return replace(
-        image,
-        desired_lrps=tuple(map(without_secrets, image.desired_lrps)),
-        retained=tuple(map(without_secrets, image.retained)),
+        exported,
+        desired_lrps=tuple(map(without_secrets, exported.desired_lrps)),
+        retained=tuple(map(without_secrets, exported.retained)),
     )
 
 
-def save(file: StateFile, image: Image, *, bbs: str = BBS, taken_at: float = 1000, age: float = 0) -> bool:
-    return file.save(image, bbs=bbs, taken_at=taken_at, age=age)
+def save(file: StateFile, exported: ExportedState, *, bbs: str = BBS, taken_at: float = 1000, age: float = 0) -> bool:
+    return file.save(exported, bbs=bbs, taken_at=taken_at, age=age)
 
 
-def loaded(path: Path) -> Image | None:
+def loaded(path: Path) -> ExportedState | None:
     found = StateFile(path).load(BBS)
-    return None if found is None else found.image
+    return None if found is None else found.exported
 
 
-def saved(path: Path, image: Image | None = None, **options: Any) -> bytes:
-    save(StateFile(path), image or small(), **options)
+def saved(path: Path, exported: ExportedState | None = None, **options: Any) -> bytes:
+    save(StateFile(path), exported or small(), **options)
     return path.read_bytes()
 
 
@@ -84,14 +84,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @law(150)
-@given(image=images)
+@given(exported=exported_states)
 def test_what_is_read_is_what_was_written_but_for_the_secrets(
-    image: Image, tmp_path_factory: pytest.TempPathFactory
+    exported: ExportedState, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("law") / "state"
-    save(StateFile(path), image)
+    save(StateFile(path), exported)
 
-    assert loaded(path) == redacted(image)
+    assert loaded(path) == redacted(exported)
 
 
 @law(60)
@@ -581,7 +581,7 @@ def test_random_garbage_is_never_more_than_an_error(path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lrpmirror.core.image import Image
+from lrpmirror.core.exported import Image
 from lrpmirror.model import ActualLRP
 from lrpmirror.statefile import StateFile
 
@@ -609,5 +609,7 @@ def test_a_process_that_is_killed_leaves_a_whole_file_and_no_lock(path: Path) ->
         file.release()
 
         assert found is not None
-        assert found.image.revision >= written
-        assert {row.epoch for row in found.image.actual_lrps} == {f"{found.image.revision}-{n}" for n in range(200)}
+        assert found.exported.revision >= written
+        assert {row.epoch for row in found.exported.actual_lrps} == {
+            f"{found.exported.revision}-{n}" for n in range(200)
+        }

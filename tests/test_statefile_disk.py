@@ -10,12 +10,12 @@ import pytest
 from core_support import running
 from msgspec.structs import replace
 
-from lrpmirror.core.image import Image
+from lrpmirror.core.exported import ExportedState
 from lrpmirror.errors import ConfigurationError, StateFileError
 from lrpmirror.statefile import Disk, StateFile
 
 BBS = "https://bbs.example:8889"
-IMAGE = Image(
+EXPORTED = ExportedState(
     revision=3,
     actual_lrps=tuple(running(f"e{number}", index=number) for number in range(100)),
     desired_lrps=(),
@@ -34,8 +34,8 @@ def path(tmp_path: Path) -> Path:
     return folder / "state"
 
 
-def saved(path: Path, image: Image = IMAGE) -> bytes:
-    StateFile(path).save(image, bbs=BBS, taken_at=1000, age=0)
+def saved(path: Path, exported: ExportedState = EXPORTED) -> bytes:
+    StateFile(path).save(exported, bbs=BBS, taken_at=1000, age=0)
     return path.read_bytes()
 
 
@@ -54,11 +54,11 @@ def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(
     assert max(calls) > 100
     found = StateFile(path).load(BBS)
     assert found is not None
-    assert found.image == IMAGE
+    assert found.exported == EXPORTED
 
 
 def test_no_byte_of_a_file_can_differ_from_what_was_written(path: Path) -> None:
-    whole = saved(path, replace(IMAGE, actual_lrps=(running(),)))
+    whole = saved(path, replace(EXPORTED, actual_lrps=(running(),)))
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(StateFileError):
@@ -158,9 +158,9 @@ def test_a_file_that_was_given_up_serves_the_next_life(path: Path) -> None:
     file = StateFile(path)
     for _ in range(2):
         file.acquire()
-        assert file.save(IMAGE, bbs=BBS, taken_at=1000, age=0)
+        assert file.save(EXPORTED, bbs=BBS, taken_at=1000, age=0)
         file.give_up()
-        assert not file.save(IMAGE, bbs=BBS, taken_at=2000, age=0)
+        assert not file.save(EXPORTED, bbs=BBS, taken_at=2000, age=0)
         file.release()
 
 

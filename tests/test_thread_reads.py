@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from thread_support import PATIENCE, FakeBBS, Versions, desired, row, synced
 
 from lrpmirror import ActualLRPState, CellPresence, MirrorThread, views
-from lrpmirror.core.changes import row_key
-from lrpmirror.core.store import Store
+from lrpmirror.core.rows.changes import row_key
+from lrpmirror.core.rows.store import Store
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,

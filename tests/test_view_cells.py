@@ -17,7 +17,7 @@ from views_support import (
     values_of,
 )
 
-from lrpmirror.core.derive import Derivation
+from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.model import CellCapacity, CellPresence
 from lrpmirror.views import CellLoad, Cells
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from views_support import CLAIMED, CRASHED, EVACUATING, SUSPECT, desired, process, running, values_of
 
-from lrpmirror.core.derive import Derivation
+from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.model import ActualLRP, PortMapping
 from lrpmirror.views import AddressCollisions, Claimant
 

@@ -14,7 +14,7 @@ from views_support import (
     running,
 )
 
-from lrpmirror.core.derive import Derivation, Process, View
+from lrpmirror.core.derived.derive import Derivation, Process, View
 from lrpmirror.model import CellPresence
 from lrpmirror.views import HTTPRoutes
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 from views_support import desired, process
 
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.view import Process
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.view import Process
 from lrpmirror.errors import MirrorError
 from lrpmirror.views import View
 

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 from views_support import EVACUATING, cell, desired, process, running
 
-from lrpmirror.core.changes import Cause, Change
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import Dirty
-from lrpmirror.core.view import InstanceView, Process, Share, Step
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import Dirty
+from lrpmirror.core.derived.view import InstanceView, Process, Share, Step
+from lrpmirror.core.rows.changes import Cause, Change
 from lrpmirror.model import ActualLRP, CellPresence
 
 

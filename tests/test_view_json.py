@@ -8,7 +8,7 @@ import pytest
 from views_support import recording
 
 from lrpmirror.cli import main
-from lrpmirror.cli.view_json import VIEWS, cells, http_routes, internal_routes, processes, tcp_routes
+from lrpmirror.cli.shared.view_json import VIEWS, cells, http_routes, internal_routes, processes, tcp_routes
 from lrpmirror.frozen import frozen
 from lrpmirror.model import CellCapacity
 from lrpmirror.views import CellLoad, Crash, Endpoint, Health, InternalEndpoint, ProcessHealth

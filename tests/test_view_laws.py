@@ -11,11 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from views_support import Beside, MemoryBBS, cell, desired, every_view, run_mocked, running, settled
 
-from lrpmirror.core.changes import Cause, Change, Delta
-from lrpmirror.core.derive import Derivation, Process, View
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.derived.derive import Derivation, Process, View
+from lrpmirror.core.derived.subscriptions import Hub, Mailbox
+from lrpmirror.core.lists.scope import Scope
+from lrpmirror.core.rows.changes import Cause, Change, Delta
 from lrpmirror.core.session import Tuning
-from lrpmirror.core.subscriptions import Hub, Mailbox
 from lrpmirror.events import (
     ActualLRPInstanceCreated,
     ActualLRPInstanceRemoved,
@@ -70,7 +70,7 @@ class Desire(Struct, frozen=True):
 
 class Undesire(Struct, frozen=True):
     guid: str
-    told: bool
+    notified: bool
     """Whether an event says so, or only the next list."""
 
 
@@ -107,7 +107,7 @@ operations = st.one_of(
         names=st.lists(names, max_size=2).map(tuple),
         domain=st.sampled_from(["apps", "tasks"]),
     ),
-    st.builds(Undesire, guid=guids, told=st.booleans()),
+    st.builds(Undesire, guid=guids, notified=st.booleans()),
     st.builds(
         List,
         domains=st.frozensets(st.sampled_from(["apps", "tasks"])),
@@ -141,9 +141,9 @@ class World:
                 was = self.lrps.get(guid)
                 self.lrps[guid] = now = self._desired(operation, was)
                 return DesiredLRPCreated(now) if was is None else DesiredLRPChanged(was, now)
-            case Undesire(guid=guid, told=told):
+            case Undesire(guid=guid, notified=notified):
                 lrp = self.lrps.pop(guid, None)
-                return None if lrp is None or not told else DesiredLRPRemoved(lrp)
+                return None if lrp is None or not notified else DesiredLRPRemoved(lrp)
         return None
 
     def _touch(self, row: ActualLRP) -> Event:
@@ -395,7 +395,7 @@ class Follower:
     def __init__(self, plan: Follow, view: MirrorView[Any, Any]) -> None:
         self.plan, self.view = plan, view
         self.folded: dict[Any, Any] = {}
-        self.told = 0
+        self.notified = 0
         self.busy = False
         self.subscription = view.subscribe(self)
 
@@ -403,9 +403,9 @@ class Follower:
         assert not self.busy, "it is never called twice at once"
         assert self.folded.get(change.key) == change.before
         self.busy = True
-        self.told += 1
+        self.notified += 1
         put(self.folded, change.key, change.after)
-        if self.told == self.plan.enough:
+        if self.notified == self.plan.enough:
             self.subscription.cancel()
         if self.plan.pause:
             await trio.sleep(self.plan.pause)
@@ -437,7 +437,7 @@ async def follow(history: list[Any], plans: list[Follow]) -> None:
         consistent(mirror, views.values())
         for follower in followers:
             if follower.subscription.cancelled:
-                assert follower.told == follower.plan.enough
+                assert follower.notified == follower.plan.enough
             else:
                 assert follower.subscription.lag.pending == 0
                 assert follower.folded == published(follower.view.derivation)

@@ -18,9 +18,9 @@ from views_support import (
     since,
 )
 
-from lrpmirror.core.changes import Cause, Change
-from lrpmirror.core.derive import Process, View
-from lrpmirror.core.subscriptions import Lag
+from lrpmirror.core.derived.derive import Process, View
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.rows.changes import Cause, Change
 from lrpmirror.errors import MirrorClosed, NotSeen
 from lrpmirror.events import DesiredLRPRemoved
 from lrpmirror.mirror import Mirror, MirrorView, open_mirror
@@ -125,8 +125,8 @@ def test_views_come_and_go_while_the_mirror_lives() -> None:
     bbs = MemoryBBS(LRP)
 
     async def body(mirror: Mirror) -> None:
-        first, told = await mirror.view(HTTPRoutes()), Told()
-        first.subscribe(told)
+        first, notified = await mirror.view(HTTPRoutes()), Told()
+        first.subscribe(notified)
         await bbs.write(running(index=0))
         second = await mirror.view(HTTPRoutes())
         await settled()
@@ -137,9 +137,9 @@ def test_views_come_and_go_while_the_mirror_lives() -> None:
 
         assert [one.index for one in first[HOST]] == [0], "it stays as it was"
         assert [one.index for one in second[HOST]] == [0, 1]
-        assert len(told.changes) == 1
+        assert len(notified.changes) == 1
         with pytest.raises(MirrorClosed):
-            first.subscribe(told)
+            first.subscribe(notified)
 
     in_mirror(bbs, body)
 
@@ -254,20 +254,20 @@ def test_on_a_mirror_too_routes_outlive_a_list_that_lacks_their_desired_lrp_in_a
     bbs = MemoryBBS(LRP, running(), domains=())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
-        routes.subscribe(told, replay=False)
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
+        routes.subscribe(notified, replay=False)
         del bbs.lrps["p"]
         mirror.resync()
         await settled()
         assert mirror.desired_lrp("p") is None
         assert HOST in routes
-        assert told.changes == []
+        assert notified.changes == []
 
         bbs.fresh = ("apps",)
         mirror.resync()
         await settled()
         assert HOST not in routes
-        assert [(change.after, change.cause) for change in told.changes] == [(None, Cause.SNAPSHOT)]
+        assert [(change.after, change.cause) for change in notified.changes] == [(None, Cause.SNAPSHOT)]
 
     in_mirror(bbs, body)
 
@@ -276,8 +276,8 @@ def test_an_instance_that_runs_without_a_known_desired_lrp_has_exactly_one_targe
     bbs = MemoryBBS()
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
-        routes.subscribe(told)
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
+        routes.subscribe(notified)
         await bbs.write(running())
         bbs.have(LRP)
         for tag_index in range(1, 20):
@@ -286,7 +286,7 @@ def test_an_instance_that_runs_without_a_known_desired_lrp_has_exactly_one_targe
 
         assert bbs.reads == [("desired", ("p",))]
         assert [one.index for one in routes[HOST]] == [0]
-        assert [change.cause for change in told.changes] == [Cause.REPAIR]
+        assert [change.cause for change in notified.changes] == [Cause.REPAIR]
 
     in_mirror(bbs, body)
 
@@ -311,9 +311,9 @@ def test_changes_say_key_before_after_revision_and_cause() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
         there, start = routes[HOST], mirror.revision
-        routes.subscribe(told)
+        routes.subscribe(notified)
         await settled()
         await bbs.write(running(index=1))
         await settled()
@@ -321,7 +321,7 @@ def test_changes_say_key_before_after_revision_and_cause() -> None:
         await bbs.send([DesiredLRPRemoved(LRP)])
         await settled()
 
-        assert told.changes == [
+        assert notified.changes == [
             Change(HOST, None, there, start, Cause.REPLAY),
             Change(HOST, there, grown, start + 1, Cause.EVENT),
             Change(HOST, grown, None, start + 2, Cause.EVENT),
@@ -334,15 +334,15 @@ def test_an_instance_that_begins_to_leave_is_told_to_those_who_follow_rows_and_n
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told, rows = await mirror.view(HTTPRoutes()), Told(), Told()
-        routes.subscribe(told, replay=False)
+        routes, notified, rows = await mirror.view(HTTPRoutes()), Told(), Told()
+        routes.subscribe(notified, replay=False)
         mirror.subscribe(rows, replay=False)
         await bbs.write(running(presence=EVACUATING, epoch="leaving"))
         await bbs.remove(running())
         await settled()
 
         assert rows.keys == ["leaving", "p/0/0"]
-        assert told.changes == []
+        assert notified.changes == []
         assert [one.evacuating for one in routes[HOST]] == [True]
 
     in_mirror(bbs, body)
@@ -367,13 +367,13 @@ def test_a_subscriber_of_some_keys_is_told_of_those_only() -> None:
     bbs = MemoryBBS(*hosts(3))
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
-        routes.subscribe(told, keys=["1.example.com", "unknown.example.com"])
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
+        routes.subscribe(notified, keys=["1.example.com", "unknown.example.com"])
         await bbs.write(running("p0", tag_index=1, address="10.0.0.2"), running("p1", tag_index=1, address="10.0.0.2"))
         await bbs.write(desired("new", http=["unknown.example.com"]), running("new"))
         await settled()
 
-        assert sorted(set(told.keys)) == ["1.example.com", "unknown.example.com"]
+        assert sorted(set(notified.keys)) == ["1.example.com", "unknown.example.com"]
 
     in_mirror(bbs, body)
 
@@ -382,8 +382,8 @@ def test_to_a_subscriber_with_a_predicate_a_value_that_fails_it_is_not_there() -
     bbs = MemoryBBS(desired("p", 3))
 
     async def body(mirror: Mirror) -> None:
-        health, told = await mirror.view(Processes()), Told()
-        health.subscribe(told, where=lambda one: one.crashed > 0)
+        health, notified = await mirror.view(Processes()), Told()
+        health.subscribe(notified, where=lambda one: one.crashed > 0)
         await bbs.write(running(index=0))
         await settled()
         await bbs.write(running(index=1, state=CRASHED))
@@ -392,7 +392,8 @@ def test_to_a_subscriber_with_a_predicate_a_value_that_fails_it_is_not_there() -
         await settled()
 
         assert [
-            (change.before and change.before.crashed, change.after and change.after.crashed) for change in told.changes
+            (change.before and change.before.crashed, change.after and change.after.crashed)
+            for change in notified.changes
         ] == [
             (None, 1),
             (1, None),
@@ -405,8 +406,8 @@ def test_a_predicate_may_look_at_what_is_not_published_and_the_end_is_told_all_t
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
-        routes.subscribe(told, where=lambda endpoints: not endpoints[0].evacuating)
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
+        routes.subscribe(notified, where=lambda endpoints: not endpoints[0].evacuating)
         await settled()
         await bbs.write(running(presence=EVACUATING, epoch="leaving"))
         await bbs.remove(running())
@@ -417,7 +418,7 @@ def test_a_predicate_may_look_at_what_is_not_published_and_the_end_is_told_all_t
         await bbs.remove(running(presence=EVACUATING, epoch="leaving"))
         await settled()
 
-        assert [change.after is None for change in told.changes] == [False, True]
+        assert [change.after is None for change in notified.changes] == [False, True]
         assert [change.after is None for change in late.changes] == [False, True]
 
     in_mirror(bbs, body)
@@ -474,15 +475,15 @@ def test_a_subscriber_that_cancels_is_told_nothing_more() -> None:
     bbs = MemoryBBS(*hosts(1))
 
     async def body(mirror: Mirror) -> None:
-        routes, told = await mirror.view(HTTPRoutes()), Told()
-        subscription = routes.subscribe(told)
+        routes, notified = await mirror.view(HTTPRoutes()), Told()
+        subscription = routes.subscribe(notified)
         await settled()
         subscription.cancel()
         subscription.cancel()
         await bbs.write(running("p0", tag_index=1, address="10.0.0.2"))
         await settled()
 
-        assert len(told.changes) == 1
+        assert len(notified.changes) == 1
         assert routes.lags == []
         assert subscription.lag == Lag(0, 0.0), "nothing is gathered for it either"
 
@@ -514,11 +515,11 @@ def test_a_callback_can_cancel_itself_or_another_in_the_middle_of_what_waits() -
 
 def test_one_that_cancels_before_it_was_ever_called_is_not_called() -> None:
     async def body(mirror: Mirror) -> None:
-        told = Told()
-        (await mirror.view(HTTPRoutes())).subscribe(told).cancel()
+        notified = Told()
+        (await mirror.view(HTTPRoutes())).subscribe(notified).cancel()
         await settled()
 
-        assert told.changes == []
+        assert notified.changes == []
 
     in_mirror(MemoryBBS(*hosts(2)), body)
 
@@ -549,14 +550,14 @@ def test_by_default_the_error_of_a_callback_ends_the_mirrors_block_with_it(callb
 @pytest.mark.parametrize("callback", [broken, broken_later])
 def test_with_log_it_is_logged_and_the_next_change_is_told(callback: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def body(mirror: Mirror) -> None:
-        told = Told()
+        notified = Told()
         routes = await mirror.view(HTTPRoutes())
         subscription = routes.subscribe(callback, errors="log")
-        routes.subscribe(told)
+        routes.subscribe(notified)
         await settled()
 
         assert not subscription.cancelled
-        assert len(told.changes) == 2, "another is unharmed"
+        assert len(notified.changes) == 2, "another is unharmed"
 
     in_mirror(MemoryBBS(*hosts(2)), body)
 
@@ -568,14 +569,14 @@ def test_with_log_it_is_logged_and_the_next_change_is_told(callback: Any, caplog
 
 def test_with_cancel_it_is_logged_and_ends_that_subscription_only(caplog: pytest.LogCaptureFixture) -> None:
     async def body(mirror: Mirror) -> None:
-        told = Told()
+        notified = Told()
         routes = await mirror.view(HTTPRoutes())
         subscription = routes.subscribe(broken, errors="cancel")
-        routes.subscribe(told)
+        routes.subscribe(notified)
         await settled()
 
         assert subscription.cancelled
-        assert len(told.changes) == 2
+        assert len(notified.changes) == 2
 
     in_mirror(MemoryBBS(*hosts(2)), body)
 
@@ -592,13 +593,13 @@ def test_a_subscriber_that_sleeps_for_a_minute_delays_neither_the_other_nor_the_
 
     async def body(mirror: Mirror) -> None:
         routes, fast = await mirror.view(HTTPRoutes()), Told()
-        told: dict[str, Any] = {}
+        notified: dict[str, Any] = {}
         calls = 0
 
         async def sleeper(change: Change[Any, Any]) -> None:
             nonlocal calls
             calls += 1
-            told[change.key] = change.after
+            notified[change.key] = change.after
             await trio.sleep(60)
 
         routes.subscribe(fast)
@@ -617,7 +618,7 @@ def test_a_subscriber_that_sleeps_for_a_minute_delays_neither_the_other_nor_the_
         assert calls < 10
         await trio.sleep(60 * 3 * keys)
         assert slow.lag == Lag(0, 0.0)
-        assert told == dict(routes), "everyone ends on the last value"
+        assert notified == dict(routes), "everyone ends on the last value"
 
     in_mirror(bbs, body)
 
@@ -769,22 +770,22 @@ def test_what_waits_behind_a_slow_call_is_pending_and_goes_on_being_coalesced() 
 
     async def body(mirror: Mirror) -> None:
         routes = await mirror.view(HTTPRoutes())
-        told: list[Change[Any, Any]] = []
+        notified: list[Change[Any, Any]] = []
 
         async def slow(change: Change[Any, Any]) -> None:
-            told.append(change)
+            notified.append(change)
             await trio.sleep(60)
 
         subscription = routes.subscribe(slow)
         await settled()
         assert subscription.lag.pending == 2
         # In no promised order.
-        _, goes, moves = sorted(("p0", "p1", "p2"), key=lambda guid: f"{guid[1]}.example.com" != told[0].key)
+        _, goes, moves = sorted(("p0", "p1", "p2"), key=lambda guid: f"{guid[1]}.example.com" != notified[0].key)
         await bbs.remove(running(goes))
         await bbs.write(running(moves, tag_index=1, address="10.0.0.2"))
         await trio.sleep(600)
 
-        assert [change.key for change in told[1:]] == [f"{moves[1]}.example.com"]
-        assert [one.host for one in told[1].after or ()] == ["10.0.0.2"]
+        assert [change.key for change in notified[1:]] == [f"{moves[1]}.example.com"]
+        assert [one.host for one in notified[1].after or ()] == ["10.0.0.2"]
 
     in_mirror(bbs, body)

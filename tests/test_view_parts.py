@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrpmirror.core.parts import PartedDict
+from lrpmirror.core.rows.parts import PartedDict
 
 
 def test_a_dict_in_parts_is_a_dict() -> None:

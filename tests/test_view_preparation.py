@@ -12,13 +12,13 @@ from test_view_laws import ByFreshness, List, Read, World, laws, operations, pub
 from views_support import Beside, cell, desired, every_view, process, running
 
 from lrpmirror.core import preparation, upcoming
-from lrpmirror.core.changes import Commit, Delta
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import ALL, Dirty, merge
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import ALL, Dirty, merge
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.snapshot import FEW
 from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touched
-from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import FEW
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 
@@ -37,8 +37,8 @@ class Told:
     def __init__(self, beside: Beside) -> None:
         self.known = {name: published(one) for name, one in beside.views.items()}
 
-    def take(self, told: dict[str, list[Delta[Any, Any]]]) -> None:
-        for name, deltas in told.items():
+    def take(self, notified: dict[str, list[Delta[Any, Any]]]) -> None:
+        for name, deltas in notified.items():
             for delta in deltas:
                 assert self.known[name].get(delta.key) == delta.before, (name, delta)
                 assert delta.before != delta.after
@@ -58,7 +58,7 @@ class Prepared:
     def __init__(self) -> None:
         self.world = World()
         self.beside = Beside({**every_view(), "ByFreshness": ByFreshness()})
-        self.told = Told(self.beside)
+        self.notified = Told(self.beside)
         self.preparation: Preparation | None = None
 
     @property
@@ -79,34 +79,34 @@ class Prepared:
         self, scope: Scope, domains: frozenset[str] | None, cells: list[str] | None, meanwhile: Callable[[], None]
     ) -> None:
         session, world = self.session, self.world
-        shadow = session.begin_list(0, scope)
-        shadow.list_rows([row for row in world.rows.values() if scope.has_row_of(row.process_guid)])
-        shadow.list_desired([lrp for lrp in world.lrps.values() if scope.has_desired(lrp.process_guid)])
-        shadow.domains = domains
-        shadow.cells = None if cells is None else tuple(map(cell, cells))
-        for _ in shadow.settle():
+        snapshot = session.begin_list(0, scope)
+        snapshot.list_rows([row for row in world.rows.values() if scope.has_row_of(row.process_guid)])
+        snapshot.list_desired([lrp for lrp in world.lrps.values() if scope.has_desired(lrp.process_guid)])
+        snapshot.domains = domains
+        snapshot.cells = None if cells is None else tuple(map(cell, cells))
+        for _ in snapshot.settle():
             meanwhile()
-        self.preparation = prepared = Preparation(session, shadow, self.beside.views.values())
+        self.preparation = prepared = Preparation(session, snapshot, self.beside.views.values())
         for _ in prepared.steps():
             meanwhile()
             self.check()
-        commit = session.end_list(shadow, 0)
+        commit = session.end_list(snapshot, 0)
         self.preparation = None
         if commit is None:
             assert list(prepared.discard()) is not None
             return
         names = {id(one): name for name, one in self.beside.views.items()}
         changed = {names[id(one)]: difference for one, difference in prepared.finish(commit)}
-        self.told.take({name: told_of(difference) for name, difference in changed.items()})
+        self.notified.take({name: told_of(difference) for name, difference in changed.items()})
 
     def publish(self, commits: list[Commit]) -> None:
         if self.preparation is not None:
             self.preparation.note(commits)
-        self.told.take(self.beside.take(commits))
+        self.notified.take(self.beside.take(commits))
 
     def check(self) -> None:
         self.beside.check()
-        self.told.check(self.beside)
+        self.notified.check(self.beside)
 
 
 def told_of(difference: Difference[Any, Any]) -> list[Delta[Any, Any]]:
@@ -195,12 +195,12 @@ def test_a_list_is_worth_it_that_is_the_first_or_changes_more_than_a_few_or_the_
     session = run.session
 
     def worth_it(rows: list[ActualLRP], domains: frozenset[str] | None = None) -> bool:
-        shadow = session.begin_list(0)
-        shadow.list_rows(rows)
-        shadow.list_desired([desired()])
-        shadow.domains = domains
-        assert list(shadow.settle()) is not None
-        return Preparation.is_worth_it(session, shadow)
+        snapshot = session.begin_list(0)
+        snapshot.list_rows(rows)
+        snapshot.list_desired([desired()])
+        snapshot.domains = domains
+        assert list(snapshot.settle()) is not None
+        return Preparation.is_worth_it(session, snapshot)
 
     assert not worth_it([running()])
     assert not worth_it([running(index=index) for index in range(preparation.FEW)])
@@ -210,10 +210,10 @@ def test_a_list_is_worth_it_that_is_the_first_or_changes_more_than_a_few_or_the_
 
 def test_what_is_discarded_leaves_everything_as_it_was_and_goes_bit_by_bit() -> None:
     run = begun(desired(http=["a"]), rows=[running()])
-    shadow = run.session.begin_list(0)
-    shadow.list_rows([])
-    assert list(shadow.settle()) is not None
-    prepared = Preparation(run.session, shadow, run.beside.views.values())
+    snapshot = run.session.begin_list(0)
+    snapshot.list_rows([])
+    assert list(snapshot.settle()) is not None
+    prepared = Preparation(run.session, snapshot, run.beside.views.values())
     for _ in prepared.steps():
         run.check()
 
@@ -225,14 +225,14 @@ def test_what_is_discarded_leaves_everything_as_it_was_and_goes_bit_by_bit() -> 
 
 def test_a_difference_is_let_go_of_bit_by_bit_and_the_view_stays() -> None:
     run = begun(desired(http=["a"]), rows=[running()])
-    shadow = run.session.begin_list(0)
-    shadow.list_rows([running(), running("q")])
-    shadow.list_desired([desired(http=["a"])])
-    assert list(shadow.settle()) is not None
+    snapshot = run.session.begin_list(0)
+    snapshot.list_rows([running(), running("q")])
+    snapshot.list_desired([desired(http=["a"])])
+    assert list(snapshot.settle()) is not None
     views = run.beside.views
-    prepared = Preparation(run.session, shadow, views.values())
+    prepared = Preparation(run.session, snapshot, views.values())
     assert list(prepared.steps()) is not None
-    for _, difference in prepared.finish(run.session.end_list(shadow, 0)):
+    for _, difference in prepared.finish(run.session.end_list(snapshot, 0)):
         assert len(list(difference.emptied())) > 100
         assert len(difference) == 0
     run.beside.check()
@@ -251,11 +251,11 @@ def test_values_that_cannot_be_compared_are_told_of() -> None:
     after = before.fork()
     one, other = Incomparable(), Incomparable()
     before.values["a"], after.values["a"] = one, other
-    after.keep_told("a", before.published("a"))
+    after.keep_notified("a", before.published("a"))
 
     touched: Touched[str] = Touched()
     touched.add("a", 1, there=True)
-    (delta,) = Difference(touched, before, after.told())
+    (delta,) = Difference(touched, before, after.notified())
 
     assert delta is not None
     assert (delta.before, delta.after) == (one, other)
@@ -343,12 +343,12 @@ def silently(run: Prepared, *rows: ActualLRP, lrps: tuple[DesiredLRP, ...] = ())
     """Have the next list bring these rows and desired LRPs; return which keys of which view are told of."""
     run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
     run.world.lrps = {lrp.process_guid: lrp for lrp in lrps}
-    before = {name: dict(known) for name, known in run.told.known.items()}
+    before = {name: dict(known) for name, known in run.notified.known.items()}
     run.relist(EVERYTHING, frozenset({"apps"}), None, run.check)
     run.check()
     return {
         name: [key for key in {**known, **before[name]} if known.get(key) != before[name].get(key)]
-        for name, known in run.told.known.items()
+        for name, known in run.notified.known.items()
     }
 
 
@@ -356,13 +356,13 @@ def test_what_a_list_brings_of_itself_is_brought_to_the_views() -> None:
     one, other = desired("p", 4, http=["a"]), desired("q", 2, http=["a", "b"])
     run = begun(one, rows=[running("p", index) for index in range(4)])
 
-    told = silently(
+    notified = silently(
         run, running("p", 0), running("p", 2), running("q"), running("q", 1, cell_id="two"), running("r"),
         lrps=(desired("p", 2, http=["c"], tag_index=1), other),
     )  # fmt: skip
 
-    assert set(told["HTTPRoutes"]) == {"a", "b", "c"}
-    assert set(told["Cells"]) == {"cell-1", "two"}
+    assert set(notified["HTTPRoutes"]) == {"a", "b", "c"}
+    assert set(notified["Cells"]) == {"cell-1", "two"}
     silently(run)
     assert run.beside["Processes"] == {}
 
@@ -371,22 +371,22 @@ def test_what_is_the_same_to_subscribers_is_not_told_and_the_value_has_it() -> N
     lrp = desired("p", 4, http=["a"])
     run = begun(lrp, rows=[running("p", index) for index in range(4)])
 
-    told = silently(run, *(running("p", index, since=7, tag_index=1) for index in range(4)), lrps=(lrp,))
+    notified = silently(run, *(running("p", index, since=7, tag_index=1) for index in range(4)), lrps=(lrp,))
 
-    assert told["HTTPRoutes"] == []
+    assert notified["HTTPRoutes"] == []
     assert [endpoint.since for endpoint in run.beside["HTTPRoutes"]["a"]] == [7] * 4
     assert [endpoint.since for endpoint in run.beside.views["HTTPRoutes"].published("a") or ()] == [0] * 4
 
 
 def test_what_a_list_completes_is_derived_again_by_views_that_look_at_secrets() -> None:
     run = begun(desired(), rows=[])
-    shadow = run.session.begin_list(0)
-    shadow.completed["p"] = desired()
-    shadow.list_desired([desired()])
-    assert list(shadow.settle()) is not None
-    prepared = Preparation(run.session, shadow, run.beside.views.values())
+    snapshot = run.session.begin_list(0)
+    snapshot.completed["p"] = desired()
+    snapshot.list_desired([desired()])
+    assert list(snapshot.settle()) is not None
+    prepared = Preparation(run.session, snapshot, run.beside.views.values())
     assert list(prepared.steps()) is not None
-    run.session.end_list(shadow, 0)
+    run.session.end_list(snapshot, 0)
 
     assert len(list(prepared.finish(None))) == len(run.beside.views)
 
@@ -418,8 +418,8 @@ def test_what_subscribers_were_told_meanwhile_stays_what_they_were_told() -> Non
     for since in (0, 5):
         derivation.update([process(desired(http=["a"]), running(since=since))])
     fork = derivation.fork()
-    told = tuple(replace(endpoint, since=3) for endpoint in fork.values["a"])
+    notified = tuple(replace(endpoint, since=3) for endpoint in fork.values["a"])
 
-    fork.keep_told("a", told)
+    fork.keep_notified("a", notified)
 
-    assert fork.published("a") is told
+    assert fork.published("a") is notified

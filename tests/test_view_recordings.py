@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pytest
 from views_support import Beside, every_view, recording
 
-from lrpmirror.core.changes import Commit
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import dirtied_by
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import dirtied_by
+from lrpmirror.core.rows.changes import Commit
 from lrpmirror.model import ActualLRPState
 from lrpmirror.recording import Replay, replay
 from lrpmirror.views import Endpoint
@@ -127,15 +127,15 @@ def test_routers_are_told_the_same_at_each_event_as_the_emitter_told_them() -> N
     views = beside(one)
     messages = (message for message in registrations("messages.ndjson") if message["subject"].startswith("router."))
 
-    told = 0
+    notified = 0
     for commit in one:
         steps = list(steps_of(views.take([commit])["HTTPRoutes"]))
         emitted = [next(messages) for _ in steps]
         # Of one event, the emitter sends in no particular order.
         assert in_order(steps) == in_order((name_of(message), *where(message)) for message in emitted)
-        told += len(steps)
+        notified += len(steps)
 
-    assert told == 27
+    assert notified == 27
     assert all(message["subject"] == "router.register" for message in messages), "from here on it repeats itself"
 
 

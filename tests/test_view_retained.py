@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 from views_support import EVACUATING, Beside, cell, desired, every_view, row, running
 
-from lrpmirror.core.changes import Delta
-from lrpmirror.core.retained import Retained
-from lrpmirror.core.scope import Scope
+from lrpmirror.core.lists.retained import Retained
+from lrpmirror.core.lists.scope import Scope
+from lrpmirror.core.rows.changes import Delta
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
@@ -203,7 +203,7 @@ def test_events_of_other_processes_change_nothing() -> None:
 
 def asked_for(beside: Beside) -> frozenset[str]:
     """The processes whose desired LRPs are to be read."""
-    scope = beside.session.take_doubts()
+    scope = beside.session.take_repairs()
     return frozenset() if scope is None or scope.desired is None else scope.desired
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from views_support import desired, process, running, value_of, values_of
 
-from lrpmirror.core.derive import Derivation
+from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.model import DynamicValue, MetricTagValue
 from lrpmirror.views import HTTPRoutes, InternalRoutes, TCPRoutes
 

@@ -21,8 +21,8 @@ from views_support import (
     values_of,
 )
 
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.views.definitions import http_routes, internal_routes, tcp_routes
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.views.definitions import http_routes, internal_routes, tcp_routes
 from lrpmirror.model import ActualLRPState, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
 from lrpmirror.views import Endpoint, HTTPRoutes, InternalEndpoint, InternalRoutes, TCPRoutes
 

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from sim_support import A, wanted
 
 from lrpmirror import ActualLRP, Cause, Change, DesiredLRP, Mirror, MirrorThread, ModificationTag, Phase
-from lrpmirror.core.changes import Commit
+from lrpmirror.core.rows.changes import Commit
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
 from lrpmirror.errors import ConfigurationError, NotFresh, NotSynced, StateFileError
 from lrpmirror.events import Event
@@ -69,12 +69,12 @@ class Broken(Disk):
 
 
 class Commits:
-    """A witness that keeps the commits of lists."""
+    """A observer that keeps the commits of lists."""
 
     def __init__(self) -> None:
         self.listed_commits: list[Commit] = []
 
-    def event(self, event: Event, verdict: object, commit: Commit | None) -> None:
+    def event(self, event: Event, outcome: object, commit: Commit | None) -> None:
         pass
 
     def listed(self, commit: Commit) -> None:
@@ -187,18 +187,18 @@ async def test_views_and_subscribers_have_the_state_at_once_and_then_the_differe
     bbs = FakeBBS(diego)
     await one_life(bbs, state_file(path))
     bbs.refusal = GONE
-    told: list[Change[Any, Any]] = []
+    notified: list[Change[Any, Any]] = []
     async with warm(bbs, state_file(path)) as mirror:
         health = await mirror.view(Processes())
         assert health["p"].running == 1
-        mirror.subscribe(told.append)
+        mirror.subscribe(notified.append)
         await settled()
-        assert [(change.cause, change.revision) for change in told] == [(Cause.REPLAY, mirror.revision)]
+        assert [(change.cause, change.revision) for change in notified] == [(Cause.REPLAY, mirror.revision)]
         diego.remove("p", 0, A)
         bbs.refusal = None
         await mirror.wait_synced()
         await settled()
-        assert [change.cause for change in told] == [Cause.REPLAY, Cause.SNAPSHOT]
+        assert [change.cause for change in notified] == [Cause.REPLAY, Cause.SNAPSHOT]
         assert "p" not in health or health["p"].running == 0
 
 
@@ -234,18 +234,18 @@ async def test_the_first_commit_is_exactly_the_difference(path: Path, seed: int,
         rows = differing_keys(rows_of(mirror), rows_of(diego))
         lrps = differing_keys(versions_of(mirror), versions_of(diego))
         views = [await mirror.view(view) for view in VIEWS]
-        with mirror.witnessed(commits):
+        with mirror.observed(commits):
             bbs.refusal = None
             await mirror.wait_synced()
         assert not differences(mirror, diego, full=detail == "full")
         for view, again in zip(views, VIEWS, strict=True):
             assert view.copy() == (await mirror.view(again)).copy()
-        told = [
+        notified = [
             (one.revision, {row.key for row in one.actual_lrps}, {lrp.key for lrp in one.desired_lrps})
             for one in commits.listed_commits
         ]
-        assert told == ([(revision + 1, rows, lrps)] if seed else [])
-        assert mirror.revision == revision + len(told)
+        assert notified == ([(revision + 1, rows, lrps)] if seed else [])
+        assert mirror.revision == revision + len(notified)
 
 
 @simulated
@@ -256,22 +256,22 @@ async def test_where_nothing_has_changed_nothing_is_committed_and_the_secrets_ar
     revision = await one_life(bbs, state_file(path), detail="full")
     data = path.read_bytes()
     assert [secret for secret in SECRETS if secret.encode() in data] == []
-    commits, told = Commits(), list[Change[str, DesiredLRP]]()
+    commits, notified = Commits(), list[Change[str, DesiredLRP]]()
     bbs.once("actual_lrps", Answer(before=1))
     async with warm(bbs, state_file(path), detail="full") as mirror:
         restored = mirror.desired_lrp("s")
         assert restored is not None
         assert restored.detail is None
         assert restored.routes["diego-ssh"] == b"null"
-        mirror.subscribe_desired(told.append)
+        mirror.subscribe_desired(notified.append)
         await settled()
-        told.clear()
-        with mirror.witnessed(commits):
+        notified.clear()
+        with mirror.observed(commits):
             await mirror.wait_synced()
             await settled()
         assert mirror.revision == revision
         assert commits.listed_commits == []
-        assert told == []
+        assert notified == []
         assert not differences(mirror, diego, full=True)
 
 
@@ -295,15 +295,15 @@ async def test_a_view_of_what_was_left_out_is_derived_again_when_it_is_back(path
     if changes:
         diego.remove("p", 0, A)
     bbs.once("actual_lrps", Answer(before=1))
-    told: list[Change[str, bytes]] = []
+    notified: list[Change[str, bytes]] = []
     async with warm(bbs, state_file(path)) as mirror:
         keys = await mirror.view(Keys())
         assert keys["diego-ssh"] == b"null"
-        keys.subscribe(told.append, replay=False)
+        keys.subscribe(notified.append, replay=False)
         await mirror.wait_synced()
         await settled()
         assert b"marked-key" in keys["diego-ssh"]
-        assert [(change.key, change.cause, change.revision) for change in told] == [
+        assert [(change.key, change.cause, change.revision) for change in notified] == [
             ("diego-ssh", Cause.SNAPSHOT, mirror.revision)
         ]
 
@@ -356,7 +356,7 @@ async def test_the_file_is_written_at_an_interval_and_only_where_something_has_c
         assert (path.stat().st_mtime_ns, path.stat().st_ino) != written
         found = StateFile(path).load("")
         assert found is not None
-        assert found.image.revision == mirror.revision
+        assert found.exported.revision == mirror.revision
 
 
 @simulated
@@ -369,7 +369,7 @@ async def test_the_file_is_written_when_the_mirror_is_cancelled(path: Path) -> N
             await trio.sleep_forever()
     found = StateFile(path).load("")
     assert found is not None
-    assert len(found.image.actual_lrps) == 1
+    assert len(found.exported.actual_lrps) == 1
 
 
 @simulated
@@ -428,7 +428,7 @@ async def test_a_disk_that_is_full_is_said_once_and_the_mirror_goes_on(
         await trio.sleep(61)
         found = StateFile(path).load("")
         assert found is not None
-        assert found.image.revision == mirror.revision
+        assert found.exported.revision == mirror.revision
     assert caplog.text.count("cannot be written") == 2
 
 

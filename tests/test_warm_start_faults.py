@@ -70,7 +70,7 @@ def state_file(path: Path, threads: Threads, disk: Disk | None = None) -> StateF
 def revision_of(path: Path) -> int:
     found = StateFile(path).load("")
     assert found is not None
-    return found.image.revision
+    return found.exported.revision
 
 
 def is_locked(path: Path) -> bool:

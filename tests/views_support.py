@@ -11,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from lrpmirror.core.changes import Commit, Delta
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import dirtied_by
-from lrpmirror.core.scope import EVERYTHING, Scope
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import dirtied_by
+from lrpmirror.core.derived.view import AnyView, Process
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.view import AnyView, Process
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved, DesiredLRPCreated, Event
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, CellCapacity, CellPresence, DesiredLRP, PortMapping, Presence
@@ -158,14 +158,14 @@ class Beside:
         scope: Scope = EVERYTHING,
     ) -> dict[str, list[Delta[Any, Any]]]:
         """List what is in scope; return what each view publishes."""
-        shadow = self.session.begin_list(0, scope)
-        shadow.list_rows([one for one in rows if scope.has_row_of(one.process_guid)])
-        shadow.list_desired([lrp for lrp in lrps if scope.has_desired(lrp.process_guid)])
+        snapshot = self.session.begin_list(0, scope)
+        snapshot.list_rows([one for one in rows if scope.has_row_of(one.process_guid)])
+        snapshot.list_desired([lrp for lrp in lrps if scope.has_desired(lrp.process_guid)])
         if scope == EVERYTHING:
-            shadow.domains, shadow.cells = frozenset(domains), tuple(cells)
-        for _ in shadow.settle():
+            snapshot.domains, snapshot.cells = frozenset(domains), tuple(cells)
+        for _ in snapshot.settle():
             pass
-        commit = self.session.end_list(shadow, 0)
+        commit = self.session.end_list(snapshot, 0)
         return self.take([] if commit is None else [commit])
 
     def tell(self, *events: Event) -> dict[str, list[Delta[Any, Any]]]:

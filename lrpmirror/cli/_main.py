@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
-from lrpmirror.cli import (
+from lrpmirror.cli import top
+from lrpmirror.cli.commands import (
     completion,
     demo,
     events,
@@ -22,11 +23,10 @@ from lrpmirror.cli import (
     routes,
     serve,
     sim,
-    top,
     verify,
 )
-from lrpmirror.cli._command import Command
-from lrpmirror.cli._output import flush, open_streams, say, why_unwritten
+from lrpmirror.cli.shared.command import Command
+from lrpmirror.cli.shared.output import flush, open_streams, say, why_unwritten
 from lrpmirror.client import InsecureTLSWarning
 from lrpmirror.errors import (
     ConfigurationError,

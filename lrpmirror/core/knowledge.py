@@ -1,13 +1,13 @@
 """What a session knows of the server's state, and what can be asked of it."""
 
-from lrpmirror.core.decisions import Decision, Decisions
-from lrpmirror.core.derive import Process
-from lrpmirror.core.dispatch import Graveyard, desired_guid_of
-from lrpmirror.core.image import Image
-from lrpmirror.core.retained import Retained
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.store import Store
-from lrpmirror.core.tuning import Tuning
+from lrpmirror.core.derived.derive import Process
+from lrpmirror.core.explain.decisions import Decision, Decisions
+from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.freshness.tuning import Tuning
+from lrpmirror.core.lists.retained import Retained
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.dispatch import Tombstones, desired_guid_of
+from lrpmirror.core.rows.store import Store
 from lrpmirror.events import Event
 from lrpmirror.model import CellPresence, ModificationTag
 
@@ -21,7 +21,7 @@ class Knowledge:
         self.store = Store()
         self.revision = 0
         self.cells: tuple[CellPresence, ...] = ()
-        self._graves = Graveyard(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
+        self._tombstones = Tombstones(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
         self.retained = Retained(limit=tuning.row_limit)
         self._decisions = Decisions()
 
@@ -32,13 +32,13 @@ class Knowledge:
         return rows if desired is None else [desired.modification_tag, *rows]
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Tell whether that version of a record, or a later one, has been here; also if it is gone.
+        """Return whether that version of a record, or a later one, has been here; also if it is gone.
 
         O(rows of the process).
         """
-        grave = self._graves.rows.get(tag.epoch) or self._graves.desired.get(tag.epoch)
+        tombstone = self._tombstones.rows.get(tag.epoch) or self._tombstones.desired.get(tag.epoch)
         # A record of which only the instance left lives on, and can be written again.
-        if grave is not None and (grave.index >= tag.index or not grave.left):
+        if tombstone is not None and (tombstone.index >= tag.index or not tombstone.left):
             return True
         return any(one.epoch == tag.epoch and one.index >= tag.index for one in self.tags(process_guid))
 
@@ -64,10 +64,10 @@ class Knowledge:
         guids.update(dict.fromkeys(self.retained.guids()))
         return list(guids)
 
-    def image(self) -> Image:
+    def export(self) -> ExportedState:
         """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
         store = self.store
-        return Image(
+        return ExportedState(
             revision=self.revision,
             actual_lrps=store.select(cell_id=None, state=None, domain=None),
             desired_lrps=store.select_desired(app_guid=None, domain=None),
@@ -83,14 +83,14 @@ class Knowledge:
         guid = desired_guid_of(event)
         return self.retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
 
-    def _take_domains(self, shadow: Shadow) -> frozenset[str] | None:
-        if shadow.domains is None or shadow.domains == self.store.domains:
+    def _take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
+        if snapshot.domains is None or snapshot.domains == self.store.domains:
             return None
-        self.store.domains = shadow.domains
-        return shadow.domains
+        self.store.domains = snapshot.domains
+        return snapshot.domains
 
-    def _take_cells(self, shadow: Shadow) -> tuple[CellPresence, ...] | None:
-        if shadow.cells is None or shadow.cells == self.cells:
+    def _take_cells(self, snapshot: PendingSnapshot) -> tuple[CellPresence, ...] | None:
+        if snapshot.cells is None or snapshot.cells == self.cells:
             return None
-        self.cells = shadow.cells
-        return shadow.cells
+        self.cells = snapshot.cells
+        return snapshot.cells

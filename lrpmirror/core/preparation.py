@@ -11,16 +11,16 @@ from math import inf
 from typing import Any, Final, Generic, TypeVar
 
 from lrpmirror.core import upcoming as parts
-from lrpmirror.core.changes import Commit, Delta
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import Dirty, dirtied_by, merge, terms_of
-from lrpmirror.core.folding import GONE, RANKS
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import Dirty, dirtied_by, merge, terms_of
+from lrpmirror.core.derived.folding import GONE, RANKS
+from lrpmirror.core.derived.notified import Notified
+from lrpmirror.core.derived.view import Process
+from lrpmirror.core.lists.slices import slices
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.slices import slices
-from lrpmirror.core.told import Told
 from lrpmirror.core.upcoming import Upcoming
-from lrpmirror.core.view import Process
 from lrpmirror.errors import failure_of
 
 __all__ = ["Beginning", "Difference", "Preparation"]
@@ -73,7 +73,7 @@ class Difference(Generic[K, V]):
     Iterating gives a delta, or None, for each key that was touched. O(1) each.
     """
 
-    def __init__(self, touched: "Touched[K]", before: Derivation[K, Any, V], after: Told[K, V]) -> None:
+    def __init__(self, touched: "Touched[K]", before: Derivation[K, Any, V], after: Notified[K, V]) -> None:
         self._touched = touched
         self._before = before
         self._after = after
@@ -105,7 +105,7 @@ class Rounds:
         self._left: float = inf
 
     def go_on(self, left: int) -> bool:
-        """Tell whether there is to be another round, given how much is left."""
+        """Return whether there is to be another round, given how much is left."""
         going = parts.PART < left <= self._left / 2
         self._left = left
         return going
@@ -126,7 +126,7 @@ class Beginning:
         self._dirty: dict[str, Dirty] = {}
 
     def note(self, commits: Iterable[Commit]) -> None:
-        """Take note of what was committed meanwhile. O(what it changed)."""
+        """Record what was committed meanwhile. O(what it changed)."""
         merge(self._dirty, dirtied_by(commits))
 
     def steps(self) -> Iterator[None]:
@@ -148,10 +148,12 @@ class Beginning:
 class Preparation:
     """The copies of some derivations, on their way to what a list leads to."""
 
-    def __init__(self, session: Session, shadow: Shadow, derivations: Iterable[Derivation[Any, Any, Any]]) -> None:
-        self.shadow: Final = shadow
+    def __init__(
+        self, session: Session, snapshot: PendingSnapshot, derivations: Iterable[Derivation[Any, Any, Any]]
+    ) -> None:
+        self.snapshot: Final = snapshot
         self._session = session
-        self._upcoming = Upcoming(session, shadow)
+        self._upcoming = Upcoming(session, snapshot)
         self._pairs = [(one, one.fork()) for one in derivations]
         self._touched: list[Touched[Any]] = [Touched() for _ in self._pairs]
         self._dirty: dict[str, Dirty] = {}
@@ -159,16 +161,16 @@ class Preparation:
         for pair in self._pairs:
             for one in pair:
                 one.log = {}
-        shadow.compared.watch()
+        snapshot.compared.watch()
 
     @staticmethod
-    def is_worth_it(session: Session, shadow: Shadow) -> bool:
-        """Tell whether a list that has settled changes more than can be derived when it is committed."""
-        upcoming = Upcoming(session, shadow)
-        return shadow.first or upcoming.domains_change or shadow.difference_count() + len(upcoming.released()) > FEW
+    def is_worth_it(session: Session, snapshot: PendingSnapshot) -> bool:
+        """Return whether a list that has settled changes more than can be derived when it is committed."""
+        upcoming = Upcoming(session, snapshot)
+        return snapshot.first or upcoming.domains_change or snapshot.difference_count() + len(upcoming.released()) > FEW
 
     def note(self, commits: Iterable[Commit]) -> None:
-        """Take note of what was committed meanwhile. O(what it changed)."""
+        """Record what was committed meanwhile. O(what it changed)."""
         merge(self._dirty, dirtied_by(commits))
 
     def steps(self) -> Iterator[None]:
@@ -180,16 +182,16 @@ class Preparation:
             for dirty in self._also_dirty(fork):
                 self._update_one(fork, dirty, upcoming.process)
                 yield
-            if self.shadow.cells is not None:
-                fork.update_cells(self.shadow.cells)
+            if self.snapshot.cells is not None:
+                fork.update_cells(self.snapshot.cells)
                 yield
         rounds = Rounds()
         while True:
-            yield from self.shadow.compare_touched()
+            yield from self.snapshot.compare_touched()
             self._take_compared()
             # A key is looked up in a small part of the time in which a process is derived.
             keys = sum(self._unsettled()) * parts.PART // KEYS
-            if not rounds.go_on(len(self._dirty) + self.shadow.touched_count() + keys):
+            if not rounds.go_on(len(self._dirty) + self.snapshot.touched_count() + keys):
                 return
             for some in _taken(self._dirty):
                 yield from self._update(some, upcoming.process)
@@ -211,7 +213,7 @@ class Preparation:
             self._update_one(fork, self._dirty, self._session.process)
             self._settle(at, None)
             before = derivation.replaced_by(fork)
-            yield derivation, Difference(self._touched[at], before, derivation.told())
+            yield derivation, Difference(self._touched[at], before, derivation.notified())
         self._pairs = []
 
     def discard(self) -> Iterator[None]:
@@ -231,7 +233,7 @@ class Preparation:
             yield from self._upcoming.everything()
 
     def _take_compared(self) -> None:
-        merge(self._dirty, self.shadow.compared.take())
+        merge(self._dirty, self.snapshot.compared.take())
 
     def _update(self, dirty: Mapping[str, Dirty], process: Callable[[str], Process]) -> Iterator[None]:
         processes = [process(guid) for guid in dirty]
@@ -254,7 +256,7 @@ class Preparation:
         for log in (derivation.log or {}, fork.log or {}):
             for key in [*islice(log, most)]:
                 rank = log.pop(key)
-                fork.keep_told(key, derivation.published(key))
+                fork.keep_notified(key, derivation.published(key))
                 touched.add(key, rank, there=key in fork.values)
 
 

@@ -13,29 +13,29 @@ from collections.abc import Iterable
 from random import Random
 from typing import Final
 
-from lrpmirror.core.audit import Audit, Drift
-from lrpmirror.core.backoff import Backoff
-from lrpmirror.core.brake import size_of
-from lrpmirror.core.changes import Cause, Commit
-from lrpmirror.core.dispatch import Reconciler
-from lrpmirror.core.freshness import Freshness, later
-from lrpmirror.core.guards import Guards
-from lrpmirror.core.image import Image
+from lrpmirror.core.explain.counters import Counts
+from lrpmirror.core.explain.observer import Observer
+from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.freshness.backoff import Backoff
+from lrpmirror.core.freshness.state import Freshness, later
+from lrpmirror.core.freshness.status import Phase, Status, Step
+from lrpmirror.core.freshness.tuning import Tuning, checked
 from lrpmirror.core.knowledge import Knowledge
-from lrpmirror.core.landing import bury, write
-from lrpmirror.core.ledger import DesiredDeltas, Ledger, RowDeltas
-from lrpmirror.core.limits import bound_verdicts, check_rows
-from lrpmirror.core.reconcile import Doubt, Verdict
-from lrpmirror.core.repairs import Repairs
-from lrpmirror.core.scope import EVERYTHING, Scope
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.status import Phase, Status, Step
-from lrpmirror.core.store import Store
-from lrpmirror.core.tables import NoTables
-from lrpmirror.core.tally import Counts
-from lrpmirror.core.tuning import Tuning, checked
-from lrpmirror.core.unreadable import Unreadable
-from lrpmirror.core.witness import Witness
+from lrpmirror.core.lists.audit import Audit, Drift
+from lrpmirror.core.lists.commit import add_tombstones, write
+from lrpmirror.core.lists.deletion_guard import size_of
+from lrpmirror.core.lists.guards import Guards
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.lists.tables import NoTables
+from lrpmirror.core.lists.unreadable import Unreadable
+from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.changes import Cause, Commit
+from lrpmirror.core.rows.dispatch import Reconciler
+from lrpmirror.core.rows.limits import bound_outcomes, check_rows
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import (
     ConnectionFailed,
     ListNotBelieved,
@@ -49,8 +49,8 @@ __all__ = ["Session", "Tuning"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
 _EVENT: Final = Cause.EVENT
-_STALE: Final = Verdict.STALE
-_BURIED: Final = Verdict.BURIED
+_STALE: Final = Outcome.STALE
+_TOMBSTONED: Final = Outcome.TOMBSTONED
 
 _LIST_CAUSES = {
     Phase.SYNCING: "first",
@@ -84,34 +84,34 @@ class Session(Freshness, Knowledge):
         self._stream_opened_at = 0.0
         self._listed_at: float | None = None
         """When a list of everything was first committed since then; None: not yet."""
-        self._shadow: Shadow | None = None
+        self._snapshot: PendingSnapshot | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
         self._restored = False
         self._completed: tuple[str, ...] = ()
         self._asked: set[str] = set()
         self.unreadable = Unreadable(most=tuning.resync_interval)
-        self.witnesses: tuple[Witness, ...] = ()
+        self.observers: tuple[Observer, ...] = ()
         """Who sees every event and commit as it happens."""
         self._adopt(self.store)
 
     # The stream
 
     def stream_opened(self, heard_at: float) -> None:
-        """Take note that the server answered the subscription: since then no event was missed.
+        """Record that the server answered the subscription: since then no event was missed.
 
         It answered now; but where the stream was open beside another one, it was last heard of earlier.
         """
         self._step(Step.OPENED)
         self._forget_source()
         self._stream_opened_at, self._listed_at = heard_at, None
-        self._tally.streams += 1
+        self._counters.streams += 1
         self._heard(heard_at)
 
     def stream_lost(self, error: LRPMirrorError) -> float:
-        """Take note that the stream ended, or could not be opened; return how long to wait before the next try."""
+        """Record that the stream ended, or could not be opened; return how long to wait before the next try."""
         self._failed(error)
         self._ping_trouble = None
-        self._shadow = None
+        self._snapshot = None
         self._audit.reset()
         self._step(Step.LOST)
         # A stream proves itself by living, once its list is in; not by that list, which may be all that it lives for.
@@ -121,11 +121,11 @@ class Session(Freshness, Knowledge):
         return self._backoff.failed(later(self.alive_at, listed_at) - listed_at, listed_at - self._stream_opened_at)
 
     def stream_replaced(self, heard_at: float) -> None:
-        """Take note that another stream, last heard of then, took the place of the one that was followed.
+        """Record that another stream, last heard of then, took the place of the one that was followed.
 
         Nothing was missed by that. Called when a list that was begun after the other was opened has been committed.
         """
-        self._tally.replacements += 1
+        self._counters.replacements += 1
         self._stream_opened_at, self._listed_at = heard_at, self.synced_at
         self._ping_trouble = None
         self._forget_source()
@@ -133,7 +133,7 @@ class Session(Freshness, Knowledge):
         self._heard(heard_at)
 
     def replacement_failed(self, error: LRPMirrorError) -> float:
-        """Take note that a stream which was to replace the one in use ended before it could; return how long to wait.
+        """Record that a stream which was to replace the one in use ended before it could; return how long to wait.
 
         The one in use stays.
         """
@@ -141,11 +141,11 @@ class Session(Freshness, Knowledge):
         return self._replace_backoff.failed()
 
     def close(self) -> None:
-        """Take note that the mirror is closed."""
-        self._shadow = None
+        """Record that the mirror is closed."""
+        self._snapshot = None
         self._step(Step.CLOSED)
 
-    def restore(self, image: Image, store: Store, now: float, age: float | None) -> None:
+    def restore(self, exported: ExportedState, store: Store, now: float, age: float | None) -> None:
         """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
 
         With None nobody knows when that was. Called before anything else. The phase is STALE from here on. Until the
@@ -155,64 +155,64 @@ class Session(Freshness, Knowledge):
         self._step(Step.RESTORED)
         self._restored = True
         self._adopt(store)
-        self.retained.restore(image.retained)
-        self.cells = image.cells
-        self.revision = image.revision
+        self.retained.restore(exported.retained)
+        self.cells = exported.cells
+        self.revision = exported.revision
         self._begin_stale(None if age is None else now - age)
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
         self.alive_at = self.heard_at = now
-        self._graves.advance(now)
+        self._tombstones.advance(now)
         if self._audit:
             events = list(events)
             self._audit.see(events)
         commits: list[Commit] = []
-        shadow = self._shadow
+        snapshot = self._snapshot
         if self.synced_at is None:
             self._gather(events)
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
-        ledger, rule_for, judged = self._ledger, self._reconciler.rule_for, self._decisions.judged
-        graves, repairs, retained = self._graves, self.repairs, len(self.retained)
-        outcomes, witnesses = [], self.witnesses
+        change_set, rule_for, judged = self._change_set, self._reconciler.rule_for, self._decisions.judged
+        tombstones, repairs, retained = self._tombstones, self.repairs, len(self.retained)
+        outcomes, observers = [], self.observers
         for event in events:
-            if shadow is not None:
-                shadow.event(event)
+            if snapshot is not None:
+                snapshot.event(event)
             rule = rule_for(event.type)
-            verdict = self.unreadable.take(event) if rule is None else rule(event)
-            if verdict is _STALE or verdict is _BURIED:
+            outcome = self.unreadable.take(event) if rule is None else rule(event)
+            if outcome is _STALE or outcome is _TOMBSTONED:
                 self.guards.take_older(event, repairs)
-            outcomes.append((event.type, verdict))
-            judged(event, verdict, ledger, graves, now, repairs)
+            outcomes.append((event.type, outcome))
+            judged(event, outcome, change_set, tombstones, now, repairs)
             released = self._release(event) if retained else ()
-            commit = self._commit(released) if ledger.rows or ledger.lrps or released else None
+            commit = self._commit(released) if change_set.rows or change_set.lrps or released else None
             if commit is not None:
                 commits.append(commit)
-            for witness in witnesses:
-                witness.event(event, verdict, commit)
-        self._tally.verdicts.update(outcomes)
+            for observer in observers:
+                observer.event(event, outcome, commit)
+        self._counters.outcomes.update(outcomes)
         return commits
 
     def check_limits(self) -> None:
         """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
         check_rows(self.store, self.tuning.row_limit)
-        bound_verdicts(self._tally.verdicts)
+        bound_outcomes(self._counters.outcomes)
 
     # Lists
 
-    def begin_list(self, now: float, scope: Scope = EVERYTHING, *, opened_at: float | None = None) -> Shadow:
+    def begin_list(self, now: float, scope: Scope = EVERYTHING, *, opened_at: float | None = None) -> PendingSnapshot:
         """Begin a list, just before it is asked for; from now on the events are brought on top of it.
 
         There is one list at a time: the one before, if it has not ended, is forgotten. `opened_at` says when the stream
         was opened with which it is read, where that is not the one of which `stream_opened` told.
         """
-        self._graves.advance(now)
+        self._tombstones.advance(now)
         opened_at = self._stream_opened_at if opened_at is None else opened_at
         self.unreadable.begin_list(scope, first=self.synced_at is None)
-        self._shadow = Shadow(
+        self._snapshot = PendingSnapshot(
             self.store,
-            self._graves,
+            self._tombstones,
             scope,
             older=self.guards.rollback.begin(now, opened_at, everything=scope == EVERYTHING),
             in_flight_limit=self.tuning.in_flight_limit,
@@ -220,19 +220,19 @@ class Session(Freshness, Knowledge):
             first=scope == EVERYTHING and self.synced_at is None and not self._restored,
             redacted=self._restored,
         )
-        return self._shadow
+        return self._snapshot
 
-    def is_listing(self, shadow: Shadow) -> bool:
-        """Tell whether a list is still the one in progress; else its stream was lost meanwhile, and it is of no use."""
-        return self._shadow is shadow
+    def is_listing(self, snapshot: PendingSnapshot) -> bool:
+        """Return whether a list is still the one in progress; else its stream was lost meanwhile, and it is of no use."""
+        return self._snapshot is snapshot
 
-    def end_list(self, shadow: Shadow, now: float) -> Commit | None:
+    def end_list(self, snapshot: PendingSnapshot, now: float) -> Commit | None:
         """Commit a list that has settled; None where it brought nothing new, or is not believed. O(what it changes)."""
-        everything, older = shadow.scope == EVERYTHING, shadow.older
-        answered_at = now if shadow.answered_at is None else shadow.answered_at
-        rows, desired = shadow.finish()
-        self._shadow = None
-        unbelieved, doubt = self.guards.judge(shadow, rows, desired, self.store, now)
+        everything, older = snapshot.scope == EVERYTHING, snapshot.older
+        answered_at = now if snapshot.answered_at is None else snapshot.answered_at
+        rows, desired = snapshot.finish()
+        self._snapshot = None
+        unbelieved, doubt = self.guards.judge(snapshot, rows, desired, self.store, now)
         self._decisions.doubted(older, now)
         if unbelieved is not None:
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
@@ -241,20 +241,20 @@ class Session(Freshness, Knowledge):
             self.alive_at = later(self.alive_at, answered_at)
             return None
         if self.synced_at is not None:
-            self._decisions.listed(shadow.scope, rows, desired, older, now)
+            self._decisions.listed(snapshot.scope, rows, desired, older, now)
         why = _LIST_CAUSES[self.phase] if everything else "repair"
         if why == "audit":
-            self._audit.begin(shadow, rows, desired, self.repairs, now)
-        self._take_doubts_of(shadow)
-        self._write_list(shadow, rows, desired)
+            self._audit.begin(snapshot, rows, desired, self.repairs, now)
+        self._take_repairs_of(snapshot)
+        self._write_list(snapshot, rows, desired)
         self.alive_at = later(self.alive_at, answered_at)
-        self._tally.lists[why] += 1
+        self._counters.lists[why] += 1
         if everything:
             self.guards.committed(older, now)
-        commit = self._commit_list(shadow, rows, desired)
+        commit = self._commit_list(snapshot, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
-            self._cells_told(shadow.cells_error)
+            self._cells_told(snapshot.cells_error)
             self._synced(now, doubt)
         return commit
 
@@ -263,15 +263,15 @@ class Session(Freshness, Knowledge):
         completed, self._completed = self._completed, ()
         return completed
 
-    def list_failed(self, shadow: Shadow, error: LRPMirrorError) -> float:
-        """Take note that a list could not be had; return how long to wait before the next try."""
-        self._shadow = None
-        if shadow.scope == EVERYTHING:
+    def list_failed(self, snapshot: PendingSnapshot, error: LRPMirrorError) -> float:
+        """Record that a list could not be had; return how long to wait before the next try."""
+        self._snapshot = None
+        if snapshot.scope == EVERYTHING:
             self._failed(error)
             return self._list_backoff.failed()
         self.noted(error)
         blameless = isinstance(error, _NOBODYS_FAULT)
-        self.repairs.failed(shadow.scope, refused=not blameless)
+        self.repairs.failed(snapshot.scope, refused=not blameless)
         return self._repair_backoff.failed()
 
     def next_list(self, now: float) -> float:
@@ -290,11 +290,11 @@ class Session(Freshness, Knowledge):
         """
         drift = self._audit.end(now)
         if drift is not None:
-            self._tally.drift.update(drift.kinds)
+            self._counters.drift.update(drift.kinds)
             self._decisions.drifted(drift.findings, now)
         return drift
 
-    def take_doubts(self) -> Scope | None:
+    def take_repairs(self) -> Scope | None:
         """Return what to read again, as the scope of a list; None where nothing is in doubt."""
         return self.repairs.take(self.tuning.repair_batch, has_rivals=self.store.has_rivals, rows=self.store.row_count)
 
@@ -320,13 +320,13 @@ class Session(Freshness, Knowledge):
         )
 
     @property
-    def verdicts(self) -> dict[str, int]:
-        """How many events of each type had which verdict, as `TYPE VERDICT`. O(kinds of events)."""
-        return self._tally.events
+    def outcomes(self) -> dict[str, int]:
+        """How many events of each type had which outcome, as `TYPE VERDICT`. O(kinds of events)."""
+        return self._counters.events
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        return self._tally.counts(self.repairs, self.guards, len(self._graves), self.unreadable.count)
+        return self._counters.counts(self.repairs, self.guards, len(self._tombstones), self.unreadable.count)
 
     # Inside
 
@@ -342,37 +342,37 @@ class Session(Freshness, Knowledge):
 
         That list may fail, and the next one is too late to tell: what went before it was asked for it does not have.
         """
-        buried = Reconciler(NoTables(), self._graves, lambda _, __: None)
+        reconciler = Reconciler(NoTables(), self._tombstones, lambda _, __: None)
         for event in events:
             self.unreadable.take(event)
-            buried.apply(event)
-            if self._shadow is not None:
-                self._shadow.event(event)
+            reconciler.apply(event)
+            if self._snapshot is not None:
+                self._snapshot.event(event)
 
     def _suspect(self, error: ListNotBelieved) -> None:
-        """Take note that the server contradicts the state, and that it is not decided yet what is true."""
+        """Record that the server contradicts the state, and that it is not decided yet what is true."""
         self._failed(error)
         self._audit.reset()
         self._step(Step.HELD)
 
     def _adopt(self, store: Store) -> None:
         self.store = store
-        self._ledger = Ledger(store)
-        self._reconciler = Reconciler(self._ledger, self._graves, self.repairs.add)
+        self._change_set = ChangeSet(store)
+        self._reconciler = Reconciler(self._change_set, self._tombstones, self.repairs.add)
 
     def _commit(self, released: tuple[str, ...]) -> Commit | None:
-        rows, desired = self._ledger.close()
+        rows, desired = self._change_set.close()
         if not rows and not desired and not released:
             return None
-        if self._shadow is not None:
-            self._shadow.written(rows, desired)
+        if self._snapshot is not None:
+            self._snapshot.written(rows, desired)
         lrp_of = self.store.desired
         for delta in rows:
             row = delta.after
             if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
                 self._ask_for_desired(row.process_guid)
         self.revision += 1
-        self._tally.event_commits += 1
+        self._counters.event_commits += 1
         return Commit(revision=self.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released)
 
     def _ask_for_desired(self, process_guid: str) -> None:
@@ -380,42 +380,42 @@ class Session(Freshness, Knowledge):
         # A server that makes up processes without end has them read at the next list.
         if len(self._asked) < self.tuning.repair_limit and process_guid not in self._asked:
             self._asked.add(process_guid)
-            self.repairs.add(process_guid, Doubt.DESIRED)
+            self.repairs.add(process_guid, RepairReason.DESIRED)
 
-    def _write_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> None:
+    def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""
         if self.synced_at is None:
             # Events were applied to the list only until now, and what they removed was buried there.
-            self._graves = shadow.graves
+            self._tombstones = snapshot.tombstones
             self._adopt(self.store)
-        if shadow.aside is not None:
-            self._adopt(shadow.aside)
+        if snapshot.aside is not None:
+            self._adopt(snapshot.aside)
         else:
             write(self.store, rows, desired, self.repairs)
-            for lrp in shadow.completed.values():
+            for lrp in snapshot.completed.values():
                 self.store.put_desired(lrp)
-        self._completed = tuple(shadow.completed)
+        self._completed = tuple(snapshot.completed)
         # Of what a mirror without any state gets, nothing was buried or retained before.
-        if not shadow.first:
-            bury(self._graves, shadow, desired)
+        if not snapshot.first:
+            add_tombstones(self._tombstones, snapshot, desired)
 
-    def _take_doubts_of(self, shadow: Shadow) -> None:
-        if shadow.scope == EVERYTHING:
+    def _take_repairs_of(self, snapshot: PendingSnapshot) -> None:
+        if snapshot.scope == EVERYTHING:
             # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
             # were about.
             self.repairs.clear()
             self._asked.clear()
-        for guid, doubt in shadow.doubts:
+        for guid, doubt in snapshot.repairs:
             self.repairs.add(guid, doubt)
-        if shadow.scope != EVERYTHING:
-            self.repairs.settled(shadow.scope)
+        if snapshot.scope != EVERYTHING:
+            self.repairs.settled(snapshot.scope)
             self._repair_backoff.succeeded()
 
-    def _commit_list(self, shadow: Shadow, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
-        domains, cells = self._take_domains(shadow), self._take_cells(shadow)
-        judged = shadow.listed_desired and not shadow.first
+    def _commit_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
+        domains, cells = self._take_domains(snapshot), self._take_cells(snapshot)
+        judged = snapshot.listed_desired and not snapshot.first
         released = self.retained.listed(desired, self.store.domains) if judged else ()
-        for guid in sorted(shadow.undesired):
+        for guid in sorted(snapshot.undesired):
             if self.store.desired(guid) is None:
                 self._ask_for_desired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
@@ -423,20 +423,20 @@ class Session(Freshness, Knowledge):
         self.revision += 1
         commit = Commit(
             revision=self.revision,
-            cause=Cause.SNAPSHOT if shadow.scope == EVERYTHING else Cause.REPAIR,
+            cause=Cause.SNAPSHOT if snapshot.scope == EVERYTHING else Cause.REPAIR,
             actual_lrps=rows,
             desired_lrps=desired,
             domains=domains,
             cells=cells,
             released=released,
         )
-        self._tally.list_commits[commit.cause] += 1
-        for witness in self.witnesses:
-            witness.listed(commit)
+        self._counters.list_commits[commit.cause] += 1
+        for observer in self.observers:
+            observer.listed(commit)
         return commit
 
     def _synced(self, now: float, doubt: ListNotBelieved | None) -> None:
-        """Take note that a list of everything was committed, but for what is in doubt."""
+        """Record that a list of everything was committed, but for what is in doubt."""
         self.synced_at = now
         self.restored_at = None
         self._listed_at = now if self._listed_at is None else self._listed_at

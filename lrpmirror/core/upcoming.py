@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lrpmirror.core.dirty import ALL, Dirty, dirty_desired, dirty_rows, terms_of
+from lrpmirror.core.derived.dirty import ALL, Dirty, dirty_desired, dirty_rows, terms_of
+from lrpmirror.core.derived.view import Process
 from lrpmirror.core.knowledge import Knowledge
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.slices import slices
-from lrpmirror.core.view import Process
+from lrpmirror.core.lists.slices import slices
+from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.model import DesiredLRP
 
 __all__ = ["Upcoming"]
@@ -19,28 +19,28 @@ PART: Final = 20
 class Upcoming:
     """A mirror as it will be once a list that has settled is committed."""
 
-    def __init__(self, now: Knowledge, shadow: Shadow) -> None:
+    def __init__(self, now: Knowledge, snapshot: PendingSnapshot) -> None:
         self._now = now
-        self._shadow = shadow
+        self._snapshot = snapshot
         domains = now.store.domains
-        self.domains: Final = domains if shadow.domains is None else shadow.domains
+        self.domains: Final = domains if snapshot.domains is None else snapshot.domains
         self.domains_change: Final = self.domains != domains
 
     def process(self, guid: str) -> Process:
         """Return a process as it will be. O(rows of the process that differ)."""
-        rows, desired = self._shadow.process(guid), self._shadow.desired(guid)
+        rows, desired = self._snapshot.process(guid), self._snapshot.desired(guid)
         routed = desired or self._retained(guid)
         domain = routed.domain if routed is not None else rows[0].domain if rows else ""
         return Process(guid, desired, routed, rows, domain in self.domains)
 
     def dirty(self) -> Iterator[dict[str, Dirty]]:
         """Return what will be different, in parts, as far as it is known now. O(PART) each."""
-        shadow = self._shadow
-        if shadow.first:
-            for guids in slices(shadow.process_guids(), PART):
+        snapshot = self._snapshot
+        if snapshot.first:
+            for guids in slices(snapshot.process_guids(), PART):
                 yield dict.fromkeys(guids, ALL)
             return
-        rows, desired = shadow.differences()
+        rows, desired = snapshot.differences()
         for part in slices(rows, PART):
             yield dirty_rows(part)
         for some in slices(desired, PART):
@@ -51,24 +51,24 @@ class Upcoming:
     def released(self) -> list[str]:
         """Return the processes whose last desired LRP will be believed no longer. O(retained)."""
         retained = self._now.retained
-        if not self._shadow.judges_retained:
+        if not self._snapshot.judges_retained:
             return []
         return [guid for guid in retained.guids() if (lrp := retained.get(guid)) and lrp.domain in self.domains]
 
     def everything(self) -> Iterator[dict[str, Dirty]]:
         """Return all processes that there will be anything of, in parts, their rows apart. O(PART) each."""
-        for guids in slices([*dict.fromkeys((*self._now.process_guids(), *self._shadow.process_guids()))], PART):
+        for guids in slices([*dict.fromkeys((*self._now.process_guids(), *self._snapshot.process_guids()))], PART):
             yield terms_of(guids)
 
     def completed(self) -> Iterator[dict[str, Dirty]]:
         """Return the processes whose desired LRPs will have what may be secret, in parts. O(PART) each."""
-        for guids in slices([*self._shadow.completed], PART):
+        for guids in slices([*self._snapshot.completed], PART):
             yield terms_of(guids)
 
     def _retained(self, guid: str) -> DesiredLRP | None:
         """Return what will be retained of a process without a desired LRP, as `Retained.listed` does it."""
         known = self._now.retained.get(guid)
-        if not self._shadow.judges_retained:
+        if not self._snapshot.judges_retained:
             return known
         lrp = self._now.store.desired(guid) or known
         return None if lrp is None or lrp.domain in self.domains else lrp

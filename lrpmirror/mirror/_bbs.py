@@ -47,7 +47,7 @@ class BBS(Protocol):
         ...
 
     def renewed(self) -> bool:
-        """Tell whether the certificates have been replaced since the last call, so that the stream should be too."""
+        """Return whether the certificates have been replaced since the last call, so that the stream should be too."""
         ...
 
     async def ping(self) -> bool:

@@ -6,8 +6,8 @@ from typing import Final, Generic, Self, TypeVar
 
 import trio
 
-from lrpmirror.core.changes import Cause, Change, Delta
-from lrpmirror.core.subscriptions import Deltas, Hub, Lag, Mailbox
+from lrpmirror.core.derived.subscriptions import Deltas, Hub, Lag, Mailbox
+from lrpmirror.core.rows.changes import Cause, Change, Delta
 from lrpmirror.errors import MirrorClosed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 

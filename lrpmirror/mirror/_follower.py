@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 import trio
 
-from lrpmirror.core.changes import Commit
-from lrpmirror.core.scope import EVERYTHING
+from lrpmirror.core.lists.scope import EVERYTHING
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import BBS, StreamName
@@ -50,7 +50,7 @@ class Follower:
         session: Session,
         clock: Callable[[], float],
         publish: Publish,
-        prepare: Callable[[Shadow], Iterator[None]],
+        prepare: Callable[[PendingSnapshot], Iterator[None]],
         *,
         stream: StreamName,
         full: bool,
@@ -70,7 +70,7 @@ class Follower:
         self._reading = trio.CancelScope()
         self._resting = trio.CancelScope()
         """What lasts until the next list of everything is due."""
-        self._doubted = trio.Event()
+        self._undecided = trio.Event()
         self._wanted = trio.Event()
         self._found = trio.Event()
         self._replacing = trio.Event()
@@ -127,7 +127,7 @@ class Follower:
                 self._publish(session.events(events, now))
                 session.check_limits()
                 if session.repairs:
-                    self._doubted.set()
+                    self._undecided.set()
                 early = session.unreadable.wait(now, session.synced_at)
                 if early < inf:
                     self._resting.deadline = min(self._resting.deadline, trio.current_time() + early)
@@ -237,7 +237,7 @@ class Follower:
             async with self._listing:
                 delay = await self._sync()
             if session.repairs:
-                self._doubted.set()
+                self._undecided.set()
             if delay is None:
                 self._found.set()
                 delay = session.next_list(self._clock())
@@ -266,22 +266,22 @@ class Follower:
         if upcoming is not None and not upcoming.is_open:
             upcoming = None
         link = upcoming or self._link
-        shadow = session.begin_list(self._clock(), EVERYTHING, opened_at=link.opened_at)
+        snapshot = session.begin_list(self._clock(), EVERYTHING, opened_at=link.opened_at)
         try:
-            error = await self._fill(link.lister.everything, shadow, session.tuning.list_timeout)
-            async with self._prepared(shadow, error, session.tuning.list_timeout) as error:
-                return self._listed(shadow, error, upcoming) if session.is_listing(shadow) else 0.0
+            error = await self._fill(link.lister.everything, snapshot, session.tuning.list_timeout)
+            async with self._prepared(snapshot, error, session.tuning.list_timeout) as error:
+                return self._listed(snapshot, error, upcoming) if session.is_listing(snapshot) else 0.0
         finally:
-            self._outliving.start_soon(_let_go, shadow)
+            self._outliving.start_soon(_let_go, snapshot)
 
-    def _listed(self, shadow: Shadow, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
+    def _listed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
         """Commit a list of everything that has settled, or failed; return what `_sync` does."""
         session = self._session
         if error is not None:
-            delay = session.list_failed(shadow, error)
+            delay = session.list_failed(snapshot, error)
             self._publish(())
             return delay
-        commit = session.end_list(shadow, self._clock())
+        commit = session.end_list(snapshot, self._clock())
         rolled_back = session.guards.take_rollback()
         if rolled_back is not None:
             logger.warning("%s", rolled_back)
@@ -316,12 +316,12 @@ class Follower:
             self._found = trio.Event()
 
     async def _fill(
-        self, fill: Callable[[Shadow], Awaitable[None]], shadow: Shadow, timeout: float
+        self, fill: Callable[[PendingSnapshot], Awaitable[None]], snapshot: PendingSnapshot, timeout: float
     ) -> LRPMirrorError | None:
         """Read a list, until it is whole, fails or takes too long; or until it is broken off: then it is of no use."""
         with trio.CancelScope() as self._reading, trio.move_on_after(timeout):
             try:
-                await fill(shadow)
+                await fill(snapshot)
             except (BBSError, WireError) as error:
                 return error
             return None
@@ -330,50 +330,50 @@ class Follower:
     async def _keep_repaired(self) -> None:
         session = self._session
         while True:
-            await self._doubted.wait()
+            await self._undecided.wait()
             await trio.sleep(session.tuning.repair_delay)
             async with self._listing:
-                scope = session.take_doubts()
+                scope = session.take_repairs()
                 if scope is None:
-                    self._doubted = trio.Event()
+                    self._undecided = trio.Event()
                     continue
-                shadow = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
-                error = await self._fill(self._link.lister.some, shadow, session.tuning.repair_timeout)
-                async with self._prepared(shadow, error, session.tuning.repair_timeout) as error:
-                    if not session.is_listing(shadow):
+                snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
+                error = await self._fill(self._link.lister.some, snapshot, session.tuning.repair_timeout)
+                async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
+                    if not session.is_listing(snapshot):
                         # The list of everything that comes next settles it.
                         continue
-                    delay = self._repaired(shadow, error)
+                    delay = self._repaired(snapshot, error)
             await trio.sleep(delay)
 
-    def _repaired(self, shadow: Shadow, error: LRPMirrorError | None) -> float:
+    def _repaired(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
         """Commit a read of some processes, or take note that it failed; return how long to wait before the next."""
         session = self._session
         if error is not None:
-            return session.list_failed(shadow, error)
-        self._publish(_all(session.end_list(shadow, self._clock())), listed=True)
+            return session.list_failed(snapshot, error)
+        self._publish(_all(session.end_list(snapshot, self._clock())), listed=True)
         if session.guards.rollback.wants_list:
             self._wanted.set()
         return 0.0
 
     @asynccontextmanager
     async def _prepared(
-        self, shadow: Shadow, error: LRPMirrorError | None, timeout: float
+        self, snapshot: PendingSnapshot, error: LRPMirrorError | None, timeout: float
     ) -> AsyncIterator[LRPMirrorError | None]:
         """Bring the views to what a list leads to, if it is whole; the block commits it, without an await before."""
         async with self.deriving:
-            if error is None and self._session.is_listing(shadow):
-                error = await self._fill(self._bring_to_views, shadow, timeout)
+            if error is None and self._session.is_listing(snapshot):
+                error = await self._fill(self._bring_to_views, snapshot, timeout)
             yield error
 
-    async def _bring_to_views(self, shadow: Shadow) -> None:
-        for _ in self._prepare(shadow):
+    async def _bring_to_views(self, snapshot: PendingSnapshot) -> None:
+        for _ in self._prepare(snapshot):
             await trio.lowlevel.checkpoint()
 
 
-async def _let_go(shadow: Shadow) -> None:
+async def _let_go(snapshot: PendingSnapshot) -> None:
     """Let go of what was listed, bit by bit: a quarter of a million rows at once would hold up everybody."""
-    for _ in shadow.emptied():
+    for _ in snapshot.emptied():
         await trio.lowlevel.checkpoint()
 
 

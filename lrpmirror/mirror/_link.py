@@ -2,8 +2,8 @@
 
 import trio
 
-from lrpmirror.core.tuning import Tuning
-from lrpmirror.core.watch import Watch
+from lrpmirror.core.freshness.tuning import Tuning
+from lrpmirror.core.freshness.watchdog import Watch
 from lrpmirror.errors import LRPMirrorError
 from lrpmirror.events import SourceStatus
 from lrpmirror.mirror._lister import Lister
@@ -38,18 +38,18 @@ class Link:
         return self.watch is not None and self.error is None
 
     def opened(self, tuning: Tuning, now: float) -> None:
-        """Take note that the server has answered."""
+        """Record that the server has answered."""
         self.watch = Watch(tuning, now)
         self.opened_at = self.heard_at = now
 
     def heard(self, now: float) -> None:
-        """Take note that it brought something. O(1)."""
+        """Record that it brought something. O(1)."""
         self.heard_at = now
         if self.watch is not None:
             self.watch.heard(now)
 
     def ended(self, error: LRPMirrorError) -> bool:
-        """Take note that it ended; tell whether that is news."""
+        """Record that it ended; tell whether that is news."""
         if self.error is not None:
             return False
         self.error = error

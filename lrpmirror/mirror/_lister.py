@@ -1,4 +1,4 @@
-"""Reading lists into a shadow, whatever paths the server has."""
+"""Reading lists into a snapshot, whatever paths the server has."""
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from lrpmirror.core.shadow import Shadow
+from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.errors import BBSError, RequestRefused, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS, ListName
 from lrpmirror.model import ActualLRP, ActualLRPGroup
@@ -15,7 +15,7 @@ __all__ = ["Lister"]
 
 
 class Lister:
-    """Reads what a shadow is to be filled with. There is one for each stream, since the next server may be newer."""
+    """Reads what a snapshot is to be filled with. There is one for each stream, since the next server may be newer."""
 
     def __init__(self, bbs: BBS, clock: Callable[[], float], *, full: bool, cells_timeout: float) -> None:
         self._bbs = bbs
@@ -25,89 +25,91 @@ class Lister:
         self._has_rows = True
         self._has_parts = not full
 
-    async def everything(self, shadow: Shadow) -> None:
+    async def everything(self, snapshot: PendingSnapshot) -> None:
         """List it all. Raises BBSError, WireError; LimitExceeded where events come in faster than lists."""
         # The domains first: a domain that was fresh before the desired LRPs were listed vouches that they are complete.
-        most = shadow.list_limit
+        most = snapshot.list_limit
         domains = await self._bbs.domains(most=most)
-        shadow.check_count("domains", len(domains))
-        shadow.domains = frozenset(domains)
-        await self._rows(shadow)
-        await self._desired(shadow)
-        await self._cells(shadow)
-        await self._settle(shadow)
+        snapshot.check_count("domains", len(domains))
+        snapshot.domains = frozenset(domains)
+        await self._rows(snapshot)
+        await self._desired(snapshot)
+        await self._cells(snapshot)
+        await self._settle(snapshot)
 
-    async def _cells(self, shadow: Shadow) -> None:
+    async def _cells(self, snapshot: PendingSnapshot) -> None:
         """List the cells, which another service keeps: it can be down while the BBS is well, and holds up nothing.
 
         Where they cannot be had in a short time, those known before stay.
         """
-        shadow.answered_at = self._clock()
+        snapshot.answered_at = self._clock()
         with trio.move_on_after(self._cells_timeout) as waiting:
             try:
-                cells = await self._bbs.cells(most=shadow.list_limit)
-                shadow.check_count("cells", len(cells))
+                cells = await self._bbs.cells(most=snapshot.list_limit)
+                snapshot.check_count("cells", len(cells))
             except UnknownPath:
                 return
             except (BBSError, WireError) as error:
-                shadow.cells_error = error
+                snapshot.cells_error = error
                 return
             # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
-            shadow.answered_at = None
-            shadow.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
+            snapshot.answered_at = None
+            snapshot.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
         if waiting.cancelled_caught:
-            shadow.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
+            snapshot.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
 
-    async def some(self, shadow: Shadow) -> None:
-        """List what is in the shadow's scope, which is of some processes. Raises BBSError, WireError."""
-        if shadow.scope.rows:
-            guids, most = sorted(shadow.scope.rows), shadow.list_limit
-            shadow.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
-        if shadow.scope.desired:
-            await self._some_desired(shadow, sorted(shadow.scope.desired))
-        await self._settle(shadow)
+    async def some(self, snapshot: PendingSnapshot) -> None:
+        """List what is in the snapshot's scope, which is of some processes. Raises BBSError, WireError."""
+        if snapshot.scope.rows:
+            guids, most = sorted(snapshot.scope.rows), snapshot.list_limit
+            snapshot.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
+        if snapshot.scope.desired:
+            await self._some_desired(snapshot, sorted(snapshot.scope.desired))
+        await self._settle(snapshot)
 
-    async def _some_desired(self, shadow: Shadow, guids: list[str]) -> None:
+    async def _some_desired(self, snapshot: PendingSnapshot, guids: list[str]) -> None:
         try:
-            most = shadow.list_limit
-            shadow.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full, most=most))
+            most = snapshot.list_limit
+            snapshot.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full, most=most))
         except RequestRefused:
             # A replica of a BBS can have their parts only.
             if not self._has_parts:
                 raise
-            await self._read("scheduling_infos", shadow, shadow.list_scheduling_parts, process_guids=guids)
-            await self._read("routing_infos", shadow, shadow.list_metric_tags, process_guids=guids)
+            await self._read("scheduling_infos", snapshot, snapshot.list_scheduling_parts, process_guids=guids)
+            await self._read("routing_infos", snapshot, snapshot.list_metric_tags, process_guids=guids)
 
-    async def _settle(self, shadow: Shadow) -> None:
-        shadow.check_limit()
-        for _ in shadow.settle():
+    async def _settle(self, snapshot: PendingSnapshot) -> None:
+        snapshot.check_limit()
+        for _ in snapshot.settle():
             await trio.lowlevel.checkpoint()
 
-    async def _rows(self, shadow: Shadow) -> None:
+    async def _rows(self, snapshot: PendingSnapshot) -> None:
         if self._has_rows:
             try:
-                await self._read("actual_lrps", shadow, shadow.list_rows)
+                await self._read("actual_lrps", snapshot, snapshot.list_rows)
             except UnknownPath:
                 self._has_rows = False
         if not self._has_rows:
-            await self._read("actual_lrp_groups", shadow, lambda groups: shadow.list_rows(_rows_of(groups)))
+            await self._read("actual_lrp_groups", snapshot, lambda groups: snapshot.list_rows(_rows_of(groups)))
 
-    async def _desired(self, shadow: Shadow) -> None:
+    async def _desired(self, snapshot: PendingSnapshot) -> None:
         """List the desired LRPs: by their parts, which are a small share of the whole, unless the whole is wanted."""
         if self._has_parts:
             try:
-                await self._read("scheduling_infos", shadow, shadow.list_scheduling_parts)
-                await self._read("routing_infos", shadow, shadow.list_metric_tags)
+                await self._read("scheduling_infos", snapshot, snapshot.list_scheduling_parts)
+                await self._read("routing_infos", snapshot, snapshot.list_metric_tags)
             except UnknownPath:
                 self._has_parts = False
         if not self._has_parts:
-            await self._read("desired_lrps", shadow, shadow.list_desired, full=self._full)
+            await self._read("desired_lrps", snapshot, snapshot.list_desired, full=self._full)
 
-    async def _read(self, name: ListName, shadow: Shadow, take: Callable[[list[Any]], None], **filters: Any) -> None:
+    async def _read(
+        self, name: ListName, snapshot: PendingSnapshot, take: Callable[[list[Any]], None], **filters: Any
+    ) -> None:
         async with self._bbs.stream_list(name, **filters) as batches:
             async for batch in batches:
                 take(batch)
-                shadow.check_limit()
+                snapshot.check_limit()
 
 
 def _rows_of(groups: list[ActualLRPGroup]) -> Iterator[ActualLRP]:

@@ -8,15 +8,15 @@ from typing import Any, Self, TypeVar
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Cause, Commit, Delta, RowKey, row_key
-from lrpmirror.core.dirty import dirtied_by, terms_of
+from lrpmirror.core.derived.dirty import dirtied_by, terms_of
+from lrpmirror.core.derived.view import AnyView
+from lrpmirror.core.explain.counters import Counts
+from lrpmirror.core.explain.observer import Observer
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.preparation import Beginning, Preparation
+from lrpmirror.core.rows.changes import Cause, Commit, Delta, RowKey, row_key
 from lrpmirror.core.session import Session
-from lrpmirror.core.shadow import Shadow
-from lrpmirror.core.status import Phase
-from lrpmirror.core.tally import Counts
-from lrpmirror.core.view import AnyView
-from lrpmirror.core.witness import Witness
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import tell_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
@@ -189,17 +189,17 @@ class Mirror(Reads):
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
     @contextmanager
-    def witnessed(self, witness: Witness) -> Iterator[None]:
+    def observed(self, observer: Observer) -> Iterator[None]:
         """Let somebody see every event and commit as it happens, while the block lasts.
 
-        For what a subscription cannot give, which coalesces: a replica's event streams. The stream waits for a witness.
+        For what a subscription cannot give, which coalesces: a replica's event streams. The stream waits for a observer.
         """
         session = self._session
-        session.witnesses = (*session.witnesses, witness)
+        session.observers = (*session.observers, observer)
         try:
             yield
         finally:
-            session.witnesses = tuple(one for one in session.witnesses if one is not witness)
+            session.observers = tuple(one for one in session.observers if one is not observer)
 
     async def wait_for(
         self, predicate: Callable[[Self], bool], timeout: float | None = None, *, what: str = ""
@@ -243,7 +243,7 @@ class Mirror(Reads):
     # Inside
 
     def forked(self, error: MirrorForked) -> None:
-        """Take note that this is the copy of a forked child. Called by `lrpmirror.forks`."""
+        """Record that this is the copy of a forked child. Called by `lrpmirror.forks`."""
         self._session.abandoned(error)
 
     def _present_rows(
@@ -290,15 +290,15 @@ class Mirror(Reads):
             self._nursery.start_soon(_let_go, prepared.discard())
         self._waiting.unpark_all()
 
-    def _prepare(self, shadow: Shadow) -> Iterator[None]:
+    def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
         """Bring the views aside to what a list leads to, one slice a step. `_publish` follows when it is committed."""
         if self._preparation is not None:
             # The list before was never committed.
             self._nursery.start_soon(_let_go, self._preparation.discard())
             self._preparation = None
-        if not self._views or not Preparation.is_worth_it(self._session, shadow):
+        if not self._views or not Preparation.is_worth_it(self._session, snapshot):
             return iter(())
-        self._preparation = Preparation(self._session, shadow, [view.derivation for view in self._views])
+        self._preparation = Preparation(self._session, snapshot, [view.derivation for view in self._views])
         return self._preparation.steps()
 
     def _finish(self, prepared: Preparation, commit: Commit | None) -> None:

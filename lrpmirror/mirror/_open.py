@@ -10,12 +10,12 @@ import trio
 
 from lrpmirror.background import background
 from lrpmirror.client import TLS, BBSClient, Limits, Timeouts
+from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.session import Session
-from lrpmirror.core.tuning import Tuning
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror._bbs import BBS, StreamName
-from lrpmirror.mirror._keeper import keeping
 from lrpmirror.mirror._mirror import Mirror
+from lrpmirror.mirror._state_file import state_file_kept
 from lrpmirror.relay import RelayClient, is_relay
 from lrpmirror.statefile import StateFile
 
@@ -79,17 +79,19 @@ async def open_mirror(
             raise ConfigurationError("tls, timeout and limits belong to the client that was given: set them there")
         else:
             client = bbs
-        keeper = None
+        state_file_writer = None
         if state_file is not None:
             file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
-            keeper = await stack.enter_async_context(keeping(file, session, clock, bbs=getattr(client, "url", "")))
+            state_file_writer = await stack.enter_async_context(
+                state_file_kept(file, session, clock, bbs=getattr(client, "url", ""))
+            )
         # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
         with ExitStack() as at_last:
             async with background() as nursery:
                 mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
                 at_last.callback(mirror._close)  # noqa: SLF001 - its own package
-                if keeper is not None:
-                    at_last.callback(keeper.take_last)
-                    nursery.start_soon(keeper.run, lambda: mirror._publish(()))  # noqa: SLF001
+                if state_file_writer is not None:
+                    at_last.callback(state_file_writer.take_last)
+                    nursery.start_soon(state_file_writer.run, lambda: mirror._publish(()))  # noqa: SLF001
                 nursery.start_soon(mirror._run)  # noqa: SLF001
                 yield mirror

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from lrpmirror.core.decisions import Decision
-from lrpmirror.core.groups import groups_of
+from lrpmirror.core.explain.decisions import Decision
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.core.rows.groups import groups_of
+from lrpmirror.core.rows.store import matches
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.status import Status
-from lrpmirror.core.store import matches
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
 
 __all__ = ["Reads"]
@@ -128,7 +128,7 @@ class Reads:
         return self._session.store.select_desired(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
+        """Return whether that version of a record of a process, or a later one, has been here; also if it is gone.
 
         O(rows of the process). See `wait_for_tag`.
         """

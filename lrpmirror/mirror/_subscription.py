@@ -8,8 +8,8 @@ from typing import Any, Generic, Literal, TypeVar
 import trio
 
 from lrpmirror.background import is_failure
-from lrpmirror.core.changes import Change
-from lrpmirror.core.subscriptions import Lag, Mailbox
+from lrpmirror.core.derived.subscriptions import Lag, Mailbox
+from lrpmirror.core.rows.changes import Change
 
 __all__ = ["Callback", "ErrorPolicy", "Subscription"]
 

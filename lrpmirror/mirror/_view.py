@@ -6,12 +6,12 @@ from typing import Any, TypeVar, overload
 
 import trio
 
-from lrpmirror.core.changes import Cause, Delta
-from lrpmirror.core.derive import Derivation
-from lrpmirror.core.dirty import Dirty
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.dirty import Dirty
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.derived.view import AnyView, Process
 from lrpmirror.core.preparation import Difference
-from lrpmirror.core.subscriptions import Lag
-from lrpmirror.core.view import AnyView, Process
+from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import without_frames
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
@@ -146,7 +146,7 @@ class MirrorView(Mapping[K, V]):
     # For the mirror
 
     def begin(self, revision: int) -> None:
-        """Take note that the view is whole, and of which revision."""
+        """Record that the view is whole, and of which revision."""
         self.revision = revision
         self._log_failures()
         self._feed.publish((), revision, Cause.REPLAY)
@@ -168,7 +168,7 @@ class MirrorView(Mapping[K, V]):
         self._feed.publish(deltas, revision, cause)
 
     def turn(self, difference: Difference[K, V] | None, revision: int, cause: Cause) -> None:
-        """Take note that the derivation has turned into another, prepared one, and tell in what they differ."""
+        """Record that the derivation has turned into another, prepared one, and tell in what they differ."""
         self.revision = revision
         self._log_failures()
         if difference is not None:  # pragma: no branch - no view is begun while others are prepared
@@ -182,11 +182,11 @@ class MirrorView(Mapping[K, V]):
 
     def _present(self, keys: frozenset[Hashable] | None) -> tuple[int, Iterable[Delta[K, V]]]:
         # What the others were told, so that the next change begins there for the late one too; and as it is now.
-        told = self.derivation.told()
+        notified = self.derivation.notified()
         if keys is None:
-            return len(told), (Delta(key, None, told.of(key)) for key in told)
-        wanted: list[Any] = [key for key in keys if key in told]
-        return len(wanted), [Delta(key, None, told.of(key)) for key in wanted]
+            return len(notified), (Delta(key, None, notified.of(key)) for key in notified)
+        wanted: list[Any] = [key for key in keys if key in notified]
+        return len(wanted), [Delta(key, None, notified.of(key)) for key in wanted]
 
 
 def _key_of(delta: Delta[K, V]) -> K:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import trio
 
+from lrpmirror.core.freshness.watchdog import Watch
 from lrpmirror.core.session import Session
-from lrpmirror.core.watch import Watch
 from lrpmirror.errors import BBSError, LRPMirrorError, ServiceUnavailable, StreamDead, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS
 

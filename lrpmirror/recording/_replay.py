@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.changes import Commit, row_key
-from lrpmirror.core.groups import groups_of
-from lrpmirror.core.reconcile import Doubt
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import Commit, row_key
+from lrpmirror.core.rows.groups import groups_of
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.core.shadow import Shadow
 from lrpmirror.errors import RecordingError, RequestRefused
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.recording._layout import SNAPSHOT, StreamName
@@ -142,7 +142,7 @@ class Replay:
         if expected is None:
             return row
         # What a mirror would read again: another version of it ran since these two were last told.
-        untold = Doubt.INCOMPLETE in self.session.repairs.doubts_of(row.process_guid)
+        untold = RepairReason.INCOMPLETE in self.session.repairs.reasons_of(row.process_guid)
         return replace(
             row,
             internal_routes=expected.internal_routes if untold or not row.internal_routes else row.internal_routes,
@@ -160,11 +160,11 @@ class Replay:
     def _run(self) -> Iterator[Commit]:
         session = self.session
         session.stream_opened(0)
-        shadow = session.begin_list(0)
-        self._list(shadow)
-        for _ in shadow.settle():
+        pending = session.begin_list(0)
+        self._list(pending)
+        for _ in pending.settle():
             pass
-        commit = session.end_list(shadow, 0)
+        commit = session.end_list(pending, 0)
         if commit is not None:
             self.commits += 1
             yield commit
@@ -174,13 +174,13 @@ class Replay:
                 self.commits += 1
                 yield one
 
-    def _list(self, shadow: Shadow) -> None:
+    def _list(self, pending: PendingSnapshot) -> None:
         lists, snapshot = self.lists, Lists(self.recording.path / SNAPSHOT)
         try:
-            self._list_rows(shadow)
-            self._list_desired(shadow)
+            self._list_rows(pending)
+            self._list_desired(pending)
             domains = lists if "domains" in lists.names else snapshot
-            shadow.domains = frozenset(domains.domains() if "domains" in domains.names else ())
+            pending.domains = frozenset(domains.domains() if "domains" in domains.names else ())
         except RequestRefused as exc:
             raise RecordingError(
                 f"{lists.path} holds the BBS's refusal instead of a list ({exc}): replay from another folder"
@@ -188,29 +188,29 @@ class Replay:
         # The cells are kept by another service, which can be down while the BBS is well.
         cells = lists if "cells" in lists.names else snapshot
         with suppress(RequestRefused):
-            shadow.cells = tuple(cells.cells()) if "cells" in cells.names else None
+            pending.cells = tuple(cells.cells()) if "cells" in cells.names else None
 
-    def _list_rows(self, shadow: Shadow) -> None:
+    def _list_rows(self, pending: PendingSnapshot) -> None:
         lists = self.lists
         if "actual_lrps" in lists.names or "actual_lrp_groups" not in lists.names:
-            shadow.list_rows(lists.actual_lrps())
+            pending.list_rows(lists.actual_lrps())
         else:
             groups = lists.actual_lrp_groups()
-            shadow.list_rows(row for group in groups for row in (group.instance, group.evacuating) if row is not None)
+            pending.list_rows(row for group in groups for row in (group.instance, group.evacuating) if row is not None)
 
-    def _list_desired(self, shadow: Shadow) -> None:
+    def _list_desired(self, pending: PendingSnapshot) -> None:
         lists, names = self.lists, self.lists.names
         if self.full:
             if not self.recording.about.secrets or "desired_lrps" not in names:
                 raise RecordingError(
                     f"{lists.path} holds no whole desired LRPs: they are recorded only where secrets are asked for"
                 )
-            shadow.list_desired(lists.desired_lrps(full=True))
+            pending.list_desired(lists.desired_lrps(full=True))
         elif "desired_lrp_scheduling_infos" in names and "desired_lrp_routing_infos" in names:
-            shadow.list_desired(lists.scheduling_infos())
-            shadow.list_metric_tags(lists.routing_infos())
+            pending.list_desired(lists.scheduling_infos())
+            pending.list_metric_tags(lists.routing_infos())
         else:
-            shadow.list_desired(lists.desired_lrps())
+            pending.list_desired(lists.desired_lrps())
 
 
 def _slot_of(group: ActualLRPGroup) -> tuple[str, int]:

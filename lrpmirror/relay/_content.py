@@ -5,7 +5,7 @@ from typing import Protocol
 
 import trio
 
-from lrpmirror.core.changes import row_key
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.errors import WireError
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.relay._format import HASHES, field_of
@@ -110,7 +110,7 @@ class Content:
                 await trio.lowlevel.checkpoint()
 
     def written(self) -> None:
-        """Take note that what was asked for last has been written."""
+        """Record that what was asked for last has been written."""
         self._written = self._asked
 
     @property
@@ -179,7 +179,7 @@ class Content:
                     yield lrp.process_guid, Step(None, lrp)
 
     def expect_nothing(self) -> None:
-        """Take note that nothing is known of the hashes of domains and cells."""
+        """Record that nothing is known of the hashes of domains and cells."""
         self._written = {"domains": {}, "cells": {}}
 
     def _compare_rows(self, found: Mapping[str, bytes]) -> Iterator[tuple[str, Step[ActualLRP]]]:

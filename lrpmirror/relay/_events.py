@@ -10,7 +10,7 @@ from typing import Final
 import trio
 from msgspec.structs import replace
 
-from lrpmirror.core.tombstones import Tombstone, Tombstones
+from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import (
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
@@ -23,35 +23,35 @@ from lrpmirror.relay._content import Writes
 from lrpmirror.relay._pending import AT_ONCE, Batch, Step
 from lrpmirror.wire import encode
 
-__all__ = ["Teller"]
+__all__ = ["EventMaker"]
 
 LIMIT: Final = 200_000
 AGE: Final = 900.0
 FOREVER: Final = 2**32
 """An index that no version reaches: a desired LRP never comes back under its epoch."""
 
-Told = list[tuple[str, bytes]]
+Payloads = list[tuple[str, bytes]]
 
 
-class Teller:
+class EventMaker:
     """Makes events of steps, and remembers what was told to be gone for as long as a mirror does."""
 
     def __init__(self) -> None:
-        self._gone = Tombstones(limit=LIMIT, age=AGE)
+        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
 
     def forget(self) -> None:
         """Begin anew: whoever reads from here on lists first."""
-        self._gone = Tombstones(limit=LIMIT, age=AGE)
+        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
 
-    async def tell(self, batch: Batch, rows: Writes, now: float) -> Told | None:
+    async def tell(self, batch: Batch, rows: Writes, now: float) -> Payloads | None:
         """Return the events of a batch, removals first; None where no event can tell it.
 
         That is where a record goes back to an older version, or is there again after it was told to be gone: a mirror
         believes neither of an event, and has to list anew. `rows` is what is written of rows, encoded. O(batch).
         """
         self._gone.advance(now)
-        removed: Told = []
-        written: Told = []
+        removed: Payloads = []
+        written: Payloads = []
         tellable = True
         for n, lrp in enumerate(batch.desired.values()):
             tellable = self._desired(lrp, removed, written) and tellable
@@ -63,17 +63,17 @@ class Teller:
                 await trio.lowlevel.checkpoint()
         return removed + written if tellable else None
 
-    def _row(self, step: Step[ActualLRP], record: bytes, removed: Told, written: Told) -> bool:
+    def _row(self, step: Step[ActualLRP], record: bytes, removed: Payloads, written: Payloads) -> bool:
         before, after = step.before, step.after
         if after is None:
             if before is not None:
                 removed.append((ActualLRPInstanceRemoved.type, encode.event(ActualLRPInstanceRemoved(before))))
                 if before.epoch:
-                    self._gone.bury(before.epoch, Tombstone(before.tag_index))
+                    self._gone.add(before.epoch, Tombstone(before.tag_index))
             return True
-        grave = self._gone.get(after.epoch)
+        tombstone = self._gone.get(after.epoch)
         self._gone.discard(after.epoch)
-        if after.epoch and grave is not None and after.tag_index <= grave.index:
+        if after.epoch and tombstone is not None and after.tag_index <= tombstone.index:
             return False
         if before is not None and after.epoch:
             if after.tag_index < before.tag_index:
@@ -87,12 +87,12 @@ class Teller:
             written.append((ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
         return True
 
-    def _desired(self, step: Step[DesiredLRP], removed: Told, written: Told) -> bool:
+    def _desired(self, step: Step[DesiredLRP], removed: Payloads, written: Payloads) -> bool:
         before, after = step.before, step.after
         if before is not None and (after is None or after.epoch != before.epoch):
             removed.append((DesiredLRPRemoved.type, encode.event(DesiredLRPRemoved(before))))
             if before.epoch:
-                self._gone.bury(before.epoch, Tombstone(FOREVER))
+                self._gone.add(before.epoch, Tombstone(FOREVER))
             before = None
         if after is None or before == after:
             return True

@@ -28,7 +28,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.core.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import RelayUnreadable
 
 __all__ = [

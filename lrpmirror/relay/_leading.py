@@ -9,12 +9,12 @@ from uuid import uuid4
 import trio
 from msgspec import Struct
 
-from lrpmirror.core.status import Status as MirrorStatus
+from lrpmirror.core.freshness.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.relay._clock import ServerClock, ask
 from lrpmirror.relay._commands import Commands
 from lrpmirror.relay._content import Content
-from lrpmirror.relay._events import Teller
+from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Entry, Keys, Status
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
 from lrpmirror.relay._scripts import COMMIT
@@ -89,7 +89,7 @@ class Leading:
         self._name = name
         self._detail = detail
         self._counters = counters
-        self._teller = Teller()
+        self._event_maker = EventMaker()
         self._floor = _Floor(stream_bytes)
         self._token = ""
         self._link = ""
@@ -120,7 +120,7 @@ class Leading:
         return self._current and not self._pending.everything
 
     async def begin(self, redis: Commands, token: str) -> None:
-        """Take note that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
+        """Record that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
         self._clock = await ask(redis)
         found = Status.read(await redis.read_hash(self._keys.status), self._where)
@@ -268,7 +268,9 @@ class Leading:
         link = uuid4().hex
         self._flight = _Flight(link, batch)
         writes = await self._content.writes(of)
-        events = None if self._silent else await self._teller.tell(batch, writes["actual_lrps"], trio.current_time())
+        events = (
+            None if self._silent else await self._event_maker.tell(batch, writes["actual_lrps"], trio.current_time())
+        )
         status = Status(
             phase=phase,
             revision=mirror.revision,
@@ -343,7 +345,7 @@ class Leading:
     def _fall_silent(self) -> None:
         """Tell nobody of what is written, until all is there; whoever follows lists anew then."""
         self._silent = self._gap = True
-        self._teller.forget()
+        self._event_maker.forget()
 
     # Looking
 
@@ -375,7 +377,7 @@ class _Floor:
         self.oldest = ""
 
     def add(self, entry_id: str, size: int) -> None:
-        """Take note of an entry."""
+        """Record an entry."""
         if not entry_id:
             return
         self._sizes[entry_id] = size + OVERHEAD

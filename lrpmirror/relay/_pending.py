@@ -9,8 +9,8 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-from lrpmirror.core.changes import Commit
-from lrpmirror.core.reconcile import Verdict
+from lrpmirror.core.rows.changes import Commit
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.relay._format import field_of
@@ -47,7 +47,7 @@ class Batch(Struct, frozen=True):
 
 
 class Pending:
-    """A witness of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
+    """A observer of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -60,15 +60,15 @@ class Pending:
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
 
-    # As a witness
+    # As a observer
 
-    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
-        """Take note of what an event changed."""
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
+        """Record what an event changed."""
         if commit is not None:
             self._take(commit)
 
     def listed(self, commit: Commit) -> None:
-        """Take note of what a list changed."""
+        """Record what a list changed."""
         self._take(commit)
 
     def _take(self, commit: Commit) -> None:
@@ -87,14 +87,14 @@ class Pending:
         self.everything = True
 
     def count_anew(self) -> None:
-        """Take note of what changes from now on: everything is about to be compared."""
+        """Record what changes from now on: everything is about to be compared."""
         self.lose_count()
         self.everything = False
 
     # Adding and taking
 
     def add_row(self, field: str, step: Step[ActualLRP]) -> None:
-        """Take note of a row; what the relay has is what it had before the first of its steps."""
+        """Record a row; what the relay has is what it had before the first of its steps."""
         known = self.rows.get(field)
         self.rows[field] = step if known is None else Step(known.before, step.after)
         if step.before is None or step.after is None:
@@ -103,7 +103,7 @@ class Pending:
                 self.processes[one.process_guid] = None
 
     def add_desired(self, guid: str, step: Step[DesiredLRP]) -> None:
-        """Take note of a desired LRP."""
+        """Record a desired LRP."""
         known = self.desired.get(guid)
         self.desired[guid] = step if known is None else Step(known.before, step.after)
 

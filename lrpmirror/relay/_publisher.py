@@ -14,12 +14,12 @@ from msgspec import Struct
 
 from lrpmirror.background import background
 from lrpmirror.client import TLS
-from lrpmirror.core.backoff import Backoff
-from lrpmirror.core.changes import Commit
-from lrpmirror.core.reconcile import Verdict
-from lrpmirror.core.status import Phase
-from lrpmirror.core.status import Status as MirrorStatus
-from lrpmirror.core.witness import Witness
+from lrpmirror.core.explain.observer import Observer
+from lrpmirror.core.freshness.backoff import Backoff
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.freshness.status import Status as MirrorStatus
+from lrpmirror.core.rows.changes import Commit
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.errors import BBSError, ConfigurationError, LRPMirrorError, WireError
 from lrpmirror.events import Event
 from lrpmirror.model import CellPresence
@@ -69,7 +69,7 @@ class Published(Held, Protocol):
         """The cells."""
         ...
 
-    def witnessed(self, witness: Witness) -> AbstractContextManager[None]:
+    def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Let somebody see every commit."""
         ...
 
@@ -166,14 +166,14 @@ class Publisher:
             await self._changed.park()
         return self.status
 
-    # As a witness of the mirror
+    # As a observer of the mirror
 
-    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:
-        """Take note of what an event changed."""
-        self._pending.event(event, verdict, commit)
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:
+        """Record what an event changed."""
+        self._pending.event(event, outcome, commit)
 
     def listed(self, commit: Commit) -> None:
-        """Take note of what a list changed."""
+        """Record what a list changed."""
         if commit.domains is not None:
             self._content.set_domains(commit.domains)
         if commit.cells is not None:
@@ -310,7 +310,7 @@ async def open_publisher(
         stream_bytes=stream_bytes,
         rng=rng or Random(),  # noqa: S311 - jitter, not a secret
     )
-    with mirror.witnessed(publisher):
+    with mirror.observed(publisher):
         async with background() as nursery:
             nursery.start_soon(publisher.run)
             nursery.start_soon(publisher.watch)

@@ -9,7 +9,7 @@ import trio
 
 from lrpmirror.client import TLS
 from lrpmirror.client._identity import Identity
-from lrpmirror.core.groups import groups_of
+from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import (
     ChangesMissed,
     ConfigurationError,

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from lrpmirror.core.status import Phase, Status
+from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.errors import ListNotBelieved, LRPMirrorError, UpstreamStale
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.routes import PLAIN, printable, send_whole

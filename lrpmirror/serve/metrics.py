@@ -13,9 +13,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lrpmirror.core.finding import KINDS
-from lrpmirror.core.status import Phase
-from lrpmirror.core.tally import Counts
+from lrpmirror.core.explain.counters import Counts
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.difference import KINDS
 from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
@@ -119,9 +119,9 @@ def _events(counts: Counts) -> Iterator[Metric]:
     )
     unknown: dict[str, int] = {}
     for name, number in counts.events.items():
-        kind, _, verdict = name.rpartition(" ")
+        kind, _, outcome = name.rpartition(" ")
         if kind in EVENT_TYPES:
-            known.add_metric([kind, verdict], number)
+            known.add_metric([kind, outcome], number)
         else:
             label = kind if len(unknown) < NAMED or kind in unknown else "other"
             unknown[label] = unknown.get(label, 0) + number

@@ -27,5 +27,9 @@ def ops_routes(
         "/metrics": metrics_app(registry_of(mirror, replica, servers)),
         "/healthz": alive,
         "/readyz": ready_app(mirror, overload=lambda: "" if replica is None else replica.readers.load.trouble),
-        **({} if replica is None else page_routes(mirror, replica.pulse, trio.lowlevel.current_clock().current_time)),
+        **(
+            {}
+            if replica is None
+            else page_routes(mirror, replica.event_rates, trio.lowlevel.current_clock().current_time)
+        ),
     }

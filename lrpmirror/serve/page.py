@@ -11,8 +11,8 @@ import msgspec
 import trio
 
 from lrpmirror.mirror import Mirror, MirrorView
-from lrpmirror.serve.picture import take_picture
-from lrpmirror.serve.pulse import Pulse
+from lrpmirror.serve.event_rates import EventRates
+from lrpmirror.serve.page_model import page_model_of
 from lrpmirror.serve.routes import send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
@@ -28,9 +28,9 @@ KEPT: Final = 0.9
 class _State:
     """Answers with the picture of the moment. One is taken at a time, and only when somebody looks."""
 
-    def __init__(self, mirror: Mirror, pulse: Pulse, clock: Callable[[], float]) -> None:
+    def __init__(self, mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> None:
         self._mirror = mirror
-        self._pulse = pulse
+        self._event_rates = event_rates
         self._clock = clock
         # Made when somebody first looks.
         self._cells: MirrorView[str, CellLoad] | None = None
@@ -46,8 +46,8 @@ class _State:
                     self._cells = await self._mirror.view(Cells())
                 if self._processes is None:
                     self._processes = await self._mirror.view(Processes())
-                picture = await take_picture(self._mirror, self._cells, self._processes, self._pulse)
-                self._body = await trio.to_thread.run_sync(msgspec.json.encode, picture)
+                page_model = await page_model_of(self._mirror, self._cells, self._processes, self._event_rates)
+                self._body = await trio.to_thread.run_sync(msgspec.json.encode, page_model)
                 self._taken_at = self._clock()
         await send_whole(send, 200, b"application/json", self._body)
 
@@ -67,12 +67,12 @@ def content_policy(html: bytes) -> bytes:
     )
 
 
-def page_routes(mirror: Mirror, pulse: Pulse, clock: Callable[[], float]) -> Mapping[str, ASGIApp]:
-    """Return who answers `/` and `/page/state` for a mirror; `pulse` is to be its witness."""
+def page_routes(mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> Mapping[str, ASGIApp]:
+    """Return who answers `/` and `/page/state` for a mirror; `event_rates` is to be its observer."""
     html = files("lrpmirror.serve").joinpath("page.html").read_bytes()
     policy = content_policy(html)
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
         await send_whole(send, 200, b"text/html; charset=utf-8", html, (b"content-security-policy", policy))
 
-    return {"/": page, "/page/state": _State(mirror, pulse, clock)}
+    return {"/": page, "/page/state": _State(mirror, event_rates, clock)}

@@ -13,7 +13,7 @@ import trio
 
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.serve.load import GLANCE, Load
-from lrpmirror.server import LIMIT, MirrorOnly, Said, StreamKind, Subscription, Told
+from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
 
 __all__ = ["SLICE", "Readers", "hand_out", "watch_load"]
 
@@ -47,7 +47,7 @@ class Readers:
         """When they are to be told next, where there are many."""
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
-        self._waiting: deque[tuple[StreamKind | None, Told | Said]] = deque()
+        self._waiting: deque[tuple[StreamKind | None, EncodedEvent | EncodedStatus]] = deque()
         self.news = trio.Event()
         """Set while events wait for `hand_out`."""
         self.dropped = 0
@@ -64,7 +64,7 @@ class Readers:
         return subscription
 
     def want(self, kind: StreamKind) -> bool:
-        """Tell whether anybody reads that stream. O(subscribers)."""
+        """Return whether anybody reads that stream. O(subscribers)."""
         return any(each.kind == kind and not each.closed for each, _ in self._open)
 
     def pending(self, kind: StreamKind) -> list[int]:
@@ -76,12 +76,12 @@ class Readers:
 
         All are told in the same order, and those who came later only of what was told later.
         """
-        self._waiting.extend((kind, Told(event)) for event in events)
+        self._waiting.extend((kind, EncodedEvent(event)) for event in events)
         self._hand_out_few()
 
     def say(self, status: SourceStatus, now: float) -> None:
         """Say to all readers how old all is that they were told so far."""
-        self._waiting.append((None, Said(status, now)))
+        self._waiting.append((None, EncodedStatus(status, now)))
         self._hand_out_few()
 
     def _hand_out_few(self) -> None:
@@ -98,7 +98,7 @@ class Readers:
             for subscription, since in self._open:
                 if since > self._told:
                     continue
-                if isinstance(told, Said):
+                if isinstance(told, EncodedStatus):
                     subscription.say(told)
                 elif subscription.kind == kind:
                     subscription.tell(told)
@@ -113,7 +113,7 @@ class Readers:
         return bool(self._waiting)
 
     def have_room(self) -> bool:
-        """Tell whether every reader has taken enough for the next slice. O(subscribers)."""
+        """Return whether every reader has taken enough for the next slice. O(subscribers)."""
         return all(len(each) <= ROOM for each, _ in self._open)
 
     def look(self, late: float) -> None:

@@ -10,21 +10,21 @@ from typing import Final
 
 import trio
 
-from lrpmirror.core.changes import Commit, Delta
-from lrpmirror.core.groups import groups_of
-from lrpmirror.core.reconcile import Verdict
-from lrpmirror.core.status import Status
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.core.rows.changes import Commit, Delta
+from lrpmirror.core.rows.groups import groups_of
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.errors import BBSError, ConfigurationError, ServiceUnavailable, UpstreamStale, WireError
 from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, SourceStatus, UnknownEvent
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.redaction import without_secrets
-from lrpmirror.serve.announced import Announced
-from lrpmirror.serve.grouping import group_events
-from lrpmirror.serve.pulse import Pulse
+from lrpmirror.serve.announced_versions import AnnouncedVersions
+from lrpmirror.serve.event_rates import EventRates
+from lrpmirror.serve.group_events import group_events
+from lrpmirror.serve.instance_events import desired_events, row_events
 from lrpmirror.serve.readers import Readers, hand_out, watch_load
-from lrpmirror.serve.telling import desired_events, row_events
-from lrpmirror.server import MirrorOnly, Said, StreamKind, Subscription
+from lrpmirror.server import EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
@@ -82,12 +82,12 @@ class Replica:
         self._max_age = max_age
         self._domains_at = float("-inf")
         self._refresh_interval = REFRESH
-        self._announced = Announced()
+        self._announced_versions = AnnouncedVersions()
         self._withheld: dict[str, DesiredLRP] = {}
         self._domains: tuple[str, ...] | None = None
         self._cells: tuple[CellPresence, ...] | None = None
         self.readers = Readers(clock)
-        self.pulse = Pulse(clock)
+        self.event_rates = EventRates(clock)
         """How much happens, for those who look at the replica."""
         self.closures = 0
         """How often all streams were closed because a change could not be told as events."""
@@ -181,12 +181,12 @@ class Replica:
             load.refused += 1
             raise ServiceUnavailable(f"this replica takes no more streams now: {load.trouble}")
         subscription = self.readers.add(kind, cell_id)
-        subscription.say(Said(self.status, self._clock()))
+        subscription.say(EncodedStatus(self.status, self._clock()))
         return subscription
 
-    # As a witness of the mirror
+    # As a observer of the mirror
 
-    def event(self, event: Event, verdict: Verdict, commit: Commit | None) -> None:  # noqa: ARG002 - a witness's
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
         """Tell what an event came to. Information that changes nothing is passed on as it is."""
         if commit is not None:
             self._tell(commit, event)
@@ -212,13 +212,13 @@ class Replica:
         trace_id = getattr(event, "trace_id", "")
         desired_deltas = self._told_desired(commit)
         if not self.readers:
-            self._announced.clear()
+            self._announced_versions.clear()
             return
-        self._announced.advance(self._clock())
-        if self._announced.contradicts(commit.actual_lrps, desired_deltas):
+        self._announced_versions.advance(self._clock())
+        if self._announced_versions.contradicts(commit.actual_lrps, desired_deltas):
             self.closures += 1
             self.readers.close()
-            self._announced.clear()
+            self._announced_versions.clear()
             return
         # First, as a BBS does what it desires: an instance beyond the number that is known is passed over by some.
         shown = map(self._shown_delta, desired_deltas)
@@ -285,7 +285,7 @@ class Replica:
             before, away = away, self.refusal
             if away:
                 self.readers.close()
-                self._announced.clear()
+                self._announced_versions.clear()
             else:
                 self.readers.say(self.status, self._clock())
             if away and not before:
@@ -328,7 +328,7 @@ async def open_replica(
     ConfigurationError for a `max_age` that is none.
     """
     replica = Replica(mirror, trio.current_time, full=full, max_age=checked_age(max_age))
-    with mirror.witnessed(replica), mirror.witnessed(replica.pulse):
+    with mirror.observed(replica), mirror.observed(replica.event_rates):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hand_out, replica.readers)

@@ -1,6 +1,7 @@
 """The server side of the BBS protocol, over anything that lists rows and hands out changes, and may take writes."""
 
 from lrpmirror.server.app import BBSApp, Lag
+from lrpmirror.server.encoded import EncodedEvent, EncodedStatus, MirrorOnly
 from lrpmirror.server.hosting import Host, mutual_tls, serve_app
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.lists import LISTS, PING
@@ -8,7 +9,6 @@ from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
 from lrpmirror.server.tls import ServerTLS
-from lrpmirror.server.told import MirrorOnly, Said, Told
 from lrpmirror.server.traffic import Traffic
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.server.writer import Writer
@@ -21,18 +21,18 @@ __all__ = [
     "STREAMS",
     "WRITES",
     "BBSApp",
+    "EncodedEvent",
+    "EncodedStatus",
     "Host",
     "InstanceKey",
     "Lag",
     "Limits",
     "MirrorOnly",
     "NetInfo",
-    "Said",
     "ServerTLS",
     "Source",
     "StreamKind",
     "Subscription",
-    "Told",
     "Traffic",
     "Writer",
     "mutual_tls",

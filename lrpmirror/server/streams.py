@@ -84,7 +84,7 @@ class _News:
 async def _send_all(subscription: Subscription, news: _News, send: Send, at_once: int) -> None:
     number = 0
     while True:
-        burst = subscription.take_told(at_once)
+        burst = subscription.take_encoded(at_once)
         if not burst:
             await news.wait()
             continue

@@ -18,7 +18,7 @@ from lrpmirror.events import (
     ActualLRPRemoved,
     Event,
 )
-from lrpmirror.server.told import Said, Told
+from lrpmirror.server.encoded import EncodedEvent, EncodedStatus
 
 __all__ = ["LIMIT", "StreamKind", "Subscription", "concerns_cell"]
 
@@ -67,7 +67,7 @@ class Subscription:
         self.cell_id = cell_id
         self.on_change: Callable[[], None] | None = None
         self._limit = limit
-        self._told: deque[Told | Said] = deque()
+        self._told: deque[EncodedEvent | EncodedStatus] = deque()
         self._events = 0
         self._since_taken = 0
         self._closed = False
@@ -89,9 +89,9 @@ class Subscription:
 
     def put(self, event: Event) -> None:
         """Keep the event for the reader, unless it is of another cell; close instead if it is one too many. O(1)."""
-        self.tell(Told(event))
+        self.tell(EncodedEvent(event))
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: EncodedEvent) -> None:
         """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
         if self._closed or (self.cell_id and not concerns_cell(told.event, self.cell_id)):
             return
@@ -104,14 +104,14 @@ class Subscription:
         self._since_taken += 1
         self._changed()
 
-    def say(self, said: Said) -> None:
+    def say(self, said: EncodedStatus) -> None:
         """Say how old all is that was told so far. It takes the place of what was said last, if nothing stands between.
 
         O(1).
         """
         if self._closed:
             return
-        if self._told and isinstance(self._told[-1], Said):
+        if self._told and isinstance(self._told[-1], EncodedStatus):
             self._told[-1] = said
             return
         self._told.append(said)
@@ -127,12 +127,12 @@ class Subscription:
 
     def take_some(self, most: int) -> list[Event]:
         """Return the next events, none if there are none now, and no more than `most`."""
-        return [told.event for told in self.take_told(most) if isinstance(told, Told)]
+        return [told.event for told in self.take_encoded(most) if isinstance(told, EncodedEvent)]
 
-    def take_told(self, most: int) -> list[Told | Said]:
+    def take_encoded(self, most: int) -> list[EncodedEvent | EncodedStatus]:
         """Do as `take_some`, for whoever sends them on, with what was said between them."""
         taken = [self._told.popleft() for _ in range(min(most, len(self._told)))]
-        self._events -= sum(isinstance(each, Told) for each in taken)
+        self._events -= sum(isinstance(each, EncodedEvent) for each in taken)
         self._since_taken = 0
         return taken
 

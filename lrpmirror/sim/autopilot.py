@@ -17,7 +17,7 @@ from lrpmirror.errors import ConfigurationError, ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.server.subscription import Subscription
 from lrpmirror.server.values import InstanceKey
-from lrpmirror.sim.crew import Crew
+from lrpmirror.sim.cells import SimulatedCells
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
 
@@ -88,12 +88,12 @@ class Autopilot:
                 f"Autopilot(instances={instances}, events_per_second={events_per_second}): give 0 or more"
             )
         self._diego = diego
-        self._dice = random.Random(seed)
+        self._rng = random.Random(seed)
         self._second = 0
         self._apps: list[App] = []
         self._processes: dict[str, App] = {}
         self._outgoing: list[tuple[int, App, App]] = []
-        self._crew = Crew(diego, self._dice, cells, self._processes)
+        self._simulated_cells = SimulatedCells(diego, self._rng, cells, self._processes)
         self._largest = LARGEST if instances is None else 2 * ceil(instances / apps)
         self._events_per_second = events_per_second
         given = rates or Rates()
@@ -109,15 +109,15 @@ class Autopilot:
         ]
         diego.upsert_domain(DOMAIN, DOMAIN_TTL)
         for number in range(apps):
-            count = self._dice.randint(1, 4) if instances is None else instances // apps + (number < instances % apps)
+            count = self._rng.randint(1, 4) if instances is None else instances // apps + (number < instances % apps)
             self._apps.append(App(guid=diego.guid(), number=number, version=diego.guid(), instances=count))
             self._desire(self._apps[-1])
-        self._told = diego.subscribe("instances", limit=None) if events_per_second else None
+        self._emitted = diego.subscribe("instances", limit=None) if events_per_second else None
 
     @property
     def counts(self) -> Counter[str]:
         """How often each kind of thing has happened."""
-        return self._crew.counts
+        return self._simulated_cells.counts
 
     def step(self) -> None:
         """Let one virtual second pass. Linear in rows."""
@@ -128,9 +128,9 @@ class Autopilot:
         """Let one virtual second pass, stopping after each thing that happens: for those who serve it meanwhile."""
         self._diego.advance(1)
         self._second += 1
-        yield from self._crew.moves()
+        yield from self._simulated_cells.moves()
         for rate, name, happen in self._happenings:
-            for _ in range(int(rate) + (self._dice.random() < rate % 1)):
+            for _ in range(int(rate) + (self._rng.random() < rate % 1)):
                 if happen() and name:
                     self.counts[name] += 1
                 yield
@@ -138,28 +138,30 @@ class Autopilot:
         if self._second % CONVERGENCE == 0:
             self._diego.upsert_domain(DOMAIN, DOMAIN_TTL)
             self._diego.converge()
-        if self._told is not None:
-            yield from self._fill_up(self._told)
+        if self._emitted is not None:
+            yield from self._fill_up(self._emitted)
 
     def run(self, seconds: int) -> None:
         """Take that many steps."""
         for _ in range(seconds):
             self.step()
 
-    def _fill_up(self, told: Subscription) -> Iterator[None]:
+    def _fill_up(self, emitted: Subscription) -> Iterator[None]:
         rows = [
             row
             for row in self._diego.actual_lrps()
-            if row.presence is Presence.ORDINARY and row.state is ActualLRPState.RUNNING and self._crew.runs(row)
+            if row.presence is Presence.ORDINARY
+            and row.state is ActualLRPState.RUNNING
+            and self._simulated_cells.runs(row)
         ]
-        missing = max(0, round(self._events_per_second) - len(told))
-        for seen in self._dice.choices(rows, k=missing) if rows else ():
+        missing = max(0, round(self._events_per_second) - len(emitted))
+        for seen in self._rng.choices(rows, k=missing) if rows else ():
             row = self._diego.row(seen.process_guid, seen.index)
             if row is not None and InstanceKey.of(row) == InstanceKey.of(seen):
-                self._crew.start_again(row, routable=not row.routable)
+                self._simulated_cells.start_again(row, routable=not row.routable)
                 self.counts["routable change"] += 1
                 yield
-        told.take_some(len(told))
+        emitted.take_some(len(emitted))
 
     def _write(self, write: Callable[..., None], process_guid: str, **more: object) -> bool:
         """Write to a desired LRP, unless somebody else has removed it; return whether it was there."""
@@ -182,10 +184,10 @@ class Autopilot:
             for row in self._diego.actual_lrps()
             if row.presence is presence and row.state is state and row.process_guid in self._processes
         ]
-        return self._dice.choice(rows) if rows else None
+        return self._rng.choice(rows) if rows else None
 
     def _deploy(self) -> bool:
-        place = self._dice.randrange(len(self._apps))
+        place = self._rng.randrange(len(self._apps))
         old = self._apps[place]
         if any(outgoing.guid == old.guid for _, outgoing, _ in self._outgoing):
             return False
@@ -210,20 +212,20 @@ class Autopilot:
         self._outgoing = waiting
 
     def _scale(self) -> bool:
-        place = self._dice.randrange(len(self._apps))
-        app = replace(self._apps[place], instances=self._dice.randint(0, self._largest))
+        place = self._rng.randrange(len(self._apps))
+        app = replace(self._apps[place], instances=self._rng.randint(0, self._largest))
         self._become(place, app)
         return self._write(self._diego.update_desired, app.process_guid, instances=app.instances)
 
     def _change_routes(self) -> bool:
-        place = self._dice.randrange(len(self._apps))
-        app = replace(self._apps[place], hosts=self._dice.randint(1, 3))
+        place = self._rng.randrange(len(self._apps))
+        app = replace(self._apps[place], hosts=self._rng.randint(1, 3))
         self._become(place, app)
         update = self._diego.update_desired
         return self._write(update, app.process_guid, routes=routes(app), annotation=str(self._second))
 
     def _crash(self) -> bool:
-        presence = Presence.SUSPECT if self._dice.random() < 0.1 else Presence.ORDINARY  # noqa: PLR2004 - now and then
+        presence = Presence.SUSPECT if self._rng.random() < 0.1 else Presence.ORDINARY  # noqa: PLR2004 - now and then
         row = self._pick_row(presence=presence, state=ActualLRPState.RUNNING)
         if row is None:
             return False
@@ -239,15 +241,15 @@ class Autopilot:
 
     def _toggle_routable(self) -> bool:
         row = self._pick_row(presence=Presence.ORDINARY, state=ActualLRPState.RUNNING)
-        if row is None or not self._crew.runs(row):
+        if row is None or not self._simulated_cells.runs(row):
             return False
-        self._crew.start_again(row, routable=not row.routable)
+        self._simulated_cells.start_again(row, routable=not row.routable)
         return True
 
     def _evacuate(self) -> bool:
-        self._crew.evacuate_one()
+        self._simulated_cells.evacuate_one()
         return True
 
     def _lose(self) -> bool:
-        self._crew.lose_one()
+        self._simulated_cells.lose_one()
         return True

@@ -32,7 +32,7 @@ def crash_backoff(crash_count: int) -> int:
 
 def converge(state: State) -> list[Emission]:
     """Do one round over all rows and desired LRPs; return what the streams are told, event by event. Linear."""
-    told = [
+    emitted = [
         *_drop_evacuating_of_lost_cells(state),
         *_retire_surplus(state),
         *_settle_suspects(state),
@@ -40,7 +40,7 @@ def converge(state: State) -> list[Emission]:
         *_restart_crashed(state),
         *_create_missing(state),
     ]
-    return race(told)
+    return race(emitted)
 
 
 def _all(state: State, presence: Presence) -> Iterator[ActualLRP]:

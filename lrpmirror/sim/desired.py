@@ -96,25 +96,25 @@ def create_missing(state: State, wanted: DesiredLRP, indexes: Iterable[int]) -> 
     """Make an UNCLAIMED row for each of the indexes that has no ORDINARY one, in no particular order."""
     missing = [index for index in indexes if state.row(wanted.process_guid, index) is None]
     state.random.shuffle(missing)
-    told: list[Emission] = []
+    emitted: list[Emission] = []
     for index in missing:
         before = state.slot(wanted.process_guid, index)
         row = state.create_unclaimed(wanted.process_guid, index, wanted.domain)
-        told.append(emission(before, [(None, row)]))
-    return told
+        emitted.append(emission(before, [(None, row)]))
+    return emitted
 
 
 def _stop_from(state: State, process_guid: str, first: int) -> list[Emission]:
     """Remove the rows from an index on that nobody holds; ask the cells of the others. EVACUATING rows stay."""
-    told: list[Emission] = []
+    emitted: list[Emission] = []
     for row in [*state.rows.get(process_guid, {}).values()]:
         if row.index < first or row.presence is Presence.EVACUATING:
             continue
         if row.state in HELD:
             state.stop_requests.append(StopRequest(process_guid, row.index, InstanceKey.of(row)))
         else:
-            told.append(_remove(state, row))
-    return told
+            emitted.append(_remove(state, row))
+    return emitted
 
 
 def _remove(state: State, row: ActualLRP) -> Emission:

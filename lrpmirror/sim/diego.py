@@ -17,9 +17,9 @@ from lrpmirror.model import (
     MetricTagValue,
     Presence,
 )
+from lrpmirror.server.encoded import EncodedEvent
 from lrpmirror.server.filters import desired_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
-from lrpmirror.server.told import Told
 from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import Courier, Faults
@@ -59,7 +59,7 @@ class Diego:
         self._instances = Courier(lambda event: self._publish("instances", event), None)
         self._groups = Courier(lambda event: self._publish("groups", event), None)
         self.faults = faults
-        self._dice = self._state.random
+        self._rng = self._state.random
         self.trace_id = ""
         """What the events of the next writes carry as their trace id, where they have one."""
 
@@ -128,7 +128,7 @@ class Diego:
 
         Raises ResourceNotFound, and RequestRefused: InvalidRequest.
         """
-        told = desired.update_desired(
+        emitted = desired.update_desired(
             self._state,
             process_guid,
             instances=instances,
@@ -138,7 +138,7 @@ class Diego:
             image_username=image_username,
             image_password=image_password,
         )
-        self._tell(told)
+        self._tell(emitted)
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP; rows that nobody holds go, the others are stopped. Raises ResourceNotFound."""
@@ -370,13 +370,13 @@ class Diego:
 
         A removal that names no instance can have read the row before it was claimed.
         """
-        if self._faults is None or self._dice.random() >= self._faults.stale_removed:
+        if self._faults is None or self._rng.random() >= self._faults.stale_removed:
             return None
         return self._state.earlier(process_guid, index, unclaimed=unclaimed)
 
-    def _tell(self, told: Sequence[Emission]) -> None:
-        self._instances.send([[*map(self._traced, each.instances)] for each in told])
-        self._groups.send([[*map(self._traced, each.groups)] for each in told])
+    def _tell(self, emitted: Sequence[Emission]) -> None:
+        self._instances.send([[*map(self._traced, each.instances)] for each in emitted])
+        self._groups.send([[*map(self._traced, each.groups)] for each in emitted])
 
     def _traced(self, event: Event) -> Event:
         # Now, and not when it is delivered: with faults that can be under another write.
@@ -384,9 +384,9 @@ class Diego:
 
     def _publish(self, kind: StreamKind, event: Event) -> None:
         readers = self._subscriptions[kind]
-        told = Told(event)
+        emitted = EncodedEvent(event)
         for reader in readers:
-            reader.tell(told)
+            reader.tell(emitted)
         if any(reader.closed for reader in readers):
             self._subscriptions[kind] = [reader for reader in readers if not reader.closed]
 
@@ -395,15 +395,15 @@ class Diego:
         self._state.check()
 
 
-def _with_removed(told: Sequence[Emission], seen: ActualLRP | None) -> Sequence[Emission]:
+def _with_removed(emitted: Sequence[Emission], seen: ActualLRP | None) -> Sequence[Emission]:
     """Let the `removed` events, which are all of a removal, show the row as it was read: perhaps an older version."""
     if seen is None:
-        return told
+        return emitted
     group = ActualLRPGroup(seen, None)
     return [
         Emission(
             tuple(ActualLRPInstanceRemoved(seen) for _ in each.instances),
             tuple(ActualLRPRemoved(group) for _ in each.groups),
         )
-        for each in told
+        for each in emitted
     ]

@@ -40,7 +40,7 @@ def evacuate_claimed(state: State, process_guid: str, index: int, instance: Inst
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
         return _removed(state, before, row)
-    return _told(before, [(row, unclaim_row(state, row))], keep=False)
+    return _emitted(before, [(row, unclaim_row(state, row))], keep=False)
 
 
 def evacuate_crashed(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> Evacuation:
@@ -52,7 +52,7 @@ def evacuate_crashed(state: State, process_guid: str, index: int, instance: Inst
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
         return _removed(state, before, row)
-    return _told(before, [(row, crash_row(state, row, instance, reason))], keep=False)
+    return _emitted(before, [(row, crash_row(state, row, instance, reason))], keep=False)
 
 
 def evacuate_stopped(state: State, process_guid: str, index: int, instance: InstanceKey) -> Evacuation:
@@ -109,7 +109,7 @@ def _recreate(state: State, before: Sequence[ActualLRP], target: ActualLRP | Non
     running = sum(row.presence is Presence.ORDINARY and row.state is ActualLRPState.RUNNING for row in rows)
     if running < desired.instances:
         return Evacuation(True)
-    return _told(before, [(target, unclaim_row(state, target))], keep=False)
+    return _emitted(before, [(target, unclaim_row(state, target))], keep=False)
 
 
 def _evacuate_stranger(
@@ -133,7 +133,7 @@ def _evacuate_stranger(
         availability_zone=report.availability_zone,
         **fields_of(instance, report.net),
     )
-    return _told(before, [(None, state.put(row))], keep=True)
+    return _emitted(before, [(None, state.put(row))], keep=True)
 
 
 def _dance(state: State, before: Sequence[ActualLRP], target: ActualLRP) -> Evacuation:
@@ -155,7 +155,7 @@ def _dance(state: State, before: Sequence[ActualLRP], target: ActualLRP) -> Evac
         state.delete(target)
     else:
         pairs.append((None, unclaim_row(state, target)))
-    return _told(before, pairs, keep=True)
+    return _emitted(before, pairs, keep=True)
 
 
 def _drop(state: State, before: Sequence[ActualLRP], target: ActualLRP | None, *presences: Presence) -> Evacuation:
@@ -173,8 +173,8 @@ def _known(state: State, process_guid: str, index: int, instance: InstanceKey) -
 
 def _removed(state: State, before: Sequence[ActualLRP], row: ActualLRP) -> Evacuation:
     state.delete(row)
-    return _told(before, [(row, None)], keep=False)
+    return _emitted(before, [(row, None)], keep=False)
 
 
-def _told(before: Sequence[ActualLRP], pairs: list[Pair], *, keep: bool) -> Evacuation:
+def _emitted(before: Sequence[ActualLRP], pairs: list[Pair], *, keep: bool) -> Evacuation:
     return Evacuation(keep, (emission(before, pairs),))

@@ -79,10 +79,10 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
         Plans of many seeds find more than one plan with everything in it, where one fault hides another. `rate` is how
         often something happens to the server, times a second and for each kind that is there.
         """
-        dice = random.Random(seed)
+        rng = random.Random(seed)
 
         def perhaps(much: float) -> float:
-            return much if dice.random() < 0.5 else 0.0  # noqa: PLR2004 - a coin
+            return much if rng.random() < 0.5 else 0.0  # noqa: PLR2004 - a coin
 
         events = Faults(
             seed=seed, delay=perhaps(0.3), lose=perhaps(0.01), duplicate=perhaps(0.05), stale_removed=perhaps(0.3)

@@ -14,8 +14,8 @@ from lrpmirror.server.limits import Limits
 from lrpmirror.server.tls import ServerTLS
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
-from lrpmirror.sim.flaky import Flaky
-from lrpmirror.sim.mischief import Mischief
+from lrpmirror.sim.fault_injector import FaultInjector
+from lrpmirror.sim.faulty_replies import FaultyReplies
 from lrpmirror.sim.plan import FaultPlan
 from lrpmirror.sim.rawtexts import RawTexts
 from lrpmirror.sim.sliced import Sliced
@@ -50,11 +50,11 @@ class ServedDiego:
     silent). `mishaps` counts what a fault plan has done so far, by the plan's names.
     """
 
-    def __init__(self, diego: Diego, app: BBSApp, host: Host, mischief: Mischief) -> None:
+    def __init__(self, diego: Diego, app: BBSApp, host: Host, fault_injector: FaultInjector) -> None:
         self.diego = diego
         self.app = app
         self.host = host
-        self._mischief = mischief
+        self._fault_injector = fault_injector
 
     @property
     def url(self) -> str:
@@ -64,11 +64,11 @@ class ServedDiego:
     @property
     def mishaps(self) -> Counter[str]:
         """How often each kind of fault has happened."""
-        return self._mischief.mishaps
+        return self._fault_injector.mishaps
 
     async def calm(self) -> None:
         """End the fault plan now, and return when everything has been put right."""
-        await self._mischief.calm()
+        await self._fault_injector.calm()
 
 
 @asynccontextmanager
@@ -105,15 +105,15 @@ async def serve_diego(
     """
     app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
-    requests = Flaky(RawTexts(app), plan or FaultPlan(), mishaps)
+    requests = FaultyReplies(RawTexts(app), plan or FaultPlan(), mishaps)
     async with serve_app(requests, address=address, port=port, tls=tls, limits=limits) as host:
-        mischief = Mischief(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
-        host.start_soon(mischief.run)
+        fault_injector = FaultInjector(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
+        host.start_soon(fault_injector.run)
         if autopilot is not None:
             host.start_soon(_live, autopilot.moves, 1.0 / pace)
         elif ticking:
             host.start_soon(_live, Clock(diego).moves, 1.0 / pace)
-        yield ServedDiego(diego, app, host, mischief)
+        yield ServedDiego(diego, app, host, fault_injector)
     host.traffic.raise_failures("the simulated Diego")
 
 

@@ -58,13 +58,13 @@ def serve_diego_in_thread(diego: Diego, **options: Any) -> Iterator[DiegoThread]
 
     What the block raises leaves it as it was raised; what goes wrong in the server is raised at the end of the block.
     """
-    told: queue.SimpleQueue[DiegoThread | BaseException] = queue.SimpleQueue()
+    emitted: queue.SimpleQueue[DiegoThread | BaseException] = queue.SimpleQueue()
     failures: list[BaseException] = []
 
     async def serve() -> None:
         async with serve_diego(diego, **options) as served:
             stop = trio.Event()
-            told.put(DiegoThread(served, trio.lowlevel.current_trio_token(), stop))
+            emitted.put(DiegoThread(served, trio.lowlevel.current_trio_token(), stop))
             await stop.wait()
 
     def run() -> None:
@@ -72,11 +72,11 @@ def serve_diego_in_thread(diego: Diego, **options: Any) -> Iterator[DiegoThread]
             trio.run(serve)
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits for it
             failures.append(error)
-            told.put(error)
+            emitted.put(error)
 
     thread = threading.Thread(target=run, name="simulated-diego", daemon=True)
     thread.start()
-    served = told.get()
+    served = emitted.get()
     if isinstance(served, BaseException):
         thread.join()
         raise served

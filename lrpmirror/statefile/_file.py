@@ -14,8 +14,8 @@ from typing import Final, Protocol, TypeVar
 import trio
 from msgspec import Struct
 
-from lrpmirror.core.image import Image
-from lrpmirror.core.store import Store
+from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ConfigurationError, MalformedRecord, MirrorForked, StateFileError
 from lrpmirror.forks import tell_when_forked
 from lrpmirror.statefile._disk import MODE, Disk
@@ -32,7 +32,7 @@ class Loaded(Struct, frozen=True):
     The age is None where the clock on the wall was set back since, so that nobody knows.
     """
 
-    image: Image
+    exported: ExportedState
     store: Store
     age: float | None
 
@@ -128,7 +128,7 @@ class StateFile:
         """
         try:
             with self._disk.reading(self.path) as (file, size):
-                header, image = read(file, size, bbs)
+                header, exported = read(file, size, bbs)
         except FileNotFoundError:
             return None
         except PermissionError as exc:
@@ -138,9 +138,9 @@ class StateFile:
         except UnusableError as exc:
             raise StateFileError(f"the state file {self.path} {exc}; {self._set_aside(exc.kind)}; {_COLD}") from exc
         passed = self.wall() - header.taken_at
-        return Loaded(image, image.indexed(), header.age + passed if passed >= 0 else None)
+        return Loaded(exported, exported.indexed(), header.age + passed if passed >= 0 else None)
 
-    def save(self, image: Image, *, bbs: str, taken_at: float, age: float) -> bool:
+    def save(self, exported: ExportedState, *, bbs: str, taken_at: float, age: float) -> bool:
         """Write a state in the place of the one before; False where another `save` or `give_up` overtook it.
 
         `taken_at` is when it was taken, by the clock on the wall; `age` how long before that it was last known to be
@@ -149,7 +149,7 @@ class StateFile:
         """
         # Whoever writes an older state gives way at its next part.
         self._current = mine = object()
-        data = parts(image, bbs=bbs, taken_at=max(0.0, taken_at), age=max(0.0, age))
+        data = parts(exported, bbs=bbs, taken_at=max(0.0, taken_at), age=max(0.0, age))
         with self._turn, self._mapped():
             written = self._write_beside(data, lambda: self._current is mine and not self._given_up)
             if written:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.image import Image
+from lrpmirror.core.exported import ExportedState
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import without_secrets
@@ -82,7 +82,7 @@ _damaged = partial(UnusableError, "damaged")
 _json = msgspec.json.Decoder(Header)
 
 
-def parts(image: Image, *, bbs: str, taken_at: float, age: float) -> Iterator[bytes]:
+def parts(exported: ExportedState, *, bbs: str, taken_at: float, age: float) -> Iterator[bytes]:
     """Yield the bytes of a state file, without secrets, in parts of few records.
 
     Raises MalformedRecord for a value that no record can hold. Cost: about 10 µs a record.
@@ -92,27 +92,27 @@ def parts(image: Image, *, bbs: str, taken_at: float, age: float) -> Iterator[by
         bbs=bbs,
         taken_at=taken_at,
         age=age,
-        revision=image.revision,
-        actual_lrps=len(image.actual_lrps),
-        desired_lrps=len(image.desired_lrps),
-        retained=len(image.retained),
-        domains=len(image.domains),
-        cells=len(image.cells),
+        revision=exported.revision,
+        actual_lrps=len(exported.actual_lrps),
+        desired_lrps=len(exported.desired_lrps),
+        retained=len(exported.retained),
+        domains=len(exported.domains),
+        cells=len(exported.cells),
     )
     digest = blake2b(digest_size=_DIGEST)
-    for part in _content(header, image):
+    for part in _content(header, exported):
         digest.update(part)
         yield part
     yield digest.digest()
 
 
-def _content(header: Header, image: Image) -> Iterator[bytes]:
+def _content(header: Header, exported: ExportedState) -> Iterator[bytes]:
     yield b"%b%d\n" % (MAGIC, VERSION) + _framed(msgspec.json.encode(header))
-    yield from _records(_row, image.actual_lrps)
-    yield from _records(_desired, image.desired_lrps)
-    yield from _records(_desired, image.retained)
-    yield from _records(encode.domain, sorted(image.domains))
-    yield from _records(encode.cell_presence, image.cells)
+    yield from _records(_row, exported.actual_lrps)
+    yield from _records(_desired, exported.desired_lrps)
+    yield from _records(_desired, exported.retained)
+    yield from _records(encode.domain, sorted(exported.domains))
+    yield from _records(encode.cell_presence, exported.cells)
 
 
 def _row(row: ActualLRP) -> bytes:
@@ -134,7 +134,7 @@ def _framed(record: bytes) -> bytes:
     return len(record).to_bytes(_LENGTH, "big") + record
 
 
-def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, Image]:
+def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, ExportedState]:
     """Read a state file of `size` bytes from its beginning. Raises UnusableError, and OSError of the file's own.
 
     One that has the state of another BBS than `bbs` is foreign.
@@ -157,7 +157,7 @@ def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, Image]:
         theirs, ours = (url or "a client without a URL" for url in (header.bbs, bbs))
         raise UnusableError("foreign", f"has the state of {theirs}, not of {ours}")
     content.check_count(header.actual_lrps + header.desired_lrps + header.retained + header.domains + header.cells)
-    image = Image(
+    exported = ExportedState(
         revision=header.revision,
         actual_lrps=content.records(header.actual_lrps, decode.actual_lrp, "actual LRP"),
         desired_lrps=content.records(header.desired_lrps, decode.desired_lrp, "desired LRP"),
@@ -166,7 +166,7 @@ def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, Image]:
         cells=content.records(header.cells, decode.cell_presence, "cell"),
     )
     content.check_end()
-    return header, image
+    return header, exported
 
 
 def _version(first: bytes) -> int:

@@ -7,8 +7,8 @@ from typing import Generic, Self, TypeVar
 
 import trio
 
-from lrpmirror.core.changes import Change
-from lrpmirror.core.subscriptions import Lag
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.rows.changes import Change
 from lrpmirror.errors import MirrorClosed, MirrorError
 from lrpmirror.mirror import Changes
 from lrpmirror.thread._portal import Portal

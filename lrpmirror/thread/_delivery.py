@@ -13,8 +13,8 @@ from typing import Final, Generic, Protocol, TypeVar
 import trio
 
 from lrpmirror.background import is_failure
-from lrpmirror.core.changes import Change
-from lrpmirror.core.subscriptions import Lag
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.rows.changes import Change
 from lrpmirror.errors import ConfigurationError, MirrorError
 from lrpmirror.mirror import Changes
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy

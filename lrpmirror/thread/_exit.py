@@ -39,7 +39,7 @@ class Running:
         self._all[one] = None
 
     def discard(self, one: Closable) -> None:
-        """Take note that it has ended."""
+        """Record that it has ended."""
         self._all.pop(one, None)
 
     def forked(self, _: MirrorForked) -> None:

@@ -46,7 +46,7 @@ class Portal:
         self._token = trio.lowlevel.current_trio_token()
 
     def close(self) -> None:
-        """Take note that the mirror is about to be closed."""
+        """Record that the mirror is about to be closed."""
         self.closing = True
 
     def closed(self, failure: BaseException | None) -> None:
@@ -59,7 +59,7 @@ class Portal:
         self._nursery = None
 
     def ended(self, failure: BaseException | None) -> None:
-        """Take note that the thread ends, and answer whoever still waits: nobody else will."""
+        """Record that the thread ends, and answer whoever still waits: nobody else will."""
         self.failure = self.failure or failure
         self._ended.set()
         for future in list(self._unanswered):
@@ -69,7 +69,7 @@ class Portal:
     # In a forked child
 
     def forked(self, error: MirrorForked) -> None:
-        """Take note that this is a copy in a forked child, which has no such thread: everything raises that."""
+        """Record that this is a copy in a forked child, which has no such thread: everything raises that."""
         self._forked = self.failure = error
         self._token = self._nursery = None
         self._thread = 0

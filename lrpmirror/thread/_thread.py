@@ -14,12 +14,12 @@ from typing import Literal, NoReturn, Self, TypeVar
 from msgspec.structs import replace
 
 from lrpmirror.client import TLS, Limits, Timeouts
-from lrpmirror.core.changes import RowKey
-from lrpmirror.core.decisions import Decision
+from lrpmirror.core.derived.view import AnyView
+from lrpmirror.core.explain.counters import Counts
+from lrpmirror.core.explain.decisions import Decision
+from lrpmirror.core.freshness.status import Phase, Status
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.core.session import Tuning
-from lrpmirror.core.status import Phase, Status
-from lrpmirror.core.tally import Counts
-from lrpmirror.core.view import AnyView
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
@@ -312,7 +312,7 @@ class MirrorThread:
         return self._mirror.desired_lrps(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Tell whether that version of a record of a process, or a later one, has been here; also if it is gone.
+        """Return whether that version of a record of a process, or a later one, has been here; also if it is gone.
 
         O(rows of the process).
         """

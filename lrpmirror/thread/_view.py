@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, M
 from concurrent.futures import Executor
 from typing import Any, Protocol, TypeVar, overload
 
-from lrpmirror.core.subscriptions import Lag
+from lrpmirror.core.derived.subscriptions import Lag
 from lrpmirror.mirror import Changes, MirrorView
 from lrpmirror.thread._changes import ThreadChanges
 from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription, courier_to

@@ -96,11 +96,11 @@ class ChunkedDecoder:
         self._offset += len(data)
 
     def _rest_of_chunk(self, data: bytes, out: list[bytes]) -> bytes:
-        taken = data[: self._missing]
-        out.append(taken)
-        self._missing -= len(taken)
-        self._offset += len(taken)
-        return data[len(taken) :]
+        consumed = data[: self._missing]
+        out.append(consumed)
+        self._missing -= len(consumed)
+        self._offset += len(consumed)
+        return data[len(consumed) :]
 
     def _chunks(self, data: bytes, pos: int, out: list[bytes]) -> int:
         """Take the chunks that are whole; return where the next begins, with the CRLF that ends the last of these."""

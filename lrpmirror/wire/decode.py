@@ -160,7 +160,7 @@ def events(frames: Sequence[tuple[str, bytes]], *, full: bool = False) -> list[E
 
 
 def is_base64(data: bytes) -> bool:
-    """Tell whether the data of an event is base64 text. O(bytes)."""
+    """Return whether the data of an event is base64 text. O(bytes)."""
     return _payloads([data]) is not None
 
 

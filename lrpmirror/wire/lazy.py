@@ -132,7 +132,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         return replace(self, carried=carried, memory=_NOTHING) if carried else self
 
     def is_confirmed_by(self, listed: ActualLRP) -> bool:
-        """Tell whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
+        """Return whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
 
         Nothing of it can be seen: this row has been read to compare it, and what was read of it stays.
         """

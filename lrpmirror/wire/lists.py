@@ -128,14 +128,14 @@ class ReplySplitter:
 
     def _fill(self, chunk: bytes, out: list[bytes]) -> int:
         """Give the field that is being received what the chunk has of it; return where the next one starts."""
-        taken = min(self._missing, len(chunk))
-        self._missing -= taken
+        consumed = min(self._missing, len(chunk))
+        self._missing -= consumed
         if self._field:
-            self._body += chunk if taken == len(chunk) else chunk[:taken]
+            self._body += chunk if consumed == len(chunk) else chunk[:consumed]
             if not self._missing:
                 body, self._body = bytes(self._body), bytearray()
                 self._complete(self._field, body, out)
-        return taken
+        return consumed
 
     def _complete(self, field: int, body: bytes, out: list[bytes]) -> None:
         if field == self._record_field:

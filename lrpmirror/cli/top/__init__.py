@@ -5,8 +5,8 @@ import os
 import sys
 from typing import Final
 
-from lrpmirror.cli import _bbs
-from lrpmirror.cli._extra import require
+from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.extra import require
 from lrpmirror.errors import ConfigurationError
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
@@ -36,7 +36,7 @@ NO_COLOR=1 is for no colours.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    _bbs.add_options(parser)
+    bbs.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
     # Only whoever runs it needs Textual.
     from lrpmirror.cli.top._app import show  # noqa: PLC0415
 
-    show(_bbs.target(args))
+    show(bbs.target(args))
     return 0

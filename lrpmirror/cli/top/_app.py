@@ -10,8 +10,8 @@ from typing import ClassVar, Final
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from lrpmirror.cli._bbs import Target
-from lrpmirror.cli._waiting import CountedBBS, Waiting
+from lrpmirror.cli.shared.bbs import Target
+from lrpmirror.cli.shared.waiting import CountedBBS, Waiting
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._screens import MainScreen
 from lrpmirror.relay import client_at

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from lrpmirror.cli._story import Story
-from lrpmirror.cli._view import Kind, News, kind_of, name_of
-from lrpmirror.cli._waiting import Waiting
+from lrpmirror.cli.shared.story import Story
+from lrpmirror.cli.shared.view import Kind, News, kind_of, name_of
+from lrpmirror.cli.shared.waiting import Waiting
 from lrpmirror.cli.top._process import ProcessDetail
 from lrpmirror.cli.top._ranking import Ranking
-from lrpmirror.core.status import Status
+from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import LRPMirrorError
 from lrpmirror.model import ActualLRP
-from lrpmirror.serve.picture import SEVERITY, detail_of, natural
-from lrpmirror.serve.pulse import MINUTES, Second
+from lrpmirror.serve.event_rates import MINUTES, Second
+from lrpmirror.serve.page_model import SEVERITY, detail_of, natural
 from lrpmirror.thread import MirrorThread, ThreadView
 from lrpmirror.views import CellLoad, Cells, Health, Processes, ProcessHealth
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
-from lrpmirror.cli._paint import bar, line
-from lrpmirror.cli._view import kind_of
+from lrpmirror.cli.shared.paint import bar, line
+from lrpmirror.cli.shared.view import kind_of
 from lrpmirror.cli.top._board import Board, Instance, kinds_of_cell, kinds_of_process
 from lrpmirror.cli.top._process import duration
 from lrpmirror.cli.top._table import Column, Content, Listing, Row
 from lrpmirror.cli.top._text import HEALTHS, kind, memory
-from lrpmirror.serve.picture import detail_of
+from lrpmirror.serve.page_model import detail_of
 from lrpmirror.views import Health, ProcessHealth
 
 __all__ = ["CellTable", "CellsTable", "ChangesTable", "ProcessesTable"]
@@ -37,10 +37,10 @@ class CellsTable(Listing):
         columns = [*head, ("", _rest(head, width))]
         rows: list[Row] = []
         for key, load in found:
-            drawn = bar(kinds_of_cell(load), columns[-1][1], longest)
+            generated = bar(kinds_of_cell(load), columns[-1][1], longest)
             cells = [line((key, "" if load.present else "magenta"))]
             cells += [] if width < _NARROW else [line(load.zone or "-")]
-            rows.append((key, [*cells, memory(load, columns[-3][1]), line(f"{load.instances:>4}"), drawn]))
+            rows.append((key, [*cells, memory(load, columns[-3][1]), line(f"{load.instances:>4}"), generated]))
         return Content(columns, rows, len(ranking), ranking.all)
 
 

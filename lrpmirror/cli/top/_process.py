@@ -7,12 +7,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.cli._decision_words import decision_row
-from lrpmirror.cli._tables import printable, table
-from lrpmirror.core.decisions import Decision
-from lrpmirror.core.views.definitions import http_routes, internal_routes, tcp_routes
+from lrpmirror.cli.shared.decision_words import decision_row
+from lrpmirror.cli.shared.tables import printable, table
+from lrpmirror.core.derived.views.definitions import http_routes, internal_routes, tcp_routes
+from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
-from lrpmirror.serve.picture import detail_of
+from lrpmirror.serve.page_model import detail_of
 from lrpmirror.views import ProcessHealth
 
 __all__ = ["ProcessDetail", "duration", "process_lines"]
@@ -118,8 +118,8 @@ def _row(row: ActualLRP, wall: int, told: Callable[[str], str]) -> tuple[str, ..
 
 
 def _decision(decision: Decision, now: float, told: Callable[[str], str]) -> tuple[str, ...]:
-    when, event, index, verdict, why = decision_row(decision, now)
-    return when, event.removeprefix("actual_lrp_"), index, verdict, told(why)
+    when, event, index, outcome, why = decision_row(decision, now)
+    return when, event.removeprefix("actual_lrp_"), index, outcome, told(why)
 
 
 def _routes(lrp: DesiredLRP) -> list[str]:

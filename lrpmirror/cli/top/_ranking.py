@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sortedcontainers import SortedList
 
-from lrpmirror.core.changes import Change
+from lrpmirror.core.rows.changes import Change
 
 __all__ = ["Ranking"]
 

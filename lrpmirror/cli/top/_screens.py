@@ -11,7 +11,7 @@ from textual.events import Resize
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Input, Label, Sparkline, Static
 
-from lrpmirror.cli._paint import line
+from lrpmirror.cli.shared.paint import line
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._listings import CellsTable, CellTable, ChangesTable, ProcessesTable
 from lrpmirror.cli.top._process import process_lines

@@ -5,11 +5,11 @@ from typing import Final
 
 from rich.text import Text
 
-from lrpmirror.cli._paint import SIGNS, line, phase_line
-from lrpmirror.cli._view import Kind
+from lrpmirror.cli.shared.paint import SIGNS, line, phase_line
+from lrpmirror.cli.shared.view import Kind
 from lrpmirror.cli.top._board import FULL, Totals
-from lrpmirror.core.status import Status
-from lrpmirror.serve.picture import SEVERITY
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.serve.page_model import SEVERITY
 from lrpmirror.views import CellLoad, Health
 
 __all__ = ["HEALTHS", "amounts", "freshness", "instances", "kind", "memory", "phase", "trouble"]
@@ -96,8 +96,8 @@ def memory(load: CellLoad, width: int) -> Text:
     if share is None:
         return line(("    -", "dim"))
     style = "bold red" if share > FULL else "yellow" if share > _FILLING else "green"
-    drawn = f" {'━' * min(_BAR, round(share * _BAR))}" if width > _BAR else ""
-    return line((f"{share:>5.0%}{drawn}", style))
+    generated = f" {'━' * min(_BAR, round(share * _BAR))}" if width > _BAR else ""
+    return line((f"{share:>5.0%}{generated}", style))
 
 
 def kind(of: Kind, state: str) -> Text:

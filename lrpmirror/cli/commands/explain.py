@@ -1,0 +1,168 @@
+"""`lrpmirror explain`: why a process looks as it does."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import seconds
+from lrpmirror.cli.shared.decision_words import decision_object, decision_row
+from lrpmirror.cli.shared.following import Following, following
+from lrpmirror.cli.shared.lines import LineWriter
+from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.progress import Progress
+from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.cli.shared.tables import printable, table
+from lrpmirror.core.explain.decisions import Decision
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.wire import json
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "print a process's rows, and what became of its latest events, and why"
+
+DESCRIPTION: Final = """\
+Open a mirror of the BBS, follow it for --seconds (Ctrl-C: no longer), then print
+what there is of a process: its desired LRP, its rows, and for each of the latest
+events about it what became of it, and why:
+  applied     it was news
+  same        it says what is known already
+  stale       it is older than what is known
+  tombstoned  its record is gone
+  left        an instance left its row, and the row lives on
+  doubted     it cannot be decided: the process is read again
+  noted       it tells of no change of state
+and what the mirror read beside the stream:
+  repaired    a list had it otherwise, and was believed
+  confirmed   it was in doubt and read again, and is as it was
+
+On a terminal it is text, elsewhere (or with --json) one JSON object a line:
+{"desired_lrp": …}, {"actual_lrp": …} or {"decision": {"seconds_ago", "type",
+"index", "outcome", "tag", "stored", "why"}}: the version ("epoch:index") that an
+event tells of, and the one that was at hand. Of the routes only those of the
+HTTP, TCP and internal routers are printed, which hold no secrets.
+
+The exit status is 1 where nothing is known of the process.
+"""
+
+_ROUTERS: Final = ("cf-router", "tcp-router", "internal-router")
+
+_TICK: Final = 0.25
+
+
+class Explanation(Struct, frozen=True):
+    """What there is of a process at one moment, by the mirror's clock."""
+
+    now: float
+    desired: DesiredLRP | None
+    rows: tuple[ActualLRP, ...]
+    decisions: tuple[Decision, ...]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process")
+    parser.add_argument("--seconds", type=seconds, default=10.0, metavar="N", help="follow for N seconds (10)")
+    parser.add_argument("--json", action="store_true", help="JSON on a terminal, too")
+    bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Follow, and explain."""
+    explanation = trio.run(_explain, args)
+    if explanation.desired is None and not explanation.rows and not explanation.decisions:
+        say(f"lrpmirror explain: nothing is known of a process {args.process_guid}")
+        return 1
+    return 0
+
+
+async def _explain(args: argparse.Namespace) -> Explanation:
+    guid: str = args.process_guid
+    async with following(args) as at:
+        async with interruptible() as asked:
+            await _follow(at, guid, asked, args.seconds)
+        mirror = at.mirror
+        desired = mirror.desired_lrp(guid)
+        found = Explanation(
+            mirror.status.at,
+            None if desired is None else _without_secrets(desired),
+            mirror.actual_lrps(guid),
+            mirror.explain(guid),
+        )
+    as_text = sys.stdout.isatty() and not args.json
+    await LineWriter().write(_text(found) if as_text else _objects(found))
+    return found
+
+
+async def _follow(at: Following, process_guid: str, asked: trio.Event, duration: float) -> None:
+    """Let so many seconds pass, or until asked to end; a terminal is shown how many."""
+    progress = Progress() if sys.stderr.isatty() else None
+    began = trio.current_time()
+    while (left := began + duration - trio.current_time()) > 0 and not asked.is_set():
+        if progress is not None:
+            known = len(at.mirror.explain(process_guid))
+            line = f"following: {duration - left:.0f} of {duration:.0f} s, {known} decisions about it"
+            progress.show(line, trio.current_time())
+        with trio.move_on_after(min(left, _TICK)):
+            await asked.wait()
+    if progress is not None:
+        progress.show("", trio.current_time())
+
+
+def _without_secrets(lrp: DesiredLRP) -> DesiredLRP:
+    return replace(lrp, routes={name: lrp.routes[name] for name in _ROUTERS if name in lrp.routes})
+
+
+def _objects(found: Explanation) -> Iterator[bytes]:
+    if found.desired is not None:
+        yield msgspec.json.encode({"desired_lrp": json.to_json(found.desired)})
+    for row in found.rows:
+        yield msgspec.json.encode({"actual_lrp": json.to_json(row)})
+    for decision in found.decisions:
+        yield msgspec.json.encode({"decision": decision_object(decision, found.now)})
+
+
+def _text(found: Explanation) -> Iterator[bytes]:
+    return (line.encode() for line in _lines(found))
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    lrp = found.desired
+    if lrp is None:
+        yield "It is not desired."
+    else:
+        yield printable(
+            f"Desired: {lrp.instances} instances of {lrp.memory_mb} MB in the domain {lrp.domain}, "
+            f"routes for {', '.join(lrp.routes) or 'no router'}, version {lrp.epoch}:{lrp.tag_index}"
+        )
+    yield ""
+    yield from table(
+        ("INDEX", "PRESENCE", "STATE", "CELL", "INSTANCE", "CRASHES", "ERROR", "VERSION"),
+        [_row(row) for row in found.rows],
+    )
+    if not found.rows:
+        yield "It has no rows."
+    yield ""
+    heads = ("WHEN", "EVENT", "INDEX", "VERDICT", "WHY")
+    yield from table(heads, [decision_row(decision, found.now) for decision in found.decisions])
+    if not found.decisions:
+        yield "No event about it came."
+
+
+def _row(row: ActualLRP) -> tuple[str, ...]:
+    return (
+        str(row.index),
+        row.presence.name.lower(),
+        row.state.value,
+        row.cell_id,
+        row.instance_guid,
+        str(row.crash_count or ""),
+        row.placement_error or row.crash_reason,
+        f"{row.epoch}:{row.tag_index}",
+    )

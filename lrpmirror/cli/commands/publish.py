@@ -1,0 +1,163 @@
+"""`lrpmirror publish`: the state of a BBS into Redis or Valkey."""
+
+import argparse
+import os
+from functools import partial
+from typing import Final, Literal
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import count
+from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.client import TLS
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.mirror import Mirror, open_mirror
+from lrpmirror.relay import Publisher, PublisherStatus, client_at, open_publisher
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "keep the state of a BBS in Redis or Valkey, for any number of mirrors to read"
+
+DESCRIPTION: Final = """\
+Mirror a BBS and keep what it has in Redis or Valkey: every record as the BBS
+would list it, a stream of changes, and how fresh it all is. Whoever gives that
+URL as --bbs-url (or to open_mirror) has the same mirror, without asking the
+BBS for anything.
+
+Any number may publish to one URL: one leads, the others follow the BBS and
+take over within seconds. Nothing is lost where Redis is slow, away, or comes
+back without its data: what is there is compared and written again.
+
+Without --detail full no environments, actions and credentials are written.
+
+The forms of URL:
+  redis://[USER:PASSWORD@]HOST[:PORT][/DB]
+  unix:///PATH/OF/SOCKET
+  redis+sentinel://HOST[:PORT],…/SERVICE
+  redis+cluster://HOST[:PORT],…
+with rediss for TLS, and ?prefix=NAME for the prefix of the keys (lrpmirror).
+
+Says on stderr how it fares. Ends at Ctrl-C or SIGTERM.
+"""
+
+_MEBI: Final = 1024 * 1024
+
+
+class Plan(Struct, frozen=True):
+    """What is to be published, and where."""
+
+    to: str
+    tls: TLS | None
+    detail: Literal["routing", "full"]
+    state_file: str | None
+    stream_bytes: int
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("--to", metavar="URL", help="where to keep it, such as redis://redis.example.com [RELAY_URL]")
+    parser.add_argument(
+        "--detail",
+        choices=("routing", "full"),
+        default="routing",
+        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
+    )
+    parser.add_argument("--state-file", metavar="FILE", help="keep the state in FILE too, and begin with it")
+    parser.add_argument(
+        "--stream-mib",
+        type=count,
+        default=64,
+        metavar="N",
+        help="how much the stream of changes keeps: a reader that is further behind lists anew (%(default)s)",
+    )
+    group = parser.add_argument_group("TLS of Redis or Valkey, for rediss")
+    for option, text in (
+        ("ca-cert", "the authorities to trust, PEM"),
+        ("client-cert", "this client's certificate, PEM"),
+        ("client-key", "its private key, PEM"),
+    ):
+        variable = f"RELAY_{option.replace('-', '_').upper()}_FILE"
+        group.add_argument(f"--relay-{option}-file", metavar="FILE", help=f"{text} [{variable}]")
+    bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publish until interrupted."""
+    plan, where = _plan(args), bbs.target(args)
+    trio.run(_publish, where, plan)
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    to = args.to or os.environ.get("RELAY_URL", "")
+    if not to:
+        raise ConfigurationError("no relay is named: give --to URL or set RELAY_URL, such as redis://redis.example.com")
+    ca, cert, key = (
+        getattr(args, f"relay_{name}_file") or os.environ.get(f"RELAY_{name.upper()}_FILE") or None
+        for name in ("ca_cert", "client_cert", "client_key")
+    )
+    tls = None if ca is cert is key is None else TLS(ca=ca, cert=cert, key=key)
+    return Plan(to, tls, args.detail, args.state_file, args.stream_mib * _MEBI)
+
+
+async def _publish(where: bbs.Target, plan: Plan) -> None:
+    async with (
+        interruptible() as asked,
+        client_at(where.url, tls=where.tls) as client,
+        open_mirror(client, detail=plan.detail, state_file=plan.state_file) as mirror,
+        open_publisher(
+            mirror, client, plan.to, tls=plan.tls, detail=plan.detail, stream_bytes=plan.stream_bytes
+        ) as publisher,
+        trio.open_nursery() as nursery,
+    ):
+        _say(f"publishing {where.name}; Ctrl-C ends it")
+        nursery.start_soon(_tell_phases, mirror)
+        nursery.start_soon(_tell_roles, publisher)
+        await asked.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _tell_phases(mirror: Mirror) -> None:
+    told = ""
+    while True:
+        await mirror.wait_for(partial(_mirror_differs, told))
+        status = mirror.status
+        told = _mirror_state(status)
+        why = "" if status.live or status.trouble is None else f"; {status.trouble}"
+        _say(f"the mirror is {status.phase}: {status.actual_lrps} actual and {status.desired_lrps} desired LRPs{why}")
+
+
+def _mirror_differs(told: str, mirror: Mirror) -> bool:
+    return _mirror_state(mirror.status) != told
+
+
+def _mirror_state(status: Status) -> str:
+    return status.phase if status.live else f"{status.phase} {status.trouble}"
+
+
+async def _tell_roles(publisher: Publisher) -> None:
+    told = ""
+    while True:
+        status = await publisher.wait_for(partial(_role_differs, told))
+        told = _role(status)
+        _say(told)
+
+
+def _role_differs(told: str, status: PublisherStatus) -> bool:
+    return _role(status) != told
+
+
+def _role(status: PublisherStatus) -> str:
+    if status.role == "leader":
+        return "this publisher leads" + (", and the relay is current" if status.current else "")
+    if status.role == "standby":
+        return "this publisher stands by: another leads, or the first lists are not in"
+    return f"the relay cannot be written: {status.trouble}" if status.trouble else "connecting to the relay"
+
+
+def _say(line: str) -> None:
+    say(f"lrpmirror publish: {' '.join(line.split())}")

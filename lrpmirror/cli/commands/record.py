@@ -1,0 +1,199 @@
+"""`lrpmirror record`: a BBS's lists and streams into a folder."""
+
+import argparse
+from contextlib import AsyncExitStack
+from typing import Final, Literal
+
+import trio
+
+from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import seconds
+from lrpmirror.cli.shared.progress import Progress
+from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.client import BBSClient, EventStream
+from lrpmirror.errors import ConfigurationError, LRPMirrorError, RequestRefused, UnknownPath
+from lrpmirror.recording import Recorder
+from lrpmirror.relay import is_relay
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+ListName = Literal["actual_lrps", "actual_lrp_groups", "scheduling_infos", "routing_infos", "desired_lrps"]
+
+HELP: Final = "record a BBS's lists and event streams into a folder, until interrupted"
+
+DESCRIPTION: Final = """\
+Record what a BBS sends into the new folder DIR: both event streams, and the
+lists from just after they were opened. Ends at Ctrl-C, or after --seconds;
+then the lists are read once more into DIR/expected, unless events keep coming
+or a second Ctrl-C says not to. `lrpmirror replay DIR` reads it.
+
+Secrets stay out: desired LRPs are recorded without environment, actions and
+credentials, and their routes without what is meant for other routers than the
+HTTP, TCP and internal ones. --with-secrets records every byte as it came.
+Either way only the owner can read the files.
+"""
+
+SETTLE: Final = 0.3
+"""For how many seconds no event may come after the last lists, for them to be what the events lead to."""
+
+TRIES: Final = 3
+"""How often these lists are asked for."""
+
+TICK: Final = 0.5
+"""Seconds between two looks at how much there is."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("dir", metavar="DIR", help="the folder to make; it may exist if it is empty")
+    parser.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
+    parser.add_argument("--note", default="", help="what is recorded, for those who read it")
+    parser.add_argument(
+        "--with-secrets", action="store_true", help="record desired LRPs whole: environments and credentials"
+    )
+    bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record until it is enough."""
+    where = bbs.target(args)
+    if is_relay(where.url):
+        raise ConfigurationError(f"{where.name} is a relay: what is recorded is the traffic of a BBS; name that")
+    trio.run(_record, where, args)
+    return 0
+
+
+async def _record(where: bbs.Target, args: argparse.Namespace) -> None:
+    async with interruptible() as asked:
+        with Recorder(args.dir, secrets=args.with_secrets, note=args.note) as recorder:
+            session = _Session(recorder, asked, Progress(), secrets=args.with_secrets)
+            async with BBSClient(where.url, tls=where.tls, tap=recorder.tap) as client:
+                await session.run(client, float("inf") if args.seconds is None else args.seconds)
+        session.report()
+        if session.lost is not None:
+            raise session.lost
+
+
+class _Session:
+    """One recording in progress."""
+
+    def __init__(self, recorder: Recorder, asked: trio.Event, progress: Progress, *, secrets: bool) -> None:
+        self._recorder = recorder
+        self._asked = asked
+        self._progress = progress
+        self._secrets = secrets
+        self._over = trio.Event()
+        self._since = trio.current_time()
+        self._doing = "listing"
+        self.lost: LRPMirrorError | None = None
+
+    async def run(self, client: BBSClient, seconds: float) -> None:
+        """Record until interrupted, or for so many seconds once the first lists are in."""
+        async with AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(client.events("instances"))]
+            try:
+                streams.append(await stack.enter_async_context(client.events("groups")))
+            except UnknownPath:
+                self._progress.say("lrpmirror record: note: this server has no group stream; it is left out")
+            async with trio.open_nursery() as nursery:
+                for stream in streams:
+                    nursery.start_soon(self._drain, stream)
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self._end_when_asked)
+                await self._snapshot(client)
+                self._doing = "recording, Ctrl-C to finish"
+                with trio.move_on_after(seconds):
+                    await self._over.wait()
+                if self.lost is None and self._recorder.error is None:
+                    self._doing = "listing once more"
+                    await self._expected(client)
+                nursery.cancel_scope.cancel()
+
+    def report(self) -> None:
+        """Say what there is now."""
+        counts = self._recorder.counts
+        self._progress.say(f"recorded {self._line()} in {self._recorder.path}")
+        if not counts.events.get("instances"):
+            self._progress.say("lrpmirror record: note: no event came, so a replay shows the lists only")
+
+    async def _drain(self, stream: EventStream) -> None:
+        try:
+            async for _ in stream:
+                pass
+        except LRPMirrorError as error:
+            # What was recorded until then is whole; what comes on another connection would hide a gap.
+            self.lost = self.lost or error
+            self._recorder.end(str(error))
+            self._over.set()
+
+    async def _end_when_asked(self) -> None:
+        await self._asked.wait()
+        self._over.set()
+
+    async def _tick(self) -> None:
+        while True:
+            self._progress.show(f"{self._doing}: {self._line()}", trio.current_time())
+            if self._recorder.error is not None:
+                self._over.set()
+            await trio.sleep(TICK)
+
+    def _line(self) -> str:
+        counts = self._recorder.counts
+        events = ", ".join(f"{count} {name}" for name, count in counts.events.items())
+        passed = trio.current_time() - self._since
+        return f"{sum(counts.events.values())} events ({events}), {counts.bytes / 1024:.0f} KiB in {passed:.0f} s"
+
+    async def _snapshot(self, client: BBSClient) -> None:
+        """List everything for the first time; without that, an interruption leaves nothing of use."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up)
+            await self._list(client)
+            nursery.cancel_scope.cancel()
+
+    async def _give_up(self) -> None:
+        await self._over.wait()
+        raise self.lost or KeyboardInterrupt
+
+    async def _expected(self, client: BBSClient) -> None:
+        """List everything again, so that no event comes during that or just after."""
+        recorder = self._recorder
+        recorder.expect()
+        for _ in range(TRIES):
+            before = recorder.counts.events
+            try:
+                await self._list(client)
+            except LRPMirrorError as error:
+                self._progress.say(f"lrpmirror record: note: no expected lists: {error}")
+                recorder.drop_expected()
+                return
+            except trio.Cancelled:
+                recorder.drop_expected()
+                raise
+            await trio.sleep(SETTLE)
+            if recorder.counts.events == before:
+                return
+        recorder.drop_expected()
+        self._progress.say("lrpmirror record: note: events kept coming, so there are no expected lists")
+
+    async def _list(self, client: BBSClient) -> None:
+        await client.domains()
+        await self._read(client, "actual_lrps")
+        await self._read(client, "actual_lrp_groups")
+        try:
+            await self._read(client, "scheduling_infos")
+            await self._read(client, "routing_infos")
+            whole = self._secrets
+        except UnknownPath:
+            whole = True
+        if whole:
+            await self._read(client, "desired_lrps")
+        try:
+            await client.cells()
+        except (RequestRefused, UnknownPath):
+            # The cells are kept by another service, which can be down while the BBS is well.
+            return
+
+    async def _read(self, client: BBSClient, name: ListName) -> None:
+        async with client.stream_list(name) as batches:
+            async for _ in batches:
+                pass

@@ -1,0 +1,177 @@
+"""`lrpmirror replay`: the state after a recording, or every change on the way there."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from lrpmirror.cli.shared.output import print_lines
+from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.rows.changes import Commit, Delta
+from lrpmirror.model import ActualLRP
+from lrpmirror.recording import Recording, Replay, replay
+from lrpmirror.wire import json
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "print the state after a recording, or every change on the way there"
+
+DESCRIPTION: Final = """\
+Bring a mirror to the state of the lists in DIR/snapshot, apply all events of
+one of the recorded streams, and print the outcome: one JSON value a line, in
+the shape that Diego's own tools print, sorted, so that the output of two runs
+is the same.
+
+what --print can print:
+  summary      counts, what became of the events, and whether the outcome is
+               what DIR/expected says; the default
+  actual-lrps, actual-lrp-groups, desired-lrp-scheduling-infos, domains
+  desired-lrps whole records, environment and credentials included; only from
+               recordings made with --with-secrets
+  http-routes, tcp-routes, internal-routes, processes, cells
+               what the library's views make of it: one object for each key,
+               what is empty, zero or false left out (but never an index)
+  changes      one object for each row, desired LRP or set of domains that
+               changed: {"kind", "key", "before", "after", "revision", "cause"};
+               the lists come first, as one revision
+
+Internal routes and metric tags of instances that were started by a `changed`
+event are not on the stream, so they are missing here.
+"""
+
+PRINTS: Final = (
+    "actual-lrps",
+    "actual-lrp-groups",
+    "desired-lrp-scheduling-infos",
+    "desired-lrps",
+    "domains",
+    *VIEWS,
+    "changes",
+    "summary",
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("dir", metavar="DIR", help="the folder of the recording")
+    parser.add_argument(
+        "--stream", choices=("instances", "groups"), default="instances", help="which stream to apply (%(default)s)"
+    )
+    parser.add_argument(
+        "--lists",
+        metavar="FOLDER",
+        default="snapshot",
+        help="which lists to begin with: a folder of the recording, such as steps/03, or any other (%(default)s)",
+    )
+    parser.add_argument(
+        "--print", choices=PRINTS, default="summary", metavar="WHAT", help=f"one of {', '.join(PRINTS)} (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, and print."""
+    recording = Recording(args.dir)
+    what: str = args.print
+    replayed = replay(recording, stream=args.stream, lists=args.lists, full=what == "desired-lrps")
+    if what == "changes":
+        print_lines(map(msgspec.json.encode, _changes(replayed)))
+        return 0
+    replayed.finish()
+    if what == "summary":
+        print_lines([msgspec.json.encode(_summary(replayed))])
+    elif what in VIEWS:
+        print_lines(map(msgspec.json.encode, _objects(replayed, VIEWS[what])))
+    else:
+        print_lines(map(json.dumps, _values(replayed, what)))
+    return 0
+
+
+def _values(replayed: Replay, what: str) -> Iterable[object]:
+    if what == "actual-lrps":
+        return replayed.actual_lrps()
+    if what == "actual-lrp-groups":
+        return replayed.actual_lrp_groups()
+    if what == "domains":
+        return replayed.domains()
+    return replayed.desired_lrps()
+
+
+def _objects(replayed: Replay, view: PrintedView) -> Iterator[dict[str, Any]]:
+    session, derivation = replayed.session, Derivation(view.make())
+    derivation.update(map(session.process, session.process_guids()))
+    derivation.update_cells(session.cells)
+    return view.objects(derivation.values)
+
+
+def _changes(replayed: Replay) -> Iterator[dict[str, Any]]:
+    domains: list[str] = []
+    for commit in replayed:
+        for row in sorted(commit.actual_lrps, key=_place):
+            yield _change("actual_lrp", row.key, row.before, row.after, commit)
+        for lrp in sorted(commit.desired_lrps, key=lambda delta: delta.key):
+            yield _change("desired_lrp", lrp.key, lrp.before, lrp.after, commit)
+        if commit.domains is not None:
+            before, domains = domains, sorted(commit.domains)
+            yield _line("domains", "domains", before, domains, commit)
+
+
+def _change(kind: str, key: object, before: object, after: object, commit: Commit) -> dict[str, Any]:
+    was, now = (None if side is None else json.to_json(side) for side in (before, after))
+    return _line(kind, key, was, now, commit)
+
+
+def _line(kind: str, key: object, before: Any, after: Any, commit: Commit) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "key": key,
+        "before": before,
+        "after": after,
+        "revision": commit.revision,
+        "cause": commit.cause.value,
+    }
+
+
+def _place(delta: Delta[Any, ActualLRP]) -> tuple[str, int, int, str]:
+    row = delta.after or delta.before
+    return ("", 0, 0, "") if row is None else (row.process_guid, row.index, row.presence, row.epoch)
+
+
+def _summary(replayed: Replay) -> dict[str, Any]:
+    recording, session = replayed.recording, replayed.session
+    rows = replayed.actual_lrps()
+    summary: dict[str, Any] = {
+        "recording": str(recording.path),
+        "note": recording.about.note,
+        "lists": str(replayed.lists.path),
+        "stream": replayed.stream,
+        "events": _sorted(replayed.events),
+        "verdicts": _sorted(session.outcomes),
+        "revision": session.revision,
+        "actual_lrps": len(rows),
+        "states": _counted(row.state.value for row in rows),
+        "presences": _counted(row.presence.name for row in rows),
+        "desired_lrps": session.store.desired_count(),
+        "domains": replayed.domains(),
+        "cells": len(session.cells),
+        "in_doubt": len(session.repairs),
+        "as_expected": None,
+    }
+    if "expected" in recording.folders:
+        differences = replayed.differences(recording.lists("expected"))
+        summary["as_expected"] = not differences
+        if differences:
+            summary["differences"] = [{"kind": one.kind, "key": one.key} for one in differences]
+    return summary
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return _sorted(counts)
+
+
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items()))

@@ -1,0 +1,181 @@
+"""`lrpmirror sim`: a simulated Diego for anyone's tests."""
+
+import argparse
+from collections.abc import Callable, Collection
+from math import isfinite
+from typing import Final
+
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.background import background
+from lrpmirror.cli.shared.arguments import count
+from lrpmirror.cli.shared.following import until_interrupted
+from lrpmirror.cli.shared.lines import LineWriter
+from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.serving import add_limits, limits_of, look_at_files_again
+from lrpmirror.serve.listening import Address, checked_tls, parse_address
+from lrpmirror.server import Limits, ServerTLS
+from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
+from lrpmirror.sim.plan import CHANCES
+from lrpmirror.sim.plan import RATES as MISHAPS
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "serve a simulated Diego, for anyone's tests in any language, until Ctrl-C"
+
+RATES: Final = Rates.__struct_fields__
+EVENT_FAULTS: Final = ("delay", "lose", "duplicate", "stale_removed")
+
+DESCRIPTION: Final = f"""\
+Serve a simulated Diego until Ctrl-C: a BBS whose cells and apps live (deploys,
+crashes, evacuations, lost cells), with its reads, its writes and both event
+streams. Prints its URL on stdout once it answers, which is of use with port 0:
+any free port.
+
+--pace is how many seconds of the simulation pass in one; with 0 nothing happens
+but what is written to it. With one seed, the simulation is the same each time.
+
+--rate NAME=N says how often something happens in a second of the simulation:
+  {", ".join(RATES[:4])},
+  {", ".join(RATES[4:])}
+--fault NAME=N says what goes wrong. So many times in a second:
+  {", ".join(MISHAPS)};
+or with a chance from 0 to 1, to a request:
+  {", ".join(CHANCES)};
+or, with such a chance, to an event on its way from a write to its readers:
+  {", ".join(EVENT_FAULTS)}
+Both may be given several times.
+
+With the three --server-* files every client has to show a certificate, as at a
+BBS. Without them it listens on loopback only, unless --insecure-listen says
+otherwise.
+"""
+
+
+class Plan(Struct, frozen=True):
+    """Where to listen, and what goes wrong."""
+
+    listen: Address
+    tls: ServerTLS | None
+    faults: FaultPlan
+    limits: Limits
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "--listen", default="127.0.0.1:8889", metavar="ADDRESS", help="HOST:PORT to answer at (%(default)s)"
+    )
+    parser.add_argument("--cells", type=count, default=5, metavar="N", help="how many cells (%(default)s)")
+    parser.add_argument("--apps", type=count, default=20, metavar="N", help="how many apps (%(default)s)")
+    parser.add_argument("--instances", type=count, metavar="N", help="about how many instances (one to four an app)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which of all simulations it is (%(default)s)")
+    parser.add_argument("--pace", type=_amount, default=1.0, metavar="X", help="seconds of it in a second (1)")
+    parser.add_argument(
+        "--warm-up", type=_amount, default=30.0, metavar="N", help="seconds of it that have passed at first (30)"
+    )
+    parser.add_argument(
+        "--events-per-second",
+        type=_amount,
+        default=0.0,
+        metavar="N",
+        help="fill each second of it up to so many events with changes of routable (0)",
+    )
+    parser.add_argument("--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="see above")
+    parser.add_argument(
+        "--fault",
+        type=_named((*MISHAPS, *CHANCES, *EVENT_FAULTS)),
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="see above",
+    )
+    group = parser.add_argument_group("mutual TLS")
+    group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
+    group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
+    group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
+    group.add_argument(
+        "--insecure-listen",
+        action="store_true",
+        help="listen without TLS also where others than this machine can reach it",
+    )
+    add_limits(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    trio.run(_serve, args, _plan(args))
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    address = parse_address(args.listen)
+    ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
+    tls = checked_tls(address, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)
+    faults = dict(args.fault)
+    to_events = {name: faults.pop(name) for name in EVENT_FAULTS if name in faults}
+    # Without a fault of theirs, events come as they do from a BBS: in order, but for what races.
+    events = Faults(**{"seed": args.seed, "delay": 0.0, **to_events}) if to_events else None
+    return Plan(address, tls, FaultPlan(seed=args.seed, events=events, **faults), limits_of(args))
+
+
+async def _serve(args: argparse.Namespace, plan: Plan) -> None:
+    diego = Diego(seed=args.seed)
+    pilot = Autopilot(
+        diego,
+        seed=args.seed,
+        apps=args.apps,
+        cells=args.cells,
+        instances=args.instances,
+        events_per_second=args.events_per_second,
+        rates=replace(Rates(), **dict(args.rate)),
+    )
+    pilot.run(round(args.warm_up))
+    flying, pace = (pilot, args.pace) if args.pace else (None, 1.0)
+    host, port = plan.listen.host, plan.listen.port
+    async with (
+        until_interrupted(),
+        serve_diego(
+            diego,
+            tls=plan.tls,
+            autopilot=flying,
+            pace=pace,
+            plan=plan.faults,
+            address=host,
+            port=port,
+            limits=plan.limits,
+        ) as served,
+        background() as nursery,
+    ):
+        nursery.start_soon(look_at_files_again, "sim", plan.tls)
+        rows, lrps = len(diego.actual_lrps()), len(diego.desired_lrps())
+        line = f"a simulated Diego: {len(diego.cells())} cells, {lrps} desired LRPs, {rows} instances; Ctrl-C ends it"
+        say(f"lrpmirror sim: {line}")
+        await LineWriter().announce(served.url)
+        await trio.sleep_forever()
+
+
+def _named(names: Collection[str]) -> Callable[[str], tuple[str, float]]:
+    def read(text: str) -> tuple[str, float]:
+        name, _, number = text.partition("=")
+        if name not in names:
+            raise argparse.ArgumentTypeError(f"{text!r}: there is no such name; these are: {', '.join(names)}")
+        return name, _number(text, number)
+
+    return read
+
+
+def _amount(text: str) -> float:
+    return _number(text, text)
+
+
+def _number(text: str, number: str) -> float:
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not (isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} needs a number that is not negative")
+    return value

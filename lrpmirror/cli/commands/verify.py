@@ -1,0 +1,131 @@
+"""`lrpmirror verify`: whether a mirror has what the BBS has."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import seconds
+from lrpmirror.cli.shared.decision_words import decision_object
+from lrpmirror.cli.shared.following import Following, following
+from lrpmirror.cli.shared.lines import LineWriter
+from lrpmirror.cli.shared.progress import Progress
+from lrpmirror.cli.shared.verification import Difference, settled_differences
+from lrpmirror.errors import NotSynced
+
+__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
+
+HELP: Final = "compare a mirror with a fresh list, after following the BBS for a while"
+
+DESCRIPTION: Final = """\
+Open a mirror of the BBS, follow its events for --seconds, then list everything
+afresh and compare. What is on its way is accounted for: a listed record may be
+any version that the mirror had while the list was read, or a second later; and
+only what still differs from a second list is a difference.
+
+Prints a JSON object a line for each difference:
+  {"kind": "actual_lrp" | "desired_lrp", "process_guid", "index", "difference",
+   "mirror": TAG, "bbs": TAG, "fields": [names of what differs], "decisions"}
+where "difference" is one of
+  missing   the BBS lists it and the mirror has not got it
+  extra     the mirror has it and the BBS does not list it
+  behind    the mirror has an older version than the BBS lists
+  ahead     the mirror has a newer version than the BBS lists
+  replaced  they have different records of the same process
+  content   they have the same version with other contents
+and "decisions" is what became of the latest events about that process, as in
+`lrpmirror explain`. Then one object that sums up, with "equal".
+
+The stream tells of neither domains nor cells, and the mirror's are as old as its
+last list by design: they are not compared.
+
+The exit status is 4 where there are differences.
+"""
+
+DIFFERENT: Final = 4
+"""The exit status where mirror and BBS differ."""
+
+_PATIENCE: Final = 30.0
+"""Seconds that the mirror has to be live again, where it is not at the end."""
+
+_TICK: Final = 0.25
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "--seconds", type=seconds, default=10.0, metavar="N", help="follow for N seconds before comparing (10)"
+    )
+    parser.add_argument(
+        "--stream", choices=("instances", "groups"), default="instances", help="which stream to follow (%(default)s)"
+    )
+    bbs.add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify, and say it."""
+    return DIFFERENT if trio.run(_verify, args) else 0
+
+
+async def _verify(args: argparse.Namespace) -> bool:
+    async with following(args, stream=args.stream) as at:
+        await _follow(at, args.seconds)
+        await _be_live(at)
+        differences = await settled_differences(at.mirror, at.client)
+        lines = [msgspec.json.encode(_object(at, one)) for one in differences]
+        status = at.mirror.status
+        summary = {
+            "equal": not differences,
+            "differences": len(differences),
+            "actual_lrps": status.actual_lrps,
+            "desired_lrps": status.desired_lrps,
+            "revision": status.revision,
+        }
+    await LineWriter().write([*lines, msgspec.json.encode(summary)])
+    return bool(differences)
+
+
+async def _follow(at: Following, duration: float) -> None:
+    """Let so many seconds pass; a terminal is shown how many."""
+    began = trio.current_time()
+    with trio.move_on_after(duration):
+        if not sys.stderr.isatty():
+            await trio.sleep_forever()
+        progress = Progress()
+        try:
+            while True:
+                passed = trio.current_time() - began
+                line = f"following: {passed:.0f} of {duration:.0f} s, revision {at.mirror.revision}"
+                progress.show(line, trio.current_time())
+                await trio.sleep(_TICK)
+        finally:
+            progress.show("", trio.current_time())
+
+
+async def _be_live(at: Following) -> None:
+    with trio.move_on_after(_PATIENCE):
+        await at.mirror.wait_for(lambda mirror: mirror.status.live)
+        return
+    error = at.mirror.status.last_error
+    raise error or NotSynced(f"the mirror was not live again within {_PATIENCE:.0f} s")
+
+
+def _object(at: Following, one: Difference) -> dict[str, Any]:
+    return dict(_fields(at, one))
+
+
+def _fields(at: Following, one: Difference) -> Iterator[tuple[str, Any]]:
+    yield "kind", one.kind
+    yield "process_guid", one.process_guid
+    if one.index is not None:
+        yield "index", one.index
+    yield "difference", one.difference
+    for side, tag in (("mirror", one.mirror), ("bbs", one.bbs)):
+        yield side, None if tag is None else f"{tag.epoch}:{tag.index}"
+    yield "fields", one.fields
+    now = at.mirror.status.at
+    yield "decisions", [decision_object(decision, now) for decision in at.mirror.explain(one.process_guid)]

@@ -1,0 +1,79 @@
+"""A view of a mirror as a screenful of lines. Pure functions. Needs the extra `cli`."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich.text import Text
+
+from lrpmirror.cli.shared.paint import bar, legend, line, phase_line
+from lrpmirror.cli.shared.status_line import amounts, clock
+from lrpmirror.cli.shared.view import CellView, Kind, News, ProcessView, View
+
+__all__ = ["render"]
+
+_NAME: Final = 16
+_COUNT: Final = 7
+
+
+def render(view: View, width: int, height: int) -> list[Text]:
+    """Return the view as at most `height` lines, for a screen of so many columns.
+
+    The freshness comes first, then the cells, the processes and the news, each with as many lines as there is room.
+    """
+    return [*_head(view), *_body(view, width, height)][:height]
+
+
+def _head(view: View) -> list[Text]:
+    ages = [] if view.age is None else [f"the server was last heard {view.age:.1f} s ago"]
+    ages += [] if view.listed is None else [f"the last lists are {view.listed:.0f} s old"]
+    return [
+        phase_line(view.phase),
+        line((f"{view.title}, {clock(view.elapsed)}, revision {view.revision}; Ctrl-C ends it", "dim")),
+        line((", ".join(ages) or "the server was not heard yet", "dim")),
+        *([line((view.error, "red"))] if view.error else []),
+        line(f"{amounts(view)}; {view.desired} desired, domains: {', '.join(view.domains) or 'none'}"),
+        legend(),
+    ]
+
+
+def _body(view: View, width: int, height: int) -> list[Text]:
+    """Share what is left of the screen: a third for the cells at most, half of the rest for the processes at most."""
+    room = max(0, height - len(_head(view)))
+    cells = _section("CELLS", [_cell(cell, width) for cell in view.cells], room // 3)
+    room -= len(cells)
+    processes = _section("PROCESSES, trouble first", [_process(one, width) for one in view.processes], room // 2)
+    news = _section("NEWS", [_news(one) for one in view.news], room - len(processes))
+    return [*cells, *processes, *news]
+
+
+def _section(title: str, lines: Sequence[Text], room: int) -> list[Text]:
+    """Return a heading with as many of the lines as fit; the heading says how many do not."""
+    shown = max(0, min(len(lines), room - 2))
+    if not shown:
+        return []
+    hidden = f"  ({len(lines) - shown} more)" if shown < len(lines) else ""
+    return [line(), line((title, "bold"), (hidden, "dim")), *lines[:shown]]
+
+
+def _cell(cell: CellView, width: int) -> Text:
+    mark = "" if cell.there else " gone"
+    label = f"{_cut(cell.cell_id or 'on no cell'):<{_NAME}} {cell.zone or '-':<4}{sum(cell.kinds.values()):>4} "
+    generated = bar(cell.kinds, width - len(label) - len(mark))
+    return line((label, "" if cell.there else "magenta")).append_text(generated).append(mark, "magenta")
+
+
+def _process(process: ProcessView, width: int) -> Text:
+    running = process.kinds.get(Kind.RUNNING, 0)
+    wanted = "-" if process.wanted is None else str(process.wanted)
+    label = f"{_cut(process.name):<{_NAME}} {f'{running}/{wanted}':>{_COUNT}} "
+    generated = bar(process.kinds, max(0, width - len(label)) // 2)
+    note = line((f"  {process.note}" if process.note else "", "dim"))
+    return line((label, "bold" if process.trouble else "")).append_text(generated).append_text(note)
+
+
+def _news(news: News) -> Text:
+    return line((f"{clock(news.at)}  ", "dim"), news.text)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "~"

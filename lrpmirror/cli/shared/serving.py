@@ -1,0 +1,99 @@
+"""What the commands that serve have in common: limits for whoever connects, and what SIGHUP does."""
+
+import argparse
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.cli.shared.arguments import count, seconds
+from lrpmirror.cli.shared.output import say
+from lrpmirror.server import Limits, ServerTLS
+from lrpmirror.server.limits import allow_more_files, connections_allowed
+
+__all__ = ["add_limits", "limits_of", "look_at_files_again", "ops_limits"]
+
+OPS_SHARE: Final = 0.125
+"""Which share of the descriptors an ops port of its own may have, so that neither port can use up all."""
+
+OPS_MOST: Final = 100
+
+
+class _Option(Struct, frozen=True):
+    flag: str
+    kind: Callable[[str], float]
+    metavar: str
+    text: str
+
+    @property
+    def field(self) -> str:
+        return self.flag.replace("-", "_")
+
+
+_OPTIONS: Final = (
+    _Option("max-connections", count, "N", "connections at once (as many as the limit of open files leaves)"),
+    _Option("handshake-timeout", seconds, "SECONDS", "for the TLS handshake (%(default)g)"),
+    _Option("head-timeout", seconds, "SECONDS", "for the head of a request (%(default)g)"),
+    _Option("body-timeout", seconds, "SECONDS", "for its body (%(default)g)"),
+    _Option("idle-timeout", seconds, "SECONDS", "between two requests on a connection (%(default)g)"),
+    _Option("write-timeout", seconds, "SECONDS", "for taking what is written to it, 64 KiB at most (%(default)g)"),
+    _Option("reply-timeout", seconds, "SECONDS", "for letting one reply wait in all, streams aside (%(default)g)"),
+    _Option("max-body", count, "BYTES", "the largest body of a request (%(default)s)"),
+    _Option("max-buffered", count, "BYTES", "all bodies together that are being received (%(default)s)"),
+)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    defaults = Limits()
+    group = parser.add_argument_group(
+        "limits for those who connect",
+        "Whoever takes longer is cut off; one connection too many takes the place of the one that has been waited for "
+        "the longest.",
+    )
+    for option in _OPTIONS:
+        group.add_argument(
+            f"--{option.flag}",
+            type=option.kind,
+            metavar=option.metavar,
+            default=getattr(defaults, option.field),
+            help=option.text,
+        )
+
+
+def limits_of(args: argparse.Namespace, *, beside_ops: bool = False) -> Limits:
+    """Return the limits that the options ask for, after raising the process's own limit of open files.
+
+    `beside_ops` leaves descriptors for another port.
+    """
+    allow_more_files()
+    given = {option.field: getattr(args, option.field) for option in _OPTIONS}
+    if given["max_connections"] is None:
+        given["max_connections"] = connections_allowed(1 - OPS_SHARE if beside_ops else 1.0)
+    return Limits(**given)
+
+
+def ops_limits(limits: Limits) -> Limits:
+    """Return the limits of the ops port beside a port that has these."""
+    return Limits(
+        max_connections=min(OPS_MOST, connections_allowed(OPS_SHARE)),
+        **{option.field: getattr(limits, option.field) for option in _OPTIONS if option.field != "max_connections"},
+    )
+
+
+async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
+    """At SIGHUP look at the TLS files, instead of ending, for ever. Where it was to be ignored, as by nohup, it is."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            if tls is None:
+                said = "SIGHUP: there are no TLS files to look at"
+            else:
+                before = tls.changes
+                tls.check()
+                taken = "are taken up" if tls.changes > before else "are those in use"
+                said = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else taken}"
+            say(f"lrpmirror {command}: {said}")

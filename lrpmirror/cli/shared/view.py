@@ -1,0 +1,156 @@
+"""What a person is shown of a mirror, as frozen values: made from a mirror here, made into lines elsewhere."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final
+
+from msgspec import Struct
+
+from lrpmirror.core.freshness.status import Phase
+from lrpmirror.mirror import Mirror
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
+
+__all__ = ["CellView", "Kind", "News", "ProcessView", "View", "kind_of", "name_of", "view_of"]
+
+_GUID: Final = 36
+"""The length of an app's guid, which the process guid of a Cloud Foundry app begins with."""
+
+
+class Kind(Enum):
+    """What an instance counts as: its presence where that is out of the ordinary, else its state."""
+
+    RUNNING = "running"
+    CLAIMED = "claimed"
+    UNCLAIMED = "unclaimed"
+    CRASHED = "crashed"
+    EVACUATING = "evacuating"
+    SUSPECT = "suspect"
+    OTHER = "other"
+
+
+class CellView(Struct, frozen=True):
+    """A cell and what is on it; `there` tells whether it was at the last list, and the empty id is "on no cell"."""
+
+    cell_id: str
+    zone: str
+    there: bool
+    kinds: Mapping[Kind, int]
+
+
+class ProcessView(Struct, frozen=True):
+    """A process: how many instances it is to have (None: it is not desired), what they are, and what ails them."""
+
+    name: str
+    wanted: int | None
+    kinds: Mapping[Kind, int]
+    note: str = ""
+
+    @property
+    def trouble(self) -> int:
+        """How badly off it is: 0 when as many run as are wanted, and nothing else is the matter."""
+        missing = max(0, (self.wanted or 0) - self.kinds.get(Kind.RUNNING, 0))
+        ailing = sum(self.kinds.get(kind, 0) for kind in (Kind.CRASHED, Kind.SUSPECT))
+        return 4 * ailing + 2 * missing + (self.kinds.get(Kind.EVACUATING, 0) or self.wanted is None)
+
+
+class News(Struct, frozen=True):
+    """Something that happened, in words, and when, in seconds since the beginning."""
+
+    at: float
+    text: str
+    process_guid: str = ""
+    """The process that it is about, if it is about one."""
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """Everything that is shown at one moment. Times are in seconds."""
+
+    title: str
+    elapsed: float
+    phase: Phase
+    age: float | None = None
+    """Since the server's last sign of life."""
+    listed: float | None = None
+    """Since the last lists."""
+    revision: int = 0
+    error: str = ""
+    kinds: Mapping[Kind, int]
+    desired: int = 0
+    domains: tuple[str, ...] = ()
+    cells: tuple[CellView, ...] = ()
+    processes: tuple[ProcessView, ...] = ()
+    """Those in most trouble first."""
+    news: tuple[News, ...] = ()
+    """The latest first."""
+
+
+def kind_of(row: ActualLRP) -> Kind:
+    """Return what a row counts as."""
+    if row.presence is Presence.EVACUATING:
+        return Kind.EVACUATING
+    if row.presence is Presence.SUSPECT:
+        return Kind.SUSPECT
+    known = ActualLRPState.__members__.get(row.state.name)
+    return Kind.OTHER if known is None else Kind[row.state.name]
+
+
+def name_of(process_guid: str, lrp: DesiredLRP | None = None, row: ActualLRP | None = None) -> str:
+    """Return what to call a process: its app's name, where a metric tag has it, with the version's first digits."""
+    app, version = process_guid[:_GUID], process_guid[_GUID + 1 :]
+    tag = None if lrp is None else lrp.metric_tags.get("app_name")
+    name = "" if tag is None else tag.static
+    name = name or ("" if row is None else row.metric_tags.get("app_name", "")) or app[:8]
+    return f"{name}@{version[:4]}" if version else name
+
+
+def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[News]) -> View:
+    """Take a view of a mirror as it is now. O(rows + desired LRPs)."""
+    rows, status = mirror.actual_lrps(), mirror.status
+    error = status.trouble
+    return View(
+        title=title,
+        elapsed=elapsed,
+        phase=status.phase,
+        age=status.age,
+        listed=None if status.synced_at is None else status.at - status.synced_at,
+        revision=status.revision,
+        error="" if error is None else str(error),
+        kinds=Counter(map(kind_of, rows)),
+        desired=status.desired_lrps,
+        domains=tuple(sorted(mirror.domains)),
+        cells=_cells(mirror, rows),
+        processes=_processes(mirror, rows),
+        news=tuple(news),
+    )
+
+
+def _cells(mirror: Mirror, rows: Iterable[ActualLRP]) -> tuple[CellView, ...]:
+    zones = {cell.cell_id: cell.zone for cell in mirror.cells}
+    kinds: dict[str, Counter[Kind]] = {cell_id: Counter() for cell_id in zones}
+    for row in rows:
+        kinds.setdefault(row.cell_id, Counter())[kind_of(row)] += 1
+    # What is on no cell comes last.
+    ordered = sorted(kinds, key=lambda cell_id: (not cell_id, cell_id))
+    return tuple(
+        CellView(cell_id, zones.get(cell_id, ""), not cell_id or cell_id in zones, kinds[cell_id])
+        for cell_id in ordered
+    )
+
+
+def _processes(mirror: Mirror, rows: Iterable[ActualLRP]) -> tuple[ProcessView, ...]:
+    kinds: dict[str, Counter[Kind]] = {lrp.process_guid: Counter() for lrp in mirror.desired_lrps()}
+    notes: dict[str, str] = {}
+    one_of: dict[str, ActualLRP] = {}
+    for row in rows:
+        kinds.setdefault(row.process_guid, Counter())[kind_of(row)] += 1
+        one_of[row.process_guid] = row
+        note = row.placement_error or (row.crash_reason if row.state is not ActualLRPState.RUNNING else "")
+        if note:
+            notes[row.process_guid] = f"{row.index}: {note}"
+    views = []
+    for guid, counted in kinds.items():
+        lrp = mirror.desired_lrp(guid)
+        wanted = None if lrp is None else lrp.instances
+        views.append(ProcessView(name_of(guid, lrp, one_of.get(guid)), wanted, counted, notes.get(guid, "")))
+    return tuple(sorted(views, key=lambda view: (-view.trouble, view.name)))

@@ -1,0 +1,35 @@
+"""A view of the simple form as one of the fine form, so that there is one machine for both."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lrpmirror.core.derived.view import InstanceView, Share, Step, View
+from lrpmirror.model import ActualLRP
+
+__all__ = ["Combined"]
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+V = TypeVar("V")
+
+
+class Combined(InstanceView[K, C, V]):
+    """A view of the simple form, in the fine one: the process is all there is, and the state all contributions."""
+
+    def __init__(self, view: View[K, C, V]) -> None:
+        self.value = view.combine  # type: ignore[assignment, method-assign]  # the state is what it takes
+        self.derive = view.derive
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[K, C]]:
+        """Never called: it is derived as a whole."""
+        raise NotImplementedError  # pragma: no cover - as it says
+
+    def fold(self, state: Mapping[str, C] | None, steps: Sequence[Step[C]]) -> Mapping[str, C] | None:
+        """Return the contributions by source."""
+        now = {} if state is None else dict(state)
+        for step in steps:
+            if step.after is None:
+                del now[step.source]
+            else:
+                now[step.source] = step.after
+        return now or None

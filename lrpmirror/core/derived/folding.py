@@ -1,0 +1,219 @@
+"""From the steps of contributions to the values of keys, and what is to be published of them."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.core.derived.combined import Combined
+from lrpmirror.core.derived.steps import Work, composed, merged
+from lrpmirror.core.derived.view import AnyView, InstanceView, Step, View
+from lrpmirror.core.rows.changes import Delta
+from lrpmirror.core.rows.parts import PartedDict
+from lrpmirror.errors import failure_of, without_frames
+
+__all__ = ["GONE", "RANKS", "Values"]
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+V = TypeVar("V")
+
+
+class _Touched(Struct, gc=False):
+    """What an update has done to a key so far: how it is touched, whether alike, and the value before."""
+
+    rank: int
+    alike: bool
+    before: Any
+
+
+class Values(Generic[K, C, V]):
+    """The states and values of a view's keys, and what subscribers were told of them."""
+
+    def __init__(self, view: AnyView[K, C, V]) -> None:
+        self.view = view
+        simple = view if isinstance(view, View) else None
+        engine = Combined(simple) if simple is not None else view
+        if not isinstance(engine, InstanceView):
+            raise TypeError(f"{view!r} is neither a View nor an InstanceView")
+        self._simple = simple
+        self._engine: InstanceView[K, C, V] = engine
+        # The state of most views is the value, and not kept twice.
+        self._plain = simple is None and type(engine).value is InstanceView.value
+        self._has_likes = simple is None and type(engine).alike is not InstanceView.alike
+        self._states: PartedDict[K, Any] = PartedDict()
+        self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
+        self._published: PartedDict[K, V] = PartedDict()
+        self._notified_less = False
+        """Whether anything was ever published that the value is only the same as; mostly nothing is."""
+        self._failed_keys: dict[K, Exception] = {}
+        # The steps of a key that could not be folded, to be tried again with the next.
+        self._owed: dict[K, list[Step[Any]]] = {}
+        self._unreported: list[tuple[Any, Exception]] = []
+        self.log: dict[K, int] | None = None
+        """Where it is noted which keys were touched, and how, while somebody wants to know."""
+
+    def published(self, key: K) -> V | None:
+        """Return what subscribers were last told of a key, which the value is the same as, by `View.same`. O(1)."""
+        notified = self._published.get(key) if self._notified_less else None
+        return self.values.get(key) if notified is None else notified
+
+    def _keep_published(self, key: K, value: V | None) -> None:
+        """Remember what was published of a key, where its value is the same and not equal."""
+        self._notified_less = True
+        _put(self._published, key, value)
+
+    def _fold(self, work: Work) -> list[Delta[K, V]]:
+        alone, shared = merged(work.steps.values())
+        ranked: list[tuple[int, Delta[K, V]]] = []
+        if shared:
+            # What is in several shares is folded for each, and settled when all are.
+            touched: dict[K, _Touched] = {}
+            for key, some in alone.items():
+                self._fold_keys((key,), some, touched)
+            for keys, steps in shared:
+                self._fold_keys(keys, steps, touched)
+            for key, one in touched.items():
+                self._settle(key, one, self._states.get(key), ranked)
+        else:
+            for key, some in alone.items():
+                self._fold_key(key, some, ranked)
+        # A thing that moves from key to key is published where it comes to no later than it is withdrawn where it was.
+        if len(ranked) > 1:
+            ranked.sort(key=_rank)
+        return [delta for _, delta in ranked]
+
+    def _fold_key(self, key: K, steps: list[Step[C]], ranked: list[tuple[int, Delta[K, V]]]) -> None:
+        """Fold steps into the state of one key."""
+        state = self._states.get(key)
+        try:
+            if self._owed and key in self._owed:
+                steps = composed(self._owed[key] + steps)
+                now, alike = self._engine.fold(state, steps), False
+                del self._owed[key]
+            else:
+                now = self._engine.fold(state, steps)
+                alike = state is not None and now is not None and self._are_alike(steps)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._owed[key] = steps
+            self._failed_on_key(key, failure_of(error))
+            return
+        before = state if self._plain else self.values.get(key)
+        if now is None:
+            self._states.pop(key)
+        else:
+            self._states[key] = now
+        rank = _rank_of(steps[0]) if len(steps) == 1 else min(map(_rank_of, steps), default=CHANGED)
+        if self._plain and state is None and now is not None and not self._failed_keys and not self._notified_less:
+            # Of most keys there was nothing: there is nothing to compare.
+            if self.log is not None:
+                self.log[key] = min(rank, self.log.get(key, rank))
+            ranked.append((rank, Delta(key, None, now)))
+        else:
+            self._settle(key, _Touched(rank, alike, before), now, ranked)
+
+    def _fold_keys(self, keys: Sequence[K], steps: list[Step[C]], touched: dict[K, _Touched]) -> None:
+        """Fold steps into the state of each of their keys; once for those of one state."""
+        states, fold = self._states, self._engine.fold
+        rank = min(map(_rank_of, steps))
+        known, found, alike = _NOTHING, None, False
+        for key in keys:
+            state = states.get(key)
+            owed = self._owed.get(key) if self._owed else None
+            try:
+                if owed is not None:
+                    now = fold(state, composed(owed + steps))
+                    del self._owed[key]
+                elif state is known:
+                    now = found
+                else:
+                    now = fold(state, steps)
+                    if known is _NOTHING:
+                        alike = self._are_alike(steps)
+                    known, found = state, now
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._owed[key] = composed((owed or []) + steps)
+                self._failed_on_key(key, failure_of(error))
+                continue
+            one = touched.get(key)
+            if one is None:
+                touched[key] = _Touched(rank, alike and owed is None, self.values.get(key))
+            else:
+                one.rank, one.alike = min(one.rank, rank), one.alike and alike
+            if now is None:
+                states.pop(key)
+            else:
+                states[key] = now
+
+    def _are_alike(self, steps: list[Step[C]]) -> bool:
+        if not self._has_likes:
+            return False
+        alike = self._engine.alike
+        return all(
+            step.before is not None and step.after is not None and alike(step.before, step.after) for step in steps
+        )
+
+    def _settle(self, key: K, touched: _Touched, state: Any, ranked: list[tuple[int, Delta[K, V]]]) -> None:
+        """Bring the value of a key to its state, and add what is to be published of it."""
+        notified = self._published.get(key) if self._notified_less else None
+        before, rank = touched.before if notified is None else notified, touched.rank
+        try:
+            after = state if self._plain or state is None else self._engine.value(key, state)
+            equal, same = self._compared(before, after, touched.alike)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failed_on_key(key, failure_of(error))
+            if self._plain and before is not None:
+                self._keep_published(key, before)
+            return
+        if self._failed_keys:
+            self._failed_keys.pop(key, None)
+        if not self._plain:
+            _put(self.values, key, after)
+        if same and not equal:
+            # Steps that are too small to tell can add up to one that is not.
+            self._keep_published(key, before)
+        elif notified is not None:
+            self._published.pop(key)
+        if self.log is not None:
+            self.log[key] = min(rank, self.log.get(key, rank))
+        if not same:
+            ranked.append((GONE if after is None else rank, Delta(key, before, after)))
+
+    def _compared(self, before: V | None, after: V | None, alike: bool) -> tuple[bool, bool]:
+        """Return whether two values are equal, and whether they are the same to subscribers."""
+        if before is after:
+            return True, True
+        if before is None or after is None:
+            return False, False
+        if before == after:
+            return True, True
+        return False, self.view.same(before, after) if self._simple is not None else alike
+
+    def _failed_on_key(self, key: K, error: Exception) -> None:
+        if key not in self._failed_keys:
+            self._unreported.append((key, error))
+        else:
+            without_frames(error)
+        self._failed_keys[key] = error
+
+
+_NOTHING: Final = object()
+
+CAME, CHANGED, LEFT, GONE = RANKS = range(4)
+"""How a key is touched: something contributes to it that did not; or contributes something else; or some do no longer;
+or none does, which is told last."""
+
+
+def _put(values: PartedDict[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        values.pop(key)
+    else:
+        values[key] = value
+
+
+def _rank(ranked: tuple[int, object]) -> int:
+    return ranked[0]
+
+
+def _rank_of(step: Step[Any]) -> int:
+    return LEFT if step.after is None else CAME if step.before is None else CHANGED

@@ -1,0 +1,38 @@
+"""What subscribers of a view were told, as a value that outlives the moment."""
+
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+from lrpmirror.core.rows.parts import PartedDict
+
+__all__ = ["Notified"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Notified(Generic[K, V]):
+    """What subscribers were last told of each key, at some moment: the value, or one that it is the same as."""
+
+    def __init__(self, values: PartedDict[K, V], published: PartedDict[K, V]) -> None:
+        self._values = values
+        self._published = published
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def of(self, key: K) -> V | None:
+        """Return what was told of a key. O(1)."""
+        notified = self._published.get(key)
+        return self._values.get(key) if notified is None else notified
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of everything, bit by bit."""
+        yield from self._values.emptied()
+        yield from self._published.emptied()

@@ -1,0 +1,141 @@
+"""From what instances contribute to the steps of keys: what differs, and what goes together."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from lrpmirror.core.derived.view import Share, Step
+from lrpmirror.model import ActualLRP
+
+__all__ = [
+    "Shares",
+    "Work",
+    "as_kept",
+    "as_shares",
+    "by_index",
+    "check_keys",
+    "composed",
+    "differences",
+    "merged",
+    "shares_of",
+]
+
+K = TypeVar("K", bound=Hashable)
+C = TypeVar("C")
+
+Shares = Sequence[Share[Any, Any]]
+
+Difference = tuple[Sequence[Any], Any, Any]
+"""Some keys, and the contribution to them before and after."""
+
+
+class Work:
+    """The steps of an update that are still to be folded, by the keys that they go to."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, tuple[Sequence[Any], list[Step[Any]]]] = {}
+
+    def add(self, keys: Sequence[Any], step: Step[Any]) -> None:
+        """Take a step of some keys. O(1): keys that are shared are one tuple."""
+        known = self.steps.get(id(keys))
+        if known is None:
+            self.steps[id(keys)] = (keys, [step])
+        else:
+            known[1].append(step)
+
+
+def shares_of(kept: Any) -> Shares:
+    """Return as a sequence what is kept of an index."""
+    return kept if type(kept) is tuple else (kept,)
+
+
+def as_kept(shares: Shares) -> Any:
+    """Return what is kept of an index: most have one share, whose tuple would take more than itself."""
+    return shares[0] if len(shares) == 1 else shares
+
+
+def as_shares(contributions: Mapping[K, C]) -> Shares:
+    """Return a mapping of contributions as shares. O(keys)."""
+    items = dict(contributions).items()
+    return [Share((key,), contribution) for key, contribution in items if contribution is not None]
+
+
+def check_keys(shares: Shares) -> None:
+    """Raise ValueError where two shares go to one key. O(keys)."""
+    keys = [key for share in shares for key in share.keys]
+    if len(set(keys)) != len(keys):
+        raise ValueError("an instance contributes to one key in two shares: one would take the place of the other")
+
+
+def differences(old: Shares, new: Shares) -> Iterable[Difference]:
+    """Return which keys have other contributions, and the one before and after. O(keys) where these differ."""
+    if not old:
+        return [(share.keys, None, share.of) for share in new]
+    if not new:
+        return [(share.keys, share.of, None) for share in old]
+    if len(old) == len(new) and all(map(_have_same_keys, old, new)):
+        # With the tuple of keys that the others have, too.
+        return [(now.keys, was.of, now.of) for was, now in zip(old, new, strict=True) if _differ(was.of, now.of)]
+    return _differences_by_key(old, new)
+
+
+def _have_same_keys(one: Share[Any, Any], other: Share[Any, Any]) -> bool:
+    return one.keys is other.keys or one.keys == other.keys
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return one is not other and one != other
+
+
+def _differences_by_key(old: Shares, new: Shares) -> Iterable[Difference]:
+    before = {key: share.of for share in old for key in share.keys}
+    pairs: dict[tuple[int, int], tuple[list[Any], Any, Any]] = {}
+    for share in new:
+        after = share.of
+        for key in share.keys:
+            was = before.pop(key, None)
+            if was is None or _differ(was, after):
+                pairs.setdefault((id(was), id(after)), ([], was, after))[0].append(key)
+    for key, was in before.items():
+        pairs.setdefault((id(was), 0), ([], was, None))[0].append(key)
+    return pairs.values()
+
+
+FEW: Final = 4
+"""A share of so many keys is folded for each by itself: what is alone needs no memory of what else was touched."""
+
+
+def merged(
+    groups: Iterable[tuple[Sequence[K], list[Step[C]]]],
+) -> tuple[dict[K, list[Step[C]]], list[tuple[Sequence[K], list[Step[C]]]]]:
+    """Return steps by the key that they go to, and those that go to many keys by these. O(steps)."""
+    alone: dict[K, list[Step[C]]] = {}
+    shared: list[tuple[Sequence[K], list[Step[C]]]] = []
+    for keys, steps in groups:
+        if len(keys) > FEW:
+            shared.append((keys, steps))
+            continue
+        for key in keys:
+            known = alone.get(key)
+            alone[key] = steps if known is None else known + steps
+    return alone, shared
+
+
+def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:
+    """Return one step for each that contributes: from the first before to the last after."""
+    found: dict[tuple[str, int], Step[C]] = {}
+    for step in steps:
+        at = step.source, step.index
+        first = found.get(at)
+        found[at] = step if first is None else Step(step.source, step.index, first.before, step.after)
+    return [step for step in found.values() if step.before is not None or step.after is not None]
+
+
+def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, ...]]]:
+    """Return the rows of each index. O(rows)."""
+    at = 0
+    while at < len(rows):
+        index, end = rows[at].index, at + 1
+        while end < len(rows) and rows[end].index == index:
+            end += 1
+        yield index, tuple(rows[at:end])
+        at = end

@@ -1,0 +1,244 @@
+"""What each subscriber has not seen yet.
+
+A subscriber has no queue of events but a set of changed keys: a key that changes again while it waits is still one key.
+So the memory is bounded by the number of keys, a slow subscriber sees fewer and larger steps, everyone ends on the last
+value, and a value that returns to what the subscriber saw last is not delivered at all.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.core.rows.changes import Cause, Change, Delta
+
+__all__ = ["Deltas", "Hub", "Lag", "Mailbox"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Lag(Struct, frozen=True):
+    """How far behind a subscriber is."""
+
+    pending: int
+    """How many keys have changed that it has not been told of."""
+    age: float
+    """For how many seconds the oldest of them has waited; 0 when there is none."""
+
+
+class _Pending(Struct, Generic[V]):
+    seen: V | None
+    now: V | None
+    revision: int
+    cause: Cause
+    since: float
+
+
+class Deltas(Protocol[K, V]):
+    """Many deltas, made as they are gone through; or None for a key that came out as it was."""
+
+    def __len__(self) -> int:
+        """Return how many there are at most."""
+        ...
+
+    def __iter__(self) -> Iterator[Delta[K, V] | None]:
+        """Go through them, in order."""
+        ...
+
+
+class _Backlog(Struct, Generic[K, V]):
+    """Deltas that are still to be gone through, of which there are at most `left`; None for a key without one."""
+
+    deltas: Iterator[Delta[K, V] | None]
+    left: int
+    revision: int
+    cause: Cause
+    at: float
+
+
+class Mailbox(Generic[K, V]):
+    """The keys that one subscriber has to be told of.
+
+    A few changes are taken at once. Many are put on the backlog, which whoever calls `advance` goes through bit by bit;
+    what comes meanwhile queues behind them.
+
+    `where` restricts it to values that satisfy a predicate: for this subscriber, a value that does not is not there.
+    `wake` is called whenever the mailbox stops being empty, or has failed.
+    """
+
+    def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
+        self._wake = wake
+        self._where = where
+        # In the order in which the keys began to wait.
+        self._pending: OrderedDict[K, _Pending[V]] = OrderedDict()
+        self._backlog: deque[_Backlog[K, V]] = deque()
+        self._failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def offer(self, delta: Delta[K, V], revision: int, cause: Cause, at: float) -> None:
+        """Record a change. O(1)."""
+        before, after = self._visible(delta.before), self._visible(delta.after)
+        waiting = self._pending.get(delta.key)
+        if waiting is None:
+            if before == after:
+                return
+            self._pending[delta.key] = _Pending(before, after, revision, cause, at)
+            if len(self._pending) == 1:
+                self._wake()
+        elif waiting.seen == after:
+            del self._pending[delta.key]
+        else:
+            waiting.now, waiting.revision, waiting.cause = after, revision, cause
+
+    def receive(self, delta: Delta[K, V], revision: int, cause: Cause, at: float) -> None:
+        """Record a change after those on the backlog. O(1)."""
+        if self._backlog:
+            self._backlog.append(_Backlog(iter((delta,)), 1, revision, cause, at))
+        else:
+            self.offer(delta, revision, cause, at)
+
+    def defer(self, deltas: Iterator[Delta[K, V] | None], number: int, revision: int, cause: Cause, at: float) -> None:
+        """Put many changes on the backlog. O(1)."""
+        self._backlog.append(_Backlog(deltas, number, revision, cause, at))
+
+    def advance(self, number: int) -> bool:
+        """Go through some of the backlog; tell whether anything is left of it. O(number)."""
+        while self._backlog and number > 0:
+            first = self._backlog[0]
+            some = list(islice(first.deltas, number))
+            for delta in some:
+                if delta is not None:
+                    self.offer(delta, first.revision, first.cause, first.at)
+            first.left -= len(some)
+            if len(some) < number:
+                self._backlog.popleft()
+            number -= len(some)
+        return bool(self._backlog)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is a backlog. O(1)."""
+        return bool(self._backlog)
+
+    def forget(self) -> None:
+        """Let go of the backlog: nobody wants to know any more."""
+        self._backlog.clear()
+
+    def take_failure(self) -> BaseException | None:
+        """Return what `where` has raised since the last call; a value that it failed on is not there. O(1).
+
+        It is the subscriber's own code, so it must not stop whoever brings the change.
+        """
+        failure, self._failure = self._failure, None
+        return failure
+
+    def take(self, most: int | None = None) -> list[Change[K, V]]:
+        """Take what has changed since the last call, by the time at which each key began to wait; so many at most.
+
+        O(taken).
+        """
+        if most is not None and len(self._pending) > most:
+            return [self.take_oldest() for _ in range(most)]
+        pending, self._pending = self._pending, OrderedDict()
+        return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
+
+    def take_oldest(self) -> Change[K, V]:
+        """Take the change that has waited longest; there has to be one. O(1).
+
+        For who takes long over each: the others go on gathering what comes.
+        """
+        key, one = self._pending.popitem(last=False)
+        return Change(key, one.seen, one.now, one.revision, one.cause)
+
+    def lag(self, now: float) -> Lag:
+        """Tell how far behind the subscriber is. O(1); may be called from any thread."""
+        while True:
+            pending = self._pending
+            try:
+                oldest: Any = next(iter(pending.values()), None)
+                behind = sum(one.left for one in self._backlog)
+                if oldest is None:
+                    oldest = next(iter(self._backlog), None)
+            except RuntimeError:
+                # Its owner put a key in between the two steps of looking at the first one.
+                continue
+            if oldest is None:
+                return Lag(0, 0.0)
+            return Lag(len(pending) + behind, now - (oldest.at if isinstance(oldest, _Backlog) else oldest.since))
+
+    def _visible(self, value: V | None) -> V | None:
+        if value is None or self._where is None:
+            return value
+        try:
+            return value if self._where(value) else None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code; see take_failure
+            self._failure = error
+            self._wake()
+            return None
+
+
+class Hub(Generic[K, V]):
+    """Brings the deltas of one kind to the mailboxes that want them.
+
+    Each delta has a topic; a mailbox is for all topics or for some. A delta costs nothing for mailboxes of other
+    topics.
+    """
+
+    def __init__(self, topic: Callable[[Delta[K, V]], Hashable]) -> None:
+        self._topic = topic
+        self._for_all: dict[Mailbox[K, V], None] = {}
+        self._by_topic: dict[Hashable, dict[Mailbox[K, V], None]] = {}
+
+    def add(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
+        """Begin to bring deltas to a mailbox: those of its topics, or all. O(topics)."""
+        if topics is None:
+            self._for_all[mailbox] = None
+            return
+        for topic in topics:
+            self._by_topic.setdefault(topic, {})[mailbox] = None
+
+    def remove(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
+        """Bring no more to a mailbox, which was added with the same topics. O(topics)."""
+        if topics is None:
+            self._for_all.pop(mailbox, None)
+            return
+        for topic in topics:
+            mailboxes = self._by_topic.get(topic)
+            if mailboxes is not None:
+                mailboxes.pop(mailbox, None)
+                if not mailboxes:
+                    del self._by_topic[topic]
+
+    def publish(self, deltas: Iterable[Delta[K, V]], revision: int, cause: Cause, at: float) -> None:
+        """Bring deltas where they are wanted. O(deltas · mailboxes that want them); with no mailbox at all O(1)."""
+        if not self._for_all and not self._by_topic:
+            return
+        for delta in deltas:
+            for mailbox in self._for_all:
+                mailbox.receive(delta, revision, cause, at)
+            if self._by_topic:
+                for mailbox in self._by_topic.get(self._topic(delta), ()):
+                    mailbox.receive(delta, revision, cause, at)
+
+    def publish_many(self, deltas: Deltas[K, V], revision: int, cause: Cause, at: float) -> list[Mailbox[K, V]]:
+        """Put many deltas on the backlog of whoever wants any; return of whom. O(mailboxes)."""
+        behind = list(self._for_all)
+        for mailbox in behind:
+            mailbox.defer(iter(deltas), len(deltas), revision, cause, at)
+        topics: dict[Mailbox[K, V], set[Hashable]] = {}
+        for topic, mailboxes in self._by_topic.items():
+            for mailbox in mailboxes:
+                topics.setdefault(mailbox, set()).add(topic)
+        for mailbox, wanted in topics.items():
+            mailbox.defer(self._of(deltas, wanted), len(deltas), revision, cause, at)
+        return [*behind, *topics]
+
+    def _of(self, deltas: Iterable[Delta[K, V] | None], topics: set[Hashable]) -> Iterator[Delta[K, V] | None]:
+        return (delta if delta is not None and self._topic(delta) in topics else None for delta in deltas)

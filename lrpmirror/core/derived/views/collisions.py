@@ -1,0 +1,81 @@
+"""Addresses that more than one instance claims."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from lrpmirror.core.derived.view import InstanceView, Process, Share, Step
+from lrpmirror.model import ActualLRP, ActualLRPState
+
+__all__ = ["AddressCollisions", "Claimant"]
+
+
+class Claimant(Struct, frozen=True, order=True, gc=False):
+    """An instance that claims an address."""
+
+    process_guid: str
+    index: int
+    instance_guid: str
+    cell_id: str
+
+
+Claimants = tuple[Claimant, ...]
+
+
+class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
+    """(host address, host port) → the RUNNING instances that claim it, where there is more than one.
+
+    A cell gives a port to one instance at a time. Two rows that claim one port are a row that has outlived its
+    container, as is seen after a fail-over of the BBS, and a router that believes both sends users of the one app to
+    the other. TLS proxy ports count too. Two rows of one instance, as there are while it moves, are no collision.
+    """
+
+    reads_secrets = False
+
+    def terms(self, process: Process, before: bool | None) -> bool:  # noqa: ARG002 - it looks at the rows only
+        """Return nothing of interest."""
+        return True
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: bool) -> list[Share[tuple[str, int], Claimants]]:  # noqa: ARG002 - as above
+        """Return the addresses that an instance claims."""
+        if len(rows) == 1:
+            (row,) = rows
+            addresses = _addresses(row)
+            return [Share(addresses, (_claimant(row),))] if addresses else []
+        found: dict[tuple[str, int], dict[Claimant, None]] = {}
+        for row in rows:
+            for address in _addresses(row):
+                found.setdefault(address, {})[_claimant(row)] = None
+        return [Share((address,), tuple(sorted(claimants))) for address, claimants in found.items()]
+
+    def fold(self, state: Claimants | None, steps: Sequence[Step[Claimants]]) -> Claimants | None:
+        """Return all who claim an address, in order."""
+        if len(steps) == 1 and (state is None or state == steps[0].before):
+            # Nearly every address has one claimant.
+            return steps[0].after
+        claimants = list(state or ())
+        for step in steps:
+            for one in step.before or ():
+                claimants.remove(one)
+            claimants += step.after or ()
+        claimants.sort()
+        return tuple(claimants) or None
+
+    def value(self, key: tuple[str, int], state: Claimants) -> Claimants | None:  # noqa: ARG002 - the same for all
+        """Return the claimants where there is more than one instance among them."""
+        # Nearly every address has one.
+        if len(state) == 1:
+            return None
+        return state if len({claimant.instance_guid for claimant in state}) > 1 else None
+
+
+def _claimant(row: ActualLRP) -> Claimant:
+    return Claimant(row.process_guid, row.index, row.instance_guid, row.cell_id)
+
+
+def _addresses(row: ActualLRP) -> tuple[tuple[str, int], ...]:
+    """Return the addresses that a row claims, each once."""
+    if row.state != ActualLRPState.RUNNING or not row.address:
+        return ()
+    numbers = [number for port in row.ports for number in (port.host_port, port.host_tls_proxy_port) if number]
+    return tuple([(row.address, number) for number in dict.fromkeys(numbers)])

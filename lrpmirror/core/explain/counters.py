@@ -1,0 +1,103 @@
+"""What a mirror has counted, for monitoring."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.lists.guards import Guards
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.rows.changes import Cause
+from lrpmirror.core.rows.reconcile import Outcome
+
+__all__ = ["Counters", "Counts"]
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What a mirror has counted since it was opened, and how much it holds beside the rows, at one moment."""
+
+    streams: int
+    """How often the event stream was opened: the first time and after every loss."""
+    replacements: int
+    """How often the stream was replaced in use, without a gap."""
+    events: Mapping[str, int]
+    """Events by type and outcome, as `TYPE VERDICT`; those before the first synchronisation are not among them."""
+    lists: Mapping[str, int]
+    """Lists that were committed, by cause.
+
+    `first`, `reconnect`, `audit` (on a living stream), `second` (after one that was not believed), `repair`.
+    """
+    drift: int
+    """How many rows and desired LRPs the audits have found different from what the events had led to, unexplained."""
+    drift_kinds: Mapping[str, int]
+    """The same by kind: `row` or `desired`, and `missing`, `extra`, `behind` or `contents` (see ListDifference).
+
+    `unexamined` are those of a list that differed in thousands.
+    """
+    lists_held: int
+    """How many lists were not believed, because they would have removed too much."""
+    rollbacks: int
+    """How many lists took the state back, since the server was set back."""
+    rolled_back: int
+    """How many records they had in older versions, or though they had been removed."""
+    commits: Mapping[str, int]
+    """Commits by cause."""
+    errors: Mapping[str, int]
+    """What ended a stream, a list or a ping, or befell the state file, by the name of its class."""
+    repairs_pending: int
+    """How many processes are to be read again."""
+    repairs_dropped: int
+    """How many doubts were left to the next list: there were too many, or reading again did not settle them."""
+    tombstones: int
+    """How many removed records are remembered."""
+    unreadable: int = 0
+    """How many events said nothing: see UnreadableEvent."""
+    subscribers: tuple[Lag, ...] = ()
+    """How far behind each subscriber of rows, desired LRPs and views is."""
+
+
+class Counters:
+    """The counters of a session, which counts."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.replacements = 0
+        self.drift: Counter[str] = Counter()
+        self.lists: Counter[str] = Counter()
+        self.event_commits = 0
+        self.list_commits: Counter[Cause] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.outcomes: Counter[tuple[str, Outcome]] = Counter()
+        """What became of the events, by their type."""
+
+    @property
+    def commits(self) -> dict[str, int]:
+        """Commits by cause. O(causes)."""
+        causes = {cause.value: number for cause, number in self.list_commits.items()}
+        return {Cause.EVENT.value: self.event_commits, **causes} if self.event_commits else causes
+
+    @property
+    def events(self) -> dict[str, int]:
+        """How many events of each type had which outcome, as `TYPE VERDICT`. O(kinds of events)."""
+        return {f"{kind} {outcome}": number for (kind, outcome), number in self.outcomes.items()}
+
+    def counts(self, repairs: Repairs, guards: Guards, tombstones: int, unreadable: int) -> Counts:
+        """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
+        return Counts(
+            streams=self.streams,
+            replacements=self.replacements,
+            events=self.events,
+            lists=dict(self.lists),
+            lists_held=guards.lists_held,
+            rollbacks=guards.rollbacks,
+            rolled_back=guards.rolled_back,
+            drift=self.drift.total(),
+            drift_kinds=dict(self.drift),
+            commits=self.commits,
+            errors=dict(self.errors),
+            repairs_pending=len(repairs),
+            repairs_dropped=repairs.dropped,
+            tombstones=tombstones,
+            unreadable=unreadable,
+        )

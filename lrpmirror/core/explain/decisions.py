@@ -1,0 +1,372 @@
+"""Why a process looks as it does: what became of the latest events about it, and of the lists that touched it.
+
+The memory is one bounded ring for all processes, to which an event adds one flat value: it is searched, and the words
+are found, when somebody asks. What it forgets stays for a while as the last decision about its process.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.core.lists.difference import ListDifference
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.rollback import Older
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.changes import Delta, row_key
+from lrpmirror.core.rows.dispatch import Tombstones
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+)
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag
+
+__all__ = ["LIST", "REPAIR", "Decision", "Decisions", "ListOutcome"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+LIST: Final = "list"
+"""The type of a decision that a list of everything made."""
+
+REPAIR: Final = "repair"
+"""The type of a decision that a read of single processes made."""
+
+MOST_LISTED: Final = 2_000
+"""A list of everything that differs in more is not broken down: after a long gap there is nothing to explain in it."""
+
+
+class ListOutcome(StrEnum):
+    """What a list decided."""
+
+    REPAIRED = "repaired"
+    """The server had it otherwise, and what it listed was taken."""
+    CONFIRMED = "confirmed"
+    """A process that was in doubt was read again, and nothing about it differed."""
+    OLDER = "older"
+    """The server had it in an older version, which is not believed before another list agrees."""
+    ROLLED_BACK = "rolled back"
+    """Another list agreed: the server was set back, and what it listed was taken."""
+    DRIFTED = "drifted"
+    """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """What became of one event, or what one list found, and why.
+
+    `at` is in seconds of the mirror's clock. `type` is the event's, or LIST or REPAIR. `tag` is the version that was
+    told of, `stored` the one that was at hand before; None where there was none. `repair_reasons` are those there are about the
+    process after an event that raised one: because of them it is read again.
+    """
+
+    at: float
+    type: str
+    outcome: Outcome | ListOutcome
+    index: int | None = None
+    tag: ModificationTag | None = None
+    stored: ModificationTag | None = None
+    tombstone: int | None = None
+    repair_reasons: tuple[RepairReason, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The reason, in a few words: the version told of, compared with the one at hand."""
+        reason = self._reason()
+        return f"{reason}; to be read again: {', '.join(self.repair_reasons)}" if self.repair_reasons else reason
+
+    def _reason(self) -> str:
+        tag, stored = _words(self.tag), _words(self.stored)
+        match self.outcome:
+            case ListOutcome():
+                return self._why_listed(tag, stored)
+            case Outcome.APPLIED:
+                return self._why_applied(tag, stored)
+            case Outcome.STALE:
+                return f"{tag} is older than {stored}, or of a record before it"
+            case Outcome.SAME:
+                return f"{tag} is known: {stored} is at hand"
+            case Outcome.TOMBSTONED:
+                return f"{tag} is of a record that is gone{_last(self.tombstone)}"
+            case Outcome.LEFT:
+                return f"the instance of {tag} left; the record lives on, unclaimed, as {stored}"
+            case Outcome.UNDECIDED:
+                return f"{tag} cannot be decided: {stored} is at hand{_last(self.tombstone)}"
+            case _:
+                return "it tells of no change of state"
+
+    def _why_listed(self, tag: str, stored: str) -> str:
+        match self.outcome:
+            case ListOutcome.CONFIRMED:
+                return "it was read again, and is as it was"
+            case ListOutcome.DRIFTED:
+                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
+            case ListOutcome.OLDER:
+                known = f"{stored} is at hand" if self.stored is not None else "an event has told that it is gone"
+                return f"a list had {tag}, and {known}: not believed unless another one, on another stream, agrees"
+            case ListOutcome.ROLLED_BACK:
+                return f"the server was set back: a second list had {tag} too; {stored} was at hand"
+            case _:
+                return self._why_repaired(tag, stored)
+
+    def _why_applied(self, tag: str, stored: str) -> str:
+        if self.type.endswith("_removed"):
+            return f"{tag} is gone; {stored} was at hand"
+        if self.stored is None or self.tag is None:
+            return f"{tag} is of a record that was not there"
+        if self.stored.epoch != self.tag.epoch:
+            return f"{tag} takes the place of {stored}"
+        if self.stored.index == self.tag.index:
+            return f"{tag} is the version at hand, with something that makes no version"
+        return f"{tag} is newer than {stored}"
+
+    def _why_repaired(self, tag: str, stored: str) -> str:
+        how = "a list" if self.type == LIST else "a read of the process"
+        if self.tag is not None and self.tag == self.stored:
+            return f"{how} had {tag} with other contents, which events do not carry, or which were missed"
+        return f"{how} had {tag}; {stored} was at hand"
+
+
+class _Entry(Struct, frozen=True, gc=False):
+    """What is kept of a decision: one flat value, which the garbage collector need not look at."""
+
+    process_guid: str
+    at: float
+    type: str
+    outcome: Outcome | ListOutcome
+    index: int | None
+    epoch: str | None
+    tag_index: int
+    stored_epoch: str | None
+    stored_index: int
+    tombstone: int | None
+    repair_reasons: tuple[RepairReason, ...]
+
+
+Record = ActualLRP | DesiredLRP
+
+Sighting = tuple[str, int | None, Record | None, Record | None, int | None]
+"""What an event is about: the process and the index, the record that it tells of and the one that was at hand before;
+and the last version of a record that is gone."""
+
+
+class Decisions:
+    """The `kept` latest decisions, and of what was decided before them the last about each of the latest processes.
+
+    Those are kept in two halves of at most `processes`: when the younger one is full, the older one is forgotten. That
+    costs less than to keep them in order.
+    """
+
+    def __init__(self, *, kept: int = 20_000, processes: int = 4096) -> None:
+        self._kept = kept
+        self._processes = processes
+        self._ring: deque[_Entry] = deque()
+        self._younger: dict[str, _Entry] = {}
+        self._older: dict[str, _Entry] = {}
+        self._raised = 0
+
+    def __len__(self) -> int:
+        return len(self._ring) + len(self._younger.keys() | self._older.keys())
+
+    def of(self, process_guid: str) -> tuple[Decision, ...]:
+        """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(kept)."""
+        last = self._younger.get(process_guid) or self._older.get(process_guid)
+        found = [entry for entry in self._ring.copy() if entry.process_guid == process_guid]
+        return tuple(map(_decision, found if last is None else (last, *found)))
+
+    def judged(  # noqa: PLR0917 - once an event, and keywords cost
+        self, event: Event, outcome: Outcome, change_set: ChangeSet, tombstones: Tombstones, at: float, repairs: Repairs
+    ) -> None:
+        """Note what became of an event that was just applied. O(1)."""
+        repair_reasons: tuple[RepairReason, ...] = ()
+        index: int | None
+        reported: Record | None
+        stored: Record | None
+        written = change_set.rows
+        if len(written) == 1 and written[0].after is not None:
+            # Nearly every event writes one row, and what it says of it is what was written.
+            row = written[0].after
+            guid, index, reported, stored, tombstone = row.process_guid, row.index, row, written[0].before, None
+        else:
+            seen = _seen(event, change_set, tombstones)
+            if seen is None:
+                return
+            guid, index, reported, stored, tombstone = seen
+        if repairs.raised != self._raised:
+            self._raised = repairs.raised
+            repair_reasons = repairs.reasons_of(guid)
+        self._note(_entry(guid, at, event.type, outcome, index, reported, stored, tombstone, repair_reasons))
+
+    def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: Older, at: float) -> None:
+        """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
+        if scope == EVERYTHING and len(rows) + len(desired) > MOST_LISTED:
+            return
+        kind = LIST if scope == EVERYTHING else REPAIR
+        found: set[str] = set()
+        deltas: list[Delta[Any, ActualLRP] | Delta[Any, DesiredLRP]] = [*rows, *desired]
+        for delta in deltas:
+            one = next(side for side in (delta.after, delta.before) if side is not None)
+            found.add(one.process_guid)
+            index = one.index if isinstance(one, ActualLRP) else None
+            key = delta.key if index is not None else (one.process_guid,)
+            outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
+            entry = _entry(one.process_guid, at, kind, outcome, index, one, delta.before)
+            self._note(entry if delta.after is not None else replace(entry, epoch=None))
+        for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
+            self._note(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+
+    def doubted(self, older: Older, at: float) -> None:
+        """Note what a list has in older versions than known, where no list before had. O(what it has)."""
+        for one in older.new():
+            listed = one.listed
+            index = listed.index if isinstance(listed, ActualLRP) else None
+            self._note(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, one.known))
+
+    def drifted(self, findings: Sequence[ListDifference], at: float) -> None:
+        """Note what an audit found that nothing explains. O(findings)."""
+        for one in findings[:MOST_LISTED]:
+            version = one.epoch, one.tag_index
+            self._note(_Entry(one.process_guid, at, LIST, ListOutcome.DRIFTED, one.index, *version, None, 0, None, ()))
+
+    def _note(self, entry: _Entry) -> None:
+        ring = self._ring
+        ring.append(entry)
+        if len(ring) > self._kept:
+            self._forget(ring.popleft())
+
+    def _forget(self, entry: _Entry) -> None:
+        """Keep only the last decision about a process of those that the ring has no room for."""
+        self._younger[entry.process_guid] = entry
+        if len(self._younger) >= self._processes:
+            self._older, self._younger = self._younger, {}
+
+
+def _seen(event: Event, change_set: ChangeSet, tombstones: Tombstones) -> Sighting | None:
+    """Return what an event was about, and what was at hand before it was applied; None where it is about nothing. O(1).
+
+    What it has not written is as it was.
+    """
+    subject = _SUBJECTS.get(event.type)
+    if subject is None:
+        # It is no event of a record.
+        return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
+    one = subject(event)
+    if one is None:
+        return None
+    if isinstance(one, DesiredLRP):
+        return one.process_guid, None, one, _before(change_set.lrps, one.process_guid, change_set.desired), None
+    key = one.epoch or row_key(one)
+    stored = _before(change_set.rows, key, change_set.get)
+    tombstone = None if stored is not None else tombstones.rows.get(key)
+    return one.process_guid, one.index, one, stored, None if tombstone is None else tombstone.index
+
+
+def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:
+    for delta in written:
+        if delta.key == key:
+            return delta.before
+    return get(key)
+
+
+def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
+    """Return how to get the row that is in a slot of an event's group."""
+
+    def subject(event: Any) -> ActualLRP | None:
+        slots: ActualLRPGroup = getattr(event, group)
+        return slots.instance or slots.evacuating
+
+    return subject
+
+
+_SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
+    ActualLRPInstanceChanged.type: attrgetter("after"),
+    ActualLRPInstanceCreated.type: attrgetter("actual_lrp"),
+    ActualLRPInstanceRemoved.type: attrgetter("actual_lrp"),
+    ActualLRPChanged.type: _of_groups("after"),
+    ActualLRPCreated.type: _of_groups("actual_lrp_group"),
+    ActualLRPRemoved.type: _of_groups("actual_lrp_group"),
+    DesiredLRPChanged.type: attrgetter("after"),
+    DesiredLRPCreated.type: attrgetter("desired_lrp"),
+    DesiredLRPRemoved.type: attrgetter("desired_lrp"),
+}
+
+
+def _entry(  # noqa: PLR0917 - once an event, and keywords cost
+    process_guid: str,
+    at: float,
+    kind: str,
+    outcome: Outcome | ListOutcome,
+    index: int | None,
+    reported: Record | None,
+    stored: Record | None,
+    tombstone: int | None = None,
+    repair_reasons: tuple[RepairReason, ...] = (),
+) -> _Entry:
+    if reported is None:
+        return _Entry(process_guid, at, kind, outcome, index, None, 0, None, 0, None, repair_reasons)
+    if stored is None:
+        return _Entry(
+            process_guid,
+            at,
+            kind,
+            outcome,
+            index,
+            reported.epoch,
+            reported.tag_index,
+            None,
+            0,
+            tombstone,
+            repair_reasons,
+        )
+    return _Entry(
+        process_guid,
+        at,
+        kind,
+        outcome,
+        index,
+        reported.epoch,
+        reported.tag_index,
+        stored.epoch,
+        stored.tag_index,
+        tombstone,
+        repair_reasons,
+    )
+
+
+def _decision(entry: _Entry) -> Decision:
+    return Decision(
+        entry.at,
+        entry.type,
+        entry.outcome,
+        entry.index,
+        _tag(entry.epoch, entry.tag_index),
+        _tag(entry.stored_epoch, entry.stored_index),
+        entry.tombstone,
+        entry.repair_reasons,
+    )
+
+
+def _tag(epoch: str | None, index: int) -> ModificationTag | None:
+    return None if epoch is None else ModificationTag(epoch, index)
+
+
+def _words(tag: ModificationTag | None) -> str:
+    return "nothing" if tag is None else f"{tag.epoch or 'a record without epoch'}:{tag.index}"
+
+
+def _last(tombstone: int | None) -> str:
+    return "" if tombstone is None else f" (its last known version: {tombstone})"

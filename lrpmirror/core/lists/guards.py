@@ -1,0 +1,98 @@
+"""Which lists are not believed at once: one that would remove too much, and one that is older than what is known."""
+
+from typing import Final
+
+from lrpmirror.core.freshness.tuning import Tuning
+from lrpmirror.core.lists.deletion_guard import DeletionGuard, Size, size_after, size_of
+from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.rollback import Older, Rollback, RollbackGuard
+from lrpmirror.core.lists.scope import EVERYTHING
+from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.dispatch import desired_guid_of, row_guid_of
+from lrpmirror.core.rows.reconcile import RepairReason
+from lrpmirror.core.rows.store import Store
+from lrpmirror.errors import ListNotBelieved
+from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, DesiredLRPRemoved, Event
+
+__all__ = ["Guards"]
+
+_REMOVALS: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved, DesiredLRPRemoved)
+
+
+class Guards:
+    """Judges lists before they are committed, and says when and how the next one is to be read that decides."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self.deletion_guard = DeletionGuard(tuning)
+        self.rollback = RollbackGuard(tuning)
+        self.held = False
+        """Whether the last list of everything was not believed, and so not committed."""
+        self.lists_held = 0
+        """How many lists would have removed too much."""
+        self.rollbacks = self.rolled_back = 0
+        """How many lists took the state back, and how many records they had in older versions, or again."""
+        self._rollback: Rollback | None = None
+        self.live_size: Size | None = None
+        """How much there was when the mirror was last live; None: it never was, or still is."""
+
+    def judge(
+        self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float
+    ) -> tuple[ListNotBelieved | None, ListNotBelieved | None]:
+        """Judge a list that has settled. Return why it is not to be committed, and why some of it is not believed.
+
+        None for a list that is to be committed, and where all of it is believed. O(what it changes), but at most FEW.
+        """
+        doubt, whole = self.rollback.judge(snapshot.older, now)
+        unbelieved = None if whole else doubt
+        if snapshot.scope == EVERYTHING:
+            too_much = None if snapshot.first else self._judge_losses(snapshot, rows, desired, store, now)
+            self.lists_held += too_much is not None
+            unbelieved = too_much or unbelieved
+            self.held = unbelieved is not None
+        if unbelieved is not None:
+            self.rollback.not_committed(snapshot.older, now)
+        return unbelieved, doubt
+
+    def committed(self, older: Older, now: float) -> None:
+        """Record that a list of everything is being committed, but for what of it is not believed. O(1)."""
+        rollback = self.rollback.committed(older, now)
+        if rollback is not None:
+            self._rollback = rollback
+            self.rollbacks += 1
+            self.rolled_back += rollback.older + rollback.returned
+
+    def take_rollback(self) -> Rollback | None:
+        """Return what the last list took back, since the server was set back: it is to be logged. O(1)."""
+        rollback, self._rollback = self._rollback, None
+        return rollback
+
+    def take_older(self, event: Event, repairs: Repairs) -> None:
+        """Have the process read again of which an event told that is older than what is known. O(1).
+
+        It was late, which is rare. Or the server was set back: then every event will be like it. A removal is not
+        worth it, nor anything while a list is awaited that decides.
+        """
+        if self.rollback.doubts or isinstance(event, _REMOVALS):
+            return
+        guid = row_guid_of(event)
+        if guid is not None:
+            repairs.add(guid, RepairReason.OLDER)
+        else:
+            # What is not about a row is about a desired LRP: nothing else can be older than anything.
+            repairs.add(desired_guid_of(event) or "", RepairReason.DESIRED)
+
+    def wait(self, now: float) -> float | None:
+        """Return in how many seconds a list of everything is to be read that decides; None where nothing is doubted."""
+        if self.deletion_guard.holds:
+            return self.deletion_guard.wait(now)
+        return self.rollback.wait(now) if self.rollback.doubts else None
+
+    def _judge_losses(
+        self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float
+    ) -> ListNotBelieved | None:
+        before = size_of(store)
+        if self.live_size is not None:
+            before = before.or_less(self.live_size)
+        after = size_after(store, rows, desired) if snapshot.aside is None else size_of(snapshot.aside)
+        return self.deletion_guard.judge(before, after, now)

@@ -1,0 +1,58 @@
+"""The first list of a mirror without any state, which lacks everything: nothing has to be compared.
+
+It is indexed as it comes, and its indexes become the mirror's. What it brings is told as deltas that are made when they
+are read.
+"""
+
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Final
+
+from lrpmirror.core.lists.slices import MANY, SLICE, slices
+from lrpmirror.core.lists.tables import IndexedTables
+from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.changes import Arrivals, RowKey, row_key
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
+
+__all__ = ["InitialSnapshot"]
+
+_process_guid = attrgetter("process_guid")
+
+
+class InitialSnapshot:
+    """What was listed, as far as it is settled; `rewritten` are the keys that were touched since it was found."""
+
+    def __init__(self) -> None:
+        self.tables: Final = IndexedTables()
+        self.rewritten: set[RowKey] = set()
+        self.rewritten_desired: set[str] = set()
+        self._rows: list[tuple[ActualLRP, ...]] = []
+        self._lrps: list[DesiredLRP] = []
+
+    def find(self, undesired: set[str]) -> Iterator[None]:
+        """Find what there is, one slice a step; what is touched from here on has to be compared.
+
+        The processes are added to `undesired` that have a RUNNING row and no desired LRP.
+        """
+        tables = self.tables
+        tables.touched.clear()
+        tables.touched_desired.clear()
+        for guids in slices(tables.store.processes(), SLICE):
+            for guid in guids:
+                rows = tables.store.process(guid)
+                self._rows.append(rows)
+                if tables.desired(guid) is None and any(row.state == ActualLRPState.RUNNING for row in rows):
+                    undesired.add(guid)
+            yield
+        for guids in slices(tables.desired_guids(), MANY):
+            found = map(tables.desired, guids)
+            self._lrps += [lrp for lrp in found if lrp is not None]
+            yield
+
+    def deltas(self, rows: RowDeltas, desired: DesiredDeltas) -> tuple[RowDeltas, DesiredDeltas]:
+        """Return what the mirror gets, given the deltas of what was rewritten. O(1)."""
+        store = self.tables.store
+        return (
+            Arrivals(self._rows, row_key, self.rewritten, rows, len(store)),
+            Arrivals([self._lrps], _process_guid, self.rewritten_desired, desired, store.desired_count()),
+        )

@@ -1,0 +1,450 @@
+"""A list in progress: what the server listed, with the events since it was asked for on top.
+
+A list is as new as some moment between its request and its reply, so the events that arrive meanwhile are kept and
+applied on top of the listed rows, by the same rules as on the mirror itself. The difference between the result and the
+mirror is what the list brought. Readers see nothing of it until it is committed, as a whole.
+
+A list can be of everything or of some processes only (its scope), which is how doubts are settled.
+
+All of it is done in slices, since a list can have a million rows: `settle` is a generator, and between two of its steps
+the caller lets others run. Rows that equal those of the mirror are shared with it, so a list that brings nothing new
+costs its dictionaries; one that brings much gets indexes of its own beside the mirror's, and the two are exchanged at
+the end.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec.structs import replace
+
+from lrpmirror.core.lists.compared import Compared
+from lrpmirror.core.lists.initial import InitialSnapshot
+from lrpmirror.core.lists.missing import find_missing
+from lrpmirror.core.lists.rollback import Older, OlderKey
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.slices import SLICE, slices
+from lrpmirror.core.lists.tables import ListTables
+from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.changes import Delta, RowKey, row_key
+from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
+from lrpmirror.core.rows.reconcile import RepairReason
+from lrpmirror.core.rows.store import Store
+from lrpmirror.core.rows.tombstones import Tombstone
+from lrpmirror.errors import LimitExceeded, LRPMirrorError
+from lrpmirror.events import Event
+from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP
+from lrpmirror.redaction import is_redacted_of
+
+__all__ = ["PendingSnapshot"]
+
+FEW = 2_000
+"""Up to so many differences are written into the mirror's own indexes in one go: a few milliseconds."""
+
+
+class PendingSnapshot:
+    """What the server has, as far as its lists and the events since then tell."""
+
+    def __init__(
+        self,
+        store: Store,
+        tombstones: Tombstones,
+        scope: Scope = EVERYTHING,
+        *,
+        older: Older,
+        in_flight_limit: int,
+        list_limit: int,
+        first: bool = False,
+        redacted: bool = False,
+    ) -> None:
+        self._store = store
+        self.scope = scope
+        self.cells: tuple[CellPresence, ...] | None = None
+        self.cells_error: LRPMirrorError | None = None
+        """Why there are no cells, which another service keeps."""
+        self.answered_at: float | None = None
+        """When the BBS itself had answered, where the cells could not be had after it; None: until the end."""
+        self.domains: frozenset[str] | None = None
+        # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
+        self._initial = InitialSnapshot() if first else None
+        self._tables = ListTables() if self._initial is None else self._initial.tables
+        self.tombstones: Final = tombstones.copy()
+        """What is remembered of records that are gone, also those that events removed since the list was begun."""
+        self.repairs: dict[tuple[str, RepairReason], None] = {}
+        """The processes that are to be read again once this is committed."""
+        # Not this object's own method: all that was listed would be in a cycle, and wait for the garbage collector.
+        repairs = self.repairs
+        self._reconciler = Reconciler(
+            self._tables, self.tombstones, lambda guid, reason: repairs.setdefault((guid, reason), None)
+        )
+        self._in_flight: list[Event] = []
+        self._in_flight_limit = in_flight_limit
+        self.list_limit = list_limit
+        """How many records a list may have."""
+        self._listing = True
+        self._untagged: dict[str, DesiredLRP] = {}
+        self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
+        self._desired: dict[str, Delta[str, DesiredLRP]] = {}
+        self.removed: dict[RowKey, ActualLRP] = {}
+        """The mirror's rows that are to go."""
+        self.undesired: set[str] = set()
+        """The processes that have a RUNNING row which is new here, and no desired LRP."""
+        self.older: Final = older
+        """What was listed in an older version than the mirror's, or though an event had said that it was gone."""
+        # The mirror's desired LRPs may be those of a state file, which lack secrets.
+        self._redacted = redacted
+        self.completed: dict[str, DesiredLRP] = {}
+        """The listed desired LRPs of which the mirror has the same version without its secrets: that is no change."""
+        self.aside: Store | None = None
+        """The indexes that are to replace the mirror's, where much has changed."""
+        self.compared: Final = Compared()
+        """What was compared, for whoever brings views to what it leads to."""
+
+    # What comes in
+
+    def list_rows(self, rows: Iterable[ActualLRP]) -> None:
+        """Take listed rows. O(rows). A list has the last word: a row in it rises from its tombstone.
+
+        But for one that an event had said to be gone in that version: see `lrpmirror.core.lists.rollback`. Raises
+        LimitExceeded, as do the others of its kind.
+        """
+        tables, known_of = self._tables, self._store.get
+        tombstones = self.tombstones.rows if len(self.tombstones.rows) else None
+        for row in rows:
+            key = row.epoch or row_key(row)
+            if tombstones is not None and (tombstone := tombstones.get(key)) is not None:
+                if self._stays_removed(tombstone, key, row):
+                    continue
+                tombstones.discard(key)
+            known = known_of(key)
+            if known is not None and known.is_confirmed_by(row):
+                row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
+            elif self._initial is None:
+                tables.touched[key] = None
+            if tables.place(key, row):
+                self._ask_repair(row.process_guid, RepairReason.RIVALS)
+        self.check_count("rows", tables.row_count())
+
+    def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
+        """Take listed desired LRPs. O(lrps)."""
+        for lrp in lrps:
+            self._untagged.pop(lrp.process_guid, None)
+            self._place_desired(lrp)
+        self.check_count("desired LRPs", self._tables.desired_count())
+
+    def list_scheduling_parts(self, parts: Iterable[DesiredLRP]) -> None:
+        """Take the scheduling part of desired LRPs, which lacks their metric tags; they wait for these. O(parts)."""
+        self._untagged.update((part.process_guid, part) for part in parts)
+        self.check_count("desired LRPs", len(self._untagged))
+
+    def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
+        """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
+
+        The two parts are listed one after the other. Where a desired LRP was written in between, its event is on its
+        way and brings the whole; should the event be lost, the process is read again.
+        """
+        for part in parts:
+            lrp = self._untagged.pop(part.process_guid, None) or self._tables.desired(part.process_guid)
+            if lrp is None:
+                continue
+            if lrp.epoch == part.epoch:
+                if lrp.tag_index != part.tag_index:
+                    self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
+                if part.metric_tags:
+                    lrp = replace(lrp, metric_tags=part.metric_tags)
+            self._place_desired(lrp)
+
+    def event(self, event: Event) -> None:
+        """Take an event that arrived since the list was asked for; it is applied once the list is whole."""
+        if not self.scope.admits(event):
+            return
+        if self._listing:
+            # One beyond the limit says that the limit is exceeded; what is beyond is of no use.
+            if len(self._in_flight) <= self._in_flight_limit:
+                self._in_flight.append(event)
+        else:
+            self._reconciler.apply(event)
+
+    def written(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
+        """Record what was written on the mirror meanwhile: there the two have to be compared again."""
+        self._tables.touch((delta.key for delta in rows), (delta.key for delta in desired))
+
+    def check_count(self, what: str, number: int) -> None:
+        """Raise LimitExceeded when a list has more records than it may have."""
+        if number > self.list_limit:
+            raise LimitExceeded(
+                f"the server listed more than {self.list_limit} {what}; the mirror stays as it is (see list_limit and "
+                "row_limit in Tuning, if there can be so many)"
+            )
+
+    def check_limit(self) -> None:
+        """Raise LimitExceeded when more events have arrived than may be kept: the list has to be begun anew."""
+        if len(self._in_flight) > self._in_flight_limit:
+            raise LimitExceeded(
+                f"more than {self._in_flight_limit} events arrived while the server was listing; it is begun anew "
+                "(see in_flight_limit if this repeats)"
+            )
+
+    # What comes out
+
+    def settle(self) -> Iterator[None]:
+        """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
+        for parts in slices(list(self._untagged.values()), SLICE):
+            self._keep_tags(parts)
+            yield
+        self._untagged.clear()
+        done = 0
+        # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
+        while done < len(self._in_flight):
+            some = self._in_flight[done : done + SLICE]
+            for event in some:
+                self._reconciler.apply(event)
+            done += len(some)
+            yield
+        self._in_flight = []
+        self._listing = False
+        if self._initial is not None:
+            yield from self._initial.find(self.undesired)
+            yield from self._compare_all()
+            self.aside = self._initial.tables.store
+            return
+        yield from find_missing(self._store, self._tables, self.scope)
+        yield from self._compare_all()
+        if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
+            yield from self._build_aside()
+            yield from self._compare_all()
+
+    @property
+    def first(self) -> bool:
+        """Whether the mirror has no state yet."""
+        return self._initial is not None
+
+    @property
+    def listed_desired(self) -> bool:
+        """Whether desired LRPs are in the scope."""
+        return self.scope.desired is None or bool(self.scope.desired)
+
+    def listed(self, key: RowKey) -> bool:
+        """Return whether the server has a row of that identity, as far as is known here. O(1)."""
+        return self._tables.get(key) is not None
+
+    def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
+        """Return how the mirror is to change, once settled. `aside`, where there is one, has changed so already.
+
+        O(what was touched since the last step of `settle`), but for making the tuple.
+        """
+        tables = self._tables
+        self._compare(list(tables.touched))
+        self._compare_desired(list(tables.touched_desired))
+        if self.aside is not None:
+            self.aside.domains = self._store.domains
+        rows, desired = tuple(self._rows.values()), tuple(self._desired.values())
+        return (rows, desired) if self._initial is None else self._initial.deltas(rows, desired)
+
+    # What it leads to, once it has settled
+
+    @property
+    def judges_retained(self) -> bool:
+        """Whether it decides about the desired LRPs that are retained."""
+        return self.listed_desired and not self.first
+
+    def difference_count(self) -> int:
+        """Return how many records differ, or may. O(1)."""
+        tables = self._tables
+        compared = len(self._rows) + len(self._desired) + len(self.completed)
+        return compared + len(tables.touched) + len(tables.touched_desired)
+
+    def differences(self) -> tuple[list[Delta[RowKey, ActualLRP]], list[Delta[str, DesiredLRP]]]:
+        """Return what differs, as far as it has been compared. O(differences), at the speed of C."""
+        return list(self._rows.values()), list(self._desired.values())
+
+    def process(self, guid: str) -> tuple[ActualLRP, ...]:
+        """Return the rows that a process will have. O(rows of the process that differ) where few do, else O(1)."""
+        if self.aside is not None:
+            return self.aside.process(guid)
+        return self.compared.rows(self._store, self._rows.values(), guid)
+
+    def desired(self, guid: str) -> DesiredLRP | None:
+        """Return the desired LRP that a process will have. O(1)."""
+        return (self._tables if self.scope.has_desired(guid) else self._store).desired(guid)
+
+    def process_guids(self) -> list[str]:
+        """Return the guids of the processes that there will be anything of, where it has indexes. O(processes)."""
+        if self.aside is None:
+            return []
+        return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
+
+    def compare_touched(self, few: int = 0) -> Iterator[None]:
+        """Compare what has been touched until now, in slices, if it is more than a few; not what is meanwhile."""
+        if len(self._tables.touched) > few:
+            for keys in slices(list(self._tables.touched), SLICE):
+                self._compare(keys)
+                yield
+        if len(self._tables.touched_desired) > few:
+            for guids in slices(list(self._tables.touched_desired), SLICE):
+                self._compare_desired(guids)
+                yield
+
+    def touched_count(self) -> int:
+        """Return how much was touched that has not been compared. O(1)."""
+        return len(self._tables.touched) + len(self._tables.touched_desired)
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
+        self._in_flight = []
+        return self._tables.emptied()
+
+    def _keep_tags(self, parts: list[DesiredLRP]) -> None:
+        """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
+
+        The two lists can come from servers of which one lags behind. That the tags are gone is not what they say, so
+        the process is read again.
+        """
+        for part in parts:
+            known = self._store.desired(part.process_guid)
+            self._ask_repair(part.process_guid, RepairReason.DESIRED)
+            if known is not None and known.modification_tag == part.modification_tag:
+                part = replace(part, metric_tags=known.metric_tags)  # noqa: PLW2901 - the same one, with its tags
+            self._place_desired(part)
+
+    def _place_desired(self, lrp: DesiredLRP) -> None:
+        """Take a listed desired LRP; of two that are equal the mirror's is shared. It rises from its tombstone."""
+        known = self._store.desired(lrp.process_guid)
+        if known == lrp and known is not None:
+            lrp = known
+        elif (tombstone := self.tombstones.desired.get(lrp.epoch)) and self._stays_removed(
+            tombstone, (lrp.process_guid,), lrp
+        ):
+            if known is not None:
+                self._tables.place_desired(known)
+            return
+        elif self._initial is None:
+            self._tables.touched_desired[lrp.process_guid] = None
+        self._tables.place_desired(lrp)
+        self.tombstones.desired.discard(lrp.epoch)
+
+    def _stays_removed(self, tombstone: Tombstone, key: OlderKey, one: ActualLRP | DesiredLRP) -> bool:
+        """Return whether a listed record stays gone: an event has said so, and that the server was set back is not sure.
+
+        The first list of a mirror has nothing to be held against.
+        """
+        told = bool(one.epoch) and self._initial is None and tombstone.tells_of(one.tag_index)
+        return told and not self.older.believes_return(key, one)
+
+    def _ask_repair(self, process_guid: str, reason: RepairReason) -> None:
+        self.repairs[process_guid, reason] = None
+
+    def _compare_all(self) -> Iterator[None]:
+        while len(self._tables.touched) > SLICE or len(self._tables.touched_desired) > SLICE:
+            yield from self.compare_touched(SLICE)
+
+    def _compare(self, keys: list[RowKey]) -> None:
+        tables = self._tables
+        if self._initial is not None:
+            self._initial.rewritten.update(keys)
+        believed = self.older.believed
+        for key in keys:
+            removed = tables.touched.pop(key)
+            if believed:
+                # It may have been overtaken by an event since.
+                believed.pop(key, None)
+            before, after = self._store.get(key), tables.get(key)
+            one = after or before
+            self.compared.row(before, after, removed)
+            self.removed.pop(key, None)
+            if one is None or before == after or not self.scope.has_row_of(one.process_guid):
+                self._rows.pop(key, None)
+            elif (
+                before is not None
+                and after is not None
+                and _is_older(after, before)
+                and not self.older.believes(key, after, before)
+            ):
+                # The mirror's row stays, until another list confirms that the server was set back.
+                tables.place(key, before)
+                self._rows.pop(key, None)
+            else:
+                self._differ(key, before, after)
+                if after is None:
+                    self.removed[key] = one
+            self._bring_aside(key)
+
+    def _differ(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
+        self._rows[key] = Delta(key, before, after)
+        if (
+            after is not None
+            and after.state == ActualLRPState.RUNNING
+            and self._tables.desired(after.process_guid) is None
+        ):
+            self.undesired.add(after.process_guid)
+
+    def _compare_desired(self, guids: list[str]) -> None:
+        tables = self._tables
+        if self._initial is not None:
+            self._initial.rewritten_desired.update(guids)
+        believed = self.older.believed
+        for guid in guids:
+            del tables.touched_desired[guid]
+            if believed:
+                believed.pop((guid,), None)
+            before, after = self._store.desired(guid), tables.desired(guid)
+            self.completed.pop(guid, None)
+            if before == after or not self.scope.has_desired(guid):
+                self._desired.pop(guid, None)
+            elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
+                self._desired.pop(guid, None)
+                self.completed[guid] = after
+            elif (
+                before is not None
+                and after is not None
+                and _is_older(after, before)
+                and not self.older.believes((guid,), after, before)
+            ):
+                tables.place_desired(before)
+                self._desired.pop(guid, None)
+            else:
+                self._desired[guid] = Delta(guid, before, after)
+            self._bring_aside_desired(guid)
+        self.compared.desired(guids)
+
+    def _build_aside(self) -> Iterator[None]:
+        """Index everything anew, beside the mirror's indexes.
+
+        What is touched meanwhile is brought over as it is compared.
+        """
+        aside = Store()
+        for keys in slices(self._tables.keys(), SLICE):
+            for key in keys:
+                row = self._tables.get(key)
+                if row is not None and aside.put(key, None, row):
+                    self._ask_repair(row.process_guid, RepairReason.RIVALS)
+            yield
+        for guids in slices(self._tables.desired_guids(), SLICE):
+            for guid in guids:
+                lrp = self._tables.desired(guid)
+                if lrp is not None:
+                    aside.put_desired(lrp)
+            yield
+        self.aside = aside
+
+    def _bring_aside(self, key: RowKey) -> None:
+        if self.aside is None or self._initial is not None:
+            return
+        old, row = self.aside.get(key), self._tables.get(key)
+        if row is not None:
+            if self.aside.put(key, old, row):
+                self._ask_repair(row.process_guid, RepairReason.RIVALS)
+        elif old is not None:
+            self.aside.remove(key, old)
+
+    def _bring_aside_desired(self, guid: str) -> None:
+        if self.aside is None or self._initial is not None:
+            return
+        lrp = self._tables.desired(guid)
+        if lrp is not None:
+            self.aside.put_desired(lrp)
+        elif self.aside.desired(guid) is not None:
+            self.aside.remove_desired(guid)
+
+
+def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
+    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index

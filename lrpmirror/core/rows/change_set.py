@@ -1,0 +1,76 @@
+"""The store, written with a record of what changed."""
+
+from collections.abc import Hashable, Sequence
+from typing import Final, TypeVar
+
+from lrpmirror.core.rows.changes import Delta, RowKey
+from lrpmirror.core.rows.store import Store
+from lrpmirror.model import ActualLRP, DesiredLRP
+
+__all__ = ["ChangeSet", "DesiredDeltas", "RowDeltas"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+RowDeltas = Sequence[Delta[RowKey, ActualLRP]]
+DesiredDeltas = Sequence[Delta[str, DesiredLRP]]
+
+
+class ChangeSet:
+    """Writes to a store and remembers, for the commit to come, what each key was before it.
+
+    Whoever writes has compared already: what is written differs from what is there. So only a key that is written twice
+    before the commit can come out as it was.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store: Final = store
+        self.get: Final = store.get
+        self.desired: Final = store.desired
+        self._write: Final = store.put
+        self.rows: list[Delta[RowKey, ActualLRP]] = []
+        """What was written to the rows since the last commit, in order."""
+        self.lrps: list[Delta[str, DesiredLRP]] = []
+        """What was written to the desired LRPs."""
+
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write a row; tell whether another row claims its slot."""
+        self.rows.append(Delta(key, old, row))
+        return self._write(key, old, row)
+
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
+        """Remove a row."""
+        self.rows.append(Delta(key, old, None))
+        self.store.remove(key, old)
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        """Write a desired LRP."""
+        self.lrps.append(Delta(lrp.process_guid, self.desired(lrp.process_guid), lrp))
+        self.store.put_desired(lrp)
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove a desired LRP."""
+        self.lrps.append(Delta(process_guid, self.desired(process_guid), None))
+        self.store.remove_desired(process_guid)
+
+    def close(self) -> tuple[RowDeltas, DesiredDeltas]:
+        """Return what differs from the state at the last call, and begin anew. O(what was written)."""
+        rows: RowDeltas = ()
+        desired: DesiredDeltas = ()
+        # Most events write one row.
+        if len(self.rows) == 1:
+            rows = (self.rows.pop(),)
+        elif self.rows:
+            rows, self.rows = _folded(self.rows), []
+        if self.lrps:
+            desired, self.lrps = _folded(self.lrps), []
+        return rows, desired
+
+
+def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
+    """Return one delta a key, of those that have changed."""
+    folded: dict[K, Delta[K, V]] = {}
+    for delta in written:
+        first = folded.get(delta.key)
+        folded[delta.key] = delta if first is None else Delta(delta.key, first.before, delta.after)
+    return tuple([delta for delta in folded.values() if delta.before != delta.after])

@@ -1,0 +1,87 @@
+"""What an event does to the desired LRPs.
+
+One record per process guid. The epoch names the record and the index is its version, as for rows; but a record that was
+removed never comes back, so no event of its epoch is believed again, and another epoch for the same process means that
+the old record is gone.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
+from lrpmirror.model import DesiredLRP
+
+__all__ = ["DesiredLRPs", "DesiredReconciler"]
+
+
+FOREVER = 2**32
+"""An index that no version reaches: the wire has 32 bits for it."""
+
+
+class DesiredLRPs(Protocol):
+    """The desired LRPs that events are applied to."""
+
+    def desired(self, process_guid: str) -> DesiredLRP | None:
+        """Return the desired LRP of a process."""
+        ...
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        """Insert or replace the desired LRP of its process."""
+        ...
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove the desired LRP of a process, which is there."""
+        ...
+
+
+class DesiredReconciler:
+    """Applies what events say of desired LRPs. O(1) each, but for the writes."""
+
+    def __init__(
+        self, lrps: DesiredLRPs, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]
+    ) -> None:
+        self._lrps = lrps
+        self._tombstones = tombstones
+        self._ask_repair = ask_repair
+
+    def written(self, lrp: DesiredLRP) -> Outcome:
+        """Apply a new record, or the newer side of a diff, which is a whole record too."""
+        lrp = lrp.as_listed()
+        tombstone = self._tombstones.get(lrp.epoch) if lrp.epoch else None
+        if tombstone is not None:
+            if lrp.tag_index <= tombstone.index:
+                return Outcome.TOMBSTONED
+            # A list did not have it, and yet it was written since: the list lagged behind, or its removal is on its
+            # way.
+            self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
+            return Outcome.UNDECIDED
+        stored = self._lrps.desired(lrp.process_guid)
+        if stored is not None:
+            if lrp == stored:
+                return Outcome.SAME
+            if stored.epoch == lrp.epoch:
+                if lrp.tag_index < stored.tag_index and lrp.epoch:
+                    return Outcome.STALE
+            elif stored.epoch and lrp.epoch:
+                # One record in the place of another, which was not said to be removed: which of the two is the older is
+                # not to be seen. A list can have had the newer one already.
+                self._tombstones.add(stored.epoch, Tombstone(FOREVER, presumed=True))
+                self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
+        elif lrp.tag_index > 0:
+            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
+        self._lrps.put_desired(lrp)
+        return Outcome.APPLIED
+
+    def removed(self, lrp: DesiredLRP) -> Outcome:
+        """Apply a removal; that of another epoch than the one at hand is old news."""
+        stored = self._lrps.desired(lrp.process_guid)
+        if lrp.epoch:
+            self._tombstones.add(lrp.epoch, Tombstone(FOREVER))
+        if stored is None:
+            return Outcome.SAME
+        if lrp.epoch and stored.epoch and lrp.epoch != stored.epoch:
+            return Outcome.STALE
+        self._lrps.remove_desired(lrp.process_guid)
+        return Outcome.APPLIED

@@ -1,0 +1,102 @@
+"""From an event to the rule that applies it."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from lrpmirror.core.rows.desired import DesiredLRPs, DesiredReconciler
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason, RowReconciler, Rows
+from lrpmirror.core.rows.tombstones import TombstoneTable
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+)
+
+__all__ = ["Reconciler", "Tables", "TombstoneTable", "desired_guid_of", "row_guid_of"]
+
+
+class Tables(Rows, DesiredLRPs, Protocol):
+    """The rows and desired LRPs that events are applied to."""
+
+
+class Tombstones:
+    """The tombstones of rows and of desired LRPs, both by epoch."""
+
+    def __init__(self, *, limit: int, age: float) -> None:
+        self.rows = TombstoneTable(limit=limit, age=age)
+        self.desired = TombstoneTable(limit=limit, age=age)
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.desired)
+
+    def advance(self, now: float) -> None:
+        """Record the time, and forget what is too old."""
+        self.rows.advance(now)
+        self.desired.advance(now)
+
+    def copy(self) -> "Tombstones":
+        """Return a copy that goes its own way. O(tombstones)."""
+        twin = Tombstones(limit=0, age=0)
+        twin.rows, twin.desired = self.rows.copy(), self.desired.copy()
+        return twin
+
+
+class Reconciler:
+    """Applies events of either stream to tables."""
+
+    def __init__(self, tables: Tables, tombstones: Tombstones, ask_repair: Callable[[str, RepairReason], None]) -> None:
+        rows = RowReconciler(tables, tombstones.rows, ask_repair)
+        desired = DesiredReconciler(tables, tombstones.desired, ask_repair)
+        rules: dict[str, Callable[[Any], Outcome]] = {
+            ActualLRPInstanceChanged.type: rows.changed,
+            ActualLRPInstanceCreated.type: lambda event: rows.created(event.actual_lrp),
+            ActualLRPInstanceRemoved.type: lambda event: rows.removed(event.actual_lrp),
+            ActualLRPChanged.type: rows.group_changed,
+            ActualLRPCreated.type: lambda event: rows.group_created(event.actual_lrp_group),
+            ActualLRPRemoved.type: lambda event: rows.group_removed(event.actual_lrp_group),
+            DesiredLRPChanged.type: lambda event: desired.written(event.after),
+            DesiredLRPCreated.type: lambda event: desired.written(event.desired_lrp),
+            DesiredLRPRemoved.type: lambda event: desired.removed(event.desired_lrp),
+        }
+
+        self.rule_for: Final[Callable[[str], Callable[[Any], Outcome] | None]] = rules.get
+        """Returns what applies an event of a type, and tells what became of it; None where nothing is to be done.
+
+        A crash is told of by the events around it, too; and some are of types that this library does not know.
+        """
+
+    def apply(self, event: Event) -> Outcome:
+        """Apply one event, and tell what became of it."""
+        rule = self.rule_for(event.type)
+        return Outcome.NOTED if rule is None else rule(event)
+
+
+def row_guid_of(event: Event) -> str | None:
+    """Return the guid of the process whose rows an event is about; None for one that is not about rows."""
+    match event:
+        case ActualLRPInstanceChanged(after=row) | ActualLRPInstanceCreated(row) | ActualLRPInstanceRemoved(row):
+            return row.process_guid
+        case ActualLRPCreated(group) | ActualLRPRemoved(group) | ActualLRPChanged(after=group):
+            one = group.instance or group.evacuating
+            return None if one is None else one.process_guid
+        case _:
+            return None
+
+
+def desired_guid_of(event: Event) -> str | None:
+    """Return the process guid of the desired LRP that an event is about.
+
+    None for one that is not about a desired LRP.
+    """
+    match event:
+        case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
+            return lrp.process_guid
+        case _:
+            return None

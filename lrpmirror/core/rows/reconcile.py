@@ -1,0 +1,328 @@
+"""What an event does to the rows: who is meant, which version is newer, what is gone.
+
+The epoch of a row's modification tag names the record, the index is its version, the presence is an attribute. This is
+what makes events that arrive late, twice or in the wrong order harmless:
+
+- a version that is not newer than the one at hand changes nothing, but for a change of presence, which the server makes
+  without a new version;
+- a record that is gone leaves a tombstone with its last version, and an event that is not newer is not believed;
+- a `changed` with two epochs moves an instance from the one record to the other, as an evacuation does;
+- an unclaim is told as `created` (same epoch, next version, no instance) and then `removed` (the version before, with
+  the instance that left): that `removed` says that the instance is gone, not the record;
+- a removal's version may be older than the row's, since it was read before the delete: with the same instance it means
+  the row; and so it does where it carries an UNCLAIMED row, which no instance can have left;
+- a diff carries no internal routes and no metric tags, and only a start writes them: so every version that runs is read
+  again. A start that changes them can change anything else with them, or nothing, so no diff of an instance that runs
+  says that they stayed.
+
+What these rules cannot decide is not guessed: the row stays as it is, and the process is asked for again (see `RepairReason`).
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
+from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
+
+__all__ = ["Outcome", "RepairReason", "RowReconciler", "Rows"]
+
+
+class Outcome(StrEnum):
+    """What became of an event."""
+
+    # As text, which it equals: events are counted by it, and Enum's own hash is a Python function.
+    __hash__ = str.__hash__
+
+    APPLIED = "applied"
+    SAME = "same"
+    """It says what is known already."""
+    STALE = "stale"
+    """It is older than what is known."""
+    TOMBSTONED = "tombstoned"
+    """Its record is gone."""
+    LEFT = "left"
+    """It says that an instance left a row, and the row is known to live on."""
+    UNDECIDED = "doubted"
+    """It cannot be decided; the process is read again."""
+    NOTED = "noted"
+    """It changes no state."""
+
+
+# What most events meet: CPython 3.11 takes as long to find a member in its enum as to find a row in a dict.
+_APPLIED: Final = Outcome.APPLIED
+_RUNNING: Final = ActualLRPState.RUNNING
+
+
+class RepairReason(StrEnum):
+    """Why a process is to be read again."""
+
+    AMBIGUOUS = "ambiguous"
+    """An event could not be decided."""
+    RIVALS = "rivals"
+    """Two rows claim one slot: one of them is about to leave it, or its removal was lost."""
+    INCOMPLETE = "incomplete"
+    """The diff does not carry what a start may have changed: internal routes and metric tags."""
+    DESIRED = "desired"
+    """It is the desired LRP, not the rows, that could not be decided."""
+    OLDER = "older"
+    """An event told of an older version than known: it was late, or the server was set back."""
+
+
+class Rows(Protocol):
+    """The rows that events are applied to."""
+
+    def get(self, key: RowKey) -> ActualLRP | None:
+        """Return the row of that identity."""
+        ...
+
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes."""
+        ...
+
+    def remove(self, key: RowKey, old: ActualLRP) -> None:
+        """Remove the row of that identity, which is `old` now."""
+        ...
+
+
+class RowReconciler:
+    """Applies what events say of actual LRPs to rows. Each method decides first, then writes.
+
+    Each is O(1) but for the writes.
+    """
+
+    def __init__(self, rows: Rows, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]) -> None:
+        self._rows = rows
+        self._tombstones = tombstones
+        self._ask_repair = ask_repair
+
+    def created(self, row: ActualLRP) -> Outcome:
+        """Apply a whole row: a new record, or the next version of one that was unclaimed."""
+        row = row.as_stored()
+        key = row_key(row)
+        if not row.epoch:
+            return self._write(key, self._rows.get(key), row)
+        stored = self._rows.get(key)
+        if stored is not None:
+            if row.tag_index < stored.tag_index:
+                return Outcome.STALE
+            if row.tag_index == stored.tag_index:
+                # Whole rows bring what diffs leave out; a presence that changed since then came with the same version.
+                row = replace(row, presence=stored.presence)
+                if _is_of_another_life(row, stored):
+                    return self._undecided(row.process_guid)
+            return self._write(key, stored, row)
+        return self._appeared(key, row)
+
+    def _appeared(self, key: RowKey, row: ActualLRP) -> Outcome:
+        """Apply a whole row of a record that is not there."""
+        tombstone = self._tombstones.get(key)
+        if tombstone is not None:
+            if row.tag_index <= tombstone.index:
+                return Outcome.TOMBSTONED
+            if row.state != ActualLRPState.UNCLAIMED:
+                return self._undecided(row.process_guid)
+            # Its instance left; the removal that said so has overtaken this. Was it more than that? Only a read can
+            # tell.
+            if not tombstone.left:
+                self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
+            self._tombstones.discard(key)
+        elif row.tag_index > 0:
+            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
+        return self._write(key, None, row)
+
+    def changed(self, event: ActualLRPInstanceChanged) -> Outcome:
+        """Apply a diff of the instance stream."""
+        before, after = event.before, event.after.as_stored()
+        if after.instance_guid and after.state in _NOBODYS:
+            after = _without_instance(after)
+        if not after.epoch:
+            return self._changed_without_epoch(before, after)
+        if before.epoch != after.epoch and before.epoch:
+            return self._moved(before, after)
+        stored = self._rows.get(after.epoch)
+        if stored is None:
+            tombstone = self._tombstones.get(after.epoch)
+            if tombstone is None:
+                # As for a version of a record never seen, and the rest of the row is not known either.
+                self._ask_repair(after.process_guid, RepairReason.AMBIGUOUS)
+                return self._write(after.epoch, None, after)
+            return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
+        if after.tag_index > stored.tag_index:
+            return self._advanced(stored, before, after)
+        return self._presence_changed(stored, before, after)
+
+    def removed(self, row: ActualLRP) -> Outcome:
+        """Apply a `removed` of the instance stream, which means the row or only the instance in it."""
+        key = row_key(row)
+        stored = self._rows.get(key)
+        if stored is None:
+            known = key in self._tombstones
+            self._tombstones.add(key, Tombstone(row.tag_index, row.instance_guid))
+            return Outcome.SAME if known else Outcome.TOMBSTONED
+        if row.epoch and stored.tag_index > row.tag_index and row.state != ActualLRPState.UNCLAIMED:
+            # A crashed row names no instance that could tell a restart from a removal.
+            nameless = row.state == ActualLRPState.CRASHED
+            if _is_next_unclaimed(row, stored):
+                if nameless:
+                    self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
+                return Outcome.LEFT
+            if nameless or stored.instance_guid != row.instance_guid:
+                return self._undecided(row.process_guid)
+        self._add_tombstone(key, stored, at_least=row.tag_index)
+        return _APPLIED
+
+    def group_changed(self, event: ActualLRPChanged) -> Outcome:
+        """Apply a diff of the group stream, slot by slot; a slot that is empty on both sides is not spoken of."""
+        outcome = Outcome.NOTED
+        slots = (
+            (event.before.instance, event.after.instance),
+            (event.before.evacuating, event.after.evacuating),
+        )
+        for before, after in slots:
+            if after is not None:
+                outcome = self._slot_changed(before, after)
+        return outcome
+
+    def group_created(self, group: ActualLRPGroup) -> Outcome:
+        """Apply a `created` of the group stream to the slots that it fills."""
+        outcome = Outcome.NOTED
+        for row in (group.instance, group.evacuating):
+            if row is not None:
+                outcome = self.created(row)
+        return outcome
+
+    def group_removed(self, group: ActualLRPGroup) -> Outcome:
+        """Apply a `removed` of the group stream.
+
+        There it always means the row, whose version may be older than the one at hand.
+        """
+        outcome = Outcome.NOTED
+        for row in (group.instance, group.evacuating):
+            if row is None:
+                continue
+            key = row_key(row)
+            stored = self._rows.get(key)
+            if stored is None:
+                self._tombstones.add(key, Tombstone(row.tag_index, row.instance_guid))
+                outcome = Outcome.TOMBSTONED
+            else:
+                self._add_tombstone(key, stored, at_least=row.tag_index)
+                outcome = _APPLIED
+        return outcome
+
+    def _slot_changed(self, before: ActualLRP | None, after: ActualLRP) -> Outcome:
+        if before is not None and before.epoch != after.epoch and before.epoch and after.epoch:
+            outcome = self.created(after)
+            stored = self._rows.get(before.epoch)
+            if stored is not None and stored.tag_index <= before.tag_index:
+                self._add_tombstone(before.epoch, stored)
+            return outcome
+        stored = self._rows.get(row_key(after))
+        if stored is not None and stored.epoch and stored.tag_index >= after.tag_index and before is not None:
+            return self._presence_changed(stored, before, after.as_stored())
+        tombstone = self._tombstones.get(row_key(after))
+        if tombstone is not None and after.tag_index > tombstone.index:
+            return self._undecided(after.process_guid)
+        return self.created(after)
+
+    def _advanced(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
+        """Apply a newer version from a diff, which leaves internal routes and metric tags as they were."""
+        # A start may have changed what the diff does not carry; and so may a version that was passed over.
+        if after.state == _RUNNING or before.tag_index != stored.tag_index:
+            self._ask_repair(after.process_guid, RepairReason.INCOMPLETE)
+        # It is another version, so it differs.
+        if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
+            self._ask_repair(after.process_guid, RepairReason.RIVALS)
+        return _APPLIED
+
+    def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
+        """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
+        stale = Outcome.STALE if after.tag_index < stored.tag_index else Outcome.SAME
+        if stale is Outcome.SAME and _is_of_another_life(after, stored):
+            return self._undecided(stored.process_guid)
+        if before.presence == after.presence:
+            return stale
+        if stale is Outcome.SAME and before.presence == stored.presence:
+            return self._write(row_key(stored), stored, replace(stored, presence=after.presence))
+        # Two changes of presence without a version between them have no order that could be seen here.
+        self._ask_repair(stored.process_guid, RepairReason.AMBIGUOUS)
+        return stale if after.presence == stored.presence else Outcome.UNDECIDED
+
+    def _moved(self, before: ActualLRP, after: ActualLRP) -> Outcome:
+        """Move an instance from one record to another; the first lives on, unclaimed, and will say so itself."""
+        source = self._rows.get(before.epoch)
+        target = self._rows.get(after.epoch)
+        tombstone = self._tombstones.get(after.epoch)
+        # The record that it moves to is mostly a new one, but can be that of another instance which is leaving too.
+        if target is not None and after.tag_index <= target.tag_index:
+            outcome = Outcome.STALE if after.tag_index < target.tag_index else Outcome.SAME
+        elif tombstone is not None and after.tag_index <= tombstone.index:
+            outcome = Outcome.TOMBSTONED
+        elif source is None or source.tag_index != before.tag_index:
+            self._ask_repair(after.process_guid, RepairReason.INCOMPLETE)
+            outcome = self._write(after.epoch, target, after)
+        else:
+            outcome = self._write(after.epoch, target, after.carrying_over(source))
+        if source is None:
+            if before.epoch not in self._tombstones:
+                self._tombstones.add(before.epoch, Tombstone(before.tag_index, before.instance_guid, left=True))
+        elif source.tag_index <= before.tag_index:
+            self._add_tombstone(before.epoch, source, at_least=before.tag_index, left=True)
+            outcome = _APPLIED
+        return outcome
+
+    def _changed_without_epoch(self, before: ActualLRP, after: ActualLRP) -> Outcome:
+        """Apply a diff of an old record, which is known by its slot and always believed."""
+        old_key, key = row_key(before), row_key(after)
+        stored = self._rows.get(old_key)
+        outcome = self._write(key, self._rows.get(key), after if stored is None else after.carrying_over(stored))
+        if stored is not None and old_key != key:
+            self._rows.remove(old_key, stored)
+        return outcome
+
+    def _write(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Outcome:
+        if stored == row:
+            return Outcome.SAME
+        if self._rows.put(key, stored, row):
+            self._ask_repair(row.process_guid, RepairReason.RIVALS)
+        return _APPLIED
+
+    def _add_tombstone(self, key: RowKey, row: ActualLRP, *, at_least: int = 0, left: bool = False) -> None:
+        self._rows.remove(key, row)
+        index = max(row.tag_index, at_least)
+        self._tombstones.add(key, Tombstone(index, row.instance_guid, left))
+
+    def _undecided(self, process_guid: str) -> Outcome:
+        self._ask_repair(process_guid, RepairReason.AMBIGUOUS)
+        return Outcome.UNDECIDED
+
+
+_NOBODYS: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
+"""Rows that are nobody's: a diff to such a state still carries the key of an instance, the server's row does not."""
+
+
+def _is_of_another_life(one: ActualLRP, stored: ActualLRP) -> bool:
+    """Return whether a version that is known has other contents now, beside what diffs do not carry and the presence.
+
+    So it is where the server was set back and has written it again.
+    """
+    return _bare(one) != _bare(stored)
+
+
+def _bare(row: ActualLRP) -> ActualLRP:
+    return replace(row, presence=Presence.ORDINARY, internal_routes=(), metric_tags=EMPTY)
+
+
+def _without_instance(row: ActualLRP) -> ActualLRP:
+    return replace(row, instance_guid="", cell_id="")
+
+
+def _is_next_unclaimed(removed: ActualLRP, stored: ActualLRP) -> bool:
+    """Return whether the row at hand is what an unclaim made of the removed one, which was not UNCLAIMED."""
+    return stored.tag_index == removed.tag_index + 1 and stored.state == ActualLRPState.UNCLAIMED

@@ -1,0 +1,389 @@
+"""The rows and desired LRPs of a mirror, with their indexes.
+
+The store is written by one owner and read from any thread. What a reader gets is either an immutable value or a copy
+made by one uninterruptible operation, so a reader never sees half of a write; only what is ordered (the range of an
+app) takes a lock, which a writer holds for no longer than an insertion.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from operator import attrgetter
+from threading import Lock
+from typing import Final, TypeVar
+
+from sortedcontainers import SortedList
+
+from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
+
+__all__ = ["Store", "row_order"]
+
+_RUNNING: Final = ActualLRPState.RUNNING
+_slot = attrgetter("index", "presence")
+
+row_order = attrgetter("index", "presence", "epoch")
+"""Where a row stands among those of its process.
+
+Two that claim one slot for a moment stand by their epochs, not as they came: what follows from rows is the same for
+whoever has had the same ones.
+"""
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+FEW = 12
+"""Among so many rows one is found sooner by looking at each than by halving."""
+
+Keys = dict[RowKey, None]
+"""A set that keeps its order, so that the same inputs give the same answers in the same order."""
+
+
+class Store:
+    """Rows by identity, and where to find them: by process, cell, domain, state and instance.
+
+    Nearly all rows are of one domain and RUNNING. So the domain leads to processes, which are fewer, and the index by
+    state leaves RUNNING out: it would save nobody anything, and a dict that every row is in costs more to write than
+    one of the few rows that are not. Instances are in parts, by how their guid ends. For a dict is rebuilt in one piece
+    when it grows, which takes ten milliseconds at a hundred thousand keys: one may, three of the same size would do so
+    at the same row.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[RowKey, ActualLRP] = {}
+        self._by_process: dict[str, tuple[ActualLRP, ...]] = {}
+        self._by_cell: dict[str, Keys] = {}
+        self._by_domain: dict[str, dict[str, None]] = {}
+        self._by_state: dict[str, Keys] = {}
+        self._by_instance: dict[str, dict[str, RowKey]] = {}
+        self._desired: dict[str, DesiredLRP] = {}
+        self._desired_by_domain: dict[str, dict[str, None]] = {}
+        self._desired_guids: SortedList = SortedList()
+        self._lock = Lock()
+        self.domains: frozenset[str] = frozenset()
+        self.get: Final[Callable[[RowKey], ActualLRP | None]] = self._rows.get
+        """Returns the row of that identity. O(1): the dict's own, since every event asks several times."""
+        self.rows_of: Final[Callable[[str, tuple[()]], tuple[ActualLRP, ...]]] = self._by_process.get
+        """Returns the rows of a process as `process` does; what it returns where there are none is given, as ()."""
+        self.desired: Final[Callable[[str], DesiredLRP | None]] = self._desired.get
+        """Returns the desired LRP of a process. O(1), as `get`."""
+
+    # Reading
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def keys_by_cell(self) -> Iterator[list[RowKey]]:
+        """Return the identities of all rows, cell by cell. Each step is uninterruptible, O(rows on the cell).
+
+        Of the rows that are written between two steps one can be missed, or be there twice.
+        """
+        for cell_id in list(self._by_cell):
+            yield list(self._by_cell.get(cell_id, ()))
+
+    def process(self, process_guid: str) -> tuple[ActualLRP, ...]:
+        """Return the rows of a process by index, presence, epoch. O(1): the tuple is kept, not made."""
+        return self._by_process.get(process_guid, ())
+
+    def row_count(self, process_guid: str) -> int:
+        """Return how many rows a process has. O(1)."""
+        return len(self.process(process_guid))
+
+    def select(self, *, cell_id: str | None, state: str | None, domain: str | None) -> tuple[ActualLRP, ...]:
+        """Return the rows that match every filter given, in no promised order.
+
+        The cost is the least of O(rows on the cell), O(rows of that state), where that is not RUNNING, and O(rows of
+        the processes that have such a domain); O(rows) where only RUNNING is asked for, and much less than that where
+        nothing is.
+        """
+        if cell_id is None and state is None and domain is None:
+            return tuple(_taken(self._rows.values()))
+        sets: list[Keys] = []
+        if cell_id is not None:
+            sets.append(self._by_cell.get(cell_id, {}))
+        if state is not None and state != _RUNNING:
+            sets.append(self._by_state.get(state, {}))
+        keys = min(sets, key=len, default=None)
+        guids = None if domain is None else self._by_domain.get(domain, {})
+        rows: Iterable[ActualLRP | None]
+        if keys is not None and (guids is None or len(keys) <= len(guids)):
+            rows = map(self._rows.get, _taken(keys))
+        elif guids is not None:
+            rows = chain.from_iterable(map(self.process, _taken(guids)))
+        else:
+            rows = _taken(self._rows.values())
+        return tuple([row for row in rows if row is not None and matches(row, cell_id, state, domain)])
+
+    def instance(self, instance_guid: str) -> ActualLRP | None:
+        """Return the row of an instance. O(1)."""
+        key = self._by_instance.get(instance_guid[-1:], {}).get(instance_guid)
+        return None if key is None else self._rows.get(key)
+
+    def processes(self) -> list[str]:
+        """Return the guids of all processes that have rows. O(processes)."""
+        return list(self._by_process)
+
+    def process_count(self) -> int:
+        """Return how many processes have rows. O(1)."""
+        return len(self._by_process)
+
+    def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
+        """Return all rows, those of each process together, as they are at one moment. O(processes)."""
+        return _taken(self._by_process.values())
+
+    def desired_count(self) -> int:
+        """Return how many desired LRPs there are. O(1)."""
+        return len(self._desired)
+
+    def desired_guids(self) -> list[str]:
+        """Return the process guids of all desired LRPs. O(desired LRPs)."""
+        return list(self._desired)
+
+    def select_desired(self, *, app_guid: str | None, domain: str | None) -> tuple[DesiredLRP, ...]:
+        """Return the desired LRPs whose process guid begins with `app_guid` and whose domain is `domain`, where given.
+
+        By process guid where `app_guid` is given, which costs O(log desired + found); else in no promised order.
+        """
+        if app_guid is not None:
+            with self._lock:
+                guids = tuple(self._prefix_range(app_guid))
+        elif domain is not None:
+            guids = tuple(_taken(self._desired_by_domain.get(domain, ())))
+        else:
+            return tuple(_taken(self._desired.values()))
+        found = map(self._desired.get, guids)
+        return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
+
+    def has_rivals(self, process_guid: str) -> bool:
+        """Return whether two rows of a process claim one slot, which the server never has for long.
+
+        O(rows of the process).
+        """
+        rows = self.process(process_guid)
+        return any(_slot(one) == _slot(other) for one, other in pairwise(rows))
+
+    def _prefix_range(self, prefix: str) -> Iterator[str]:
+        for guid in self._desired_guids.irange(minimum=prefix):
+            if not guid.startswith(prefix):
+                return
+            yield guid
+
+    # Writing
+
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes.
+
+        O(log rows of the process), plus copying their tuple.
+        """
+        self._rows[key] = row
+        if old is None:
+            return self._insert(key, row)
+        guid = row.process_guid
+        if row.index == old.index and row.presence == old.presence and guid == old.process_guid:
+            rival = False
+            # By way of a list: half the time of joining a tuple from slices.
+            rows = [*self._by_process[guid]]
+            rows[_position(rows, old)] = row
+            self._by_process[guid] = tuple(rows)
+        else:
+            self._displace(old)
+            rival = self._place(row)
+        self._file_anew(key, old, row)
+        return rival
+
+    def _file_anew(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
+        """Bring the indexes from one version of a row to the next: only those whose own key has changed."""
+        if old.state != row.state:
+            if old.state != _RUNNING:
+                _discard(self._by_state, old.state, key)
+            if row.state != _RUNNING:
+                _add(self._by_state, row.state, key)
+        if old.cell_id != row.cell_id:
+            _discard(self._by_cell, old.cell_id, key)
+            _add(self._by_cell, row.cell_id, key)
+        if old.instance_guid != row.instance_guid:
+            if row.instance_guid:
+                self._keep_instance(row.instance_guid, key)
+            if old.instance_guid:
+                self._release_instance(old, key)
+        if old.domain != row.domain or old.process_guid != row.process_guid:
+            self._leave_domain(old)
+            _add(self._by_domain, row.domain, row.process_guid)
+
+    def remove(self, key: RowKey, row: ActualLRP) -> None:
+        """Remove the row of that identity, which is `row` now."""
+        del self._rows[key]
+        self._displace(row)
+        self._leave_domain(row)
+        if row.state != _RUNNING:
+            _discard(self._by_state, row.state, key)
+        _discard(self._by_cell, row.cell_id, key)
+        if row.instance_guid:
+            self._release_instance(row, key)
+
+    def put_desired(self, lrp: DesiredLRP) -> None:
+        """Insert a desired LRP, or replace the one of its process. O(log desired) when new, else O(1)."""
+        guid = lrp.process_guid
+        old = self._desired.get(guid)
+        self._desired[guid] = lrp
+        if old is None:
+            with self._lock:
+                self._desired_guids.add(guid)
+        elif old.domain == lrp.domain:
+            return
+        else:
+            _discard(self._desired_by_domain, old.domain, guid)
+        _add(self._desired_by_domain, lrp.domain, guid)
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove the desired LRP of a process, which must be there."""
+        lrp = self._desired.pop(process_guid)
+        with self._lock:
+            self._desired_guids.remove(process_guid)
+        _discard(self._desired_by_domain, lrp.domain, process_guid)
+
+    def _insert(self, key: RowKey, row: ActualLRP) -> bool:
+        """File a row that is new."""
+        guid = row.process_guid
+        rows = self._by_process.get(guid)
+        rival = self._place(row)
+        # Where a sibling is of the domain, the process is known to be.
+        if rows is None or rows[0].domain != row.domain:
+            _add(self._by_domain, row.domain, guid)
+        if row.state != _RUNNING:
+            _add(self._by_state, row.state, key)
+        _add(self._by_cell, row.cell_id, key)
+        if row.instance_guid:
+            self._keep_instance(row.instance_guid, key)
+        return rival
+
+    def _place(self, row: ActualLRP) -> bool:
+        """Put a row in its process's tuple."""
+        guid = row.process_guid
+        rows = self._by_process.get(guid)
+        if rows is None:
+            self._by_process[guid] = (row,)
+            return False
+        if rows[-1].index < row.index:
+            # Lists bring most rows in order.
+            self._by_process[guid] = (*rows, row)
+            return False
+        at = bisect_left(rows, row_order(row), key=row_order)
+        self._by_process[guid] = (*rows[:at], row, *rows[at:])
+        return any(_slot(other) == _slot(row) for other in (*rows[max(at - 1, 0) : at], *rows[at : at + 1]))
+
+    def _displace(self, row: ActualLRP) -> None:
+        rows = self._by_process[row.process_guid]
+        if len(rows) == 1:
+            del self._by_process[row.process_guid]
+            return
+        at = _position(rows, row)
+        self._by_process[row.process_guid] = (*rows[:at], *rows[at + 1 :])
+
+    def _leave_domain(self, old: ActualLRP) -> None:
+        """Take a process from a domain that none of its rows has any more, once `old` is out of its place."""
+        if all(row.domain != old.domain for row in self._by_process.get(old.process_guid, ())):
+            _discard(self._by_domain, old.domain, old.process_guid)
+
+    def _keep_instance(self, guid: str, key: RowKey) -> None:
+        part = self._by_instance.get(guid[-1])
+        if part is None:
+            self._by_instance[guid[-1]] = {guid: key}
+        else:
+            part[guid] = key
+
+    def _release_instance(self, old: ActualLRP, key: RowKey) -> None:
+        """Take an instance from a row that no longer has it.
+
+        Another row of the process may have it too, while it moves.
+        """
+        guid = old.instance_guid
+        part = self._by_instance[guid[-1]]
+        if part.get(guid) != key:
+            return
+        for row in self._by_process.get(old.process_guid, ()):
+            if row.instance_guid == guid:
+                part[guid] = row_key(row)
+                return
+        del part[guid]
+
+    # Checking
+
+    def _check(self) -> None:
+        """Compare every index with one made anew from the rows. O(rows); for tests."""
+        rows = self._rows
+        assert all(row_key(row) == key for key, row in rows.items()), (
+            "a row is filed under another identity than its own"
+        )
+        on_cells: dict[str, Keys] = {}
+        in_states: dict[str, Keys] = {}
+        in_domains: dict[str, dict[str, None]] = {}
+        for key, row in rows.items():
+            on_cells.setdefault(row.cell_id, {})[key] = None
+            if row.state != _RUNNING:
+                in_states.setdefault(row.state, {})[key] = None
+            in_domains.setdefault(row.domain, {})[row.process_guid] = None
+        assert self._by_cell == on_cells, "the cell index is not that of the rows"
+        assert self._by_state == in_states, "the state index is not that of the rows"
+        assert self._by_domain == in_domains, "the domain index is not that of the rows"
+        by_process: dict[str, list[ActualLRP]] = {}
+        for row in rows.values():
+            by_process.setdefault(row.process_guid, []).append(row)
+        assert by_process.keys() == self._by_process.keys(), "the processes are not those of the rows"
+        for guid, kept in self._by_process.items():
+            assert sorted(kept, key=row_order) == list(kept), f"the rows of {guid} are not in order"
+            assert {id(row) for row in kept} == {id(row) for row in by_process[guid]}, f"other rows are kept for {guid}"
+        instances = {row.instance_guid for row in rows.values() if row.instance_guid}
+        keys = {guid: key for part in self._by_instance.values() for guid, key in part.items()}
+        assert keys.keys() == instances, "the instances are not those of the rows"
+        for guid, key in keys.items():
+            assert rows[key].instance_guid == guid, f"instance {guid} leads to a row of another"
+        self._check_desired()
+
+    def _check_desired(self) -> None:
+        assert list(self._desired_guids) == sorted(self._desired), "the ordered guids are not those of the desired LRPs"
+        domains: dict[str, set[str]] = {}
+        for guid, lrp in self._desired.items():
+            assert lrp.process_guid == guid, f"the desired LRP of another process is kept for {guid}"
+            domains.setdefault(lrp.domain, set()).add(guid)
+        kept = {domain: set(guids) for domain, guids in self._desired_by_domain.items()}
+        assert kept == domains, "the domain index is not that of the desired LRPs"
+
+
+def matches(row: ActualLRP, cell_id: str | None, state: str | None, domain: str | None) -> bool:
+    """Return whether a row passes every filter that is given."""
+    return cell_id in (None, row.cell_id) and state in (None, row.state) and domain in (None, row.domain)
+
+
+def _taken(of: Iterable[T]) -> list[T]:
+    """Copy from a dict that another thread may be writing.
+
+    Into a list, which does it in one uninterruptible step. A tuple is made after the dict has begun to be read, and
+    making it can set off the garbage collector, and with it finalizers that let the other thread in.
+    """
+    return list(of)
+
+
+def _position(rows: Sequence[ActualLRP], row: ActualLRP) -> int:
+    """Where that very row stands in its process's tuple."""
+    if len(rows) > FEW:
+        return bisect_left(rows, row_order(row), key=row_order)
+    at = 0
+    while rows[at] is not row:
+        at += 1
+    return at
+
+
+def _add(index: dict[str, dict[K, None]], value: str, key: K) -> None:
+    keys = index.get(value)
+    if keys is None:
+        index[value] = {key: None}
+    else:
+        keys[key] = None
+
+
+def _discard(index: dict[str, dict[K, None]], value: str, key: K) -> None:
+    keys = index[value]
+    del keys[key]
+    if not keys:
+        del index[value]

@@ -1,0 +1,86 @@
+"""What is remembered of records that are gone, so that a late event does not bring them back."""
+
+from msgspec import Struct
+
+from lrpmirror.core.rows.changes import RowKey
+
+__all__ = ["Tombstone", "TombstoneTable"]
+
+
+class Tombstone(Struct, frozen=True, gc=False):
+    """The last known version of a record that is gone, and the instance that it held.
+
+    `left` says that only the instance left: the record is known to live on, unclaimed, under a higher index. `presumed`
+    says that no event told of the removal: a list lacked the record, or another one took its place.
+    """
+
+    index: int
+    instance_guid: str = ""
+    left: bool = False
+    presumed: bool = False
+
+    def tells_of(self, index: int) -> bool:
+        """Return whether an event has told that the record was gone in that version, or later."""
+        return index <= self.index and not self.presumed
+
+
+class TombstoneTable:
+    """Tombstones by record, bounded in number and age; the oldest go first. O(1) each, but for `copy` and `advance`.
+
+    `age` is in the unit of the times that `advance` is given.
+    """
+
+    def __init__(self, *, limit: int, age: float) -> None:
+        self._limit = limit
+        self._age = age
+        self._now = 0.0
+        # Oldest first: a dict keeps the order in which keys were added.
+        self._by_key: dict[RowKey, tuple[Tombstone, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __contains__(self, key: RowKey) -> bool:
+        return key in self._by_key
+
+    def get(self, key: RowKey) -> Tombstone | None:
+        """Return the tombstone of a record, if it has one."""
+        entry = self._by_key.get(key)
+        return entry[0] if entry is not None else None
+
+    def add(self, key: RowKey, tombstone: Tombstone) -> None:
+        """Remember that a record is gone; an older memory of it never replaces a newer one."""
+        known = self._by_key.pop(key, None)
+        if known is not None and known[0].index > tombstone.index:
+            # Whoever buries it again without knowing that it lives on may mean the record itself.
+            left, presumed = known[0].left and tombstone.left, known[0].presumed and tombstone.presumed
+            tombstone = Tombstone(known[0].index, known[0].instance_guid, left, presumed)
+        self._by_key[key] = (tombstone, self._now)
+        if len(self._by_key) > self._limit:
+            del self._by_key[next(iter(self._by_key))]
+
+    def discard(self, key: RowKey) -> None:
+        """Forget a record: it is known to live."""
+        self._by_key.pop(key, None)
+
+    def keys(self) -> tuple[RowKey, ...]:
+        """Return the records that have a tombstone, oldest first. O(n)."""
+        return tuple(self._by_key)
+
+    def advance(self, now: float) -> None:
+        """Record the time, and forget what was buried longer ago than the age allows. O(what is forgotten)."""
+        self._now = now
+        expired = []
+        for key, (_, added_at) in self._by_key.items():
+            if added_at >= now - self._age:
+                break
+            expired.append(key)
+        for key in expired:
+            del self._by_key[key]
+
+    def copy(self) -> "TombstoneTable":
+        """Return a copy that goes its own way. O(n)."""
+        twin = TombstoneTable(limit=self._limit, age=self._age)
+        twin._now = self._now
+        twin._by_key = self._by_key.copy()
+        return twin

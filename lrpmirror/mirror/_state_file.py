@@ -1,0 +1,155 @@
+"""Keeping the state of a mirror in a file: read at the beginning, written at an interval and at the end."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.session import Session
+from lrpmirror.errors import StateFileError
+from lrpmirror.statefile import Loaded, StateFile
+
+__all__ = ["StateFileWriter", "state_file_kept"]
+
+logger: Final = logging.getLogger("lrpmirror")
+
+
+class _Export(Struct, frozen=True):
+    """A state, when it was taken by the clock on the wall, and how long before that it was known to be the server's."""
+
+    exported: ExportedState
+    at: float
+    age: float
+
+
+class StateFileWriter:
+    """Reads and writes the state file of one session. A failure is logged and noted in the session, and no more."""
+
+    def __init__(self, file: StateFile, session: Session, clock: Callable[[], float], bbs: str) -> None:
+        self._file = file
+        self._session = session
+        self._clock = clock
+        self._bbs = bbs
+        self._kept: int | None = None
+        """The revision that the file has."""
+        self._last: _Export | None = None
+        self._told: set[tuple[type, object]] = set()
+        """The kinds of failures that were logged since the file was last written."""
+
+    async def begin(self) -> None:
+        """Lock the file and take the state that it has. Raises ConfigurationError for a file that cannot be used."""
+        # Waited for also when cancelled: only then is it known whether there is a lock to release.
+        with trio.CancelScope(shield=True):
+            await self._file.offload(self._file.acquire)
+        try:
+            loaded = await self._file.offload(lambda: self._file.load(self._bbs))
+        except StateFileError as error:
+            logger.warning("%s", error)
+            self._session.noted(error)
+            return
+        if loaded is not None:
+            self._restore(loaded)
+
+    async def run(self, publish: Callable[[], None]) -> None:
+        """Write the file at an interval, where anything has changed. `publish` is called when that has failed."""
+        session = self._session
+        while True:
+            await trio.sleep(session.tuning.state_interval)
+            if session.revision == self._kept:
+                continue
+            export = self._take()
+            if export is not None and not await self._write(export, _nothing):
+                publish()
+
+    def take_last(self) -> None:
+        """Take the state that is to be written at the end. O(rows), as `Session.exported`."""
+        self._last = self._take()
+
+    async def end(self) -> None:
+        """Write what was taken last, and unlock the file; not for longer than `Tuning.state_patience` seconds."""
+        last, file = self._last, self._file
+        if last is None:
+            file.release()
+            return
+        patience = self._session.tuning.state_patience
+        scope = trio.CancelScope(shield=True, deadline=trio.current_time() + patience)
+        with scope:
+            # Unlocked by whoever writes, who may be in the middle of it when it is given up here.
+            await self._write(last, file.release)
+        if scope.cancelled_caught:
+            file.give_up()
+            logger.warning(
+                "the state file %s could not be written within %s s of closing: the one before stays",
+                file.path,
+                patience,
+            )
+
+    def _restore(self, loaded: Loaded) -> None:
+        self._kept = loaded.exported.revision
+        self._session.restore(loaded.exported, loaded.store, self._clock(), loaded.age)
+        if loaded.age is None:
+            unknown = StateFileError(
+                f"the age of the state in {self._file.path} is not known, since the clock was set back after it was "
+                "written; it passes for fresh nowhere"
+            )
+            logger.warning("%s", unknown)
+            self._session.noted(unknown)
+        else:
+            logger.info("begun with the state of %.0f s ago, from %s", loaded.age, self._file.path)
+
+    def _take(self) -> _Export | None:
+        session = self._session
+        # The state of an earlier life is in the file already.
+        if session.synced_at is None:
+            return None
+        now = self._clock()
+        current_at = session.current_at
+        return _Export(session.export(), self._file.wall(), 0.0 if current_at is None else now - current_at)
+
+    async def _write(self, export: _Export, then: Callable[[], None]) -> bool:
+        """Write a state, then call `then`, both in a thread; tell whether it went well."""
+        file, bbs = self._file, self._bbs
+
+        def work() -> None:
+            try:
+                file.save(export.exported, bbs=bbs, taken_at=export.at, age=export.age)
+            finally:
+                then()
+
+        try:
+            await file.offload(work)
+        except StateFileError as error:
+            self._failed(error)
+            return False
+        self._kept = export.exported.revision
+        self._told.clear()
+        return True
+
+    def _failed(self, error: StateFileError) -> None:
+        self._session.noted(error)
+        cause = error.__cause__
+        kind = type(cause), getattr(cause, "errno", None)
+        if kind not in self._told:
+            self._told.add(kind)
+            logger.warning("%s", error)
+
+
+@asynccontextmanager
+async def state_file_kept(
+    file: StateFile, session: Session, clock: Callable[[], float], *, bbs: str
+) -> AsyncIterator[StateFileWriter]:
+    """Begin with the state of a file where it has one, and write it at the end, however the block ends."""
+    state_file_writer = StateFileWriter(file, session, clock, bbs)
+    try:
+        await state_file_writer.begin()
+        yield state_file_writer
+    finally:
+        await state_file_writer.end()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,107 @@
+"""What a replica tells on the group stream about a commit: what became of the two slots of each index.
+
+The group stream is the older one, for clients that know no better. A slot that an event does not fill is not spoken of.
+Whatever changes a slot is told, also a change of presence, which a BBS leaves out: that is for mirrors only. Rows that
+no slot shows (the replacement of a suspect instance, until it runs) are not told of, as at a BBS. What Diego's own
+readers make of each event is said in `telling`; it holds here too.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from lrpmirror.core.rows.changes import Delta, RowKey, row_key
+from lrpmirror.core.rows.groups import groups_of
+from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState
+from lrpmirror.serve.instance_events import before_it_ran, is_unready
+from lrpmirror.server import MirrorOnly
+
+__all__ = ["group_events"]
+
+NOTHING = ActualLRPGroup()
+
+HELD = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
+
+
+def group_events(
+    deltas: Iterable[Delta[RowKey, ActualLRP]], rows_of: Callable[[str], Sequence[ActualLRP]], *, heard: bool = False
+) -> list[Event | MirrorOnly]:
+    """Return the events of the group stream about these deltas; `rows_of` gives the rows of a process after them.
+
+    What runs comes first, so that an endpoint is told of no later than the one it replaces is withdrawn. `heard` says
+    that the BBS told of it, and so filled slots with a `created` on its own group stream. O(rows of the processes that
+    the deltas touch).
+    """
+    stories: list[tuple[int, list[Event | MirrorOnly]]] = []
+    for guid, touched in _by_process(deltas).items():
+        rows = rows_of(guid)
+        before = _groups(_rows_before(rows, touched))
+        after = _groups(rows)
+        for index in sorted(_indexes(touched)):
+            old, new = before.get(index, NOTHING), after.get(index, NOTHING)
+            for slot, before_slot, after_slot in (
+                (_instance, old.instance, new.instance),
+                (_evacuating, old.evacuating, new.evacuating),
+            ):
+                stories.append(_slot_story(before_slot, after_slot, slot, heard=heard))
+    stories.sort(key=lambda story: story[0])
+    return [event for _, story in stories for event in story]
+
+
+def _by_process(deltas: Iterable[Delta[RowKey, ActualLRP]]) -> dict[str, list[Delta[RowKey, ActualLRP]]]:
+    found: dict[str, list[Delta[RowKey, ActualLRP]]] = {}
+    for delta in deltas:
+        row = delta.after or delta.before
+        if row is not None:
+            found.setdefault(row.process_guid, []).append(delta)
+    return found
+
+
+def _rows_before(rows: Iterable[ActualLRP], deltas: Iterable[Delta[RowKey, ActualLRP]]) -> list[ActualLRP]:
+    touched = {delta.key: delta.before for delta in deltas}
+    untouched = [row for row in rows if row_key(row) not in touched]
+    return untouched + [row for row in touched.values() if row is not None]
+
+
+def _groups(rows: Iterable[ActualLRP]) -> dict[int, ActualLRPGroup]:
+    return {group.resolve().index: group for group in groups_of(rows)}
+
+
+def _indexes(deltas: Iterable[Delta[RowKey, ActualLRP]]) -> set[int]:
+    return {row.index for delta in deltas for row in (delta.before, delta.after) if row is not None}
+
+
+def _instance(row: ActualLRP) -> ActualLRPGroup:
+    return ActualLRPGroup(row, None)
+
+
+def _evacuating(row: ActualLRP) -> ActualLRPGroup:
+    return ActualLRPGroup(None, row)
+
+
+def _slot_story(
+    before: ActualLRP | None, after: ActualLRP | None, slot: Callable[[ActualLRP], ActualLRPGroup], *, heard: bool
+) -> tuple[int, list[Event | MirrorOnly]]:
+    """Return how urgent the story of a slot is, and its events."""
+    if before == after:
+        return 2, []
+    if after is None:
+        return 2, [] if before is None else [ActualLRPRemoved(slot(before))]
+    urgency = 0 if after.state == ActualLRPState.RUNNING else 1
+    if before is None:
+        return urgency, [_filled(after, slot, heard=heard)]
+    changed = ActualLRPChanged(slot(before), slot(after))
+    if before.epoch == after.epoch and before.tag_index == after.tag_index:
+        # Its presence changed, or it was read after its diff: no BBS tells of that here.
+        return urgency, [MirrorOnly(changed)]
+    if not (before.instance_guid and before.instance_guid != after.instance_guid and after.state in HELD):
+        return urgency, [changed]
+    if before.epoch != after.epoch:
+        return urgency, [_filled(after, slot, heard=heard), ActualLRPRemoved(slot(before))]
+    # How the other instance left this record was missed. A removal means the record, so it comes first.
+    return urgency, [ActualLRPRemoved(slot(before)), _filled(after, slot, heard=heard)]
+
+
+def _filled(row: ActualLRP, slot: Callable[[ActualLRP], ActualLRPGroup], *, heard: bool) -> Event:
+    if heard or not is_unready(row):
+        return ActualLRPCreated(slot(row))
+    return ActualLRPChanged(slot(before_it_ran(row)), slot(row))

@@ -1,0 +1,198 @@
+"""What a replica tells on the instance stream about a commit: the events that a BBS would have sent for it.
+
+Whoever reads the events has to end in the state that the replica is in, whether it follows by the rules of a mirror or
+is one of Diego's own clients. So the events are made from the two sides of each delta and not copied: what became of an
+event here (it was late, it named a record that was gone) is decided once, and told as what it came to.
+
+Diego's own readers act on each event by itself, and do not ask what it leaves out. The route emitter takes a `created`
+of a row that runs for an instance to send requests to, ready or not; it withdraws what a `removed` names, what a
+`changed` shows to have stopped, and what a `changed` shows to be no longer ready, under the one instance key that both
+sides of a `changed` share. So nothing is told as `created` but what a BBS tells so. What no event of a BBS says (the
+internal routes and metric tags, which the diffs do not carry) follows as a `created` for mirrors only.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
+
+from lrpmirror.core.rows.changes import Delta, RowKey
+from lrpmirror.events import (
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    DesiredLRPChanged,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+    Event,
+)
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
+from lrpmirror.server import MirrorOnly
+
+__all__ = ["before_it_ran", "desired_events", "is_unready", "row_events"]
+
+RowDelta = Delta[RowKey, ActualLRP]
+
+
+def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool = False) -> list[Event | MirrorOnly]:
+    """Return the events of the instance stream that lead from one side of the deltas to the other.
+
+    A version is told as `changed`, an unclaim as `created` and `removed` of the version before it, a move of an
+    instance from one record to another as one `changed`. What a diff does not carry follows for mirrors only, as a
+    `created` of the whole row at the same version. A removal that frees a slot for another record comes first, as it
+    did at the server; then what runs, then the rest, so that an endpoint is told of no later than the one it replaces
+    is withdrawn. `created` says that the BBS itself told what is new as `created`. O(deltas · log deltas).
+    """
+    if len(deltas) == 1:
+        return _story(deltas[0], trace_id, created=created)
+    moves = _moves(deltas)
+    sources = {source.key for source in moves.values()}
+    taken = {_slot(delta.after) for delta in deltas if delta.after is not None}
+    stories: list[tuple[int, list[Event | MirrorOnly]]] = []
+    for delta in deltas:
+        source = moves.get(delta.key)
+        if delta.key in sources:
+            continue
+        if source is not None:
+            stories.append((1, _move(source, delta, trace_id)))
+        else:
+            stories.append((_urgency(delta, taken), _story(delta, trace_id, created=created)))
+    stories.sort(key=lambda story: story[0])
+    return [event for _, story in stories for event in story]
+
+
+def desired_events(delta: Delta[str, DesiredLRP], trace_id: str = "") -> list[Event]:
+    """Return the events of both streams that lead from one side of a delta to the other.
+
+    A record in the place of another, of a different epoch, is told as a removal and a creation. O(1).
+    """
+    before, after = delta.before, delta.after
+    if before is None:
+        return [] if after is None else [DesiredLRPCreated(after, trace_id)]
+    if after is None:
+        return [DesiredLRPRemoved(before, trace_id)]
+    if before.epoch != after.epoch:
+        return [DesiredLRPRemoved(before, trace_id), DesiredLRPCreated(after, trace_id)]
+    return [DesiredLRPChanged(before, after, trace_id)]
+
+
+def is_unready(row: ActualLRP) -> bool:
+    """Return whether requests are not to be sent to a row that runs."""
+    return row.state == ActualLRPState.RUNNING and row.routable is False
+
+
+def before_it_ran(row: ActualLRP) -> ActualLRP:
+    """Return a row as it was in the version before, when its instance had claimed it and did not run yet."""
+    return ActualLRP(
+        process_guid=row.process_guid,
+        index=row.index,
+        domain=row.domain,
+        instance_guid=row.instance_guid,
+        cell_id=row.cell_id,
+        crash_count=row.crash_count,
+        state=ActualLRPState.CLAIMED,
+        since=row.since,
+        epoch=row.epoch,
+        tag_index=max(row.tag_index - 1, 0),
+        presence=row.presence,
+        routable=False,
+    )
+
+
+def _story(delta: RowDelta, trace_id: str, *, created: bool) -> list[Event | MirrorOnly]:
+    before, after = delta.before, delta.after
+    if before is None:
+        return [] if after is None else _appeared(after, trace_id, created=created)
+    if after is None:
+        return [ActualLRPInstanceRemoved(before, trace_id)]
+    if after.epoch and after.tag_index == before.tag_index:
+        return _same_version(before, after, trace_id)
+    if _is_free(after) and not _is_free(before):
+        # The version just before the one that is free, whichever was told last: so the removal is known for what it is.
+        left = replace(before, tag_index=max(after.tag_index - 1, 0)) if after.epoch else before
+        return [ActualLRPInstanceCreated(after, trace_id), ActualLRPInstanceRemoved(left, trace_id)]
+    events = _changed(before, after, trace_id)
+    if _runs(before) and after.instance_guid and before.instance_guid != after.instance_guid:
+        # How it left was missed; the `changed` names only the one that is there now.
+        events.append(ActualLRPInstanceRemoved(before, trace_id))
+    return events
+
+
+def _appeared(row: ActualLRP, trace_id: str, *, created: bool) -> list[Event | MirrorOnly]:
+    whole = ActualLRPInstanceCreated(row, trace_id)
+    if created or not is_unready(row):
+        return [whole]
+    # A BBS had said that it began to run, not that it is there.
+    return [MirrorOnly(whole), ActualLRPInstanceChanged(before_it_ran(row), row, trace_id)]
+
+
+def _changed(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
+    events: list[Event | MirrorOnly] = [ActualLRPInstanceChanged(before, after, trace_id)]
+    if _unsaid(before) != _unsaid(after):
+        events.append(MirrorOnly(ActualLRPInstanceCreated(after, trace_id)))
+    return events
+
+
+def _same_version(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
+    """Tell what the server does not make a version for: a change of presence; and what was read after its diff."""
+    events: list[Event | MirrorOnly] = []
+    if before.presence != after.presence:
+        events.append(ActualLRPInstanceChanged(before, after, trace_id))
+    if replace(before, presence=after.presence) != after:
+        events.append(MirrorOnly(ActualLRPInstanceCreated(after, trace_id)))
+    return events
+
+
+def _moves(deltas: Iterable[RowDelta]) -> dict[RowKey, RowDelta]:
+    """Return, by the record that an instance has moved to, the record that it has left, as an evacuation has it do."""
+    left = {
+        (delta.before.process_guid, delta.before.instance_guid): delta
+        for delta in deltas
+        if delta.before is not None
+        and delta.before.epoch
+        and delta.before.instance_guid
+        and (delta.after is None or _is_free(delta.after))
+    }
+    moves: dict[RowKey, RowDelta] = {}
+    for delta in deltas:
+        after = delta.after
+        if after is None or not after.epoch or not after.instance_guid:
+            continue
+        if delta.before is not None and delta.before.instance_guid == after.instance_guid:
+            continue
+        source = left.pop((after.process_guid, after.instance_guid), None)
+        if source is not None:
+            moves[delta.key] = source
+    return moves
+
+
+def _move(source: RowDelta, target: RowDelta, trace_id: str) -> list[Event | MirrorOnly]:
+    before, after = source.before, target.after
+    if before is None or after is None:
+        return []
+    events = _changed(before, after, trace_id)
+    if source.after is not None:
+        events.append(ActualLRPInstanceCreated(source.after, trace_id))
+    return events
+
+
+def _urgency(delta: RowDelta, taken: set[tuple[str, int, int]]) -> int:
+    if delta.after is None:
+        return 0 if delta.before is not None and _slot(delta.before) in taken else 3
+    return 1 if _runs(delta.after) else 2
+
+
+def _slot(row: ActualLRP) -> tuple[str, int, int]:
+    return row.process_guid, row.index, int(row.presence)
+
+
+def _runs(row: ActualLRP) -> bool:
+    return row.state == ActualLRPState.RUNNING
+
+
+def _is_free(row: ActualLRP) -> bool:
+    return row.state == ActualLRPState.UNCLAIMED
+
+
+def _unsaid(row: ActualLRP) -> tuple[object, object]:
+    """Return what the diffs of the instance stream do not carry."""
+    return row.internal_routes, row.metric_tags

@@ -1,0 +1,247 @@
+"""What the page for people shows, as one value.
+
+Cells and their instances, processes with trouble first, freshness, rates.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from lrpmirror.mirror import Mirror, MirrorView
+from lrpmirror.model import ActualLRP, ActualLRPState, Presence
+from lrpmirror.serve.event_rates import EventRates, Second
+from lrpmirror.serve.health import readiness
+from lrpmirror.server.slices import Slices
+from lrpmirror.views import CellLoad, Health, ProcessHealth
+
+__all__ = ["SEVERITY", "CellModel", "PageModel", "ProcessModel", "detail_of", "letter", "natural", "page_model_of"]
+
+T = TypeVar("T")
+
+TROUBLED = 200
+"""How many processes are shown at most; those with the worst trouble first."""
+
+CELLS = 2_000
+"""How many cells are shown at most, the first by name."""
+
+BATCH: Final = 1_000
+"""How many candidates are gathered before those that are not among the first are let go of."""
+
+LONGEST: Final = 300
+"""How much of a text is shown at most."""
+
+SEVERITY = {
+    health: rank
+    for rank, health in enumerate(
+        (
+            Health.DOWN,
+            Health.CRASHING,
+            Health.UNPLACEABLE,
+            Health.DEGRADED,
+            Health.UNDESIRED,
+            Health.HEALTHY,
+            Health.STOPPED,
+        )
+    )
+}
+"""How far down the list of processes each health is."""
+
+
+class CellModel(Struct, frozen=True):
+    """A cell: a letter for each instance on it (see `letter`), and the share of its memory that is reserved."""
+
+    cell_id: str
+    zone: str
+    present: bool
+    instances: str
+    memory_share: float | None
+
+
+class ProcessModel(Struct, frozen=True):
+    """A process, as the table has it."""
+
+    process_guid: str
+    health: str
+    desired: int
+    running: int
+    detail: str
+
+
+class PageModel(Struct, frozen=True, kw_only=True):
+    """All of it, at one moment."""
+
+    ready: bool
+    cause: str
+    phase: str
+    revision: int
+    age: float | None
+    listed_ago: float | None
+    last_error: str
+    desired_lrps: int
+    totals: dict[str, int]
+    """Instances by letter."""
+    cells: list[CellModel]
+    more_cells: int
+    """How many cells are there beside those."""
+    waiting: str
+    """A letter for each instance that is on no cell."""
+    health: dict[str, int]
+    """Processes by health."""
+    processes: list[ProcessModel]
+    rates: tuple[Second, ...]
+
+
+def letter(row: ActualLRP) -> str:
+    """Return the letter that stands for an instance: by its presence where that is not ordinary, else by its state.
+
+    `e`vacuating, `s`uspect; `r`unning, `c`laimed, `u`nclaimed, `x` for crashed; `?` for a state that is not known here.
+    """
+    if row.presence is Presence.EVACUATING:
+        return "e"
+    if row.presence is Presence.SUSPECT:
+        return "s"
+    return _LETTERS.get(row.state, "?")
+
+
+_LETTERS = {
+    ActualLRPState.RUNNING: "r",
+    ActualLRPState.CLAIMED: "c",
+    ActualLRPState.UNCLAIMED: "u",
+    ActualLRPState.CRASHED: "x",
+}
+
+
+async def page_model_of(
+    mirror: Mirror,
+    cells: MirrorView[str, CellLoad],
+    processes: MirrorView[str, ProcessHealth],
+    event_rates: EventRates,
+    slices: Slices | None = None,
+) -> PageModel:
+    """Look at everything, in slices: O(rows + processes + cells)."""
+    [page_model] = await (slices or Slices()).take(_look(mirror, cells, processes, event_rates))
+    return page_model
+
+
+def _look(
+    mirror: Mirror, cells: MirrorView[str, CellLoad], processes: MirrorView[str, ProcessHealth], event_rates: EventRates
+) -> Iterator[PageModel | None]:
+    """Yield the picture in the end, and None at each step before."""
+    on_cells: dict[str, dict[str, int]] = {}
+    for row in chain.from_iterable(mirror.rows_by_process()):
+        letters = on_cells.setdefault(row.cell_id, {})
+        one = letter(row)
+        letters[one] = letters.get(one, 0) + 1
+        yield None
+    waiting = on_cells.pop("", {})
+    shown: _First[tuple[Any, CellModel]] = _First(CELLS, lambda cell: cell[0])
+    totals = Counter(waiting)
+    for cell_id in (*cells, *(gone for gone in on_cells if gone not in cells)):
+        letters = on_cells.get(cell_id, {})
+        totals.update(letters)
+        shown.add((natural(cell_id), _cell(cell_id, cells.get(cell_id), letters)))
+        yield None
+    healths: Counter[str] = Counter()
+    troubled: _First[tuple[tuple[int, str], ProcessHealth]] = _First(TROUBLED, lambda process: process[0])
+    for guid in processes:
+        value = processes.get(guid)
+        if value is not None:
+            healths[value.health] += 1
+            troubled.add(((SEVERITY[value.health], guid), value))
+        yield None
+    status = mirror.status
+    judged = readiness(status)
+    yield PageModel(
+        ready=judged.ready,
+        cause=judged.cause,
+        phase=judged.phase,
+        revision=judged.revision,
+        age=judged.age,
+        listed_ago=None if status.synced_at is None else status.at - status.synced_at,
+        last_error=judged.last_error,
+        desired_lrps=status.desired_lrps,
+        totals=dict(totals),
+        cells=[cell for _, cell in shown.found()],
+        more_cells=shown.others,
+        waiting=_spelt(waiting),
+        health=dict(healths),
+        processes=[_process(guid, value) for (_, guid), value in troubled.found()],
+        rates=event_rates.history(),
+    )
+
+
+class _First(Generic[T]):
+    """Keeps the first of many things, in an order, without ever having all of them in hand."""
+
+    def __init__(self, number: int, order: Callable[[T], Any]) -> None:
+        self._number = number
+        self._order = order
+        self._kept: list[T] = []
+        self.others = 0
+        """How many were not among them."""
+
+    def add(self, one: T) -> None:
+        """Take one more. O(log kept), amortised."""
+        self._kept.append(one)
+        if len(self._kept) >= self._number + BATCH:
+            self.found()
+
+    def found(self) -> list[T]:
+        """Return the first of those so far. O(kept)."""
+        self._kept.sort(key=self._order)
+        self.others += len(self._kept[self._number :])
+        del self._kept[self._number :]
+        return self._kept
+
+
+def _spelt(letters: dict[str, int]) -> str:
+    return "".join(one * letters[one] for one in sorted(letters))
+
+
+def _cell(cell_id: str, load: CellLoad | None, letters: dict[str, int]) -> CellModel:
+    instances = _spelt(letters)
+    if load is None:
+        return CellModel(_short(cell_id), "", present=False, instances=instances, memory_share=None)
+    share = load.memory_share
+    rounded = None if share is None else round(share, 3)
+    return CellModel(_short(cell_id), _short(load.zone), load.present, instances, rounded)
+
+
+def _process(guid: str, value: ProcessHealth) -> ProcessModel:
+    detail = _short(detail_of(value))
+    return ProcessModel(_short(guid), value.health.value, value.desired, value.running, detail)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def detail_of(value: ProcessHealth) -> str:
+    """Say what there is to say of a process beyond its counts."""
+    said = []
+    if value.placement_error:
+        said.append(value.placement_error)
+    if value.last_crash is not None:
+        reason = f": {value.last_crash.reason}" if value.last_crash.reason else ""
+        times = "once" if value.last_crash.count == 1 else f"{value.last_crash.count} times"
+        said.append(f"index {value.last_crash.index} crashed {times}{reason}")
+    for number, word in (
+        (value.missing, "missing"),
+        (value.extra, "too many"),
+        (value.evacuating, "evacuating"),
+        (value.suspect, "suspect"),
+    ):
+        if number:
+            said.append(f"{number} {word}")
+    return "; ".join(said)
+
+
+def natural(name: str) -> tuple[str, int, str, str]:
+    """Sort cell-2 before cell-10."""
+    stem = name.rstrip("0123456789")
+    # Never made a number: there is no end to how long one can be.
+    digits = name[len(stem) :].lstrip("0")
+    return stem, len(digits), digits, name

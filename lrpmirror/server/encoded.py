@@ -1,0 +1,56 @@
+"""What a reader of a stream is told, made into bytes once for all its readers."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.events import Event, SourceStatus
+from lrpmirror.wire import encode, source, sse
+
+__all__ = ["EncodedEvent", "EncodedStatus", "MirrorOnly"]
+
+
+class MirrorOnly(Struct, frozen=True, gc=False):
+    """An event that a BBS would not send, for followers that are mirrors: other readers of the stream do not see it."""
+
+    event: Event
+
+
+class EncodedEvent:
+    """An event on its way to any number of readers. It is encoded when the first of them is sent it."""
+
+    __slots__ = ("_tail", "event", "mirror_only")
+
+    def __init__(self, event: Event | MirrorOnly) -> None:
+        self.mirror_only = isinstance(event, MirrorOnly)
+        """Whether readers other than mirrors do not see it; then it has no number either."""
+        self.event: Event = event.event if isinstance(event, MirrorOnly) else event
+        self._tail = b""
+
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of Said
+        """Return what is sent to a reader to whom it is the event of that number. O(its bytes)."""
+        tail = self._tail
+        if not tail:
+            tail = self._tail = self._encode()
+        return tail if self.mirror_only else b"id: %d\n%s" % (number, tail)
+
+    def _encode(self) -> bytes:
+        name, payload = encode.event_name(self.event), encode.event(self.event)
+        if self.mirror_only:
+            return sse.encode_aside(name, payload)
+        return sse.encode_frame(0, name, payload).removeprefix(b"id: 0\n")
+
+
+class EncodedStatus:
+    """How old all is that stands before it, on its way to any number of readers; it gets older on the way."""
+
+    __slots__ = ("_at", "_status")
+
+    mirror_only = True
+
+    def __init__(self, status: SourceStatus, at: float) -> None:
+        self._status = status
+        self._at = at
+
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
+        """Return what is sent to a reader now. O(1)."""
+        return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))
