@@ -174,7 +174,7 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
         return replace(self, crash_reason=reason, placement_error=error)
 
     def is_confirmed_by(self, listed: "ActualLRP") -> bool:
-        """Return whether another row is equal, and take note of it where that makes the next comparison cheaper. O(1)."""
+        """Return whether another row is equal, and remember it where that makes the next comparison cheaper. O(1)."""
         return self == listed
 
     def __hash__(self) -> int:

@@ -198,14 +198,14 @@ def test_many_processes_try_what_one_does(capsys: pytest.CaptureFixture[str]) ->
 def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bug = ["--plant", "lists-lack-rows"]
+    bug = ["--mutant", "lists-lack-rows"]
     folder = tmp_path / "that" / "is new"
 
     assert main(["--machine", "core", "--seeds", "9", "--most-failures", "1", "--keep", str(folder), *bug]) == 1
     notified = capsys.readouterr().out
     (kept,) = folder.glob("*.json")
     assert "BROKEN lists withdraw nothing that is there (seed" in notified
-    assert f"--plan {kept} --plant lists-lack-rows" in notified
+    assert f"--plan {kept} --mutant lists-lack-rows" in notified
     assert not read_plan(kept).faults
 
     assert main(["--plan", str(kept), "--keep", str(tmp_path), *bug]) == 1

@@ -1,4 +1,4 @@
-"""Each law is seen to be broken by a bug that is planted for it."""
+"""Each law is seen to be broken by a mutant that is made for it."""
 
 import pytest
 from simulation import generated, tried
@@ -9,7 +9,7 @@ ENOUGH = 200
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_planted_bug_breaks_the_law_that_is_there_for_it(name: str) -> None:
+def test_a_mutant_breaks_the_law_that_is_there_for_it(name: str) -> None:
     mutant = MUTANTS[name]
     machine = mutant.machines[0]
     with mutated(name):

@@ -19,7 +19,7 @@ class ExportedState(Struct, frozen=True, kw_only=True):
     actual_lrps: tuple[ActualLRP, ...]
     desired_lrps: tuple[DesiredLRP, ...]
     retained: tuple[DesiredLRP, ...]
-    """The desired LRPs that a list did not have while their domain was not fresh; see `lrpmirror.core.lists.retained`."""
+    """The desired LRPs that a list did not have while their domain was not fresh; see `core.lists.retained`."""
     domains: frozenset[str]
     cells: tuple[CellPresence, ...]
 

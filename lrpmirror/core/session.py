@@ -223,7 +223,7 @@ class Session(Freshness, Knowledge):
         return self._snapshot
 
     def is_listing(self, snapshot: PendingSnapshot) -> bool:
-        """Return whether a list is still the one in progress; else its stream was lost meanwhile, and it is of no use."""
+        """Return whether a list is still the one in progress; else its stream was lost meanwhile, and it is useless."""
         return self._snapshot is snapshot
 
     def end_list(self, snapshot: PendingSnapshot, now: float) -> Commit | None:

@@ -192,7 +192,7 @@ class Mirror(Reads):
     def observed(self, observer: Observer) -> Iterator[None]:
         """Let somebody see every event and commit as it happens, while the block lasts.
 
-        For what a subscription cannot give, which coalesces: a replica's event streams. The stream waits for a observer.
+        For what a subscription, which coalesces, cannot give: a replica's event streams. The stream waits for an observer.
         """
         session = self._session
         session.observers = (*session.observers, observer)

@@ -3,8 +3,8 @@
     python -m simulation --seeds 300 --jobs 2
     python -m simulation --plan trial-shell-17.json
 
-A plan (`Plan`) is a value: how a simulated Diego lives, and a list of faults with their times. `generated` makes one from a
-seed, with some kinds of faults and not the others. `tried` plays one, in one of three ways:
+A plan (`Plan`) is a value: how a simulated Diego lives, and a list of faults with their times. `generated` makes one
+from a seed, with some kinds of faults and not the others. `tried` plays one, in one of three ways:
 
 - the *shell*: `open_mirror` as it is shipped, with its client, against the served Diego, over TCP in memory (see
   `network`) and on a mock clock. The faults are in the network, in the answers, in the events and around the mirror;

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--most-failures", type=int, default=5, metavar="N", help="stop after so many (%(default)s)")
     parser.add_argument(
-        "--plant", choices=MUTANTS, metavar="NAME", help=f"with a bug, to see it caught: {', '.join(MUTANTS)}"
+        "--mutant", choices=MUTANTS, metavar="NAME", help=f"with a bug, to see it caught: {', '.join(MUTANTS)}"
     )
     args = parser.parse_args(arguments)
     machines: tuple[Machine, ...] = ("shell", "core", "relay") if args.machine == "all" else (args.machine,)
@@ -126,7 +126,7 @@ class _Report:
         path = self._keep / f"trial-{plan.machine}-{plan.seed}.json"
         write_plan(small, path)
         print("\n".join(small.lines()))
-        mutant = "" if self._mutant is None else f" --plant {self._mutant}"
+        mutant = "" if self._mutant is None else f" --mutant {self._mutant}"
         print(f"  play it again: python -m simulation --plan {path}{mutant}", flush=True)
 
 

@@ -70,8 +70,8 @@ class Decision(Struct, frozen=True, gc=False):
     """What became of one event, or what one list found, and why.
 
     `at` is in seconds of the mirror's clock. `type` is the event's, or LIST or REPAIR. `tag` is the version that was
-    told of, `stored` the one that was at hand before; None where there was none. `repair_reasons` are those there are about the
-    process after an event that raised one: because of them it is read again.
+    reported, `stored` the one that was at hand before; None where there was none. `repair_reasons` are those for which
+    the process is read again, after an event that added one.
     """
 
     at: float

@@ -27,7 +27,10 @@ def write(store: Store, rows: RowDeltas, desired: DesiredDeltas, repairs: Repair
 
 
 def add_tombstones(tombstones: Tombstones, snapshot: PendingSnapshot, desired: DesiredDeltas) -> None:
-    """Bury what the list did not have, and take from their tombstones the rows that it had. O(tombstones + what it changed)."""
+    """Add tombstones of what the list did not have, and remove those of the rows that it had.
+
+    O(tombstones + what it changed).
+    """
     for key in tombstones.rows.keys():  # noqa: SIM118 - tombstones are no dict
         if snapshot.listed(key):
             tombstones.rows.discard(key)

@@ -323,7 +323,7 @@ class PendingSnapshot:
         self.tombstones.desired.discard(lrp.epoch)
 
     def _stays_removed(self, tombstone: Tombstone, key: OlderKey, one: ActualLRP | DesiredLRP) -> bool:
-        """Return whether a listed record stays gone: an event has said so, and that the server was set back is not sure.
+        """Return whether a listed record stays gone: an event said so, and it is not sure that the server was set back.
 
         The first list of a mirror has nothing to be held against.
         """

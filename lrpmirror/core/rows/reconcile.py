@@ -15,7 +15,8 @@ what makes events that arrive late, twice or in the wrong order harmless:
   again. A start that changes them can change anything else with them, or nothing, so no diff of an instance that runs
   says that they stayed.
 
-What these rules cannot decide is not guessed: the row stays as it is, and the process is asked for again (see `RepairReason`).
+What these rules cannot decide is not guessed: the row stays as it is, and the process is read again (see
+`RepairReason`).
 """
 
 from collections.abc import Callable
