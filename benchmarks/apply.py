@@ -103,7 +103,7 @@ def _checked(kind: str, report: Report) -> Report:
 
 def _ended(session: Session, batches: list[_Batch]) -> str:
     epochs = sorted(epoch for batch in batches for epoch in batch.end)
-    return digest(_print({epoch: session.store.get(epoch) for epoch in epochs}))
+    return digest(_print({epoch: session.knowledge.store.get(epoch) for epoch in epochs}))
 
 
 def _decoded(batches: Iterator[_Batch]) -> Run:
@@ -130,13 +130,13 @@ def _kept(table: dict[str, ActualLRP], batches: Iterator[_Batch]) -> Run:
 
 def _applied(session: Session, batches: Iterator[_Batch]) -> Run:
     batch = next(batches)
-    revision = session.revision
+    revision = session.knowledge.revision
     with (run := Run(len(batch.events))):
         for at in range(0, len(batch.events), BURST):
             session.events([decode.event(kind, data) for kind, data in batch.events[at : at + BURST]], 0.0)
-    ended = {epoch: session.store.get(epoch) for epoch in batch.end}
+    ended = {epoch: session.knowledge.store.get(epoch) for epoch in batch.end}
     agree("the rows after the events", _print(ended), _print(batch.end))
-    run.answer = (len(batch.end), session.revision - revision)
+    run.answer = (len(batch.end), session.knowledge.revision - revision)
     return run
 
 

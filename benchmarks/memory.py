@@ -101,7 +101,7 @@ def _measured(folder: Path, way: str, by: str) -> Use:
     gc.collect()
     after, peak = held()
     tracemalloc.stop()
-    found = table.values() or session.store.select(cell_id=None, state=None, domain=None)
+    found = table.values() or session.knowledge.store.select(cell_id=None, state=None, domain=None)
     return Use((after - before) / len(found), peak / after, digest(sorted(map(fingerprint, found))))
 
 

@@ -94,7 +94,7 @@ def _parts(scheduling: list[bytes], routing: list[bytes]) -> Run:
         for some in slices(routing, RECORDS):
             snapshot.list_metric_tags([decode.desired_lrp(record) for record in some])
         finished(session, snapshot)
-    run.answer = sorted(session.store.desired_guids())
+    run.answer = sorted(session.knowledge.store.desired_guids())
     return run
 
 
@@ -104,10 +104,12 @@ def _whole(records: list[bytes], *, read: bool = False) -> Run:
         for some in slices(records, RECORDS):
             snapshot.list_desired([decode.desired_lrp(record, full=True) for record in some])
         finished(session, snapshot)
-        details = [lrp.detail for lrp in session.store.select_desired(app_guid=None, domain=None)] if read else []
+        details = (
+            [lrp.detail for lrp in session.knowledge.store.select_desired(app_guid=None, domain=None)] if read else []
+        )
     if None in details:
         raise AssertionError("a whole desired LRP has no detail")
-    run.answer = sorted(session.store.desired_guids())
+    run.answer = sorted(session.knowledge.store.desired_guids())
     return run
 
 
@@ -123,7 +125,7 @@ def _ours(body: bytes, size: int, wanted: list[DesiredLRP]) -> Run:
     with (run := Run(size)):
         filled(snapshot, pieces_of(body))
         finished(session, snapshot)
-    run.answer = _answer(session.store.select(cell_id=None, state=None, domain=None))
+    run.answer = _answer(session.knowledge.store.select(cell_id=None, state=None, domain=None))
     return run
 
 

@@ -108,7 +108,7 @@ def _ours(served: Served, size: int, present: Iterable[ActualLRP], changing: int
 
     trio.run(follow)
     agree("the commits, and the events that each changed something", commits, changing)
-    run.answer = _answer(session.store.select(cell_id=None, state=None, domain=None))
+    run.answer = _answer(session.knowledge.store.select(cell_id=None, state=None, domain=None))
     return run
 
 

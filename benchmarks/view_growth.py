@@ -64,21 +64,23 @@ def _event_cost(world: World, size: int, kinds: Kinds) -> tuple[float, str]:
     session.end_list(snapshot, 0)
     derivations = [Derivation(kind()) for kind in kinds]
     for derivation in derivations:
-        derivation.update(map(session.process, session.process_guids()))
+        derivation.update(map(session.knowledge.process, session.knowledge.process_guids()))
     # Where one thing is that large, all events are of it.
     events = flips(present[:10], EVENTS)
     started = time.process_time()
     for event in events:
         dirty = dirtied_by(session.events([event], 0))
         for derivation in derivations:
-            derivation.update(map(session.process, dirty), dirty)
+            derivation.update(map(session.knowledge.process, dirty), dirty)
     cost = (time.process_time() - started) / EVENTS * 1e6
     for derivation in derivations:
         fresh = Derivation(derivation.view)
-        fresh.update(map(session.process, session.process_guids()))
+        fresh.update(map(session.knowledge.process, session.knowledge.process_guids()))
         agree("a view kept, and made anew", fresh.values == derivation.values, True)
     values = [sorted(map(str, derivation.values.items())) for derivation in derivations]
-    return cost, digest(values, sorted(map(fingerprint, session.store.select(cell_id=None, state=None, domain=None))))
+    return cost, digest(
+        values, sorted(map(fingerprint, session.knowledge.store.select(cell_id=None, state=None, domain=None)))
+    )
 
 
 def _instances(guid: str, number: int, host: int = 0) -> list[ActualLRP]:

@@ -183,7 +183,7 @@ def take_list(
     for _ in snapshot.settle():
         pass
     commit = session.end_list(snapshot, now)
-    session.store._check()
+    session.knowledge.store._check()
     return commit
 
 
@@ -256,10 +256,10 @@ class Fold:
                 _put(self.lrps, lrp.key, lrp.after)
 
     def agrees_with(self, session: Session) -> None:
-        store = session.store
+        store = session.knowledge.store
         assert self.rows == {key: store.get(key) for keys in store.keys_by_cell() for key in keys}
         assert self.lrps == {guid: store.desired(guid) for guid in store.desired_guids()}
-        assert self.revision == session.revision
+        assert self.revision == session.knowledge.revision
 
 
 def _says_something(commit: Commit) -> bool:

@@ -107,7 +107,7 @@ def differences(mirror: Mirror, server: Diego, *, full: bool = False, notified: 
 
     With `notified` only in what the stream tells: domains and cells are in the lists alone.
     """
-    mirror._session.store._check()
+    mirror._session.knowledge.store._check()
     found = differing("row", {row_key(row): row for row in mirror.actual_lrps()}, server.actual_lrps(), row_key)
     lrps = [whole(each, full=True) if full else replace(each, detail=None) for each in server.desired_lrps()]
     mine = {each.process_guid: each for each in mirror.desired_lrps()}

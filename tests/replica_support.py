@@ -98,7 +98,7 @@ async def agree(mirror: Mirror, diego: Diego, seconds: float = 5) -> None:
     """Wait until the mirror equals the simulation; fail with the differences if it does not."""
     with suppress(NotSeen):
         await mirror.wait_for(lambda _: not differences(mirror, diego), seconds)
-    mirror._session.store._check()
+    mirror._session.knowledge.store._check()
     assert differences(mirror, diego) == []
 
 

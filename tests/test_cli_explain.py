@@ -17,7 +17,7 @@ GUID = unclaimed().process_guid
 SSH = replace(desired("d", 1), routes={"cf-router": b"[]", "diego-ssh": b'{"private_key":"secret"}'})
 
 
-def test_each_of_the_latest_events_is_told_with_its_verdict_and_why() -> None:
+def test_each_of_the_latest_events_is_told_with_its_outcome_and_why() -> None:
     first, placed, runs = unclaimed("a", 0), claimed("a", 1), running("a", 2)
     with scripted_bbs(lists_of([first], [SSH])) as bbs:
 

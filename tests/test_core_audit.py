@@ -93,7 +93,7 @@ def test_what_no_event_explains_is_drift_of_its_kind(name: str) -> None:
     assert session.counts().drift_kinds == {kind: 1}
     assert kind in KINDS
     assert session.audit_wait(200) is None
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
 
 
 def test_a_list_that_differs_in_nothing_leaves_nothing_to_judge() -> None:
@@ -111,8 +111,8 @@ def test_the_list_is_taken_at_once_whatever_becomes_of_the_suspicion(name: str) 
 
     audit(session, *listed)
 
-    assert session.store.process("p") == tuple(one for one in listed if isinstance(one, ActualLRP))
-    assert session.store.desired("p") == next((one for one in listed if isinstance(one, DesiredLRP)), None)
+    assert session.knowledge.store.process("p") == tuple(one for one in listed if isinstance(one, ActualLRP))
+    assert session.knowledge.store.desired("p") == next((one for one in listed if isinstance(one, DesiredLRP)), None)
 
 
 def group(row: ActualLRP) -> ActualLRPGroup:
@@ -249,7 +249,7 @@ def test_what_diffs_do_not_carry_may_differ(listed: ActualLRP) -> None:
     audit(session, listed, desired())
 
     assert judged(session) is None
-    assert session.store.process("p") == (listed,)
+    assert session.knowledge.store.process("p") == (listed,)
 
 
 @pytest.mark.parametrize("end", ["lost", "held"])
@@ -260,7 +260,7 @@ def test_what_a_stream_did_not_live_to_explain_is_no_drift(end: str) -> None:
         session.stream_lost(ConnectionFailed("cut"))
     else:
         audit(session, now=101)
-        assert session.phase is Phase.STALE
+        assert session.freshness.phase is Phase.STALE
 
     assert judged(session, 101) is None
 
@@ -407,7 +407,7 @@ def test_it_is_among_the_decisions_about_a_process() -> None:
     audit(session, claimed("a", 1))
     judged(session)
 
-    listed, drifted = session.explain("p")
+    listed, drifted = session.knowledge.explain("p")
     assert listed.outcome is ListOutcome.REPAIRED
     assert (drifted.outcome, drifted.at, drifted.index) == (ListOutcome.DRIFTED, 105, 0)
     assert drifted.why == "a list had it otherwise, and no event told of a:1 or a later version after it"

@@ -105,7 +105,7 @@ def test_a_list_that_is_not_believed_changes_nothing_but_the_phase(
     assert status.last_error is status.trouble
     assert (status.actual_lrps, status.desired_lrps, status.revision) == (20, 20, 1)
     assert (status.synced_at, status.age, status.state_age) == (0, 1, 1)
-    session.pinged(55)
+    session.freshness.pinged(55)
     assert (session.status(56).age, session.status(56).state_age) == (1, 6), "whatever the server says"
     assert session.next_list(51) == 9
     assert session.counts().lists_held == 1
@@ -120,8 +120,8 @@ def test_a_second_list_that_agrees_is_committed() -> None:
 
     assert commit is not None
     assert len(commit.actual_lrps) == len(commit.desired_lrps) == 20
-    assert session.phase is Phase.LIVE
-    assert session.trouble is None
+    assert session.freshness.phase is Phase.LIVE
+    assert session.freshness.trouble is None
     assert session.counts().lists == {"first": 1, "second": 1}
     assert session.counts().drift == 0
 
@@ -131,7 +131,7 @@ def test_a_second_list_that_is_fine_is_committed_and_nothing_is_lost() -> None:
     listed(session, [], [], now=50)
 
     assert listed(session, ROWS, LRPS, now=51) is None
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
     assert session.next_list(51) > 100
 
 
@@ -142,31 +142,31 @@ def test_events_go_on_being_applied_while_a_list_is_not_believed() -> None:
     (commit,) = session.events([created(unclaimed("new"))], 51)
 
     assert commit.actual_lrps[0].key == "new"
-    assert session.phase is Phase.STALE
+    assert session.freshness.phase is Phase.STALE
     assert session.status(60).silence == 9
 
 
-def test_the_brake_holds_over_a_lost_stream_and_judges_the_list_after_it() -> None:
+def test_the_deletion_guard_holds_over_a_lost_stream_and_judges_the_list_after_it() -> None:
     session = loaded()
     session.stream_lost(ConnectionFailed("fail-over"))
     session.stream_opened(40)
 
     listed(session, [], [], now=41)
-    phases = [session.phase]
+    phases = [session.freshness.phase]
     session.stream_lost(ConnectionFailed("again"))
     session.stream_opened(45)
-    phases.append(session.phase)
+    phases.append(session.freshness.phase)
     listed(session, [], [], now=46)
-    phases.append(session.phase)
+    phases.append(session.freshness.phase)
     assert phases == [Phase.STALE, Phase.RESYNCING, Phase.STALE]
-    assert len(session.store) == 20
+    assert len(session.knowledge.store) == 20
 
     assert listed(session, ROWS, LRPS, now=47) is None
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
 
 
-def test_the_brake_judges_the_first_list_after_a_warm_start() -> None:
-    exported = loaded().export()
+def test_the_deletion_guard_judges_the_first_list_after_a_warm_start() -> None:
+    exported = loaded().knowledge.export()
     session = Session(TUNING, Random(0))
     session.restore(exported, exported.indexed(), now=100, age=60)
     session.stream_opened(101)
@@ -174,12 +174,12 @@ def test_the_brake_judges_the_first_list_after_a_warm_start() -> None:
     assert listed(session, [], [], now=102) is None
 
     assert session.status(103).phase is Phase.STALE
-    assert len(session.store) == 20
+    assert len(session.knowledge.store) == 20
     assert session.status(103).state_age == 63
     commit = listed(session, [], [], now=112)
     assert commit is not None
-    assert session.phase is Phase.LIVE
-    assert len(session.store) == 0
+    assert session.freshness.phase is Phase.LIVE
+    assert len(session.knowledge.store) == 0
 
 
 def test_what_is_in_doubt_stays_so_while_a_list_is_not_believed() -> None:
@@ -191,16 +191,16 @@ def test_what_is_in_doubt_stays_so_while_a_list_is_not_believed() -> None:
     assert session.take_repairs() == Scope(frozenset({"q"}), frozenset())
 
 
-def test_the_brake_is_not_for_repairs_nor_for_the_first_list() -> None:
+def test_the_deletion_guard_is_not_for_repairs_nor_for_the_first_list() -> None:
     session = synced(*ROWS, tuning=TUNING)
     guids = frozenset(one.process_guid for one in ROWS)
 
     commit = take_list(session, scope=Scope(guids, frozenset()), now=1)
 
     assert commit is not None
-    assert len(session.store) == 0
+    assert len(session.knowledge.store) == 0
     empty = synced(tuning=TUNING)
-    assert empty.phase is Phase.LIVE
+    assert empty.freshness.phase is Phase.LIVE
 
 
 def test_a_list_with_many_differences_is_not_believed_either_and_leaves_no_trace() -> None:
@@ -210,9 +210,9 @@ def test_a_list_with_many_differences_is_not_believed_either_and_leaves_no_trace
 
     fold.take([listed(session, [unclaimed("other")], [], now=50)])
 
-    assert len(session.store) == 3000
+    assert len(session.knowledge.store) == 3000
     assert fold.revision == 0
-    session.store._check()
+    session.knowledge.store._check()
     assert listed(session, rows, [], now=60) is None
 
 
@@ -228,7 +228,7 @@ def test_what_was_replaced_is_not_lost() -> None:
 
     assert commit is not None
     assert len(commit.actual_lrps) == len(commit.desired_lrps) == 40
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
 
 
 @pytest.mark.parametrize("cuts", [1, 5])
@@ -241,8 +241,8 @@ def test_rows_that_piled_up_while_the_mirror_was_not_live_are_not_lost(cuts: int
         session.events([created(one) for one in new], 10 + cut)
 
     assert listed(session, ROWS, LRPS, now=50) is not None
-    assert session.phase is Phase.LIVE
-    assert len(session.store) == 20
+    assert session.freshness.phase is Phase.LIVE
+    assert len(session.knowledge.store) == 20
     session.stream_lost(ConnectionFailed("cut"))
     session.stream_opened(60)
     session.events([created(one) for one in new], 61)
@@ -255,7 +255,7 @@ def test_a_process_without_rows_is_lost_also_where_another_has_more() -> None:
 
     assert listed(session, rows, LRPS, now=50) is None
 
-    assert "19 of 20 processes" in str(session.trouble)
+    assert "19 of 20 processes" in str(session.freshness.trouble)
 
 
 def test_the_size_after_a_list_is_what_the_store_has_then() -> None:
@@ -268,6 +268,6 @@ def test_the_size_after_a_list_is_what_the_store_has_then() -> None:
         Delta("e", None, unclaimed("e", process_guid="r")),
     ]
 
-    assert size_after(session.store, deltas, [Delta("p", desired(), None)]) == Size(2, 2, 0)
+    assert size_after(session.knowledge.store, deltas, [Delta("p", desired(), None)]) == Size(2, 2, 0)
     others = [Delta("q", None, desired()), Delta("p", desired(), desired())]
-    assert size_after(session.store, deltas[3:], others) == Size(4, 3, 2)
+    assert size_after(session.knowledge.store, deltas[3:], others) == Size(4, 3, 2)

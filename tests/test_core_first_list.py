@@ -83,9 +83,9 @@ def test_its_deltas_fold_to_the_state_whatever_events_come_while_it_is_settled(
     fold = Fold()
     fold.take([commit])
     fold.agrees_with(session)
-    session.store._check()
-    assert len(commit.actual_lrps) == len(tuple(commit.actual_lrps)) == len(session.store)
-    assert len(commit.desired_lrps) == len(tuple(commit.desired_lrps)) == session.store.desired_count()
+    session.knowledge.store._check()
+    assert len(commit.actual_lrps) == len(tuple(commit.actual_lrps)) == len(session.knowledge.store)
+    assert len(commit.desired_lrps) == len(tuple(commit.desired_lrps)) == session.knowledge.store.desired_count()
     assert {delta.before for delta in commit.actual_lrps} <= {None}
     assert {delta.before for delta in commit.desired_lrps} <= {None}
 
@@ -123,7 +123,7 @@ def test_they_stay_what_they_were_when_the_state_goes_on() -> None:
 
     session.events([removed(running("a", 2))], 1)
 
-    assert not len(session.store)
+    assert not len(session.knowledge.store)
     assert tuple(commit.actual_lrps) == (Delta("a", None, running("a", 2)),)
 
 
@@ -141,7 +141,7 @@ def test_what_was_removed_while_it_was_listed_stays_gone_though_it_is_told_of_ag
     )
 
     assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
-    assert not len(session.store)
+    assert not len(session.knowledge.store)
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -158,7 +158,7 @@ def test_what_was_removed_before_it_was_asked_for_stays_gone_though_it_is_told_o
     take_list(session)
 
     assert session.events([created(unclaimed("a")), DesiredLRPCreated(lrp)], 1) == []
-    assert not len(session.store)
+    assert not len(session.knowledge.store)
 
 
 def test_what_was_unclaimed_before_it_was_asked_for_is_there() -> None:
@@ -168,7 +168,7 @@ def test_what_was_unclaimed_before_it_was_asked_for_is_there() -> None:
     take_list(session, [unclaimed("a", 3)])
     session.events([changed(unclaimed("a", 3), claimed("a", 4))], 1)
 
-    assert [row.tag_index for row in session.store.process("p")] == [4]
+    assert [row.tag_index for row in session.knowledge.store.process("p")] == [4]
 
 
 @pytest.mark.parametrize("lrps", [[], [desired()]])

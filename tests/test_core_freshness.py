@@ -28,7 +28,7 @@ def test_while_live_each_proof_of_life_makes_the_state_current() -> None:
     session = synced(unclaimed())
     assert ages(session, 10) == (10, 10, 10)
 
-    session.pinged(12)
+    session.freshness.pinged(12)
     assert ages(session, 14) == (2, 14, 2), "a ping says nothing about the stream"
     session.events([], 20)
     assert ages(session, 21) == (1, 1, 1)
@@ -47,7 +47,7 @@ def test_an_open_stream_without_a_list_is_a_sign_of_life_and_no_state() -> None:
 
 def test_a_stream_that_was_open_beside_the_lost_one_is_no_sign_of_life_of_now() -> None:
     session = synced(unclaimed())
-    session.pinged(12)
+    session.freshness.pinged(12)
     session.stream_lost(LOST)
 
     session.stream_opened(10)
@@ -62,7 +62,7 @@ def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are
     assert ages(session, 15) == (5, 5, 5)
 
     session.stream_opened(20)
-    session.pinged(21)
+    session.freshness.pinged(21)
     session.events([created(unclaimed("b"))], 22)
     assert ages(session, 23) == (1, 1, 13)
 
@@ -72,31 +72,31 @@ def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are
 
 def test_behind_a_replica_the_state_is_as_old_as_the_replica_says_and_what_has_passed_since() -> None:
     session = synced(unclaimed())
-    session.source_told(SourceStatus(7), 10)
+    session.freshness.source_told(SourceStatus(7), 10)
     assert ages(session, 12) == (2, 2, 9)
 
     session.events([created(unclaimed("b"))], 20)
-    session.pinged(21)
+    session.freshness.pinged(21)
     assert ages(session, 22) == (1, 2, 19), "neither says how old it is"
-    session.source_told(SourceStatus(0.5), 23)
+    session.freshness.source_told(SourceStatus(0.5), 23)
     assert ages(session, 23) == (0, 0, 0.5)
 
 
 def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_how_old_it_is() -> None:
     session = synced(unclaimed())
-    session.source_told(SourceStatus(4, "ConnectionFailed"), 10)
+    session.freshness.source_told(SourceStatus(4, "ConnectionFailed"), 10)
 
     status = session.status(11)
     assert (status.phase, status.state_age) == (Phase.STALE, 5)
     assert isinstance(status.trouble, UpstreamStale)
     assert status.trouble.trouble == "ConnectionFailed"
-    session.source_told(SourceStatus(14, "ConnectionFailed"), 20)
+    session.freshness.source_told(SourceStatus(14, "ConnectionFailed"), 20)
     assert session.status(20).state_age == 14
     assert session.counts().errors == {"UpstreamStale": 1}
-    session.source_told(SourceStatus(15, "ServiceUnavailable"), 21)
-    assert isinstance(session.trouble, UpstreamStale)
-    assert session.trouble.trouble == "ServiceUnavailable"
-    session.source_told(SourceStatus(0), 30)
+    session.freshness.source_told(SourceStatus(15, "ServiceUnavailable"), 21)
+    assert isinstance(session.freshness.trouble, UpstreamStale)
+    assert session.freshness.trouble.trouble == "ServiceUnavailable"
+    session.freshness.source_told(SourceStatus(0), 30)
     status = session.status(30)
     assert (status.phase, status.state_age, status.trouble) == (Phase.LIVE, 0, None)
 
@@ -104,7 +104,7 @@ def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_
 def test_what_was_listed_at_a_source_that_has_lost_the_bbs_is_as_old_as_the_source_says() -> None:
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
-    session.source_told(SourceStatus(20, "ConnectionFailed"), 1)
+    session.freshness.source_told(SourceStatus(20, "ConnectionFailed"), 1)
     take_list(session, [unclaimed()], now=5)
 
     status = session.status(5)
@@ -114,18 +114,18 @@ def test_what_was_listed_at_a_source_that_has_lost_the_bbs_is_as_old_as_the_sour
 
 def test_a_list_that_fails_at_a_stale_source_stays_the_trouble_when_the_source_is_current_again() -> None:
     session = synced(unclaimed())
-    session.source_told(SourceStatus(4, "ConnectionFailed"), 10)
+    session.freshness.source_told(SourceStatus(4, "ConnectionFailed"), 10)
     session.list_failed(session.begin_list(11), LOST)
-    session.source_told(SourceStatus(0), 12)
-    assert (session.phase, session.trouble) == (Phase.LIVE, LOST)
+    session.freshness.source_told(SourceStatus(0), 12)
+    assert (session.freshness.phase, session.freshness.trouble) == (Phase.LIVE, LOST)
 
 
 def test_what_one_stream_said_of_its_source_does_not_hold_for_the_next() -> None:
     session = synced(unclaimed())
-    session.source_told(SourceStatus(7), 10)
+    session.freshness.source_told(SourceStatus(7), 10)
     session.stream_replaced(15)
     assert ages(session, 16) == (1, 1, 1)
-    session.source_told(SourceStatus(3), 14)
+    session.freshness.source_told(SourceStatus(3), 14)
     assert ages(session, 16) == (1, 1, 5)
 
 
@@ -169,7 +169,7 @@ def test_a_live_mirror_that_has_heard_nothing_for_too_long_is_not_fresh() -> Non
         session.status(20).check_fresh(10)
     assert caught.value.__cause__ is None
 
-    session.ping_failed(NO_PING)
+    session.freshness.ping_failed(NO_PING)
     with pytest.raises(NotFresh) as caught:
         session.status(20).check_fresh(10)
     assert caught.value.__cause__ is NO_PING
@@ -193,30 +193,34 @@ def test_a_list_or_a_replacement_that_fails_is_trouble_of_a_mirror_that_stays_li
     error = ServiceUnavailable("503")
 
     session.list_failed(session.begin_list(0), error)
-    assert (session.phase, session.trouble) == (Phase.LIVE, error)
+    assert (session.freshness.phase, session.freshness.trouble) == (Phase.LIVE, error)
     take_list(session, [unclaimed()], now=2)
     session.replacement_failed(LOST)
-    assert (session.phase, session.trouble, session.last_error) == (Phase.LIVE, LOST, LOST)
+    assert (session.freshness.phase, session.freshness.trouble, session.freshness.last_error) == (
+        Phase.LIVE,
+        LOST,
+        LOST,
+    )
     take_list(session, [unclaimed()], now=2)
-    assert session.trouble is None
+    assert session.freshness.trouble is None
 
 
 def test_a_ping_that_fails_is_trouble_until_one_is_answered_or_the_stream_is_another() -> None:
     session = synced(unclaimed())
-    session.ping_failed(NO_PING)
-    assert (session.trouble, session.last_error) == (NO_PING, NO_PING)
+    session.freshness.ping_failed(NO_PING)
+    assert (session.freshness.trouble, session.freshness.last_error) == (NO_PING, NO_PING)
 
     take_list(session, [unclaimed()], now=2)
-    assert session.trouble is NO_PING
-    session.pinged(3)
-    assert session.trouble is None
+    assert session.freshness.trouble is NO_PING
+    session.freshness.pinged(3)
+    assert session.freshness.trouble is None
 
-    session.ping_failed(NO_PING)
+    session.freshness.ping_failed(NO_PING)
     session.stream_replaced(4)
-    assert session.trouble is None
-    session.ping_failed(NO_PING)
+    assert session.freshness.trouble is None
+    session.freshness.ping_failed(NO_PING)
     session.stream_lost(LOST)
-    assert session.trouble is LOST
+    assert session.freshness.trouble is LOST
 
 
 class Most(Random):
@@ -274,8 +278,8 @@ def test_an_error_that_is_kept_keeps_nothing_of_what_it_passed_through() -> None
         raised(one)
     session = Session(Tuning(), Random(0))
 
-    session.noted(error)
+    session.freshness.noted(error)
 
-    assert session.last_error is error
+    assert session.freshness.last_error is error
     assert error.__cause__ is cause, "what it came from stays told"
     assert [one.__traceback__ for one in (error, cause, group, root)] == [None] * 4

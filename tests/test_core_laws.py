@@ -157,7 +157,7 @@ class Run:
 
     def check(self) -> None:
         """What holds at every moment."""
-        self.session.store._check()
+        self.session.knowledge.store._check()
         self.fold.agrees_with(self.session)
         for key, one in self.fold.rows.items():
             assert bare(one) in self.server.history[key], "every row that is shown was once the server's"

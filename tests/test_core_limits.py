@@ -35,7 +35,7 @@ def test_a_list_has_so_many_records_at_most(tuning: Tuning, take: Any, what: str
     with pytest.raises(LimitExceeded, match=f"more than 4 {what}; the mirror stays as it is .see list_limit"):
         take(snapshot)
 
-    assert len(session.store) == 1
+    assert len(session.knowledge.store) == 1
 
 
 def test_a_list_that_says_the_same_again_and_again_grows_in_nothing() -> None:
@@ -66,7 +66,7 @@ def test_events_create_so_many_records_at_most(record: Callable[[str], Event], w
 
     with pytest.raises(LimitExceeded, match=f"created more than 3 {what}.*see row_limit"):
         session.check_limits()
-    assert session.revision == 4
+    assert session.knowledge.revision == 4
 
 
 def test_types_of_events_that_a_server_makes_up_are_counted_together_beyond_a_number() -> None:

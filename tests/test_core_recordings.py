@@ -45,7 +45,7 @@ def mirror_of(folder: Path, start: str) -> Session:
 
 
 def state_of(session: Session) -> tuple[dict[RowKey, ActualLRP], dict[str, DesiredLRP]]:
-    store = session.store
+    store = session.knowledge.store
     rows = by_key(store.select(cell_id=None, state=None, domain=None))
     return rows, {lrp.process_guid: lrp for lrp in store.select_desired(app_guid=None, domain=None)}
 
@@ -93,7 +93,7 @@ def test_lists_of_any_moment_and_all_events_in_order_give_the_last_lists_without
 
     session.events(recorded_events(folder), 0)
 
-    session.store._check()
+    session.knowledge.store._check()
     assert_equal_but_for_what_diffs_leave_out(session, folder)
 
 
@@ -114,7 +114,7 @@ def test_events_one_by_one_make_commits_that_fold_to_the_state(name: str) -> Non
     session = mirror_of(folder, "snapshot")
     fold = Fold()
     fold.rows, fold.lrps = state_of(session)
-    fold.revision = session.revision
+    fold.revision = session.knowledge.revision
 
     for event in recorded_events(folder):
         fold.take(session.events([event], 0))
@@ -138,7 +138,7 @@ def test_any_permitted_order_with_doubles_gives_the_last_lists_once_the_doubts_a
 
     for event in delivery(groups, Random(seed), spread=spread, doubled=doubled):
         session.events([event], 0)
-        session.store._check()
+        session.knowledge.store._check()
     answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
     assert state_of(session) == expected(folder)
@@ -153,7 +153,7 @@ def test_any_permitted_order_over_a_thousand_other_rows(seed: int, spread: float
     session.events(delivery(list(operations(recorded_events(folder))), Random(seed), spread=spread), 0)
     answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
-    session.store._check()
+    session.knowledge.store._check()
     assert state_of(session) == expected(folder)
 
 
@@ -163,7 +163,7 @@ def test_eight_writers_at_once_in_order_need_no_repair() -> None:
 
     session.events(recorded_events(folder), 0)
 
-    session.store._check()
+    session.knowledge.store._check()
     assert_equal_but_for_what_diffs_leave_out(session, folder)
 
 
@@ -175,7 +175,7 @@ def test_eight_writers_at_once_with_neighbours_swapped(seed: int) -> None:
     session.events(delivery(list(operations(recorded_events(folder))), Random(seed), spread=2.0), 0)
     answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
 
-    session.store._check()
+    session.knowledge.store._check()
     assert state_of(session) == expected(folder)
 
 
@@ -186,7 +186,7 @@ def test_the_group_stream_in_order_gives_the_last_lists_whole(name: str) -> None
 
     session.events(recorded_events(folder, "groups"), 0)
 
-    session.store._check()
+    session.knowledge.store._check()
     assert state_of(session) == expected(folder)
 
 
@@ -196,7 +196,7 @@ def test_sixteen_writers_at_once_leave_no_row_that_a_removed_said_was_gone() -> 
 
     session.events(recorded_events(folder), 0)
 
-    session.store._check()
+    session.knowledge.store._check()
     assert state_of(session)[0].keys() == expected(folder)[0].keys()
     answer_repairs(session, recorded_rows(folder / "expected"), recorded_desired(folder / "expected"))
     assert state_of(session) == expected(folder)

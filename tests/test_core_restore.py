@@ -43,7 +43,7 @@ def exported(
 def restored(of: ExportedState, *, now: float = 0, age: float = 60) -> Session:
     session = Session(Tuning(), Random(0))
     session.restore(of, of.indexed(), now, age)
-    session.store._check()
+    session.knowledge.store._check()
     return session
 
 
@@ -60,17 +60,17 @@ def test_the_state_is_there_at_once_and_said_to_be_stale_and_how_old() -> None:
     assert status.restored_at == -55
     assert status.synced_at is None
     assert status.revision == 7
-    assert session.store.process("p") == (unclaimed(),)
-    assert session.store.desired("p") == desired()
-    assert session.store.domains == {"apps"}
-    assert session.cells == (cell,)
+    assert session.knowledge.store.process("p") == (unclaimed(),)
+    assert session.knowledge.store.desired("p") == desired()
+    assert session.knowledge.store.domains == {"apps"}
+    assert session.knowledge.cells == (cell,)
 
 
 def test_what_was_retained_is_retained_and_routed() -> None:
     session = restored(exported(retained=[desired()]))
 
-    assert session.process("p").routed == desired()
-    assert session.process_guids() == ["p"]
+    assert session.knowledge.process("p").routed == desired()
+    assert session.knowledge.process_guids() == ["p"]
 
 
 def test_a_retained_desired_lrp_is_let_go_of_when_its_domain_is_fresh() -> None:
@@ -84,14 +84,14 @@ def test_a_retained_desired_lrp_is_let_go_of_when_its_domain_is_fresh() -> None:
 
     assert commit is not None
     assert commit.released == ("p",)
-    assert session.process_guids() == []
+    assert session.knowledge.process_guids() == []
 
 
-def test_the_image_of_a_session_begins_another_that_is_the_same() -> None:
+def test_the_exported_state_of_a_session_begins_another_that_is_the_same() -> None:
     first = synced(unclaimed(), desired(), running("b", index=1))
-    second = restored(first.export())
+    second = restored(first.knowledge.export())
 
-    assert second.export() == first.export()
+    assert second.knowledge.export() == first.knowledge.export()
 
 
 # The first list
@@ -113,9 +113,9 @@ def test_the_first_commit_is_the_difference_and_revisions_go_on() -> None:
         Delta("d", None, new),
     }
     assert commit.desired_lrps == (Delta("p", desired(), desired(tag_index=1)),)
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
     assert session.status(0).restored_at is None
-    assert {one.epoch for one in session.export().actual_lrps} == {"a", "c", "d"}
+    assert {one.epoch for one in session.knowledge.export().actual_lrps} == {"a", "c", "d"}
 
 
 def test_a_list_that_has_what_was_restored_commits_nothing() -> None:
@@ -123,8 +123,8 @@ def test_a_list_that_has_what_was_restored_commits_nothing() -> None:
     session.stream_opened(0)
 
     assert take_list(session, [unclaimed()], [desired()], now=3) is None
-    assert session.revision == 7
-    assert session.synced_at == 3
+    assert session.knowledge.revision == 7
+    assert session.freshness.synced_at == 3
 
 
 def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
@@ -137,7 +137,7 @@ def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
         meanwhile=[removed(unclaimed()), created(unclaimed("z", index=1))],
     )
 
-    assert session.revision == 8
+    assert session.knowledge.revision == 8
     assert commit is not None
     assert set(commit.actual_lrps) == {
         Delta("a", unclaimed(), None),
@@ -153,7 +153,7 @@ def test_what_came_and_went_before_the_first_list_was_in_stays_gone_though_it_is
     assert session.events([created(unclaimed("x"))], 1) == []
 
 
-def test_folding_the_commits_over_the_image_gives_the_state() -> None:
+def test_folding_the_commits_over_the_exported_state_gives_the_state() -> None:
     begun = exported(unclaimed("a"), unclaimed("b", index=1), desired())
     session = restored(begun)
     fold = Fold()
@@ -174,11 +174,11 @@ def test_folding_the_commits_over_the_image_gives_the_state() -> None:
 )
 def test_what_the_file_left_out_is_taken_without_a_change(whole: DesiredLRP) -> None:
     session = restored(exported(whole))
-    assert session.store.desired("p") != whole
+    assert session.knowledge.store.desired("p") != whole
     session.stream_opened(0)
 
     assert take_list(session, [], [whole]) is None
-    assert session.store.desired("p") == whole
+    assert session.knowledge.store.desired("p") == whole
     assert session.take_completed() == ("p",)
     assert session.take_completed() == ()
 
@@ -189,11 +189,11 @@ def test_what_was_left_out_of_many_is_taken_in_slices(monkeypatch: pytest.Monkey
     lrps = [desired(f"d{n}", process_guid=f"p{n}", routes=ROUTES) for n in range(5)]
     session = restored(exported(*lrps))
     session.stream_opened(0)
-    old = session.store
+    old = session.knowledge.store
 
     assert take_list(session, [], lrps) is None
-    assert session.store is not old, "the indexes are exchanged as a whole"
-    assert [session.store.desired(lrp.process_guid) for lrp in lrps] == lrps
+    assert session.knowledge.store is not old, "the indexes are exchanged as a whole"
+    assert [session.knowledge.store.desired(lrp.process_guid) for lrp in lrps] == lrps
 
 
 def test_another_version_is_a_change_whatever_was_left_out() -> None:
@@ -224,7 +224,7 @@ def test_what_a_server_that_lags_behind_did_not_bring_is_taken_without_a_change_
     assert take_list(session, [], [replace(whole, tag_index=1)]) is None
 
     assert take_list(session, [], [whole]) is None
-    assert session.store.desired("p") == whole
+    assert session.knowledge.store.desired("p") == whole
 
 
 def test_a_mirror_that_began_with_nothing_is_told_of_secrets_that_changed() -> None:
@@ -241,8 +241,8 @@ def test_a_first_list_that_would_remove_nearly_all_is_not_believed_at_once() -> 
     session.stream_opened(0)
 
     assert take_list(session) is None
-    assert session.phase is Phase.STALE
-    assert len(session.store) == 200
+    assert session.freshness.phase is Phase.STALE
+    assert len(session.knowledge.store) == 200
 
     commit = take_list(session, now=60)
     assert commit is not None
@@ -257,7 +257,7 @@ def test_a_live_state_is_current_as_of_the_last_sign_of_life() -> None:
     session = synced()
     session.events([created(unclaimed())], 9)
 
-    assert session.current_at == 9
+    assert session.freshness.current_at == 9
 
 
 def test_a_state_without_a_stream_is_current_as_of_the_last_sign_of_life_of_that_stream() -> None:
@@ -266,16 +266,16 @@ def test_a_state_without_a_stream_is_current_as_of_the_last_sign_of_life_of_that
     session.stream_lost(ConnectionFailed("gone"))
     session.stream_opened(1000)
 
-    assert session.current_at == 9
+    assert session.freshness.current_at == 9
 
 
 def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_open() -> None:
     session = restored(exported(), now=5, age=60)
-    assert session.current_at == -55
+    assert session.freshness.current_at == -55
 
     session.stream_opened(100)
 
-    assert session.current_at == -55
+    assert session.freshness.current_at == -55
     assert session.status(100).restored_at == -55
     assert session.status(100).state_age == 155
 
@@ -297,7 +297,7 @@ def test_a_restored_state_whose_age_nobody_knows_is_fresh_nowhere_until_there_is
 def test_a_copy_that_nothing_keeps_current_is_closed_and_fresh_nowhere() -> None:
     session = synced(unclaimed())
     error = MirrorForked("forked")
-    session.abandoned(error)
+    session.freshness.abandoned(error)
     status = session.status(0)
 
     assert (status.phase, status.trouble, status.last_error) == (Phase.CLOSED, error, error)
@@ -306,17 +306,17 @@ def test_a_copy_that_nothing_keeps_current_is_closed_and_fresh_nowhere() -> None
 
 
 def test_a_session_that_knows_nothing_was_never_current() -> None:
-    assert Session(Tuning(), Random(0)).current_at is None
+    assert Session(Tuning(), Random(0)).freshness.current_at is None
 
 
 def test_an_error_beside_the_stream_is_noted_and_counted() -> None:
     session = synced()
     error = StateFileError("no room")
-    session.noted(error)
+    session.freshness.noted(error)
 
-    assert session.last_error is error
+    assert session.freshness.last_error is error
     assert session.counts().errors == {"StateFileError": 1}
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
 
 
 # Redaction

@@ -50,12 +50,12 @@ def listed(
     for _ in snapshot.settle():
         pass
     commit = session.end_list(snapshot, at)
-    session.store._check()
+    session.knowledge.store._check()
     return commit
 
 
 def state(session: Session) -> list[Record]:
-    store = session.store
+    store = session.knowledge.store
     rows = store.select(cell_id=None, state=None, domain=None)
     return [*sorted(rows, key=lambda row: row.epoch), *store.select_desired(app_guid=None, domain=None)]
 
@@ -107,12 +107,12 @@ def knowing(name: str) -> tuple[Session, list[Record]]:
 @pytest.mark.parametrize("name", OLDER)
 def test_an_older_list_is_not_believed_once_and_leaves_everything_as_it_is(name: str) -> None:
     session, older = knowing(name)
-    before, revision = state(session), session.revision
+    before, revision = state(session), session.knowledge.revision
 
     assert listed(session, *older, at=100) is None
 
     assert state(session) == before
-    assert session.revision == revision
+    assert session.knowledge.revision == revision
     status = session.status(101)
     assert status.phase is Phase.STALE
     assert isinstance(status.trouble, ListNotBelieved)
@@ -135,7 +135,7 @@ def test_a_second_list_later_and_on_a_stream_opened_since_is_the_state(name: str
     assert commit.cause is Cause.SNAPSHOT
     assert state(session) == older
     assert phase(session) is Phase.LIVE
-    assert session.trouble is None
+    assert session.freshness.trouble is None
     counts = session.counts()
     assert (counts.rollbacks, counts.rolled_back) == (1, 1)
     assert counts.drift == 0
@@ -249,9 +249,9 @@ def test_what_only_the_second_list_has_older_stays_and_is_asked_for_again_ever_m
     assert commit is not None
     assert state(session) == [claimed("a", 1), running("b", 7, "j", index=1)]
     assert phase(session) is Phase.STALE
-    assert isinstance(session.trouble, ListNotBelieved)
+    assert isinstance(session.freshness.trouble, ListNotBelieved)
     assert not session.guards.held
-    assert session.synced_at == 110
+    assert session.freshness.synced_at == 110
     assert session.next_list(110) == 2 * WAIT
     assert listed(session, claimed("a", 1), claimed("b", 1, "j", index=1), at=130, opened_at=129) is not None
     assert state(session) == [claimed("a", 1), claimed("b", 1, "j", index=1)]
@@ -269,8 +269,8 @@ def test_a_server_that_always_lags_a_little_is_asked_ever_more_rarely_and_its_ne
         now += waits[-1]
 
     assert waits == [5, 10, 20, 40, 80, 160, 320, 320, 320, 320, 320, 320]
-    assert session.store.get("new11") is not None
-    assert session.store.get("e11") == running("e11", 7, "i11", index=11)
+    assert session.knowledge.store.get("new11") is not None
+    assert session.knowledge.store.get("e11") == running("e11", 7, "i11", index=11)
 
 
 # Streams that are lost in between
@@ -294,13 +294,13 @@ def test_the_doubt_outlives_the_stream_and_the_first_list_on_another_decides() -
 
 
 def test_a_mirror_that_begins_with_the_state_of_before_is_set_back_too() -> None:
-    exported = synced(running("a", 7), desired("d", 7)).export()
+    exported = synced(running("a", 7), desired("d", 7)).knowledge.export()
     session = Session(Tuning(), Random(0))
     session.restore(exported, exported.indexed(), now=0, age=60)
     session.stream_opened(1)
 
     listed(session, claimed("a", 1), desired("d", 1), at=2)
-    assert session.synced_at is None
+    assert session.freshness.synced_at is None
     assert session.status(2).state_age == 62
     assert state(session) == [running("a", 7), desired("d", 7)]
     session.events([changed(claimed("a", 1), running("a", 2))], 3)
@@ -378,7 +378,7 @@ def test_a_read_that_is_older_believes_nothing_and_asks_for_a_list_of_everything
 
     assert state(session) == before
     assert phase(session) is Phase.STALE
-    assert isinstance(session.trouble, ListNotBelieved)
+    assert isinstance(session.freshness.trouble, ListNotBelieved)
     assert session.guards.rollback.wants_list
     assert session.next_list(100) == 0
     assert RepairReason.OLDER not in session.repairs.reasons_of("p"), "no read is repeated"
@@ -471,7 +471,7 @@ def test_a_server_that_was_set_back_to_nearly_nothing_convinces_both_guards() ->
 
 
 def said(session: Session) -> str:
-    return str(session.trouble)
+    return str(session.freshness.trouble)
 
 
 def test_the_trouble_names_a_few_records_and_what_would_settle_it() -> None:
@@ -516,7 +516,7 @@ def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
 
 
 def why(session: Session, guid: str = "p") -> Iterable[tuple[object, str]]:
-    return [(one.outcome, one.why) for one in session.explain(guid)]
+    return [(one.outcome, one.why) for one in session.knowledge.explain(guid)]
 
 
 def test_what_was_not_believed_and_then_was_is_explained() -> None:

@@ -21,6 +21,7 @@ from core_support import (
 )
 
 from lrpmirror.core.derived.dirty import dirtied_by
+from lrpmirror.core.freshness.state import Freshness
 from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Status, Step
 from lrpmirror.core.lists.scope import Scope
 from lrpmirror.core.rows.change_set import ChangeSet
@@ -55,7 +56,7 @@ CAUTIOUS = Tuning(brake_rows=1)
 """So that one row is enough for a list to be held back."""
 
 CALLS: dict[str, Call] = {
-    "restore": lambda session: session.restore(session.export(), session.export().indexed(), 0, 60),
+    "restore": lambda session: session.restore(session.knowledge.export(), session.knowledge.export().indexed(), 0, 60),
     "open": lambda session: session.stream_opened(0),
     "lose": lambda session: session.stream_lost(LOST),
     "list": lambda session: take_list(session, [unclaimed("k")]),
@@ -63,8 +64,8 @@ CALLS: dict[str, Call] = {
     "repair": lambda session: take_list(session, scope=Scope(frozenset({"p"}), frozenset())),
     "fail a list": lambda session: session.list_failed(session.begin_list(0), LOST),
     "tell": lambda session: session.events([created(unclaimed())], 0),
-    "lose the source": lambda session: session.source_told(SourceStatus(1, "ConnectionFailed"), 0),
-    "find the source": lambda session: session.source_told(SourceStatus(1), 0),
+    "lose the source": lambda session: session.freshness.source_told(SourceStatus(1, "ConnectionFailed"), 0),
+    "find the source": lambda session: session.freshness.source_told(SourceStatus(1), 0),
     "close": Session.close,
 }
 
@@ -92,20 +93,20 @@ def test_a_step_that_cannot_happen_in_a_phase_is_a_mistake_of_the_callers() -> N
 
     with pytest.raises(AssertionError, match="closed cannot be told opened"):
         session.stream_opened(1)
-    assert session.phase is Phase.CLOSED
+    assert session.freshness.phase is Phase.CLOSED
 
 
 def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_be_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken: set[tuple[Phase, Step]] = set()
-    step = Session._step
+    step = Freshness._step
 
-    def recorded(session: Session, what: Step) -> None:
-        taken.add((session.phase, what))
-        step(session, what)
+    def recorded(freshness: Freshness, what: Step) -> None:
+        taken.add((freshness.phase, what))
+        step(freshness, what)
 
-    monkeypatch.setattr(Session, "_step", recorded)
+    monkeypatch.setattr(Freshness, "_step", recorded)
     seen: set[tuple[Phase, bool, bool, bool, bool]] = set()
     ways: deque[tuple[str, ...]] = deque([(), ("restore",)])
     while ways:
@@ -115,12 +116,18 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         for call in way:
             CALLS[call](session)
             connected = call not in ("lose", "close") and (connected or call == "open")
-        was_synced = session.synced_at is not None
-        state = session.phase, connected, was_synced, session._outdated, bool(session._source_trouble)
+        was_synced = session.freshness.synced_at is not None
+        state = (
+            session.freshness.phase,
+            connected,
+            was_synced,
+            session.freshness._outdated,
+            bool(session.freshness._source_trouble),
+        )
         if state in seen:
             continue
         seen.add(state)
-        closed = session.phase is Phase.CLOSED
+        closed = session.freshness.phase is Phase.CLOSED
         for call in calls_of_a_shell(connected=connected, was_synced=was_synced, closed=closed):
             ways.append((*way, call))
 
@@ -178,7 +185,7 @@ def test_the_phase_says_what_the_state_is_worth(way: list[str], phase: Phase) ->
     for call in way:
         CALLS[call](session)
 
-    assert session.phase is phase
+    assert session.freshness.phase is phase
     assert session.status(0).phase is phase
     assert session.status(0).live == (phase is Phase.LIVE)
 
@@ -220,8 +227,8 @@ def test_a_repair_is_a_sign_of_life_but_no_synchronisation() -> None:
 
     take_list(session, scope=Scope(frozenset({"p"}), frozenset()), now=7)
 
-    assert session.synced_at == 0
-    assert session.alive_at == 7
+    assert session.freshness.synced_at == 0
+    assert session.freshness.alive_at == 7
 
 
 def test_the_last_error_stays_readable_after_it_was_overcome() -> None:
@@ -266,7 +273,7 @@ def test_what_changes_nothing_is_no_commit() -> None:
 
     assert session.events([created(running()), DesiredLRPCreated(desired()), removed(claimed("x", 1))], 0) == []
     assert take_list(session, [running()], [desired()]) is None
-    assert session.revision == 1
+    assert session.knowledge.revision == 1
 
 
 def test_an_empty_server_is_synchronised_without_a_commit() -> None:
@@ -274,7 +281,7 @@ def test_an_empty_server_is_synchronised_without_a_commit() -> None:
     session.stream_opened(0)
 
     assert take_list(session) is None
-    assert session.phase is Phase.LIVE
+    assert session.freshness.phase is Phase.LIVE
 
 
 def test_a_move_between_two_records_is_one_commit() -> None:
@@ -294,7 +301,7 @@ def test_an_event_that_writes_a_row_twice_and_ends_where_it_began_is_no_commit()
     other_and_back = ActualLRPGroup(running("", 3), running("", 2))
 
     assert session.events([ActualLRPCreated(other_and_back)], 0) == []
-    assert session.store.process("p") == (running("", 2),)
+    assert session.knowledge.store.process("p") == (running("", 2),)
 
 
 def test_what_is_written_twice_is_one_difference() -> None:
@@ -327,13 +334,13 @@ class Log:
         self._session = session
 
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:
-        self.seen.append((event.type, outcome, commit and commit.revision, self._session.revision))
+        self.seen.append((event.type, outcome, commit and commit.revision, self._session.knowledge.revision))
 
     def listed(self, commit: Commit) -> None:
         self.seen.append((commit.cause, commit.revision))
 
 
-def test_a_witness_sees_every_event_and_commit_while_the_state_is_just_that_after_it() -> None:
+def test_an_observer_sees_every_event_and_commit_while_the_state_is_just_that_after_it() -> None:
     session = synced(unclaimed())
     log = Log(session)
     session.observers = (log,)
@@ -360,7 +367,7 @@ def test_what_was_counted() -> None:
     session.stream_opened(0)
     take_list(session, [claimed("a", 2)])
     session.stream_replaced(1)
-    session.ping_failed(LOST)
+    session.freshness.ping_failed(LOST)
 
     counts = session.counts()
 
@@ -381,20 +388,20 @@ def test_what_was_counted() -> None:
 def test_a_version_has_been_seen_when_it_or_a_later_one_was_here() -> None:
     session = synced(claimed("a", 1), desired("d", 4))
 
-    assert session.tags("p") == [ModificationTag("d", 4), ModificationTag("a", 1)]
-    assert session.tags("nobody") == []
-    assert session.has_seen("p", ModificationTag("a", 1))
-    assert session.has_seen("p", ModificationTag("d", 3))
-    assert not session.has_seen("p", ModificationTag("a", 2))
-    assert not session.has_seen("p", ModificationTag("b", 0))
+    assert session.knowledge.tags("p") == [ModificationTag("d", 4), ModificationTag("a", 1)]
+    assert session.knowledge.tags("nobody") == []
+    assert session.knowledge.has_seen("p", ModificationTag("a", 1))
+    assert session.knowledge.has_seen("p", ModificationTag("d", 3))
+    assert not session.knowledge.has_seen("p", ModificationTag("a", 2))
+    assert not session.knowledge.has_seen("p", ModificationTag("b", 0))
 
 
 def test_a_version_of_a_record_that_is_gone_has_been_seen() -> None:
     session = synced(claimed("a", 1), desired("d", 4))
     session.events([removed(claimed("a", 1)), DesiredLRPRemoved(desired("d", 4))], 0)
 
-    assert session.has_seen("p", ModificationTag("a", 1))
-    assert session.has_seen("p", ModificationTag("d", 5))
+    assert session.knowledge.has_seen("p", ModificationTag("a", 1))
+    assert session.knowledge.has_seen("p", ModificationTag("d", 5))
 
 
 def test_a_process_can_be_explained() -> None:
@@ -402,9 +409,9 @@ def test_a_process_can_be_explained() -> None:
 
     session.events([changed(unclaimed(), claimed())], 3)
 
-    (decision,) = session.explain("p")
+    (decision,) = session.knowledge.explain("p")
     assert (decision.at, decision.outcome, decision.tag) == (3, Outcome.APPLIED, ModificationTag("a", 1))
-    assert session.explain("nobody") == ()
+    assert session.knowledge.explain("nobody") == ()
 
 
 def test_events_before_the_first_list_wait_for_it() -> None:
@@ -415,7 +422,7 @@ def test_events_before_the_first_list_wait_for_it() -> None:
     commit = take_list(session, [], meanwhile=[created(unclaimed())])
 
     assert commit is not None
-    assert session.store.process("p") == (unclaimed(),)
+    assert session.knowledge.store.process("p") == (unclaimed(),)
 
 
 def test_after_a_gap_events_go_to_the_old_state_until_the_lists_are_in() -> None:
@@ -424,8 +431,8 @@ def test_after_a_gap_events_go_to_the_old_state_until_the_lists_are_in() -> None
     session.stream_opened(1)
 
     assert session.events([changed(unclaimed(), claimed())], 1)
-    assert session.store.process("p") == (claimed(),)
-    assert session.phase is Phase.RESYNCING
+    assert session.knowledge.store.process("p") == (claimed(),)
+    assert session.freshness.phase is Phase.RESYNCING
 
 
 def test_fresh_domains_and_cells_are_committed_when_they_change() -> None:
@@ -444,14 +451,14 @@ def test_fresh_domains_and_cells_are_committed_when_they_change() -> None:
     assert commit is not None
     assert commit.domains == frozenset({"apps"})
     assert commit.cells == cells
-    assert session.store.domains == {"apps"}
-    assert session.cells == cells
+    assert session.knowledge.store.domains == {"apps"}
+    assert session.knowledge.cells == cells
     assert listed() is None
     take_list(session)
-    assert session.cells == cells, "cells that could not be had stay as they were"
+    assert session.knowledge.cells == cells, "cells that could not be had stay as they were"
 
 
-def test_verdicts_are_counted_by_type_of_event() -> None:
+def test_outcomes_are_counted_by_type_of_event() -> None:
     session = synced(unclaimed())
 
     session.events([created(unclaimed()), created(unclaimed()), UnknownEvent("new")], 0)
@@ -482,7 +489,7 @@ def test_what_a_failed_repair_wanted_is_read_later() -> None:
     delay = session.list_failed(snapshot, error)
 
     assert 0 <= delay <= session.tuning.first_delay
-    assert session.last_error is error
+    assert session.freshness.last_error is error
     assert session.take_repairs() == scope
 
 
@@ -533,16 +540,16 @@ def test_the_stream_is_tried_again_ever_later_until_one_has_lived() -> None:
     assert session.stream_lost(LOST) == 4, "a stream that opens but is of no use is no success"
     session.stream_opened(0)
     take_list(session, now=3)
-    session.pinged(7)
+    session.freshness.pinged(7)
     assert session.stream_lost(LOST) == 4, "it has not lived for longer than the delay before it"
     session.stream_opened(10)
     take_list(session, now=20)
-    session.pinged(29)
+    session.freshness.pinged(29)
     assert session.stream_lost(LOST) == 4, "nor for longer than its list took"
     session.stream_opened(30)
     take_list(session, now=33)
     take_list(session, now=36)
-    session.pinged(38)
+    session.freshness.pinged(38)
     assert [session.stream_lost(LOST) for _ in range(2)] == [1, 2], "counted once"
 
 
@@ -635,10 +642,10 @@ def test_a_desired_lrp_missing_from_a_list_is_retained_while_its_domain_is_not_f
 
     list_with_domains(session)
 
-    assert session.store.desired("p") is None
-    assert session.process("p").desired is None
-    assert session.process("p").routed == desired()
-    assert "p" in session.process_guids()
+    assert session.knowledge.store.desired("p") is None
+    assert session.knowledge.process("p").desired is None
+    assert session.knowledge.process("p").routed == desired()
+    assert "p" in session.knowledge.process_guids()
 
 
 def test_a_retained_desired_lrp_is_released_by_a_list_whose_domains_are_fresh() -> None:
@@ -649,7 +656,7 @@ def test_a_retained_desired_lrp_is_released_by_a_list_whose_domains_are_fresh() 
 
     assert commit is not None
     assert commit.released == ("p",)
-    assert session.process("p").routed is None
+    assert session.knowledge.process("p").routed is None
 
 
 def test_a_desired_lrp_missing_from_a_list_of_a_fresh_domain_is_not_retained() -> None:
@@ -657,8 +664,8 @@ def test_a_desired_lrp_missing_from_a_list_of_a_fresh_domain_is_not_retained() -
 
     list_with_domains(session, "apps")
 
-    assert session.process("p").routed is None
-    assert session.process_guids() == []
+    assert session.knowledge.process("p").routed is None
+    assert session.knowledge.process_guids() == []
 
 
 def test_an_event_decides_about_a_retained_desired_lrp() -> None:
@@ -668,7 +675,7 @@ def test_an_event_decides_about_a_retained_desired_lrp() -> None:
     (commit,) = session.events([DesiredLRPRemoved(desired())], 0)
 
     assert commit.released == ("p",)
-    assert session.process("p").routed is None
+    assert session.knowledge.process("p").routed is None
 
 
 def test_a_desired_lrp_that_is_back_is_retained_no_longer() -> None:
@@ -677,9 +684,9 @@ def test_a_desired_lrp_that_is_back_is_retained_no_longer() -> None:
 
     list_with_domains(session, lrps=(desired(),))
 
-    assert session.process("p").routed == desired()
+    assert session.knowledge.process("p").routed == desired()
     assert session.events([DesiredLRPRemoved(desired())], 0)
-    assert session.process("p").routed is None
+    assert session.knowledge.process("p").routed is None
 
 
 def test_a_retained_desired_lrp_is_not_touched_by_events_of_others() -> None:
@@ -688,12 +695,12 @@ def test_a_retained_desired_lrp_is_not_touched_by_events_of_others() -> None:
 
     session.events([created(unclaimed()), DesiredLRPCreated(desired("e", process_guid="q"))], 0)
 
-    assert session.process("p").routed == desired()
+    assert session.knowledge.process("p").routed == desired()
 
 
 def test_a_process_knows_whether_its_domain_is_fresh() -> None:
     session = synced(unclaimed())
-    assert not session.process("p").domain_fresh
+    assert not session.knowledge.process("p").domain_fresh
 
     snapshot = session.begin_list(0)
     snapshot.domains = frozenset({"apps"})
@@ -702,8 +709,8 @@ def test_a_process_knows_whether_its_domain_is_fresh() -> None:
         pass
     session.end_list(snapshot, 0)
 
-    assert session.process("p").domain_fresh
-    assert not session.process("nobody").domain_fresh
+    assert session.knowledge.process("p").domain_fresh
+    assert not session.knowledge.process("nobody").domain_fresh
 
 
 def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_known_stay() -> None:
@@ -721,8 +728,8 @@ def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_know
 
     listed(cells, None, 1)
     listed(None, LOST, 2)
-    assert session.alive_at == 1.5, "whoever keeps the cells is not the BBS"
-    assert (session.cells, session.trouble, session.last_error) == (cells, LOST, LOST)
-    assert session.phase is Phase.LIVE
+    assert session.freshness.alive_at == 1.5, "whoever keeps the cells is not the BBS"
+    assert (session.knowledge.cells, session.freshness.trouble, session.freshness.last_error) == (cells, LOST, LOST)
+    assert session.freshness.phase is Phase.LIVE
     listed((), None, 3)
-    assert (session.cells, session.trouble) == ((), None)
+    assert (session.knowledge.cells, session.freshness.trouble) == ((), None)

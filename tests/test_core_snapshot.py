@@ -79,45 +79,45 @@ def test_the_differences_are_one_commit() -> None:
 
 def test_a_list_that_brings_nothing_new_is_no_commit_and_keeps_the_rows_that_are_there() -> None:
     session = synced(running(), desired())
-    (kept,) = session.store.process("p")
+    (kept,) = session.knowledge.store.process("p")
 
     assert take_list(session, [running()], [desired()]) is None
-    assert session.store.process("p")[0] is kept
-    assert session.revision == 1
+    assert session.knowledge.store.process("p")[0] is kept
+    assert session.knowledge.revision == 1
 
 
 def test_equal_rows_are_shared_with_the_mirror_also_when_the_indexes_are_made_anew() -> None:
     session = synced(running("kept", 2))
-    (kept,) = session.store.process("p")
+    (kept,) = session.knowledge.store.process("p")
 
     take_list(session, [running("kept", 2), *many(FEW + SLICE + 1)])
 
-    assert session.store.get("kept") is kept
+    assert session.knowledge.store.get("kept") is kept
 
 
 @pytest.mark.parametrize("count", [1, FEW, FEW + SLICE + 2])
 def test_few_differences_are_written_in_place_and_many_exchange_the_indexes(count: int) -> None:
     session = synced(running("kept", 2))
-    before = session.store
+    before = session.knowledge.store
 
     commit = take_list(session, [running("kept", 2), *many(count)], [desired(process_guid="p1")])
 
-    assert (session.store is before) == (count <= FEW)
+    assert (session.knowledge.store is before) == (count <= FEW)
     assert commit is not None
     assert len(commit.actual_lrps) == count
-    assert len(session.store) == count + 1
+    assert len(session.knowledge.store) == count + 1
     assert session.events([created(unclaimed("x", process_guid="x"))], 0), "the exchanged store takes events"
-    assert session.store.get("x") is not None
+    assert session.knowledge.store.get("x") is not None
 
 
 def test_the_first_list_is_indexed_aside_and_every_row_is_news() -> None:
     session = Session(Tuning(), _rng())
     session.stream_opened(0)
-    empty = session.store
+    empty = session.knowledge.store
 
     commit = take_list(session, many(SLICE + 1), [desired()])
 
-    assert session.store is not empty
+    assert session.knowledge.store is not empty
     assert commit is not None
     assert len(commit.actual_lrps) == SLICE + 1
     assert commit.desired_lrps == (Delta("p", None, desired()),)
@@ -138,9 +138,9 @@ def test_what_was_listed_can_be_let_go_of_bit_by_bit_and_the_mirror_keeps_it(cou
 
         # The first list's own indexes are the mirror's.
         assert (len(steps) > 1) is not snapshot.first
-        assert len(session.store) == count
-        assert session.store.desired_count() == 1
-        session.store._check()
+        assert len(session.knowledge.store) == count
+        assert session.knowledge.store.desired_count() == 1
+        session.knowledge.store._check()
         if not snapshot.first:
             assert not snapshot.listed("e0")
 
@@ -152,8 +152,8 @@ def test_what_a_list_lacks_is_found_also_where_nearly_all_of_it_is_new() -> None
 
     assert commit is not None
     assert len(commit.actual_lrps) == MANY + 2
-    assert session.store.get("old") is None
-    assert len(session.store) == MANY + 1
+    assert session.knowledge.store.get("old") is None
+    assert len(session.knowledge.store) == MANY + 1
 
 
 def test_fresh_domains_survive_the_exchange_of_the_indexes() -> None:
@@ -165,7 +165,7 @@ def test_fresh_domains_survive_the_exchange_of_the_indexes() -> None:
 
     take_list(session, many(FEW + SLICE + 2))
 
-    assert session.store.domains == {"apps"}
+    assert session.knowledge.store.domains == {"apps"}
 
 
 # Events since the list was asked for
@@ -183,7 +183,7 @@ def test_events_between_request_and_reply_are_applied_on_top_in_their_order() ->
     commit = take_list(session, [unclaimed()], meanwhile=notified)
 
     assert commit is None
-    assert session.store.process("p") == (bare(running()),)
+    assert session.knowledge.store.process("p") == (bare(running()),)
 
 
 def test_a_list_newer_than_the_events_is_not_undone_by_them() -> None:
@@ -192,7 +192,7 @@ def test_a_list_newer_than_the_events_is_not_undone_by_them() -> None:
 
     take_list(session, [running("a", 3)], meanwhile=notified)
 
-    assert session.store.process("p") == (running("a", 3),)
+    assert session.knowledge.store.process("p") == (running("a", 3),)
 
 
 def test_an_event_during_the_list_settles_the_row_that_an_older_list_lacks() -> None:
@@ -200,7 +200,7 @@ def test_an_event_during_the_list_settles_the_row_that_an_older_list_lacks() -> 
 
     take_list(session, [], meanwhile=[created(unclaimed("new"))])
 
-    assert session.store.process("p") == (unclaimed("new"),)
+    assert session.knowledge.store.process("p") == (unclaimed("new"),)
 
 
 def test_a_row_removed_meanwhile_does_not_come_back_with_the_list() -> None:
@@ -208,7 +208,7 @@ def test_a_row_removed_meanwhile_does_not_come_back_with_the_list() -> None:
 
     take_list(session, [running()], meanwhile=[removed(running())])
 
-    assert session.store.process("p") == ()
+    assert session.knowledge.store.process("p") == ()
 
 
 def at_every_stage(
@@ -251,7 +251,7 @@ def test_events_that_arrive_at_any_stage_of_a_list_are_in_the_result(
     fold = Fold()
     fold.rows = {one.epoch: one for one in had}
     fold.lrps = {"p1": desired(process_guid="p1")}
-    fold.revision = session.revision
+    fold.revision = session.knowledge.revision
     old, lost, kept = had[1], had[SLICE + 5], had[3]
     moved = claimed(old.epoch, 1, process_guid=old.process_guid, index=old.index)
     new = unclaimed("brand-new", process_guid="p9", index=77)
@@ -269,15 +269,15 @@ def test_events_that_arrive_at_any_stage_of_a_list_are_in_the_result(
 
     fold.take(at_every_stage(session, rows, [desired(process_guid="p1")], notified, stage))
 
-    session.store._check()
+    session.knowledge.store._check()
     fold.agrees_with(session)
-    assert session.store.get(old.epoch) == moved
-    assert session.store.get(lost.epoch) is None
-    assert session.store.get("brand-new") == new
-    assert len(session.store) == len(rows)
-    assert session.store.desired("p1") == desired("d", 1, process_guid="p1")
-    assert session.store.desired("p2") is None
-    assert session.store.desired("p3") is not None
+    assert session.knowledge.store.get(old.epoch) == moved
+    assert session.knowledge.store.get(lost.epoch) is None
+    assert session.knowledge.store.get("brand-new") == new
+    assert len(session.knowledge.store) == len(rows)
+    assert session.knowledge.store.desired("p1") == desired("d", 1, process_guid="p1")
+    assert session.knowledge.store.desired("p2") is None
+    assert session.knowledge.store.desired("p3") is not None
 
 
 @law(60)
@@ -288,7 +288,7 @@ def test_a_mirror_that_is_written_while_it_is_compared_ends_in_the_servers_state
     session = synced(*had)
     fold = Fold()
     fold.rows = {one.epoch: one for one in had}
-    fold.revision = session.revision
+    fold.revision = session.knowledge.revision
     server = {one.epoch: one for one in many(count)}
     snapshot = session.begin_list(0)
     snapshot.list_rows(server.values())
@@ -309,7 +309,7 @@ def test_a_mirror_that_is_written_while_it_is_compared_ends_in_the_servers_state
         claim(rest)
     fold.take([session.end_list(snapshot, 0)])
 
-    session.store._check()
+    session.knowledge.store._check()
     fold.agrees_with(session)
     assert {epoch: one for epoch, one in fold.rows.items() if epoch in server} == {
         epoch: one for epoch, one in server.items() if epoch in fold.rows
@@ -330,7 +330,7 @@ def test_events_that_arrive_while_earlier_ones_are_applied_are_not_lost() -> Non
         pass
     session.end_list(snapshot, 0)
 
-    assert [one.epoch for one in session.store.process("p")] == ["a", "b", "c"]
+    assert [one.epoch for one in session.knowledge.store.process("p")] == ["a", "b", "c"]
 
 
 def test_an_event_that_only_the_mirror_had_not_seen_moves_the_beginning_of_the_difference() -> None:
@@ -361,7 +361,7 @@ def test_an_empty_mirror_that_is_written_while_it_is_listed_commits_what_it_lack
 
     assert commit is not None
     assert commit.actual_lrps == (Delta("b", None, unclaimed("b", index=1)),)
-    assert [one.epoch for one in session.store.process("p")] == ["a", "b"]
+    assert [one.epoch for one in session.knowledge.store.process("p")] == ["a", "b"]
 
 
 def test_many_desired_lrps_are_compared_in_slices_and_written_while_they_are() -> None:
@@ -378,10 +378,10 @@ def test_many_desired_lrps_are_compared_in_slices_and_written_while_they_are() -
             session.events([DesiredLRPRemoved(gone[turn == 30])], 0)
     commit = session.end_list(snapshot, 0)
 
-    session.store._check()
+    session.knowledge.store._check()
     assert commit is not None
-    assert session.store.desired_count() == 2 * FEW - 2
-    assert {lrp.tag_index for lrp in session.store.select_desired(app_guid=None, domain=None)} == {1}
+    assert session.knowledge.store.desired_count() == 2 * FEW - 2
+    assert {lrp.tag_index for lrp in session.knowledge.store.select_desired(app_guid=None, domain=None)} == {1}
     assert len(commit.desired_lrps) == 2 * FEW - 2
 
 
@@ -404,9 +404,9 @@ def test_a_desired_lrp_that_goes_or_comes_while_the_indexes_are_made_anew(turn: 
         pass
     session.end_list(snapshot, 0)
 
-    session.store._check()
-    assert session.store.desired("p") is None
-    assert session.store.desired("q") == desired("e", process_guid="q")
+    session.knowledge.store._check()
+    assert session.knowledge.store.desired("p") is None
+    assert session.knowledge.store.desired("q") == desired("e", process_guid="q")
     assert doubts(session) == {"p": {RepairReason.RIVALS}}
 
 
@@ -417,8 +417,8 @@ def test_a_list_of_a_server_that_lags_never_moves_a_version_back() -> None:
     session = synced(running("a", 5), desired("d", 5))
 
     assert take_list(session, [claimed("a", 3)], [desired("d", 3)]) is None
-    assert session.store.process("p") == (running("a", 5),)
-    assert session.store.desired("p") == desired("d", 5)
+    assert session.knowledge.store.process("p") == (running("a", 5),)
+    assert session.knowledge.store.desired("p") == desired("d", 5)
     assert doubts(session) == {}, "only a list can tell"
 
 
@@ -427,29 +427,29 @@ def test_a_lagging_row_keeps_its_version_also_when_the_indexes_are_made_anew() -
 
     take_list(session, [claimed("a", 3), *many(FEW + SLICE + 2)], [desired("d", 3)])
 
-    assert session.store.get("a") == running("a", 5)
-    assert session.store.desired("p") == desired("d", 5)
+    assert session.knowledge.store.get("a") == running("a", 5)
+    assert session.knowledge.store.desired("p") == desired("d", 5)
 
 
-def test_a_row_that_is_listed_rises_from_its_grave() -> None:
+def test_a_row_that_is_listed_loses_its_tombstone() -> None:
     session = synced(running("a", 2))
     session.events([removed(running("a", 2))], 0)
 
     take_list(session, [unclaimed("a", 3)])
-    assert session.store.process("p") == (unclaimed("a", 3),)
+    assert session.knowledge.store.process("p") == (unclaimed("a", 3),)
 
     session.events([changed(unclaimed("a", 3), claimed("a", 4))], 0)
-    assert session.store.process("p") == (claimed("a", 4),)
+    assert session.knowledge.store.process("p") == (claimed("a", 4),)
 
 
-def test_a_desired_lrp_that_is_listed_rises_from_its_grave() -> None:
+def test_a_desired_lrp_that_is_listed_loses_its_tombstone() -> None:
     session = synced(desired("d", 1))
     take_list(session)
 
     take_list(session, [], [desired("d", 1)])
     session.events([DesiredLRPChanged(desired("d", 1), desired("d", 2))], 0)
 
-    assert session.store.desired("p") == desired("d", 2)
+    assert session.knowledge.store.desired("p") == desired("d", 2)
 
 
 def test_what_a_list_did_not_have_is_not_brought_back_by_a_late_event() -> None:
@@ -458,8 +458,8 @@ def test_what_a_list_did_not_have_is_not_brought_back_by_a_late_event() -> None:
 
     session.events([changed(claimed("a", 1), running("a", 2)), DesiredLRPChanged(desired("d", 0), desired("d", 1))], 0)
 
-    assert session.store.process("p") == ()
-    assert session.store.desired("p") is None
+    assert session.knowledge.store.process("p") == ()
+    assert session.knowledge.store.desired("p") is None
 
 
 def test_a_record_that_a_list_replaced_is_not_brought_back_by_a_late_event() -> None:
@@ -468,7 +468,7 @@ def test_a_record_that_a_list_replaced_is_not_brought_back_by_a_late_event() -> 
 
     session.events([DesiredLRPChanged(desired("old", 3), desired("old", 4))], 0)
 
-    assert session.store.desired("p") == desired("new")
+    assert session.knowledge.store.desired("p") == desired("new")
 
 
 def test_a_process_desired_anew_while_it_is_listed_is_read_again_where_the_list_was_ahead() -> None:
@@ -483,7 +483,7 @@ def test_a_process_desired_anew_while_it_is_listed_is_read_again_where_the_list_
 
     assert doubts(session) == {"p": {RepairReason.DESIRED}}
     take_list(session, [], [desired("new")], scope=_taken(session))
-    assert session.store.desired("p") == desired("new")
+    assert session.knowledge.store.desired("p") == desired("new")
 
 
 def test_a_doubt_about_a_row_in_a_list_is_read_again_after_it() -> None:
@@ -525,7 +525,7 @@ def test_without_a_routing_part_the_tags_of_that_version_stay_and_the_process_is
     settle(snapshot)
     session.end_list(snapshot, 0)
 
-    kept = session.store.desired("p")
+    kept = session.knowledge.store.desired("p")
     assert kept is not None
     assert kept.metric_tags == tags
     assert session.take_repairs() == Scope(frozenset(), frozenset({"p"}))
@@ -561,10 +561,10 @@ def test_what_goes_while_a_first_list_is_read_or_settled_is_not_in_the_mirror(st
     assert commit is not None
     assert "gone" not in {delta.key for delta in commit.actual_lrps}
     assert "q" not in {delta.key for delta in commit.desired_lrps}
-    assert session.store.get("gone") is None
-    assert session.store.desired("q") is None
-    assert len(session.store) == SLICE
-    session.store._check()
+    assert session.knowledge.store.get("gone") is None
+    assert session.knowledge.store.desired("q") is None
+    assert len(session.knowledge.store) == SLICE
+    session.knowledge.store._check()
 
 
 def test_what_goes_before_a_first_list_is_whole_is_not_in_the_mirror() -> None:
@@ -575,7 +575,7 @@ def test_what_goes_before_a_first_list_is_whole_is_not_in_the_mirror() -> None:
     )
 
     assert commit is None
-    assert session.phase == "live"
+    assert session.freshness.phase == "live"
 
 
 def test_what_is_written_again_while_a_first_list_is_read_is_indexed_as_it_is_last() -> None:
@@ -588,8 +588,8 @@ def test_what_is_written_again_while_a_first_list_is_read_is_indexed_as_it_is_la
     settle(snapshot)
     session.end_list(snapshot, 0)
 
-    session.store._check()
-    assert session.store.process("p") == (bare(running("a", 2)),)
+    session.knowledge.store._check()
+    assert session.knowledge.store.process("p") == (bare(running("a", 2)),)
 
 
 def test_two_rows_that_a_first_list_has_for_one_slot_are_read_again() -> None:
@@ -608,7 +608,7 @@ def test_metric_tags_come_from_the_routing_part() -> None:
     settle(snapshot)
     session.end_list(snapshot, 0)
 
-    assert session.store.desired("p") == desired("d", 1, instances=2, metric_tags=TAGS)
+    assert session.knowledge.store.desired("p") == desired("d", 1, instances=2, metric_tags=TAGS)
     assert doubts(session) == {}
 
 
@@ -620,7 +620,7 @@ def test_a_routing_part_of_another_version_is_taken_and_read_again() -> None:
     settle(snapshot)
     session.end_list(snapshot, 0)
 
-    assert session.store.desired("p") == desired("d", 1, metric_tags=TAGS)
+    assert session.knowledge.store.desired("p") == desired("d", 1, metric_tags=TAGS)
     assert doubts(session) == {"p": {RepairReason.DESIRED}}
 
 
@@ -632,8 +632,8 @@ def test_a_routing_part_of_another_record_or_without_tags_changes_nothing() -> N
     settle(snapshot)
     session.end_list(snapshot, 0)
 
-    assert session.store.desired("p") == desired("d", 1)
-    assert session.store.desired("q") == desired("e", process_guid="q", metric_tags=TAGS)
+    assert session.knowledge.store.desired("p") == desired("d", 1)
+    assert session.knowledge.store.desired("q") == desired("e", process_guid="q", metric_tags=TAGS)
 
 
 # A list of some processes
@@ -648,7 +648,7 @@ def test_a_list_of_some_processes_leaves_the_others_alone() -> None:
     assert commit.cause is Cause.REPAIR
     assert [delta.key for delta in commit.actual_lrps] == ["a"]
     assert commit.desired_lrps == ()
-    assert session.store.process("q") == (unclaimed("b", process_guid="q"),)
+    assert session.knowledge.store.process("q") == (unclaimed("b", process_guid="q"),)
 
 
 def test_a_list_of_some_desired_lrps_leaves_rows_alone() -> None:
@@ -672,9 +672,9 @@ def test_events_of_other_processes_while_some_are_listed_go_to_the_mirror_only()
 
     take_list(session, [], [], scope=Scope(frozenset({"p"}), frozenset()), meanwhile=notified)
 
-    assert session.store.get("a") == unclaimed("a")
-    assert session.store.get("b") == unclaimed("b", process_guid="q")
-    assert session.store.desired("q") == desired(process_guid="q")
+    assert session.knowledge.store.get("a") == unclaimed("a")
+    assert session.knowledge.store.get("b") == unclaimed("b", process_guid="q")
+    assert session.knowledge.store.desired("q") == desired(process_guid="q")
 
 
 def test_a_scope_admits_the_events_of_the_group_stream() -> None:
@@ -727,7 +727,7 @@ def test_more_events_than_may_be_kept_begin_the_list_anew() -> None:
 
     with pytest.raises(LimitExceeded, match="more than 2 events"):
         snapshot.check_limit()
-    assert len(session.store.process("p")) == 6, "the mirror goes on meanwhile"
+    assert len(session.knowledge.store.process("p")) == 6, "the mirror goes on meanwhile"
 
 
 def _taken(session: Session) -> Scope:

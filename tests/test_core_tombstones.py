@@ -4,7 +4,7 @@ from lrpmirror.core.rows.dispatch import Tombstones
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 
 
-def test_a_buried_record_is_known_by_its_last_version() -> None:
+def test_a_removed_record_is_known_by_its_last_version() -> None:
     tombstones = TombstoneTable(limit=10, age=60)
     tombstones.add("a", Tombstone(3, "i"))
 
@@ -51,7 +51,7 @@ def test_beyond_the_limit_the_oldest_go_first() -> None:
     assert len(tombstones) == 2
 
 
-def test_what_was_buried_longer_ago_than_the_age_is_forgotten() -> None:
+def test_what_was_removed_longer_ago_than_the_age_is_forgotten() -> None:
     tombstones = TombstoneTable(limit=10, age=60)
     tombstones.advance(100)
     tombstones.add("a", Tombstone(1))
@@ -66,7 +66,7 @@ def test_what_was_buried_longer_ago_than_the_age_is_forgotten() -> None:
     assert tombstones.keys() == ()
 
 
-def test_a_record_that_is_buried_again_counts_from_then() -> None:
+def test_a_record_that_is_removed_again_counts_from_then() -> None:
     tombstones = TombstoneTable(limit=10, age=60)
     tombstones.add("a", Tombstone(1))
     tombstones.advance(50)

@@ -10,7 +10,7 @@ from lrpmirror.events import UnreadableEvent
 
 
 def early(session: Session, now: float) -> float:
-    return session.unreadable.wait(now, session.synced_at)
+    return session.unreadable.wait(now, session.freshness.synced_at)
 
 
 NOTHING = UnreadableEvent("actual_lrp_instance_removed")
@@ -43,8 +43,8 @@ def test_a_server_that_goes_on_so_is_listed_ever_more_rarely() -> None:
     session = synced(running())
     waits = []
     for _ in range(6):
-        assert session.synced_at is not None
-        now = session.synced_at
+        assert session.freshness.synced_at is not None
+        now = session.freshness.synced_at
         session.events([NOTHING] * 1000, now)
         wait = early(session, now)
         waits.append(wait)

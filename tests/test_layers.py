@@ -32,9 +32,12 @@ LAYERS = [
     {"sim"},
     {"serve"},
     {"cli"},
-    {"trials"},
 ]
 """Top to bottom: each imports from itself and from what stands above it."""
+
+ROOMS = ["rows", "freshness", "derived", "lists", "explain"]
+"""The rooms of `core`, in the order in which data passes through them: each imports from itself and from those before
+it. What is in none of them stands above them all."""
 
 NOT_ABOVE = {"sim": {"core", "client", "mirror"}, "wire": set(), "core": {"wire"}}
 """What a layer does without although it stands above: the simulation shares the vocabulary, not the reasoning."""
@@ -70,6 +73,14 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def room_of(module: str) -> int | None:
+    """The number of the room of `core` that a module belongs to; None for what is outside of it."""
+    parts = module.split(".")
+    if parts[:2] != ["lrpmirror", "core"]:
+        return None
+    return ROOMS.index(parts[2]) if len(parts) > 2 and parts[2] in ROOMS else len(ROOMS)
+
+
 def _is_module(layer: str) -> bool:
     return (PACKAGE / layer).exists() or (PACKAGE / f"{layer}.py").exists()
 
@@ -102,6 +113,24 @@ def test_a_module_imports_only_what_stands_above_it(path: Path) -> None:
             continue
         assert other == own or depth(other) < depth(own), f"{own} imports {module}, which stands below it"
         assert other not in NOT_ABOVE.get(own, set()), f"{own} does without {other}"
+
+
+@pytest.mark.parametrize("path", modules_of("core"), ids=name_of)
+def test_a_room_of_core_imports_only_from_those_before_it(path: Path) -> None:
+    own = room_of(name_of(path))
+    for module in imports_of(path):
+        other = room_of(module)
+        assert own is None or other is None or other <= own, f"{name_of(path)} imports {module}, which is above it"
+
+
+def test_every_room_of_core_says_what_comes_in_and_what_goes_out() -> None:
+    rooms = {path.name for path in (PACKAGE / "core").iterdir() if (path / "__init__.py").exists()}
+
+    assert rooms == set(ROOMS)
+    for room in ROOMS:
+        doc = importlib.import_module(f"lrpmirror.core.{room}").__doc__ or ""
+        assert "In: " in doc
+        assert "Out: " in doc
 
 
 @pytest.mark.parametrize("path", modules_of("wire", "core", "model", "detail", "events", "errors"), ids=name_of)
@@ -179,6 +208,7 @@ def test_what_a_module_exports_is_there_and_documented(path: Path) -> None:
 
 
 def test_no_file_is_much_longer_than_four_hundred_lines() -> None:
-    long = {name_of(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 450}
+    files = [*MODULES, *(Path(__file__).parent / "simulation").glob("*.py")]
+    long = {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 450}
 
     assert not long

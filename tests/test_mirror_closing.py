@@ -31,7 +31,7 @@ class Observer:
 
 
 @simulated
-async def test_a_witness_sees_nothing_more_once_its_block_has_ended_however_it_ends() -> None:
+async def test_an_observer_sees_nothing_more_once_its_block_has_ended_however_it_ends() -> None:
     server = small()
     async with mirroring(FakeBBS(server), **QUIET) as mirror:
         await mirror.wait_synced()

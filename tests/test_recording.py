@@ -58,7 +58,7 @@ def test_any_lists_and_all_instance_events_give_the_rows_that_the_server_had(nam
         assert row.epoch in unknowable - knowable
         assert (row.internal_routes, row.metric_tags) == ((), {})
         assert row == replace(expected[key], internal_routes=(), metric_tags={})
-    run.session.store._check()
+    run.session.knowledge.store._check()
 
 
 @pytest.mark.parametrize(("name", "folder"), list(all_lists()))

@@ -62,7 +62,7 @@ class Behind:
         self.replica = Replica(cast("Any", reads), lambda: 0.0)
         self.session.stream_opened(0)
         take_list(self.session, rows, desired)
-        self.session.store.domains = frozenset(domains)
+        self.session.knowledge.store.domains = frozenset(domains)
         self.session.observers = (self.replica,)
         self._told: dict[StreamKind, Subscription] = {kind: self.replica.subscribe(kind) for kind in STREAMS}
         for one in self._told.values():
@@ -126,7 +126,7 @@ def read_again(behind: Behind) -> Callable[[str], list[ActualLRP]]:
     def rows_of(guid: str) -> list[ActualLRP]:
         return [
             replace(row, internal_routes=("read.again",), metric_tags={"read": "again"})
-            for row in behind.session.store.process(guid)
+            for row in behind.session.knowledge.store.process(guid)
         ]
 
     return rows_of
@@ -145,7 +145,9 @@ def test_at_every_moment_of_a_recording_the_emitters_agree(folder: Path | None) 
         direct.handle([event])
         behind.hear(event)
         check(direct, behind.emitters["instances"], (number, event), amid=touched(event))
-        behind.repair(read_again(behind), lambda: behind.session.store.select_desired(app_guid=None, domain=None))
+        behind.repair(
+            read_again(behind), lambda: behind.session.knowledge.store.select_desired(app_guid=None, domain=None)
+        )
         check(direct, behind.emitters["instances"], (number, "read again"), amid=touched(event))
     # Where two events came in the wrong order, an emitter at the BBS keeps what is gone until it lists again, or passes
     # over what is desired a moment later. The replica adds nothing to either.

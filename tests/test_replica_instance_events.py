@@ -121,7 +121,7 @@ def test_an_unclaim_after_versions_that_were_missed_is_still_no_removal_to_a_fol
     follower = following(before)
     events: list[Event] = [created, removed]
     follower.events(map(carried, events), 0.0)
-    assert list(follower.store.process("p")) == simulated.actual_lrps()
+    assert list(follower.knowledge.store.process("p")) == simulated.actual_lrps()
     assert not follower.repairs
 
 
@@ -136,7 +136,7 @@ def test_an_evacuation_is_told_as_one_move_and_then_the_row_that_is_free() -> No
     follower = following(before)
     events: list[Event] = [moved, free]
     follower.events(map(carried, events), 0.0)
-    assert rows_by_epoch(follower.store.process("p")) == rows_by_epoch(simulated.actual_lrps())
+    assert rows_by_epoch(follower.knowledge.store.process("p")) == rows_by_epoch(simulated.actual_lrps())
     assert not follower.repairs
 
 
@@ -166,7 +166,7 @@ def test_what_was_read_after_its_diff_is_told_to_mirrors_only() -> None:
     assert events == [MirrorOnly(ActualLRPInstanceCreated(row))]
     follower = following([silent(row)])
     follower.events(map(carried, events), 0.0)
-    assert follower.store.process("p") == (row,)
+    assert follower.knowledge.store.process("p") == (row,)
 
 
 def test_a_row_without_an_epoch_is_told_like_any_other() -> None:
@@ -175,7 +175,7 @@ def test_a_row_without_an_epoch_is_told_like_any_other() -> None:
     later = replace(old, since=old.since + 1, metric_tags={"other": "tag"})
     follower = following([old])
     follower.events(map(carried, row_events(deltas([old], [later]))), 0.0)
-    assert follower.store.process("p") == (later,)
+    assert follower.knowledge.store.process("p") == (later,)
 
 
 def test_an_instance_that_is_found_running_and_not_ready_is_not_told_as_created_which_would_send_it_requests() -> None:
@@ -198,7 +198,7 @@ def test_an_instance_whose_leaving_was_missed_is_withdrawn_beside_the_one_that_h
     assert events == [ActualLRPInstanceChanged(row, later), ActualLRPInstanceRemoved(row)]
     follower = following([row])
     follower.events(map(carried, events), 0.0)
-    assert follower.store.process("p") == (later,)
+    assert follower.knowledge.store.process("p") == (later,)
     groups = group_events([Delta(row.epoch, row, later)], lambda _: (later,))
     assert types(map(carried, groups)) == ["removed", "created"]
 
@@ -314,9 +314,9 @@ def test_whoever_follows_the_events_ends_in_the_state_that_they_were_made_from(
         # What a follower doubts, it reads; a doubt about a start is about nothing that it does not have here.
         doubted = {guid for guid, why in follower.repairs._reasons.items() if RepairReason.AMBIGUOUS in why}
         expected = [row for row in after if row.process_guid not in doubted]
-        found = follower.store.select(cell_id=None, state=None, domain=None)
+        found = follower.knowledge.store.select(cell_id=None, state=None, domain=None)
         assert rows_by_epoch(row for row in found if row.process_guid not in doubted) == rows_by_epoch(expected)
-        follower.store._check()
+        follower.knowledge.store._check()
         list_again(follower, after)
         before = after
 

@@ -149,7 +149,7 @@ async def test_without_full_detail_a_follower_reads_single_desired_lrps_by_their
     async with replica_of(simulated) as (_, _here, replica), following(replica.url) as mirror:
         await mirror.wait_synced(5)
         guid = simulated.desired_lrps()[0].process_guid
-        mirror._session.store.remove_desired(guid)
+        mirror._session.knowledge.store.remove_desired(guid)
         mirror._session.repairs.add(guid, RepairReason.DESIRED)
         mirror._follower._undecided.set()
         await mirror.wait_for(lambda mirror: mirror.desired_lrp(guid) is not None, 5)

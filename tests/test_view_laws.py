@@ -461,4 +461,6 @@ def consistent(mirror: Mirror, views: Any) -> None:
     session = mirror._session
     for view in views:
         assert view.revision == mirror.revision
-        view.derivation._check(map(session.process, session.process_guids()), session.cells)
+        view.derivation._check(
+            map(session.knowledge.process, session.knowledge.process_guids()), session.knowledge.cells
+        )

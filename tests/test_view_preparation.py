@@ -284,7 +284,9 @@ def test_whatever_happens_while_a_view_is_made_it_is_what_follows_from_the_state
                     commits = run.session.events([event], 0)
                     beginning.note(commits)
                     run.publish(commits)
-        derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
+        derivation._check(
+            map(run.session.knowledge.process, run.session.knowledge.process_guids()), run.session.knowledge.cells
+        )
 
 
 # A stream that never pauses
@@ -301,8 +303,8 @@ class Restless:
     def turn(self) -> None:
         self.turns += 1
         assert self.turns < 500, "it goes on for ever"
-        for guid in self._run.session.process_guids():
-            (row,) = self._run.session.store.process(guid)
+        for guid in self._run.session.knowledge.process_guids():
+            (row,) = self._run.session.knowledge.store.process(guid)
             later = replace(row, tag_index=row.tag_index + 1, routable=not row.routable, since=row.since + 1)
             moved = replace(row, epoch=f"{guid}-{self.turns}", tag_index=0)
             commits = self._run.session.events([ActualLRPInstanceChanged(row, moved if self.turns % 3 else later)], 0)
@@ -332,7 +334,9 @@ def test_a_view_is_made_although_events_never_pause() -> None:
     events.beginning = Beginning(run.session, derivation)
     for _ in events.beginning.steps():
         events.turn()
-    derivation._check(map(run.session.process, run.session.process_guids()), run.session.cells)
+    derivation._check(
+        map(run.session.knowledge.process, run.session.knowledge.process_guids()), run.session.knowledge.cells
+    )
     assert events.turns > 10
 
 

@@ -248,7 +248,9 @@ def test_a_list_of_what_is_known_publishes_no_route() -> None:
         views.take([commit])
         for step in (step for step, end in ends.items() if end == count):
             lists = found.lists(f"steps/{step:02}")
-            published = views.relist(lists.actual_lrps(), lists.desired_lrps(), domains=views.session.store.domains)
+            published = views.relist(
+                lists.actual_lrps(), lists.desired_lrps(), domains=views.session.knowledge.store.domains
+            )
             assert [published[view] for view in ("HTTPRoutes", "TCPRoutes", "InternalRoutes", "Processes")] == [[]] * 4
     views.check()
 
@@ -306,7 +308,7 @@ def test_under_churn_every_view_equals_its_recomputation(stream: Stream) -> None
 
 def check_touched(views: Beside, commit: Commit) -> None:
     """What the touched processes contribute is what deriving them anew gives, and so are the values of their keys."""
-    processes = [views.session.process(guid) for guid in dirtied_by([commit])]
+    processes = [views.session.knowledge.process(guid) for guid in dirtied_by([commit])]
     for name, derivation in views.views.items():
         anew = Derivation(derivation.view)
         anew.update(processes)

@@ -50,7 +50,7 @@ def test_in_a_domain_that_is_not_fresh_a_desired_lrp_that_a_list_lacks_keeps_its
 
     published = beside.relist([running()], [], domains=["another domain"])
 
-    assert beside.session.store.desired("p") is None
+    assert beside.session.knowledge.store.desired("p") is None
     assert published["HTTPRoutes"] == []
     assert routed(beside)
 
@@ -87,7 +87,7 @@ def test_a_desired_lrp_that_is_back_in_a_list_counts_as_it_is_there() -> None:
     assert not routed(beside)
 
     beside.relist([running()], [], domains=["apps"])
-    assert beside.session.process("p").routed is None
+    assert beside.session.knowledge.process("p").routed is None
 
 
 def test_instances_come_and_go_below_the_routes_that_are_kept() -> None:
@@ -104,12 +104,12 @@ def test_a_process_that_has_nothing_but_a_desired_lrp_that_is_kept_is_still_a_pr
     beside = following(LRP)
     beside.relist([], [], domains=[])
 
-    assert beside.session.process_guids() == ["p"]
-    assert beside.session.process("p").routed == LRP
+    assert beside.session.knowledge.process_guids() == ["p"]
+    assert beside.session.knowledge.process("p").routed == LRP
 
     beside.relist([], [], domains=["apps"])
-    assert beside.session.process_guids() == []
-    assert beside.session.revision == 3, "letting go of it is a commit"
+    assert beside.session.knowledge.process_guids() == []
+    assert beside.session.knowledge.revision == 3, "letting go of it is a commit"
 
 
 def test_each_domain_vouches_for_its_own() -> None:
@@ -242,7 +242,7 @@ def test_a_targeted_read_that_does_not_find_it_keeps_the_routes_of_a_stale_domai
 
     beside.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
 
-    assert beside.session.store.desired("p") is None
+    assert beside.session.knowledge.store.desired("p") is None
     assert routed(beside)
 
 

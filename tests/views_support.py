@@ -174,17 +174,20 @@ class Beside:
     def take(self, commits: Iterable[Commit]) -> dict[str, list[Delta[Any, Any]]]:
         commits = list(commits)
         dirty = dirtied_by(commits)
-        processes = [self.session.process(guid) for guid in dirty]
+        processes = [self.session.knowledge.process(guid) for guid in dirty]
         deltas = {name: one.update(processes, dirty) for name, one in self.views.items()}
         if any(commit.cells is not None for commit in commits):
             for name, one in self.views.items():
-                deltas[name] += one.update_cells(self.session.cells)
+                deltas[name] += one.update_cells(self.session.knowledge.cells)
         return deltas
 
     def check(self) -> None:
         """Compare every view with its recomputation."""
         for derivation in self.views.values():
-            derivation._check(map(self.session.process, self.session.process_guids()), self.session.cells)
+            derivation._check(
+                map(self.session.knowledge.process, self.session.knowledge.process_guids()),
+                self.session.knowledge.cells,
+            )
 
 
 # A mirror of a BBS in memory

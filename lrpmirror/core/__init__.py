@@ -11,8 +11,8 @@ Five rooms, in the order in which data passes through them; each knows only thos
 and above them what they are the parts of:
 
     session      which input leads to which effect
-    knowledge    the state of a session, and what can be asked of it; `exported`: the same as one value, which outlives it
-    preparation  bringing views to what a list leads to, aside and in slices; `upcoming`: that state, process by process
+    knowledge    the state of a session, and what can be asked of it; `exported`: the same as one value that outlives it
+    preparation  bringing views to what a list leads to, aside and in slices; `upcoming`: that state, by process
 
 Nothing here awaits, does I/O, reads a clock or logs: time comes in with each input, and everything is an ordinary call
 that returns. So the whole machine can be driven by recordings and by seeded simulations.

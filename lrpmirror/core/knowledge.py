@@ -21,9 +21,9 @@ class Knowledge:
         self.store = Store()
         self.revision = 0
         self.cells: tuple[CellPresence, ...] = ()
-        self._tombstones = Tombstones(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
+        self.tombstones = Tombstones(limit=tuning.tombstone_limit, age=tuning.tombstone_age)
         self.retained = Retained(limit=tuning.row_limit)
-        self._decisions = Decisions()
+        self.decisions = Decisions()
 
     def tags(self, process_guid: str) -> list[ModificationTag]:
         """Return the modification tags of a process's desired LRP and rows. O(rows of the process)."""
@@ -36,7 +36,7 @@ class Knowledge:
 
         O(rows of the process).
         """
-        tombstone = self._tombstones.rows.get(tag.epoch) or self._tombstones.desired.get(tag.epoch)
+        tombstone = self.tombstones.rows.get(tag.epoch) or self.tombstones.desired.get(tag.epoch)
         # A record of which only the instance left lives on, and can be written again.
         if tombstone is not None and (tombstone.index >= tag.index or not tombstone.left):
             return True
@@ -47,7 +47,7 @@ class Knowledge:
 
         O(decisions kept): about a millisecond.
         """
-        return self._decisions.of(process_guid)
+        return self.decisions.of(process_guid)
 
     def process(self, process_guid: str) -> Process:
         """Return a process as views see it. O(1)."""
@@ -78,18 +78,26 @@ class Knowledge:
 
     # For the session
 
-    def _release(self, event: Event) -> tuple[str, ...]:
+    def restore(self, exported: ExportedState) -> None:
+        """Take what a state has beside its store. O(retained)."""
+        self.retained.restore(exported.retained)
+        self.cells = exported.cells
+        self.revision = exported.revision
+
+    def release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
         return self.retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
 
-    def _take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
+    def take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
+        """Take the fresh domains of a list; return them where they differ."""
         if snapshot.domains is None or snapshot.domains == self.store.domains:
             return None
         self.store.domains = snapshot.domains
         return snapshot.domains
 
-    def _take_cells(self, snapshot: PendingSnapshot) -> tuple[CellPresence, ...] | None:
+    def take_cells(self, snapshot: PendingSnapshot) -> tuple[CellPresence, ...] | None:
+        """Take the cells of a list; return them where they differ."""
         if snapshot.cells is None or snapshot.cells == self.cells:
             return None
         self.cells = snapshot.cells

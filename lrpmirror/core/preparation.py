@@ -132,17 +132,17 @@ class Beginning:
     def steps(self) -> Iterator[None]:
         """Derive everything, one slice a step; after the last the view is that of the mirror's state."""
         session, derivation = self._session, self._derivation
-        for guids in slices(session.process_guids(), parts.PART):
-            derivation.update(map(session.process, guids))
+        for guids in slices(session.knowledge.process_guids(), parts.PART):
+            derivation.update(map(session.knowledge.process, guids))
             yield
-        derivation.update_cells(session.cells)
+        derivation.update_cells(session.knowledge.cells)
         rounds = Rounds()
         while rounds.go_on(len(self._dirty)):
             for some in _taken(self._dirty):
-                derivation.update(map(session.process, some), some)
+                derivation.update(map(session.knowledge.process, some), some)
                 yield
         for some in _taken(self._dirty):
-            derivation.update(map(session.process, some), some)
+            derivation.update(map(session.knowledge.process, some), some)
 
 
 class Preparation:
@@ -153,7 +153,7 @@ class Preparation:
     ) -> None:
         self.snapshot: Final = snapshot
         self._session = session
-        self._upcoming = Upcoming(session, snapshot)
+        self._upcoming = Upcoming(session.knowledge, snapshot)
         self._pairs = [(one, one.fork()) for one in derivations]
         self._touched: list[Touched[Any]] = [Touched() for _ in self._pairs]
         self._dirty: dict[str, Dirty] = {}
@@ -166,7 +166,7 @@ class Preparation:
     @staticmethod
     def is_worth_it(session: Session, snapshot: PendingSnapshot) -> bool:
         """Return whether a list that has settled changes more than can be derived when it is committed."""
-        upcoming = Upcoming(session, snapshot)
+        upcoming = Upcoming(session.knowledge, snapshot)
         return snapshot.first or upcoming.domains_change or snapshot.difference_count() + len(upcoming.released()) > FEW
 
     def note(self, commits: Iterable[Commit]) -> None:
@@ -210,7 +210,7 @@ class Preparation:
             # Rarely any: of those that are retained beyond their limit.
             merge(self._dirty, terms_of(guid for guid in commit.released if guid not in self._released))
         for at, (derivation, fork) in enumerate(self._pairs):
-            self._update_one(fork, self._dirty, self._session.process)
+            self._update_one(fork, self._dirty, self._session.knowledge.process)
             self._settle(at, None)
             before = derivation.replaced_by(fork)
             yield derivation, Difference(self._touched[at], before, derivation.notified())

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from random import Random
 from typing import Final
 
-from lrpmirror.core.explain.counters import Counts
+from lrpmirror.core.explain.counters import Counters, Counts
 from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.backoff import Backoff
 from lrpmirror.core.freshness.state import Freshness, later
-from lrpmirror.core.freshness.status import Phase, Status, Step
+from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.freshness.tuning import Tuning, checked
 from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists.audit import Audit, Drift
@@ -64,16 +64,19 @@ _NOBODYS_FAULT = (ConnectionFailed, ServiceUnavailable)
 """How a read of some processes fails without any of them being the cause."""
 
 
-class Session(Freshness, Knowledge):
+class Session:
     """What a mirror knows. One owner calls its methods; its store may be read from anywhere.
 
     Raises ConfigurationError for a tuning that cannot be used.
     """
 
     def __init__(self, tuning: Tuning, rng: Random) -> None:
-        Freshness.__init__(self)
-        Knowledge.__init__(self, checked(tuning))
-        self.tuning = tuning
+        self.tuning = checked(tuning)
+        self.knowledge = Knowledge(tuning)
+        """The server's state, as far as it is known."""
+        self.freshness = Freshness(self._phase_changes)
+        """How old that is, and what is wrong."""
+        self._counters = Counters()
         self._rng = rng
         self._backoff, self._list_backoff, self._repair_backoff, self._replace_backoff = (
             Backoff(rng, first=tuning.first_delay, most=tuning.most_delay) for _ in range(4)
@@ -92,7 +95,7 @@ class Session(Freshness, Knowledge):
         self.unreadable = Unreadable(most=tuning.resync_interval)
         self.observers: tuple[Observer, ...] = ()
         """Who sees every event and commit as it happens."""
-        self._adopt(self.store)
+        self._adopt(self.knowledge.store)
 
     # The stream
 
@@ -101,24 +104,22 @@ class Session(Freshness, Knowledge):
 
         It answered now; but where the stream was open beside another one, it was last heard of earlier.
         """
-        self._step(Step.OPENED)
-        self._forget_source()
+        self.freshness.stream_opened(heard_at)
         self._stream_opened_at, self._listed_at = heard_at, None
         self._counters.streams += 1
-        self._heard(heard_at)
 
     def stream_lost(self, error: LRPMirrorError) -> float:
         """Record that the stream ended, or could not be opened; return how long to wait before the next try."""
-        self._failed(error)
-        self._ping_trouble = None
+        self.freshness.stream_lost(error)
         self._snapshot = None
         self._audit.reset()
-        self._step(Step.LOST)
         # A stream proves itself by living, once its list is in; not by that list, which may be all that it lives for.
         listed_at, self._listed_at = self._listed_at, None
         if listed_at is None:
             return self._backoff.failed()
-        return self._backoff.failed(later(self.alive_at, listed_at) - listed_at, listed_at - self._stream_opened_at)
+        return self._backoff.failed(
+            later(self.freshness.alive_at, listed_at) - listed_at, listed_at - self._stream_opened_at
+        )
 
     def stream_replaced(self, heard_at: float) -> None:
         """Record that another stream, last heard of then, took the place of the one that was followed.
@@ -126,24 +127,22 @@ class Session(Freshness, Knowledge):
         Nothing was missed by that. Called when a list that was begun after the other was opened has been committed.
         """
         self._counters.replacements += 1
-        self._stream_opened_at, self._listed_at = heard_at, self.synced_at
-        self._ping_trouble = None
-        self._forget_source()
+        self._stream_opened_at, self._listed_at = heard_at, self.freshness.synced_at
         self._replace_backoff.succeeded()
-        self._heard(heard_at)
+        self.freshness.stream_replaced(heard_at)
 
     def replacement_failed(self, error: LRPMirrorError) -> float:
         """Record that a stream which was to replace the one in use ended before it could; return how long to wait.
 
         The one in use stays.
         """
-        self._failed(error)
+        self.freshness.failed(error)
         return self._replace_backoff.failed()
 
     def close(self) -> None:
         """Record that the mirror is closed."""
         self._snapshot = None
-        self._step(Step.CLOSED)
+        self.freshness.closed()
 
     def restore(self, exported: ExportedState, store: Store, now: float, age: float | None) -> None:
         """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
@@ -152,29 +151,27 @@ class Session(Freshness, Knowledge):
         first list is committed the state stays as it is: events are only gathered, so that the first commit is the
         difference to the server, all of it. Revisions go on from the image's. O(retained).
         """
-        self._step(Step.RESTORED)
+        self.freshness.restored(None if age is None else now - age)
         self._restored = True
         self._adopt(store)
-        self.retained.restore(exported.retained)
-        self.cells = exported.cells
-        self.revision = exported.revision
-        self._begin_stale(None if age is None else now - age)
+        self.knowledge.restore(exported)
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
-        self.alive_at = self.heard_at = now
-        self._tombstones.advance(now)
+        freshness, knowledge = self.freshness, self.knowledge
+        freshness.alive_at = freshness.heard_at = now
+        knowledge.tombstones.advance(now)
         if self._audit:
             events = list(events)
             self._audit.see(events)
         commits: list[Commit] = []
         snapshot = self._snapshot
-        if self.synced_at is None:
+        if freshness.synced_at is None:
             self._gather(events)
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
-        change_set, rule_for, judged = self._change_set, self._reconciler.rule_for, self._decisions.judged
-        tombstones, repairs, retained = self._tombstones, self.repairs, len(self.retained)
+        change_set, rule_for, judged = self._change_set, self._reconciler.rule_for, knowledge.decisions.judged
+        tombstones, repairs, retained = knowledge.tombstones, self.repairs, len(knowledge.retained)
         outcomes, observers = [], self.observers
         for event in events:
             if snapshot is not None:
@@ -185,7 +182,7 @@ class Session(Freshness, Knowledge):
                 self.guards.take_older(event, repairs)
             outcomes.append((event.type, outcome))
             judged(event, outcome, change_set, tombstones, now, repairs)
-            released = self._release(event) if retained else ()
+            released = knowledge.release(event) if retained else ()
             commit = self._commit(released) if change_set.rows or change_set.lrps or released else None
             if commit is not None:
                 commits.append(commit)
@@ -196,7 +193,7 @@ class Session(Freshness, Knowledge):
 
     def check_limits(self) -> None:
         """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
-        check_rows(self.store, self.tuning.row_limit)
+        check_rows(self.knowledge.store, self.tuning.row_limit)
         bound_outcomes(self._counters.outcomes)
 
     # Lists
@@ -207,17 +204,17 @@ class Session(Freshness, Knowledge):
         There is one list at a time: the one before, if it has not ended, is forgotten. `opened_at` says when the stream
         was opened with which it is read, where that is not the one of which `stream_opened` told.
         """
-        self._tombstones.advance(now)
+        self.knowledge.tombstones.advance(now)
         opened_at = self._stream_opened_at if opened_at is None else opened_at
-        self.unreadable.begin_list(scope, first=self.synced_at is None)
+        self.unreadable.begin_list(scope, first=self.freshness.synced_at is None)
         self._snapshot = PendingSnapshot(
-            self.store,
-            self._tombstones,
+            self.knowledge.store,
+            self.knowledge.tombstones,
             scope,
             older=self.guards.rollback.begin(now, opened_at, everything=scope == EVERYTHING),
             in_flight_limit=self.tuning.in_flight_limit,
             list_limit=min(self.tuning.list_limit, self.tuning.row_limit),
-            first=scope == EVERYTHING and self.synced_at is None and not self._restored,
+            first=scope == EVERYTHING and self.freshness.synced_at is None and not self._restored,
             redacted=self._restored,
         )
         return self._snapshot
@@ -232,29 +229,29 @@ class Session(Freshness, Knowledge):
         answered_at = now if snapshot.answered_at is None else snapshot.answered_at
         rows, desired = snapshot.finish()
         self._snapshot = None
-        unbelieved, doubt = self.guards.judge(snapshot, rows, desired, self.store, now)
-        self._decisions.doubted(older, now)
+        unbelieved, doubt = self.guards.judge(snapshot, rows, desired, self.knowledge.store, now)
+        self.knowledge.decisions.doubted(older, now)
         if unbelieved is not None:
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
-            if everything or not isinstance(self._trouble, ListNotBelieved):
+            if everything or not self.freshness.is_suspect:
                 self._suspect(unbelieved)
-            self.alive_at = later(self.alive_at, answered_at)
+            self.freshness.answered(answered_at)
             return None
-        if self.synced_at is not None:
-            self._decisions.listed(snapshot.scope, rows, desired, older, now)
-        why = _LIST_CAUSES[self.phase] if everything else "repair"
+        if self.freshness.synced_at is not None:
+            self.knowledge.decisions.listed(snapshot.scope, rows, desired, older, now)
+        why = _LIST_CAUSES[self.freshness.phase] if everything else "repair"
         if why == "audit":
             self._audit.begin(snapshot, rows, desired, self.repairs, now)
         self._take_repairs_of(snapshot)
         self._write_list(snapshot, rows, desired)
-        self.alive_at = later(self.alive_at, answered_at)
+        self.freshness.answered(answered_at)
         self._counters.lists[why] += 1
         if everything:
             self.guards.committed(older, now)
         commit = self._commit_list(snapshot, rows, desired)
         # Last, so that whoever reads LIVE reads the new state, from whatever thread.
         if everything:
-            self._cells_told(snapshot.cells_error)
+            self.freshness.cells_listed(snapshot.cells_error)
             self._synced(now, doubt)
         return commit
 
@@ -267,16 +264,16 @@ class Session(Freshness, Knowledge):
         """Record that a list could not be had; return how long to wait before the next try."""
         self._snapshot = None
         if snapshot.scope == EVERYTHING:
-            self._failed(error)
+            self.freshness.failed(error)
             return self._list_backoff.failed()
-        self.noted(error)
+        self.freshness.noted(error)
         blameless = isinstance(error, _NOBODYS_FAULT)
         self.repairs.failed(snapshot.scope, refused=not blameless)
         return self._repair_backoff.failed()
 
     def next_list(self, now: float) -> float:
         """Return after how long the next list of everything is due, now that one has settled."""
-        wait, early = self.guards.wait(now), self.unreadable.wait(now, self.synced_at)
+        wait, early = self.guards.wait(now), self.unreadable.wait(now, self.freshness.synced_at)
         return min(early, self.next_interval()) if wait is None else wait
 
     def audit_wait(self, now: float) -> float | None:
@@ -291,12 +288,14 @@ class Session(Freshness, Knowledge):
         drift = self._audit.end(now)
         if drift is not None:
             self._counters.drift.update(drift.kinds)
-            self._decisions.drifted(drift.findings, now)
+            self.knowledge.decisions.drifted(drift.findings, now)
         return drift
 
     def take_repairs(self) -> Scope | None:
         """Return what to read again, as the scope of a list; None where nothing is in doubt."""
-        return self.repairs.take(self.tuning.repair_batch, has_rivals=self.store.has_rivals, rows=self.store.row_count)
+        return self.repairs.take(
+            self.tuning.repair_batch, has_rivals=self.knowledge.store.has_rivals, rows=self.knowledge.store.row_count
+        )
 
     def next_interval(self) -> float:
         """Return after how long the next list of everything is due."""
@@ -305,18 +304,18 @@ class Session(Freshness, Knowledge):
     def status(self, now: float) -> Status:
         """Return how fresh the state is. O(1)."""
         return Status(
-            phase=self.phase,
-            revision=self.revision,
+            phase=self.freshness.phase,
+            revision=self.knowledge.revision,
             at=now,
-            synced_at=self.synced_at,
-            alive_at=self.alive_at,
-            heard_at=self.heard_at,
-            current_at=self.current_at,
-            trouble=self.trouble,
-            last_error=self.last_error,
-            actual_lrps=len(self.store),
-            desired_lrps=self.store.desired_count(),
-            restored_at=self.restored_at,
+            synced_at=self.freshness.synced_at,
+            alive_at=self.freshness.alive_at,
+            heard_at=self.freshness.heard_at,
+            current_at=self.freshness.current_at,
+            trouble=self.freshness.trouble,
+            last_error=self.freshness.last_error,
+            actual_lrps=len(self.knowledge.store),
+            desired_lrps=self.knowledge.store.desired_count(),
+            restored_at=self.freshness.restored_at,
         )
 
     @property
@@ -326,23 +325,25 @@ class Session(Freshness, Knowledge):
 
     def counts(self) -> Counts:
         """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
-        return self._counters.counts(self.repairs, self.guards, len(self._tombstones), self.unreadable.count)
+        return self._counters.counts(
+            self.repairs, self.guards, self.freshness.errors, len(self.knowledge.tombstones), self.unreadable.count
+        )
 
     # Inside
 
-    def _step(self, step: Step) -> None:
-        if self.phase is Phase.LIVE:
-            self.guards.live_size = size_of(self.store)
-        super()._step(step)
-        if self.phase is Phase.LIVE:
+    def _phase_changes(self, before: Phase, after: Phase) -> None:
+        """Remember how much there was when the mirror was last LIVE, which a list is held against."""
+        if after is Phase.LIVE:
             self.guards.live_size = None
+        elif before is Phase.LIVE:
+            self.guards.live_size = size_of(self.knowledge.store)
 
     def _gather(self, events: Iterable[Event]) -> None:
         """Keep events for the first list, if one is being read, and remember what they removed.
 
         That list may fail, and the next one is too late to tell: what went before it was asked for it does not have.
         """
-        reconciler = Reconciler(NoTables(), self._tombstones, lambda _, __: None)
+        reconciler = Reconciler(NoTables(), self.knowledge.tombstones, lambda _, __: None)
         for event in events:
             self.unreadable.take(event)
             reconciler.apply(event)
@@ -351,14 +352,13 @@ class Session(Freshness, Knowledge):
 
     def _suspect(self, error: ListNotBelieved) -> None:
         """Record that the server contradicts the state, and that it is not decided yet what is true."""
-        self._failed(error)
+        self.freshness.suspect(error)
         self._audit.reset()
-        self._step(Step.HELD)
 
     def _adopt(self, store: Store) -> None:
-        self.store = store
+        self.knowledge.store = store
         self._change_set = ChangeSet(store)
-        self._reconciler = Reconciler(self._change_set, self._tombstones, self.repairs.add)
+        self._reconciler = Reconciler(self._change_set, self.knowledge.tombstones, self.repairs.add)
 
     def _commit(self, released: tuple[str, ...]) -> Commit | None:
         rows, desired = self._change_set.close()
@@ -366,14 +366,16 @@ class Session(Freshness, Knowledge):
             return None
         if self._snapshot is not None:
             self._snapshot.written(rows, desired)
-        lrp_of = self.store.desired
+        lrp_of = self.knowledge.store.desired
         for delta in rows:
             row = delta.after
             if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
                 self._ask_for_desired(row.process_guid)
-        self.revision += 1
+        self.knowledge.revision += 1
         self._counters.event_commits += 1
-        return Commit(revision=self.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released)
+        return Commit(
+            revision=self.knowledge.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released
+        )
 
     def _ask_for_desired(self, process_guid: str) -> None:
         """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
@@ -384,20 +386,20 @@ class Session(Freshness, Knowledge):
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""
-        if self.synced_at is None:
+        if self.freshness.synced_at is None:
             # Events were applied to the list only until now, and what they removed was buried there.
-            self._tombstones = snapshot.tombstones
-            self._adopt(self.store)
+            self.knowledge.tombstones = snapshot.tombstones
+            self._adopt(self.knowledge.store)
         if snapshot.aside is not None:
             self._adopt(snapshot.aside)
         else:
-            write(self.store, rows, desired, self.repairs)
+            write(self.knowledge.store, rows, desired, self.repairs)
             for lrp in snapshot.completed.values():
-                self.store.put_desired(lrp)
+                self.knowledge.store.put_desired(lrp)
         self._completed = tuple(snapshot.completed)
         # Of what a mirror without any state gets, nothing was buried or retained before.
         if not snapshot.first:
-            add_tombstones(self._tombstones, snapshot, desired)
+            add_tombstones(self.knowledge.tombstones, snapshot, desired)
 
     def _take_repairs_of(self, snapshot: PendingSnapshot) -> None:
         if snapshot.scope == EVERYTHING:
@@ -412,17 +414,17 @@ class Session(Freshness, Knowledge):
             self._repair_backoff.succeeded()
 
     def _commit_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
-        domains, cells = self._take_domains(snapshot), self._take_cells(snapshot)
+        domains, cells = self.knowledge.take_domains(snapshot), self.knowledge.take_cells(snapshot)
         judged = snapshot.listed_desired and not snapshot.first
-        released = self.retained.listed(desired, self.store.domains) if judged else ()
+        released = self.knowledge.retained.listed(desired, self.knowledge.store.domains) if judged else ()
         for guid in sorted(snapshot.undesired):
-            if self.store.desired(guid) is None:
+            if self.knowledge.store.desired(guid) is None:
                 self._ask_for_desired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
-        self.revision += 1
+        self.knowledge.revision += 1
         commit = Commit(
-            revision=self.revision,
+            revision=self.knowledge.revision,
             cause=Cause.SNAPSHOT if snapshot.scope == EVERYTHING else Cause.REPAIR,
             actual_lrps=rows,
             desired_lrps=desired,
@@ -437,14 +439,8 @@ class Session(Freshness, Knowledge):
 
     def _synced(self, now: float, doubt: ListNotBelieved | None) -> None:
         """Record that a list of everything was committed, but for what is in doubt."""
-        self.synced_at = now
-        self.restored_at = None
         self._listed_at = now if self._listed_at is None else self._listed_at
         self._list_backoff.succeeded()
-        self._trouble = None
         if doubt is not None:
-            self._suspect(doubt)
-        elif self._source_trouble:
-            self._lose_source()
-        else:
-            self._step(Step.SYNCED)
+            self._audit.reset()
+        self.freshness.synced(now, doubt)

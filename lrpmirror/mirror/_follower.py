@@ -128,7 +128,7 @@ class Follower:
                 session.check_limits()
                 if session.repairs:
                     self._undecided.set()
-                early = session.unreadable.wait(now, session.synced_at)
+                early = session.unreadable.wait(now, session.freshness.synced_at)
                 if early < inf:
                     self._resting.deadline = min(self._resting.deadline, trio.current_time() + early)
         except (BBSError, WireError) as error:
@@ -140,9 +140,9 @@ class Follower:
         link.heard(now)
         link.said = status, now
         if link is self._link:
-            phase = self._session.phase
-            self._session.source_told(status, now)
-            if phase is not self._session.phase:
+            phase = self._session.freshness.phase
+            self._session.freshness.source_told(status, now)
+            if phase is not self._session.freshness.phase:
                 self._publish(())
 
     def _opened(self, link: Link, nursery: trio.Nursery) -> None:
@@ -187,7 +187,7 @@ class Follower:
     def _tell_source(self) -> None:
         """Have it count what the source said on a stream before that was the one that is followed."""
         if self._link.said is not None:
-            self._session.source_told(*self._link.said)
+            self._session.freshness.source_told(*self._link.said)
 
     async def _keep_replaced(self, nursery: trio.Nursery) -> None:
         while True:

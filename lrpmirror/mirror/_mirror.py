@@ -55,8 +55,12 @@ class Mirror(Reads):
         super().__init__(session, clock)
         self._nursery = nursery
         self._follower = Follower(bbs, session, clock, self._publish, self._prepare, stream=stream, full=full)
-        self._rows: Feed[RowKey, ActualLRP] = Feed(_process_of, self._present_rows, nursery, clock, session.revision)
-        self._desired: Feed[str, DesiredLRP] = Feed(_key_of, self._present_desired, nursery, clock, session.revision)
+        self._rows: Feed[RowKey, ActualLRP] = Feed(
+            _process_of, self._present_rows, nursery, clock, session.knowledge.revision
+        )
+        self._desired: Feed[str, DesiredLRP] = Feed(
+            _key_of, self._present_desired, nursery, clock, session.knowledge.revision
+        )
         self._views: list[MirrorView[Any, Any]] = []
         self._beginning: Beginning | None = None
         self._preparation: Preparation | None = None
@@ -72,15 +76,15 @@ class Mirror(Reads):
         when the mirror is closed first.
         """
         with trio.move_on_after(inf if timeout is None else timeout):
-            while self._session.synced_at is None:
-                if self._session.phase is Phase.CLOSED:
+            while self._session.freshness.synced_at is None:
+                if self._session.freshness.phase is Phase.CLOSED:
                     raise MirrorClosed("the mirror was closed before it was synchronised")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
         # The checkpoint of a timeout of 0 is too late, the state is not.
-        if self._session.synced_at is not None:
+        if self._session.freshness.synced_at is not None:
             return
-        error = self._session.last_error
+        error = self._session.freshness.last_error
         why = f"the last error: {error}" if error is not None else "no error so far, the lists are still being read"
         raise NotSynced(f"not synchronised within {timeout} s; {why}") from error
 
@@ -185,14 +189,15 @@ class Mirror(Reads):
         return kept
 
     def _check_open(self) -> None:
-        if self._session.phase is Phase.CLOSED:
+        if self._session.freshness.phase is Phase.CLOSED:
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
     @contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:
         """Let somebody see every event and commit as it happens, while the block lasts.
 
-        For what a subscription, which coalesces, cannot give: a replica's event streams. The stream waits for an observer.
+        For what a subscription, which coalesces, cannot give: a replica's event streams. The stream waits for an
+        observer.
         """
         session = self._session
         session.observers = (*session.observers, observer)
@@ -212,7 +217,7 @@ class Mirror(Reads):
         holds = False
         with trio.move_on_after(inf if timeout is None else timeout):
             while not (holds := predicate(self)):
-                if self._session.phase is Phase.CLOSED:
+                if self._session.freshness.phase is Phase.CLOSED:
                     raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
@@ -236,7 +241,7 @@ class Mirror(Reads):
         try:
             await self.wait_for(lambda _: self.has_seen(process_guid, tag), timeout, what=present)
         except NotSeen as error:
-            has = self._session.tags(process_guid)
+            has = self._session.knowledge.tags(process_guid)
             tags = ", ".join(f"{one.epoch}:{one.index}" for one in has) or "none at all"
             raise NotSeen(f"{error}; of that process it has: {tags}") from error.__cause__
 
@@ -244,12 +249,12 @@ class Mirror(Reads):
 
     def forked(self, error: MirrorForked) -> None:
         """Record that this is the copy of a forked child. Called by `lrpmirror.forks`."""
-        self._session.abandoned(error)
+        self._session.freshness.abandoned(error)
 
     def _present_rows(
         self, process_guids: frozenset[Hashable] | None
     ) -> tuple[int, Iterable[Delta[RowKey, ActualLRP]]]:
-        store = self._session.store
+        store = self._session.knowledge.store
         if process_guids is None:
             rows: Sequence[ActualLRP] = store.select(cell_id=None, state=None, domain=None)
         else:
@@ -259,7 +264,7 @@ class Mirror(Reads):
     def _present_desired(
         self, process_guids: frozenset[Hashable] | None
     ) -> tuple[int, Iterable[Delta[str, DesiredLRP]]]:
-        store = self._session.store
+        store = self._session.knowledge.store
         if process_guids is None:
             lrps: Sequence[DesiredLRP] = store.select_desired(app_guid=None, domain=None)
         else:
@@ -320,13 +325,13 @@ class Mirror(Reads):
         domains_changed = any(commit.domains is not None for commit in commits)
         revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
         whole = terms_of(guid for guid in completed if guid not in dirty)
-        cells = session.cells if any(commit.cells is not None for commit in commits) else None
+        cells = session.knowledge.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # A process that is gone is among those touched only.
-            others = terms_of(session.process_guids()) if everything else whole if view.reads_secrets else {}
+            others = terms_of(session.knowledge.process_guids()) if everything else whole if view.reads_secrets else {}
             of_view = {**others, **{guid: replace(one, terms=True) for guid, one in dirty.items()}} if others else dirty
-            view.update(map(session.process, of_view), of_view, cells, revision, cause)
+            view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()

@@ -29,7 +29,7 @@ class Reads:
     @property
     def revision(self) -> int:
         """The number of the last commit; 0 before the first. O(1)."""
-        return self._session.revision
+        return self._session.knowledge.revision
 
     @property
     def tuning(self) -> Tuning:
@@ -68,11 +68,11 @@ class Reads:
         if process_guid is not None and cell_id is None and state is None and domain is None and max_age is None:
             # The dict's own method, since one more function would be a quarter of it all; and called as a variable,
             # since an attribute that is called is looked for in the class first.
-            rows_of = self._session.store.rows_of
+            rows_of = self._session.knowledge.store.rows_of
             return rows_of(process_guid, ())
         if max_age is not None:
             self.check_fresh(max_age)
-        store = self._session.store
+        store = self._session.knowledge.store
         if process_guid is None:
             return store.select(cell_id=cell_id, state=state, domain=domain)
         return tuple(row for row in store.process(process_guid) if matches(row, cell_id, state, domain))
@@ -84,14 +84,14 @@ class Reads:
         """
         if max_age is not None:
             self.check_fresh(max_age)
-        return groups_of(self._session.store.process(process_guid))
+        return groups_of(self._session.knowledge.store.process(process_guid))
 
     def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
         """Return all rows, those of each process together, as they are at one moment: for who goes through them slowly.
 
         O(processes), which is a fraction of what `actual_lrps()` costs.
         """
-        return self._session.store.rows_by_process()
+        return self._session.knowledge.store.rows_by_process()
 
     def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
         """Return the row of an instance, or None. O(1).
@@ -101,7 +101,7 @@ class Reads:
         """
         if max_age is not None:
             self.check_fresh(max_age)
-        return self._session.store.instance(instance_guid)
+        return self._session.knowledge.store.instance(instance_guid)
 
     # Desired LRPs, domains, cells
 
@@ -112,7 +112,7 @@ class Reads:
         """
         if max_age is not None:
             self.check_fresh(max_age)
-        return self._session.store.desired(process_guid)
+        return self._session.knowledge.store.desired(process_guid)
 
     def desired_lrps(
         self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
@@ -125,14 +125,14 @@ class Reads:
         """
         if max_age is not None:
             self.check_fresh(max_age)
-        return self._session.store.select_desired(app_guid=app_guid, domain=domain)
+        return self._session.knowledge.store.select_desired(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
         """Return whether that version of a record of a process, or a later one, has been here; also if it is gone.
 
         O(rows of the process). See `wait_for_tag`.
         """
-        return self._session.has_seen(process_guid, tag)
+        return self._session.knowledge.has_seen(process_guid, tag)
 
     @property
     def domains(self) -> frozenset[str]:
@@ -140,7 +140,7 @@ class Reads:
 
         O(1).
         """
-        return self._session.store.domains
+        return self._session.knowledge.store.domains
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
@@ -148,7 +148,7 @@ class Reads:
 
         The BBS sends no events about them. O(1).
         """
-        return self._session.cells
+        return self._session.knowledge.cells
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
         """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
@@ -156,4 +156,4 @@ class Reads:
         Those among the latest 20,000 about all processes, and the last one before them; since the first
         synchronisation. O(decisions kept): about a millisecond.
         """
-        return self._session.explain(process_guid)
+        return self._session.knowledge.explain(process_guid)

@@ -49,7 +49,7 @@ class StateFileWriter:
             loaded = await self._file.offload(lambda: self._file.load(self._bbs))
         except StateFileError as error:
             logger.warning("%s", error)
-            self._session.noted(error)
+            self._session.freshness.noted(error)
             return
         if loaded is not None:
             self._restore(loaded)
@@ -59,7 +59,7 @@ class StateFileWriter:
         session = self._session
         while True:
             await trio.sleep(session.tuning.state_interval)
-            if session.revision == self._kept:
+            if session.knowledge.revision == self._kept:
                 continue
             export = self._take()
             if export is not None and not await self._write(export, _nothing):
@@ -97,18 +97,18 @@ class StateFileWriter:
                 "written; it passes for fresh nowhere"
             )
             logger.warning("%s", unknown)
-            self._session.noted(unknown)
+            self._session.freshness.noted(unknown)
         else:
             logger.info("begun with the state of %.0f s ago, from %s", loaded.age, self._file.path)
 
     def _take(self) -> _Export | None:
         session = self._session
         # The state of an earlier life is in the file already.
-        if session.synced_at is None:
+        if session.freshness.synced_at is None:
             return None
         now = self._clock()
-        current_at = session.current_at
-        return _Export(session.export(), self._file.wall(), 0.0 if current_at is None else now - current_at)
+        current_at = session.freshness.current_at
+        return _Export(session.knowledge.export(), self._file.wall(), 0.0 if current_at is None else now - current_at)
 
     async def _write(self, export: _Export, then: Callable[[], None]) -> bool:
         """Write a state, then call `then`, both in a thread; tell whether it went well."""
@@ -130,7 +130,7 @@ class StateFileWriter:
         return True
 
     def _failed(self, error: StateFileError) -> None:
-        self._session.noted(error)
+        self._session.freshness.noted(error)
         cause = error.__cause__
         kind = type(cause), getattr(cause, "errno", None)
         if kind not in self._told:

@@ -25,9 +25,9 @@ class Watchdog:
         error = await self._ask()
         if error is None:
             watch.answered()
-            self._session.pinged(self._clock())
+            self._session.freshness.pinged(self._clock())
             return None
-        self._session.ping_failed(error)
+        self._session.freshness.ping_failed(error)
         return watch.failed(error, self._clock())
 
     async def _ask(self) -> LRPMirrorError | None:

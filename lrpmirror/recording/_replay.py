@@ -85,26 +85,26 @@ class Replay:
 
     def actual_lrps(self) -> list[ActualLRP]:
         """Return the rows, by process guid, index and presence."""
-        rows = self.session.store.select(cell_id=None, state=None, domain=None)
+        rows = self.session.knowledge.store.select(cell_id=None, state=None, domain=None)
         return sorted(rows, key=lambda row: (row.process_guid, row.index, row.presence, row.epoch))
 
     def actual_lrp_groups(self) -> list[ActualLRPGroup]:
         """Return the groups, by process guid and index."""
-        store = self.session.store
+        store = self.session.knowledge.store
         return [group for guid in sorted(store.processes()) for group in groups_of(store.process(guid))]
 
     def desired_lrps(self) -> list[DesiredLRP]:
         """Return the desired LRPs, by process guid; with their `detail` where the replay is `full`."""
-        found = self.session.store.select_desired(app_guid=None, domain=None)
+        found = self.session.knowledge.store.select_desired(app_guid=None, domain=None)
         return sorted(found, key=lambda lrp: lrp.process_guid)
 
     def domains(self) -> list[str]:
         """Return the fresh domains, sorted."""
-        return sorted(self.session.store.domains)
+        return sorted(self.session.knowledge.store.domains)
 
     def cells(self) -> list[CellPresence]:
         """Return the cells, by id; none where the recorded reply is a refusal."""
-        return sorted(self.session.cells, key=lambda cell: cell.cell_id)
+        return sorted(self.session.knowledge.cells, key=lambda cell: cell.cell_id)
 
     def differences(self, expected: Lists) -> list[Difference]:
         """Compare the state with the lists of a folder that are there, usually `expected`; empty where they agree.

@@ -111,10 +111,10 @@ class CoreTrial:
 
     def _look(self) -> None:
         self.steps += 1
-        self.digest.add(self._now, self._session.phase.value, self._session.revision)
+        self.digest.add(self._now, self._session.freshness.phase.value, self._session.knowledge.revision)
         self._watch.settled([(type(one.view).__name__, one) for one in self._views])
         streams = [] if self._stream is None else [self._stream]
-        laws.live_means_that_there_is_a_stream(self._session.phase, streams)
+        laws.live_means_that_there_is_a_stream(self._session.freshness.phase, streams)
 
     def _converge(self) -> None:
         if not self._session.repairs.dropped:
@@ -126,12 +126,12 @@ class CoreTrial:
         # A list that was asked for amid the faults may be under way still, and what it brings has to be mended.
         self._pass(5)
         self._wait_for_the_end(notified=False)
-        revision = self._session.revision
+        revision = self._session.knowledge.revision
         self._pass(5)
         self._lists_at = self._now
         self._pass(5)
         self._look()
-        laws.nothing_is_published_where_nothing_changes(revision, self._session.revision)
+        laws.nothing_is_published_where_nothing_changes(revision, self._session.knowledge.revision)
         self._pass(TUNING.audit_grace + 1)
         if self.plan.is_exact and self.plan.is_prompt:
             laws.nothing_drifts_where_nothing_was_lost(self._session.counts().drift_kinds)
@@ -143,10 +143,14 @@ class CoreTrial:
             self._pass(0.5)
             self._look()
             waited = self._now - began
-            there = session.phase == "live" and not laws.differences(session, self._diego.snapshot(), notified=notified)
+            there = session.freshness.phase == "live" and not laws.differences(
+                session, self._diego.snapshot(), notified=notified
+            )
             if there or waited > BOUND:
                 break
-        laws.the_end_is_the_servers_state(session, session.phase, self._diego.snapshot(), waited, notified=notified)
+        laws.the_end_is_the_servers_state(
+            session, session.freshness.phase, self._diego.snapshot(), waited, notified=notified
+        )
 
     def _pass(self, seconds: float) -> None:
         for _ in range(int(2 * seconds)):
@@ -404,12 +408,12 @@ class CoreTrial:
         domains_changed = any(commit.domains is not None for commit in commits)
         for view in self._views:
             if domains_changed and view.view.follows_domains:
-                guids = dict.fromkeys((*dirty, *session.process_guids()))
-                view.update(map(session.process, guids))
+                guids = dict.fromkeys((*dirty, *session.knowledge.process_guids()))
+                view.update(map(session.knowledge.process, guids))
             else:
-                view.update(map(session.process, dirty), dirty)
+                view.update(map(session.knowledge.process, dirty), dirty)
             if any(commit.cells is not None for commit in commits):
-                view.update_cells(self._session.cells)
+                view.update_cells(self._session.knowledge.cells)
 
 
 def _carried(event: Event) -> Event:

@@ -140,7 +140,7 @@ def _goes_back(delta: Delta[Any, Any]) -> bool:
 def honest_lists_are_not_doubted(session: Session) -> None:
     """A list of a server that neither lags nor was set back is never older than what is known."""
     if session.guards.rollback.doubts:
-        _broken(honest_lists_are_not_doubted, str(session.trouble))
+        _broken(honest_lists_are_not_doubted, str(session.freshness.trouble))
 
 
 def events_bring_back_no_removed_record(highest: Mapping[RowKey, int], commit: Commit) -> None:
@@ -187,7 +187,7 @@ def what_was_kept_was_known(lives: Iterable[Mapping[int, object]], revision: int
 def index_is_scan(session: Session) -> None:
     """Every index has what a scan of all rows finds, and nothing else."""
     try:
-        session.store._check()
+        session.knowledge.store._check()
     except AssertionError as error:
         raise LawBroken(index_is_scan.__name__, str(error)) from error
 
@@ -235,7 +235,9 @@ def state_is_no_newer_than_the_last_byte(status: Status, last_byte: float) -> No
 
 def live_means_that_lists_are_believed(session: Session) -> None:
     """A mirror that holds a list back, since it would take too much or is older, does not call itself live."""
-    if session.phase is Phase.LIVE and (session.guards.deletion_guard.holds or session.guards.rollback.doubts):
+    if session.freshness.phase is Phase.LIVE and (
+        session.guards.deletion_guard.holds or session.guards.rollback.doubts
+    ):
         _broken(live_means_that_lists_are_believed, "it says live, and does not believe the last list")
 
 
@@ -270,7 +272,9 @@ def the_end_is_the_servers_state(
     With `notified` only what the stream tells is compared: domains and cells are in the lists alone.
     """
     if phase is not Phase.LIVE:
-        _broken(the_end_is_the_servers_state, f"{phase} {within:g} s after the last fault; {session.last_error!r}")
+        _broken(
+            the_end_is_the_servers_state, f"{phase} {within:g} s after the last fault; {session.freshness.last_error!r}"
+        )
     found = differences(session, server, notified=notified)
     if found:
         _broken(the_end_is_the_servers_state, f"{within:g} s after the last fault: {'; '.join(found)}")
@@ -290,7 +294,7 @@ def nothing_is_published_where_nothing_changes(before: int, after: int) -> None:
 
 def differences(session: Session, server: Snapshot, *, notified: bool = False) -> list[str]:
     """Say where a mirror differs from the server, in all that it keeps, or only in what the stream tells."""
-    store = session.store
+    store = session.knowledge.store
     rows = {row_key(row): row for row in store.select(cell_id=None, state=None, domain=None)}
     found = _differing(rows, {row_key(row): row for row in server.actual_lrps})
     lrps = {lrp.process_guid: replace(lrp, detail=None) for lrp in server.desired_lrps}
@@ -299,7 +303,7 @@ def differences(session: Session, server: Snapshot, *, notified: bool = False) -
         return found
     if store.domains != frozenset(server.domains):
         found.append(f"domains: {set(store.domains)} instead of {set(server.domains)}")
-    cells = {cell.cell_id: cell for cell in session.cells}
+    cells = {cell.cell_id: cell for cell in session.knowledge.cells}
     return found + _differing(cells, {cell.cell_id: cell for cell in server.cells})
 
 
@@ -314,9 +318,9 @@ def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> list[str]:
 
 def rows_of(session: Session) -> dict[RowKey, ActualLRP]:
     """Return the rows of a mirror, by their identity."""
-    return {row_key(row): row for row in session.store.select(cell_id=None, state=None, domain=None)}
+    return {row_key(row): row for row in session.knowledge.store.select(cell_id=None, state=None, domain=None)}
 
 
 def desired_of(session: Session) -> dict[str, DesiredLRP]:
     """Return the desired LRPs of a mirror, by process guid."""
-    return {lrp.process_guid: lrp for lrp in session.store.select_desired(app_guid=None, domain=None)}
+    return {lrp.process_guid: lrp for lrp in session.knowledge.store.select_desired(app_guid=None, domain=None)}

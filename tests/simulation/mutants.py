@@ -1,4 +1,4 @@
-"""Mutants: each has a bug, which is a mistake that the code could have, made while a program runs, and the law that has to see it.
+"""Mutants: each is a mistake that the code could have, made while a program runs, and the law that has to see it.
 
 A law that nobody has seen broken says nothing. `python -m simulation --mutant NAME` tries the mirror with such a
 bug; a test does so with each.

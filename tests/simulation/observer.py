@@ -48,7 +48,7 @@ class LawObserver:
         self._history = history
         self._digest = digest
         self._broken: list[laws.LawBroken] = []
-        self._revision = session.revision
+        self._revision = session.knowledge.revision
         self._rows: dict[RowKey, ActualLRP] = laws.rows_of(session)
         self._desired: dict[str, DesiredLRP] = laws.desired_of(session)
         self._highest = {key: row.tag_index for key, row in self._rows.items()}
@@ -56,7 +56,7 @@ class LawObserver:
         self._held = self._rolled_back = 0
         self._live_rows: int | None = None
         self.commits = 0
-        self.states: dict[int, object] = {session.revision: self.state()}
+        self.states: dict[int, object] = {session.knowledge.revision: self.state()}
         """What was known at each revision, in outline."""
 
     def state(self) -> object:
@@ -82,19 +82,19 @@ class LawObserver:
         session = self._session
         self.check()
         laws.live_means_that_lists_are_believed(session)
-        if session.phase is Phase.LIVE:
+        if session.freshness.phase is Phase.LIVE:
             self._live_rows = len(self._rows)
         if self._honest:
             laws.honest_lists_are_not_doubted(session)
-        if self._looked_at == (session.revision, session.synced_at):
+        if self._looked_at == (session.knowledge.revision, session.freshness.synced_at):
             return
-        self._looked_at = session.revision, session.synced_at
+        self._looked_at = session.knowledge.revision, session.freshness.synced_at
         laws.index_is_scan(session)
         laws.folded_changes_are_the_state("a witness, of rows", self._rows, laws.rows_of(session))
         laws.folded_changes_are_the_state("a witness, of desired LRPs", self._desired, laws.desired_of(session))
-        processes = [session.process(guid) for guid in session.process_guids()]
+        processes = [session.knowledge.process(guid) for guid in session.knowledge.process_guids()]
         for name, derivation in views:
-            laws.view_is_recomputation(name, derivation, processes, session.cells)
+            laws.view_is_recomputation(name, derivation, processes, session.knowledge.cells)
 
     def _see(self, commit: Commit) -> None:
         self.commits += 1
@@ -108,7 +108,7 @@ class LawObserver:
             session = self._session
             counts = session.counts() if commit.cause is Cause.SNAPSHOT else None
             believed = 0 if counts is None else counts.rolled_back - self._rolled_back
-            laws.versions_go_back_only_by_a_list_that_is_believed(session.phase, believed, commit)
+            laws.versions_go_back_only_by_a_list_that_is_believed(session.freshness.phase, believed, commit)
             if self._one_life:
                 laws.versions_have_one_content(commit)
             self._rolled_back += believed
@@ -125,7 +125,7 @@ class LawObserver:
 
     def _known(self) -> int:
         """Return how many rows there were when the mirror was last live, or there are, whichever is less."""
-        if self._session.phase is Phase.LIVE or self._live_rows is None:
+        if self._session.freshness.phase is Phase.LIVE or self._live_rows is None:
             return len(self._rows)
         return min(self._live_rows, len(self._rows))
 
@@ -145,7 +145,7 @@ class LawObserver:
             else:
                 self._desired[lrp.key] = lrp.after
         self.states[commit.revision] = self.state()
-        if self._session.phase is Phase.LIVE:
+        if self._session.freshness.phase is Phase.LIVE:
             self._live_rows = len(self._rows)
 
 

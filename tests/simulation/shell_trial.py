@@ -169,10 +169,10 @@ class ShellTrial:
             await trio.sleep(5)
         await self._list_once()
         await self._wait_for_the_end(notified=False)
-        revision = self.subject.session.revision
+        revision = self.subject.session.knowledge.revision
         await self._list_once()
         await self._look()
-        laws.nothing_is_published_where_nothing_changes(revision, self.subject.session.revision)
+        laws.nothing_is_published_where_nothing_changes(revision, self.subject.session.knowledge.revision)
         while any(link.stuck_at is not None for link in self.network.streams()):
             await trio.sleep(2)
             await self._look()

@@ -136,8 +136,10 @@ class Subject:
             honest=self._plan.has_honest_lists and self._plan.machine != "relay",
             one_life=self._plan.has_one_life,
         )
-        if session.restored_at is not None:
-            laws.what_was_kept_was_known([life.states for life in self._watches], session.revision, watch.state())
+        if session.freshness.restored_at is not None:
+            laws.what_was_kept_was_known(
+                [life.states for life in self._watches], session.knowledge.revision, watch.state()
+            )
         self._watches.append(watch)
 
     # Those who are told

@@ -100,8 +100,8 @@ def _values(replayed: Replay, what: str) -> Iterable[object]:
 
 def _objects(replayed: Replay, view: PrintedView) -> Iterator[dict[str, Any]]:
     session, derivation = replayed.session, Derivation(view.make())
-    derivation.update(map(session.process, session.process_guids()))
-    derivation.update_cells(session.cells)
+    derivation.update(map(session.knowledge.process, session.knowledge.process_guids()))
+    derivation.update_cells(session.knowledge.cells)
     return view.objects(derivation.values)
 
 
@@ -148,13 +148,13 @@ def _summary(replayed: Replay) -> dict[str, Any]:
         "stream": replayed.stream,
         "events": _sorted(replayed.events),
         "verdicts": _sorted(session.outcomes),
-        "revision": session.revision,
+        "revision": session.knowledge.revision,
         "actual_lrps": len(rows),
         "states": _counted(row.state.value for row in rows),
         "presences": _counted(row.presence.name for row in rows),
-        "desired_lrps": session.store.desired_count(),
+        "desired_lrps": session.knowledge.store.desired_count(),
         "domains": replayed.domains(),
-        "cells": len(session.cells),
+        "cells": len(session.knowledge.cells),
         "in_doubt": len(session.repairs),
         "as_expected": None,
     }

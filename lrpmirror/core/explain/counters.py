@@ -67,7 +67,6 @@ class Counters:
         self.lists: Counter[str] = Counter()
         self.event_commits = 0
         self.list_commits: Counter[Cause] = Counter()
-        self.errors: Counter[str] = Counter()
         self.outcomes: Counter[tuple[str, Outcome]] = Counter()
         """What became of the events, by their type."""
 
@@ -82,7 +81,9 @@ class Counters:
         """How many events of each type had which outcome, as `TYPE VERDICT`. O(kinds of events)."""
         return {f"{kind} {outcome}": number for (kind, outcome), number in self.outcomes.items()}
 
-    def counts(self, repairs: Repairs, guards: Guards, tombstones: int, unreadable: int) -> Counts:
+    def counts(
+        self, repairs: Repairs, guards: Guards, errors: Mapping[str, int], tombstones: int, unreadable: int
+    ) -> Counts:
         """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
         return Counts(
             streams=self.streams,
@@ -95,7 +96,7 @@ class Counters:
             drift=self.drift.total(),
             drift_kinds=dict(self.drift),
             commits=self.commits,
-            errors=dict(self.errors),
+            errors=dict(errors),
             repairs_pending=len(repairs),
             repairs_dropped=repairs.dropped,
             tombstones=tombstones,

@@ -1,19 +1,24 @@
 """What a session knows of its own freshness: its phase, when there was what sign of life, and what is wrong."""
 
+from collections import Counter
+from collections.abc import Callable
 from math import inf
 
-from lrpmirror.core.explain.counters import Counters
 from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Step
-from lrpmirror.errors import LRPMirrorError, UpstreamStale, without_frames
+from lrpmirror.errors import ListNotBelieved, LRPMirrorError, UpstreamStale, without_frames
 from lrpmirror.events import SourceStatus
 
 __all__ = ["Freshness", "later"]
 
 
 class Freshness:
-    """The part of a session that its status is made of. Times are those of the caller's clock."""
+    """The part of a session that its status is made of. Times are those of the caller's clock.
 
-    def __init__(self) -> None:
+    `phase_changes` is called with the phase before and the one after, where one is about to take the other's place.
+    """
+
+    def __init__(self, phase_changes: Callable[[Phase, Phase], None]) -> None:
+        self._phase_changes = phase_changes
         self.phase = Phase.CONNECTING
         self.synced_at: float | None = None
         """When the last lists of everything were committed."""
@@ -24,7 +29,8 @@ class Freshness:
         self.heard_at: float | None = None
         """When the stream itself was last heard."""
         self.last_error: LRPMirrorError | None = None
-        self._counters = Counters()
+        self.errors: Counter[str] = Counter()
+        """What ended a stream, a list or a ping, or befell the state file, by the name of its class."""
         self._current_at: float | None = None
         self._trouble: LRPMirrorError | None = None
         self._ping_trouble: LRPMirrorError | None = None
@@ -77,7 +83,7 @@ class Freshness:
     def noted(self, error: LRPMirrorError) -> None:
         """Record an error that is not what is wrong with the state."""
         self.last_error = without_frames(error)
-        self._counters.errors[type(error).__name__] += 1
+        self.errors[type(error).__name__] += 1
 
     def abandoned(self, error: LRPMirrorError) -> None:
         """Record that this is a copy which nothing keeps current from now on, and whose age is not to be told."""
@@ -87,28 +93,85 @@ class Freshness:
 
     # For the session
 
-    def _cells_told(self, error: LRPMirrorError | None) -> None:
+    def stream_opened(self, at: float) -> None:
+        """Record that a stream was opened, which was heard of then. It is the BBS's own, until it says otherwise."""
+        self._step(Step.OPENED)
+        self._forget_source()
+        self._heard(at)
+
+    def stream_lost(self, error: LRPMirrorError) -> None:
+        """Record that the stream ended, or could not be opened."""
+        self.failed(error)
+        self._ping_trouble = None
+        self._step(Step.LOST)
+
+    def stream_replaced(self, at: float) -> None:
+        """Record that another stream, last heard of then, took the place of the one that was followed."""
+        self._ping_trouble = None
+        self._forget_source()
+        self._heard(at)
+
+    def restored(self, since: float | None) -> None:
+        """Record when the state was the server's that there is to begin with; None: nobody knows."""
+        self._step(Step.RESTORED)
+        self.alive_at = self._current_at = since
+        self.restored_at = -inf if since is None else since
+
+    def answered(self, at: float) -> None:
+        """Record that the server lives, whatever its answer is worth."""
+        self.alive_at = later(self.alive_at, at)
+
+    def failed(self, error: LRPMirrorError) -> None:
+        """Record what is wrong until the next list of everything is committed."""
+        self._trouble = error
+        self.noted(error)
+
+    def suspect(self, error: ListNotBelieved) -> None:
+        """Record that the server contradicts the state, and that it is not decided yet what is true."""
+        self.failed(error)
+        self._step(Step.HELD)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether what is wrong is that the server contradicts the state."""
+        return isinstance(self._trouble, ListNotBelieved)
+
+    def cells_listed(self, error: LRPMirrorError | None) -> None:
         """Record whether the cells could be listed, which is no reason not to be LIVE."""
         self._cells_trouble = None if error is None else without_frames(error)
         if error is not None:
             self.noted(error)
 
-    def _begin_stale(self, since: float | None) -> None:
-        """Record when the state was the server's that there is to begin with; None: nobody knows."""
-        self.alive_at = self._current_at = since
-        self.restored_at = -inf if since is None else since
+    def synced(self, now: float, doubt: ListNotBelieved | None) -> None:
+        """Record that a list of everything was committed, but for what is in doubt."""
+        self.synced_at = now
+        self.restored_at = None
+        self._trouble = None
+        if doubt is not None:
+            self.suspect(doubt)
+        elif self._source_trouble:
+            self._lose_source()
+        else:
+            self._step(Step.SYNCED)
+
+    def closed(self) -> None:
+        """Record that the mirror is closed."""
+        self._step(Step.CLOSED)
+
+    # Inside
 
     def _step(self, step: Step) -> None:
         after = TRANSITIONS[self.phase, step]
         if after is None:
             raise AssertionError(f"a mirror that is {self.phase} cannot be told {step}: a mistake of its shell's")
+        self._phase_changes(self.phase, after)
         # While LIVE it is the last proof of life, and from then on what that was.
         self._current_at = self.current_at
         self._outdated = False
         self.phase = after
 
     def _heard(self, at: float) -> None:
-        """Record when the stream was heard of. The server may have shown a sign of life since."""
+        # The server may have shown a sign of life since.
         self.heard_at = at
         self.alive_at = later(self.alive_at, at)
 
@@ -116,19 +179,13 @@ class Freshness:
         """Be STALE, with the state as old as the source says that its own is."""
         known = self._trouble
         if not (self._outdated and isinstance(known, UpstreamStale) and known.trouble == self._source_trouble):
-            self._failed(UpstreamStale(self._source_trouble))
+            self.failed(UpstreamStale(self._source_trouble))
         self._step(Step.OUTDATED)
         self._outdated = True
         self._current_at = self._source_at
 
     def _forget_source(self) -> None:
-        """Expect of a new stream that it is the BBS's own, until it says otherwise."""
         self._source_at, self._source_trouble = None, ""
-
-    def _failed(self, error: LRPMirrorError) -> None:
-        """Record what is wrong until the next list of everything is committed."""
-        self._trouble = error
-        self.noted(error)
 
 
 def later(one: float | None, other: float) -> float:
