@@ -104,7 +104,9 @@ def same_as_kept(name: str, lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"
     # What the clock on the wall decides.
     text = re.sub(
-        r"heard [\d.]+ s ago, listed \d+ s ago, revision \d+", "heard … s ago, listed … s ago, revision …", text
+        r"heard [\d.]+ s ago,(?: the stream \d+ s ago,)? listed \d+ s ago, revision \d+",
+        "heard … s ago, listed … s ago, revision …",
+        text,
     )
     text = re.sub(r"\d\d:\d\d:\d\d", "hh:mm:ss", text)
     # Where the bar beside a list ends within a line.

@@ -107,7 +107,7 @@ def test_a_different_third_list_does_not_excuse_what_two_had(capfd: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "notified"),
     [
         ([ROW], [ROW, OTHER], ("actual_lrp", "missing", None, "b:4", [])),
         ([ROW, OTHER], [ROW], ("actual_lrp", "extra", "b:4", None, [])),

@@ -198,7 +198,7 @@ def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_car
 
 @pytest.mark.parametrize("field", ["crash_reason", "placement_error"])
 @pytest.mark.parametrize(
-    "told",
+    "notified",
     [
         lambda **text: changed(running("a", 2), crashed("a", 3, **text)),
         lambda **text: created(unclaimed("a", 3, **text)),

@@ -98,11 +98,11 @@ async def test_events_are_counted_by_type_and_by_what_became_of_them() -> None:
         simulated.update_desired("p", annotation="the last")
         await replica.mirror.wait_for(lambda mirror: mirror.desired_lrps()[0].annotation == "the last", 5)
         found = await metrics(replica)
-        assert value(found, "events_total", type="actual_lrp_crashed", outcome="noted") == 1
-        assert value(found, "events_total", type="actual_lrp_instance_created", outcome="applied") == 1
-        assert value(found, "events_total", type="actual_lrp_instance_created", outcome="stale") == 1
-        assert value(found, "events_total", type="actual_lrp_instance_removed", outcome="left") == 1
-        assert value(found, "events_total", type="desired_lrp_changed", outcome="applied") == 1
+        assert value(found, "events_total", type="actual_lrp_crashed", verdict="noted") == 1
+        assert value(found, "events_total", type="actual_lrp_instance_created", verdict="applied") == 1
+        assert value(found, "events_total", type="actual_lrp_instance_created", verdict="stale") == 1
+        assert value(found, "events_total", type="actual_lrp_instance_removed", verdict="left") == 1
+        assert value(found, "events_total", type="desired_lrp_changed", verdict="applied") == 1
         assert value(found, "unknown_events_total", type="actual_lrp_of_tomorrow") == 2
         assert value(found, "commits_total", cause="event") == 2
 
@@ -186,7 +186,7 @@ async def test_events_that_cannot_be_read_are_counted_and_cost_no_stream() -> No
         await replica.mirror.wait_for(lambda mirror: mirror.desired_lrp("q") is not None, 5)
         found = await metrics(replica)
         assert value(found, "decode_errors_total") == 1
-        assert value(found, "events_total", type="unreadable", outcome="noted") == 1
+        assert value(found, "events_total", type="unreadable", verdict="noted") == 1
         assert value(found, "reconnects_total") == 0
 
 

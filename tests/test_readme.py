@@ -1,5 +1,6 @@
 """What README shows is what happens: its programs run, its commands are those of the CI."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -205,3 +206,14 @@ async def free_port() -> int:
     for listener in listeners:
         await listener.aclose()
     return port
+
+
+def test_every_step_that_readme_walks_through_is_in_the_code() -> None:
+    steps = re.findall(r"`([a-z_.]+):([A-Za-z_.]+)`", README)
+
+    assert len(steps) > 20
+    for module, name in steps:
+        found: object = importlib.import_module(f"lrpmirror.{module}")
+        for part in name.split("."):
+            assert hasattr(found, part), f"{module} has no {name}"
+            found = getattr(found, part)

@@ -581,7 +581,7 @@ def test_random_garbage_is_never_more_than_an_error(path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lrpmirror.core.exported import Image
+from lrpmirror.core.exported import ExportedState
 from lrpmirror.model import ActualLRP
 from lrpmirror.statefile import StateFile
 
@@ -591,8 +591,10 @@ revision = 0
 while True:
     revision += 1
     rows = tuple(ActualLRP(process_guid="p", index=n, epoch=f"{revision}-{n}") for n in range(200))
-    image = Image(revision=revision, actual_lrps=rows, desired_lrps=(), retained=(), domains=frozenset(), cells=())
-    file.save(image, bbs="https://bbs.example:8889", taken_at=0, age=0)
+    exported = ExportedState(
+        revision=revision, actual_lrps=rows, desired_lrps=(), retained=(), domains=frozenset(), cells=()
+    )
+    file.save(exported, bbs="https://bbs.example:8889", taken_at=0, age=0)
     print(revision, flush=True)
 """
 

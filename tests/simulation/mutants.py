@@ -17,6 +17,7 @@ from lrpmirror.client import _pipe
 from lrpmirror.core.derived import derive, subscriptions
 from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.freshness.watchdog import Watch
+from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists import rollback, snapshot
 from lrpmirror.core.lists.deletion_guard import DeletionGuard
 from lrpmirror.core.rows import change_set, desired, reconcile, store, tombstones
@@ -122,7 +123,7 @@ def _before_is_forgotten(close: Any) -> Any:
 def _every_list_is_a_revision(end_list: Any) -> Any:
     def noisy(self: Any, *args: Any) -> Any:
         commit = end_list(self, *args)
-        self.revision += commit is None
+        self.knowledge.revision += commit is None
         return commit
 
     return noisy
@@ -130,7 +131,7 @@ def _every_list_is_a_revision(end_list: Any) -> Any:
 
 def _lists_are_heard(end_list: Any) -> Any:
     def heard(self: Any, snapshot: Any, now: float) -> Any:
-        self.heard_at = now
+        self.freshness.heard_at = now
         return end_list(self, snapshot, now)
 
     return heard
@@ -164,8 +165,9 @@ def _presence_is_no_change(_: Any) -> Any:
 
 
 def _some_are_lost(events: Any) -> Any:
-    def deaf(self: Any, told: Any, now: float) -> Any:
-        return events(self, [event for event in told if hash(repr(event)) % 10 or not self.synced_at], now)
+    def deaf(self: Any, arrived: Any, now: float) -> Any:
+        kept = [event for event in arrived if hash(repr(event)) % 10 or not self.freshness.synced_at]
+        return events(self, kept, now)
 
     return deaf
 
@@ -200,9 +202,9 @@ def _names(*broken: Callable[..., None]) -> tuple[str, ...]:
 _END = _names(laws.the_end_is_the_servers_state, laws.nothing_drifts_where_nothing_was_lost)
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    "graves-are-not-dug": Mutant(
+    "no-tombstones": Mutant(
         what="a removed row leaves no tombstone, so a late event brings it back",
-        mutant=_put(tombstones.TombstoneTable, "add_tombstones", _constant(None)),
+        mutant=_put(tombstones.TombstoneTable, "add", _constant(None)),
         laws=_names(laws.events_bring_back_no_removed_record),
     ),
     "older-versions-are-believed": Mutant(
@@ -361,7 +363,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "a-row-is-not-kept": Mutant(
         what="the state file lacks a row",
-        mutant=_put(Session, "image", _last_row_is_not_kept),
+        mutant=_put(Knowledge, "export", _last_row_is_not_kept),
         laws=_names(laws.what_was_kept_was_known),
         machines=("shell",),
     ),
@@ -372,9 +374,9 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         machines=("shell",),
         first=125,
     ),
-    "doubts-are-not-settled": Mutant(
-        what="processes in doubt are never read again",
-        mutant=_put(Session, "take_doubts", _constant(None)),
+    "no-repairs": Mutant(
+        what="processes about which an event could not be decided are never read again",
+        mutant=_put(Session, "take_repairs", _constant(None)),
         laws=_END,
     ),
 }
