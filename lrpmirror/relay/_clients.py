@@ -1,57 +1,50 @@
-"""The clients of coredis: for one server, for one that Sentinels name, for a cluster."""
+"""Which server has a relay: the one that its address names, or whom the Sentinels or a cluster's nodes name."""
 
+import random
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from lrpmirror.relay._address import Address
+from lrpmirror.relay._connection import ANSWER, CONNECT
+from lrpmirror.relay._format import Keys
 
-__all__ = ["client_of"]
-
-CONNECT: Final = 5.0
-"""Seconds that a connection may take, with its handshakes."""
-
-ANSWER: Final = 5.0
-"""Seconds that a command may take; the longest wait for a change is shorter."""
+__all__ = ["account_of", "server_of"]
 
 
-@asynccontextmanager
-async def client_of(address: Address, context: ssl.SSLContext | None) -> AsyncIterator[Any]:
-    """Have a client of the servers that an address names. It retries nothing, and raises errors of coredis."""
+def account_of(address: Address) -> tuple[str, ...]:
+    """Return what a server is told to be let in; a password alone is that of the user whom all servers have."""
+    if address.password is None and address.username is None:
+        return ()
+    return (address.username or "default", address.password or "")
+
+
+async def server_of(address: Address, context: ssl.SSLContext | None) -> tuple[str, int] | str:
+    """Return host and port, or the path of a socket. Raises errors of coredis where nobody says."""
+    if address.kind == "unix":
+        return address.path
+    if address.kind == "single":
+        return address.hosts[0]
     # Untyped: which arguments a client takes depends on the kind of address.
     coredis, connection, retry = (import_module(f"coredis{part}") for part in ("", ".connection", ".retry"))
     nodes = [connection.TCPLocation(host, port) for host, port in address.hosts]
-    options: dict[str, Any] = {"stream_timeout": ANSWER, "connect_timeout": CONNECT}
+    options: dict[str, Any] = {"stream_timeout": ANSWER, "connect_timeout": CONNECT, "verify_version": False}
     if context is not None:
         options["ssl_context"] = context
-    account: dict[str, Any] = {
-        # A password alone is that of the user whom all servers have.
-        "username": address.username or ("default" if address.password else None),
-        "password": address.password,
-    }
-    client: dict[str, Any] = {"retry_policy": retry.NoRetryPolicy(), "verify_version": False}
     if address.kind == "cluster":
-        opened = coredis.RedisCluster(startup_nodes=nodes, **options, **account, **client)
-    elif address.kind == "unix":
-        opened = coredis.Redis(unix_socket_path=address.path, db=address.db, **options, **account, **client)
-    elif address.kind == "sentinel":
-        of_sentinels = {
-            **options,
-            "username": address.sentinel_username or ("default" if address.sentinel_password else None),
-            "password": address.sentinel_password,
-            "verify_version": False,
-        }
-        async with coredis.Sentinel(
-            nodes, sentinel_kwargs=of_sentinels, **options, **account, db=address.db
-        ) as sentinels:
-            named = sentinels.replica_for if address.replica else sentinels.primary_for
-            async with named(address.service) as found:
-                yield found
-        return
-    else:
-        host, port = address.hosts[0]
-        opened = coredis.Redis(host, port, db=address.db, **options, **account, **client)
-    async with opened as found:
-        yield found
+        username, password = account_of(address) or (None, None)
+        options |= {"username": username, "password": password, "retry_policy": retry.NoRetryPolicy()}
+        async with coredis.RedisCluster(startup_nodes=nodes, **options) as cluster:
+            slot = import_module("coredis._utils").hash_slot(Keys(address.prefix).status.encode())
+            node = cluster.connection_pool.cluster_layout.node_for_slot(slot)
+            return node.host, node.port
+    options |= {
+        "username": address.sentinel_username or ("default" if address.sentinel_password else None),
+        "password": address.sentinel_password,
+    }
+    async with coredis.Sentinel(nodes, sentinel_kwargs=options) as sentinels:
+        primary: tuple[str, int] = await sentinels.discover_primary(address.service)
+        if address.replica and (replicas := await sentinels.discover_replicas(address.service)):
+            found: tuple[str, int] = random.choice(replicas)  # noqa: S311 - not a secret
+            return found
+        return primary

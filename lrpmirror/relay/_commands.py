@@ -1,13 +1,11 @@
-"""The few commands of Redis that a relay is made of, over one connection of coredis for as long as a block lasts.
+"""The few commands of Redis that a relay is made of, over one connection for as long as a block lasts.
 
 A connection is not repaired: whatever goes wrong ends it, and whoever needs another opens another. So there is nothing
-of coredis's own retries and pools between a command and what came of it. Its errors become this library's here and
-nowhere else.
+of retries and pools between a command and what came of it. Errors become this library's here and nowhere else.
 """
 
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
@@ -16,9 +14,9 @@ from lrpmirror.client import TLS
 from lrpmirror.client._identity import Identity
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay._address import Address
-from lrpmirror.relay._clients import client_of
+from lrpmirror.relay._clients import account_of, server_of
+from lrpmirror.relay._connection import Connection, connected
 from lrpmirror.relay._errors import errors_of
-from lrpmirror.relay._format import Keys
 from lrpmirror.relay._scripts import Script
 
 __all__ = ["Commands", "Connect", "connector"]
@@ -66,21 +64,16 @@ Connect = Callable[[], AbstractAsyncContextManager[Commands]]
 """What opens a connection, for as long as a block lasts."""
 
 
-Ask = Callable[..., Awaitable[Any]]
-"""What sends a command, given as its name and arguments, and returns the reply as it came."""
-
-
 class _Redis:
-    """The commands over coredis, below its methods: what these add costs as much as the command."""
+    """The commands over a connection."""
 
-    def __init__(self, ask: Ask, where: str) -> None:
-        self._ask = ask
+    def __init__(self, connection: Connection, where: str) -> None:
+        self._ask = connection.ask
         self._where = where
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
         with errors_of(self._where):
-            found: Mapping[bytes, bytes] = await self._ask(b"HGETALL", key)
-        return found
+            return dict(_pairs(await self._ask(b"HGETALL", key)))
 
     async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
         if not fields:
@@ -110,7 +103,7 @@ class _Redis:
         milliseconds = max(1, round(wait * 1000))
         with errors_of(self._where):
             found = await self._ask(b"XREAD", b"COUNT", count, b"BLOCK", milliseconds, b"STREAMS", key, entry_id)
-        return [_entry(one) for entries in (found or {}).values() for one in entries]
+        return [_entry(one) for _, entries in found or () for one in entries]
 
     async def time(self) -> float:
         with errors_of(self._where):
@@ -150,40 +143,12 @@ def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identi
 
 @asynccontextmanager
 async def _connected(address: Address, identity: Identity | None) -> AsyncIterator[Commands]:
-    failure: BaseException | None = None
     with errors_of(address.name):
-        async with AsyncExitStack() as stack:
-            try:
-                with errors_of(address.name):
-                    context = identity.context() if identity else None
-                    redis = await _opened(stack, address, context)
-                yield redis
-            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised again below
-                # Past the tasks of coredis, which would make a group of it.
-                failure = error
-    if failure is not None:
-        raise failure
-
-
-async def _opened(stack: AsyncExitStack, address: Address, context: ssl.SSLContext | None) -> _Redis:
-    """Open a client, and return the commands over one connection of it: in a cluster to the node that has the keys.
-
-    Where they move to another node, or another server becomes the primary, the connection is of no use any more; the
-    next one finds out.
-    """
-    client = await stack.enter_async_context(client_of(address, context))
-    pool, options = client.connection_pool, {}
-    if address.kind == "cluster":
-        slot = import_module("coredis._utils").hash_slot(Keys(address.prefix).status.encode())
-        options["node"] = pool.cluster_layout.node_for_slot(slot)
-    connection = await stack.enter_async_context(pool.acquire(**options))
-
-    def ask(name: bytes, *args: Any) -> Awaitable[Any]:
-        request: Awaitable[Any] = connection.create_request(name, *args, disconnect_on_cancellation=True)
-        return request
-
-    await ask(b"PING")
-    return _Redis(ask, address.name)
+        context = identity.context() if identity else None
+        where = await server_of(address, context)
+        async with connected(where, context, account=account_of(address), db=address.db) as connection:
+            await connection.ask(b"PING")
+            yield _Redis(connection, address.name)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

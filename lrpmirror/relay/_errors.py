@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import trio
+
 from lrpmirror.errors import LRPMirrorError, RelayRefused, RelayUnreachable, ServiceUnavailable
 
 __all__ = ["errors_of"]
@@ -37,7 +39,7 @@ def _translated(where: str, error: Exception) -> LRPMirrorError:
         if isinstance(one, of_redis.BusyLoadingError):
             return RelayUnreachable(f"{where}: the server is loading its data")
     for one in causes:
-        if isinstance(one, (of_redis.ConnectionError, of_redis.RedisClusterError, OSError, TimeoutError)):
+        if isinstance(one, (of_redis.ConnectionError, of_redis.RedisClusterError, OSError, trio.BrokenResourceError)):
             reason = _text(causes[-1]) or type(causes[-1]).__name__
             return RelayUnreachable(f"{where}: no connection to the server, or it broke: {reason}")
     return RelayRefused(f"{where}: the server refuses: {_text(error)}")

@@ -1,0 +1,121 @@
+"""One connection to one server: commands go out, replies come in their order, and nothing stands between the two.
+
+A client of coredis hands a command to a task that writes and has its reply from a task that reads, which costs more
+than all else that is done about one. Only its parser is used here.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any, Final
+
+import trio
+
+__all__ = ["ANSWER", "CONNECT", "Connection", "connected"]
+
+CONNECT: Final = 5.0
+"""Seconds that a connection may take, with its handshakes."""
+
+ANSWER: Final = 5.0
+"""Seconds that a command may take; the longest wait for a change is shorter."""
+
+_PIECE: Final = 65_536
+"""How many bytes are taken at once."""
+
+
+class Connection:
+    """Sends commands and takes their replies. Raises errors of coredis, OSErrors and those of trio's streams."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._parser = import_module("coredis.parser").Parser()
+        self._sent = 0
+        self._taken = 0
+        self._replies: dict[int, Any] = {}
+        """What was taken while an earlier command's reply was not asked for yet."""
+        self._sending = False
+
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """Send a command and return its reply."""
+        return await self.reply(await self.send(*command))
+
+    async def send(self, *command: bytes | str | int) -> int:
+        """Send a command; the value is what its reply is asked for by."""
+        if self._sending:
+            raise BrokenPipeError("an earlier command was sent in part only")
+        self._sending = True
+        with trio.move_on_after(ANSWER):
+            await self._stream.send_all(_packed(command))
+            self._sending = False
+            self._sent += 1
+            return self._sent
+        raise TimeoutError(f"nothing could be sent for {ANSWER:g} s")
+
+    async def reply(self, number: int) -> Any:
+        """Return the reply to a command, once."""
+        with trio.move_on_after(ANSWER):
+            while number not in self._replies:
+                found = await self._next()
+                self._taken += 1
+                self._replies[self._taken] = found
+        if number not in self._replies:
+            raise TimeoutError(f"no answer within {ANSWER:g} s")
+        reply = self._replies.pop(number)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def _next(self) -> Any:
+        while type(found := self._parser.parse()) is not tuple:
+            if not (data := await self._stream.receive_some(_PIECE)):
+                raise ConnectionResetError("the server has closed the connection")
+            self._parser.feed(bytes(data))
+        return found[1]
+
+
+def _packed(command: Sequence[bytes | str | int]) -> bytes:
+    out = [b"*%d\r\n" % len(command)]
+    for part in command:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        out.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(out)
+
+
+@asynccontextmanager
+async def connected(
+    where: tuple[str, int] | str, context: ssl.SSLContext | None, *, account: Sequence[str], db: int
+) -> AsyncIterator[Connection]:
+    """Be connected to a host and port, or a socket's path, for as long as the block lasts.
+
+    `account` is what is said to be let in: a user and password, or nothing.
+    """
+    stream = await _open(where, context)
+    try:
+        connection = Connection(stream)
+        if account:
+            await connection.ask(b"AUTH", *account)
+        if db:
+            await connection.ask(b"SELECT", db)
+        yield connection
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _open(where: tuple[str, int] | str, context: ssl.SSLContext | None) -> trio.abc.Stream:
+    with trio.move_on_after(CONNECT):
+        if isinstance(where, str):
+            return await trio.open_unix_socket(where)
+        stream = await trio.open_tcp_stream(*where)
+        return stream if context is None else await _encrypted(stream, context, where[0])
+    raise TimeoutError(f"no connection within {CONNECT:g} s")
+
+
+async def _encrypted(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+    encrypted = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    try:
+        await encrypted.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return encrypted

@@ -1,0 +1,83 @@
+"""One connection to a server of Redis: which reply is whose, and what ends it."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+
+from lrpmirror.relay._connection import ANSWER, Connection
+
+
+def simulated(test: Callable[[Connection, trio.abc.Stream], Awaitable[None]]) -> Callable[[], None]:
+    @wraps(test)
+    def run_test() -> None:
+        async def main() -> None:
+            ours, theirs = memory_stream_pair()
+            await test(Connection(ours), theirs)
+
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    # The parameters are not fixtures.
+    del run_test.__wrapped__
+    return run_test
+
+
+async def sent(server: trio.abc.Stream) -> bytes:
+    return bytes(await server.receive_some(65_536))
+
+
+@simulated
+async def test_a_command_goes_out_as_bytes_of_known_length(redis: Connection, server: trio.abc.Stream) -> None:
+    await redis.send(b"SET", "kéy", 12, b"\x00\r\n", "")
+    assert await sent(server) == b"*5\r\n$3\r\nSET\r\n$4\r\nk\xc3\xa9y\r\n$2\r\n12\r\n$3\r\n\x00\r\n\r\n$0\r\n\r\n"
+
+
+@simulated
+async def test_each_reply_is_that_of_its_command(redis: Connection, server: trio.abc.Stream) -> None:
+    first, second = await redis.send(b"A"), await redis.send(b"B")
+    for part in (b"+on", b"e\r\n*2\r\n$1\r\n", b"x\r\n:2\r\n-WRONGTYPE no\r\n:", b"4\r\n"):
+        await server.send_all(part)
+    assert await redis.reply(second) == [b"x", 2]
+    with pytest.raises(Exception, match="no"):
+        await redis.ask(b"C")
+    assert await redis.reply(first) == b"one"
+    assert await redis.ask(b"D") == 4
+
+
+@simulated
+async def test_a_wait_that_was_given_up_takes_no_reply_from_another(redis: Connection, server: trio.abc.Stream) -> None:
+    with trio.move_on_after(1) as scope:
+        await redis.ask(b"A")
+    assert scope.cancelled_caught
+    await server.send_all(b"+late\r\n+own\r\n")
+    assert await redis.ask(b"B") == b"own"
+
+
+@simulated
+async def test_who_does_not_answer_or_has_gone_is_an_error(redis: Connection, server: trio.abc.Stream) -> None:
+    began = trio.current_time()
+    with pytest.raises(TimeoutError):
+        await redis.ask(b"A")
+    assert trio.current_time() - began == pytest.approx(ANSWER)
+    await server.aclose()
+    with pytest.raises((ConnectionError, trio.BrokenResourceError)):
+        await redis.ask(b"A")
+
+
+@simulated
+async def test_what_was_sent_in_part_is_followed_by_nothing(redis: Connection, server: trio.abc.Stream) -> None:
+    del server
+
+    async def stuck() -> None:
+        await trio.sleep_forever()
+
+    stream: Any = redis._stream
+    stream.send_stream.send_all_hook = stuck
+    with pytest.raises(TimeoutError):
+        await redis.ask(b"A")
+    stream.send_stream.send_all_hook = None
+    with pytest.raises(BrokenPipeError):
+        await redis.ask(b"A")
