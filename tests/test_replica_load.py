@@ -102,6 +102,7 @@ def test_many_readers_are_told_of_what_has_come_together() -> None:
             began = trio.current_time()
             for number in range(3):
                 readers.tell("instances", numbered(1, number))
+                await trio.testing.wait_all_tasks_blocked()
             assert {len(each) for each in several} == {1}, "the first at once"
             await trio.sleep(PACE * len(several) / 2)
             assert {len(each) for each in several} == {1}

@@ -6,16 +6,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 import trustme
 
 from lrpmirror.server.http import Stream
-from lrpmirror.server.quick_writes import write_quickly
+from lrpmirror.server.quick_writes import QuickWriter
 
 PIECES = [bytes([at % 251]) * (1 + at * 37 % 60_000) for at in range(120)]
 
 
 async def slowly(data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
     await send(data)
+
+
+async def write(writer: QuickWriter, data: bytes) -> None:
+    if not writer.write(data):
+        await writer.finish(slowly)
 
 
 @asynccontextmanager
@@ -60,8 +66,9 @@ def test_a_client_that_reads_slowly_and_writes_meanwhile_gets_every_byte_in_orde
         got = bytearray()
 
         async def serve() -> None:
+            writer = QuickWriter(server)
             for piece in PIECES:
-                await write_quickly(server, piece, slowly)
+                await write(writer, piece)
 
         async def listen() -> None:
             # As the server does while it sends: the client may say something.
@@ -90,27 +97,121 @@ def test_a_client_that_reads_slowly_and_writes_meanwhile_gets_every_byte_in_orde
 def test_what_a_client_takes_at_once_takes_no_turn_and_is_not_sent_again(
     authority: trustme.CA, *, encrypted: bool
 ) -> None:
-    async def never(data: bytes, _: Callable[[bytes], Awaitable[None]]) -> None:
-        raise AssertionError(f"{len(data)} bytes were left")
-
     async def main() -> None:
         async with connection(authority if encrypted else None) as (server, client):
-            await write_quickly(server, b"a few bytes", never)
+            assert QuickWriter(server).write(b"a few bytes")
             assert await client.receive_some() == b"a few bytes"
 
     trio.run(main)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("size", [60_000, 3_000_000])
+def test_what_a_client_does_not_take_at_once_is_sent_before_all_else_whoever_sends(
+    authority: trustme.CA, *, encrypted: bool, size: int
+) -> None:
+    """As the answer to a client that renews its keys is sent by whoever reads."""
+
+    async def main() -> None:
+        async with connection(authority if encrypted else None) as (server, client):
+            writer, sent = QuickWriter(server), bytearray()
+            while True:
+                data = bytes([len(sent) % 251]) * size
+                sent.extend(data)
+                if not writer.write(data):
+                    break
+            got = bytearray()
+
+            async def read() -> None:
+                while len(got) < len(sent) + 4:
+                    got.extend(await client.receive_some(50_000))
+
+            async def finish() -> None:
+                await writer.finish(slowly)
+                await write(writer, b"last")
+
+            with trio.fail_after(30):
+                async with trio.open_nursery() as nursery:
+                    if isinstance(server, trio.SSLStream):
+                        nursery.start_soon(server._retry, lambda: None)
+                    nursery.start_soon(finish)
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.start_soon(read)
+            assert got == sent + b"last"
+
+    trio.run(main)
+
+
+def test_while_another_sends_nothing_is_written_in_between(authority: trustme.CA) -> None:
+    async def main() -> None:
+        async with connection(authority) as (server, client):
+            assert isinstance(server, trio.SSLStream)
+            writer, got = QuickWriter(server), bytearray()
+            async with server._inner_send_lock:
+                assert not writer.write(b"waits")
+            with trio.fail_after(5):
+                await writer.finish(slowly)
+                while len(got) < 5:
+                    got.extend(await client.receive_some())
+            assert got == b"waits"
+
+    trio.run(main)
+
+
+def test_what_the_handshake_has_left_to_be_sent_goes_first(authority: trustme.CA) -> None:
+    async def main() -> None:
+        server, client = _pair(authority)
+        assert isinstance(server, trio.SSLStream)
+        assert isinstance(client, trio.SSLStream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.do_handshake)
+            nursery.start_soon(client.do_handshake)
+        server._delayed_outgoing = server._delayed_outgoing or b""
+        writer = QuickWriter(server)
+        assert not writer.write(b"the first")
+        with trio.fail_after(5):
+            await writer.finish(slowly)
+            assert await client.receive_some() == b"the first"
+        assert writer.write(b"the next")
+        await trio.aclose_forcefully(server)
+        await trio.aclose_forcefully(client)
+
+    trio.run(main)
+
+
+def test_a_connection_whose_encryption_has_ended_is_an_error_of_who_waits_for_it(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with connection(authority) as (server, _):
+            assert isinstance(server, trio.SSLStream)
+            monkeypatch.setattr(server, "_ssl_object", _Ended())
+            writer = QuickWriter(server)
+            assert not writer.write(b"x")
+            with pytest.raises(trio.BrokenResourceError):
+                await writer.finish(slowly)
+
+    trio.run(main)
+
+
+class _Ended:
+    """Encryption that has come to its end."""
+
+    def write(self, data: bytes) -> int:
+        raise ssl.SSLError(f"ended, with {len(data)} bytes left")
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
 def test_a_client_that_is_gone_is_an_error_as_ever(authority: trustme.CA, *, encrypted: bool) -> None:
-    async def write(server: Stream) -> None:
+    async def write_some(server: Stream) -> None:
+        writer = QuickWriter(server)
         for _ in range(3):
-            await write_quickly(server, b"x" * 60_000, slowly)
+            await write(writer, b"x" * 60_000)
 
     async def main() -> None:
         async with connection(authority if encrypted else None) as (server, client):
             await trio.aclose_forcefully(client)
             with pytest.raises(trio.BrokenResourceError):
-                await write(server)
+                await write_some(server)
 
     trio.run(main)

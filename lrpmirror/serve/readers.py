@@ -2,11 +2,14 @@
 
 What a resynchronisation finds different can be more than a reader may leave unread; given at once, it would close every
 stream. So it is given in slices, as fast as the readers take them.
+
+A crowd is told in rounds: of all that has come together, one reader after the other, each with one write. A round gives
+way to everybody else again and again, and there is a pause between two of them.
 """
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import trio
@@ -33,7 +36,10 @@ MANY: Final = 100
 """How many readers are told of each event by itself; more are told of what has come together."""
 
 PACE: Final = 1e-4
-"""Seconds for each reader, where there are many, from one time that they are told to the next."""
+"""Seconds for each reader, where there are many, from one round to the next: how long an event may wait for others."""
+
+TURN_OF_ROUND: Final = 0.002
+"""For how many seconds readers are told before others have a turn."""
 
 
 class Readers:
@@ -45,6 +51,7 @@ class Readers:
         """Whether the readers are kept up with."""
         self.due = 0.0
         """When they are to be told next, where there are many."""
+        self._in_round = False
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
         self._waiting: deque[tuple[StreamKind | None, EncodedEvent | EncodedStatus]] = deque()
@@ -85,36 +92,58 @@ class Readers:
         self._hand_out_few()
 
     def _hand_out_few(self) -> None:
-        if len(self._waiting) <= SLICE and (len(self._open) <= MANY or self._clock() >= self.due):
+        if len(self._waiting) <= SLICE and len(self._open) <= MANY and not self._in_round:
             self.hand_out()
-        elif not self.news.is_set():
+        else:
             self.news.set()
 
     def hand_out(self) -> bool:
         """Give the next slice to the readers; tell whether there is more. O(slice · readers)."""
-        if len(self._open) > MANY:
-            self.due = self._clock() + PACE * len(self._open)
-        for kind, told in islice(self._waiting, SLICE):
-            for subscription, since in self._open:
-                if since > self._told:
-                    continue
-                if isinstance(told, EncodedStatus):
-                    subscription.say(told)
-                elif subscription.kind == kind:
-                    subscription.tell(told)
-            self._told += 1
-        for _ in range(min(SLICE, len(self._waiting))):
-            self._waiting.popleft()
+        for subscription, told in self._next_slice():
+            for each in told:
+                if isinstance(each, EncodedStatus):
+                    subscription.say(each)
+                else:
+                    subscription.tell(each)
+        self._told_all()
+        return bool(self._waiting)
+
+    def round(self) -> Iterator[None]:
+        """Give the next slice to the readers and have it sent at once to those who take it, at each step to one."""
+        self._in_round = True
+        self.due = self._clock() + (PACE * len(self._open) if len(self._open) > MANY else 0.0)
+        for subscription, told in self._next_slice():
+            subscription.send(told)
+            yield
+        self._in_round = False
+        self._told_all()
+
+    def _next_slice(self) -> Iterator[tuple[Subscription, list[EncodedEvent | EncodedStatus]]]:
+        """Take the next slice off what waits; yield each reader who is there now with what of it is for that reader."""
+        slice_ = [self._waiting.popleft() for _ in range(min(SLICE, len(self._waiting)))]
+        first, self._told = self._told, self._told + len(slice_)
+        of_kind: dict[StreamKind, list[EncodedEvent | EncodedStatus]] = {}
+        for subscription, since in self._open:
+            kind = subscription.kind
+            if since <= first:
+                if kind not in of_kind:
+                    of_kind[kind] = _of_kind(slice_, kind)
+                told = of_kind[kind]
+            else:
+                told = _of_kind(slice_[since - first :], kind)
+            if told:
+                yield subscription, told
+
+    def _told_all(self) -> None:
         if any(each.closed for each, _ in self._open):
             self.dropped += sum(each.fell_behind for each, _ in self._open)
             self._open = [(each, since) for each, since in self._open if not each.closed]
         if not self._waiting and self.news.is_set():
             self.news = trio.Event()
-        return bool(self._waiting)
 
     def have_room(self) -> bool:
-        """Return whether every reader has taken enough for the next slice. O(subscribers)."""
-        return all(len(each) <= ROOM for each, _ in self._open)
+        """Return whether every reader has taken enough, if what waits is a whole slice or more. O(subscribers)."""
+        return len(self._waiting) < SLICE or all(len(each) <= ROOM for each, _ in self._open)
 
     def look(self, late: float) -> None:
         """Judge whether the readers are kept up with, where this comes `late` by so many seconds; O(readers)."""
@@ -130,8 +159,14 @@ class Readers:
         self._open = []
 
 
+def _of_kind(
+    told: Iterable[tuple[StreamKind | None, EncodedEvent | EncodedStatus]], kind: StreamKind
+) -> list[EncodedEvent | EncodedStatus]:
+    return [each for of, each in told if of is None or of == kind]
+
+
 async def hand_out(readers: Readers) -> None:
-    """Bring large commits to the readers slice by slice, for ever, waiting for none of them for long.
+    """Bring events to a crowd, and large commits to the readers slice by slice, for ever, waiting for none for long.
 
     A reader has as much time for a slice as a BBS's would have for as many events in a burst; one that does not take it
     falls behind and is closed.
@@ -139,11 +174,20 @@ async def hand_out(readers: Readers) -> None:
     while True:
         await readers.news.wait()
         await trio.sleep_until(readers.due)
-        while readers.hand_out():
-            for _ in range(TURNS):
-                await trio.sleep(TURN)
-                if readers.have_room():
-                    break
+        await _in_turns(readers.round())
+        for _ in range(TURNS):
+            if readers.have_room():
+                break
+            await trio.sleep(TURN)
+
+
+async def _in_turns(steps: Iterator[None]) -> None:
+    """Take the steps, and give way to others every few milliseconds."""
+    end = time.perf_counter() + TURN_OF_ROUND
+    for _ in steps:
+        if time.perf_counter() >= end:
+            await trio.lowlevel.checkpoint()
+            end = time.perf_counter() + TURN_OF_ROUND
 
 
 async def watch_load(readers: Readers) -> None:

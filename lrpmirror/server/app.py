@@ -7,7 +7,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
-from lrpmirror.server.asgi import CHUNKS, Message, Receive, Scope, Send
+from lrpmirror.server.asgi import CHUNKS, OFFER, Message, Receive, Scope, Send
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
@@ -121,13 +121,14 @@ class BBSApp:
         if cell_id is None:
             await _send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
         else:
-            bursts = CHUNKS in (scope.get("extensions") or {})
+            chunks = (scope.get("extensions") or {}).get(CHUNKS)
             try:
                 subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
             except BBSError as exc:
                 await _send_error(send, exc)
                 return
-            await stream_events(subscription, receive, send, bursts=bursts)
+            offer = None if chunks is None else chunks.get(OFFER)
+            await stream_events(subscription, receive, send, bursts=chunks is not None, offer=offer)
 
     async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
         if self.lag.before_read:

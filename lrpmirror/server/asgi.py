@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-__all__ = ["CHUNKS", "ASGIApp", "Message", "Receive", "Scope", "Send"]
+__all__ = ["CHUNKS", "OFFER", "ASGIApp", "Message", "Receive", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -13,6 +13,13 @@ CHUNKS: Final = "lrpmirror.chunks"
 """An extension of ASGI that the server here offers: a body message may have `chunks`, a list of bytes, for its `body`.
 
 Each is sent as a chunk of its own, all in one write; plain ASGI leaves where chunks end to the server.
+"""
+
+OFFER: Final = "offer"
+"""In that extension: a function that sends chunks without waiting, and returns whether the client took all of them.
+
+It may be called when the head has been sent and nothing else is being sent. If it returns False, a message with no
+`chunks` has to be sent next, which waits for the client to take the rest.
 """
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -19,10 +19,10 @@ import h11
 import trio
 
 from lrpmirror.server.admission import Admission
-from lrpmirror.server.asgi import CHUNKS, ASGIApp, Message
+from lrpmirror.server.asgi import CHUNKS, OFFER, ASGIApp, Message
 from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal, check_framing, split_target
-from lrpmirror.server.quick_writes import write_quickly
+from lrpmirror.server.quick_writes import QuickWriter
 
 __all__ = ["Connection", "Gate", "Stream"]
 
@@ -31,9 +31,6 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 READ: Final = 16384
 """How much is read at once, and how much a client may send ahead while it is being answered."""
-
-WRITE: Final = 65536
-"""How much is written at once: a slow reader has the whole time limit for each."""
 
 PARTS: Final = 64
 """How many parts of a body are taken without giving way to other tasks."""
@@ -58,6 +55,11 @@ class Gate:
         if self._opened.is_set():
             self._opened = trio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody passes."""
+        return self._opened.is_set()
+
     async def wait(self) -> None:
         """Pass, now or when the gate opens."""
         await self._opened.wait()
@@ -76,6 +78,7 @@ class Connection:
         """Set when the connection is closed."""
         self._app = app
         self._stream = stream
+        self._quick = QuickWriter(stream)
         self._gate = gate
         self._admission = admission
         self._limits = admission.limits
@@ -241,30 +244,28 @@ class Connection:
             if chunk_mark and isinstance(event, h11.Data):
                 made[0] = made[0].replace(b"\r\n", chunk_mark + b"\r\n")
             pieces += made
+        # A turn for others, however many requests a client sends at once.
         await self._gate.wait()
-        data = b"".join(pieces)
-        if len(data) <= WRITE:
-            await self._send(data)
-            return
-        for start in range(0, len(data), WRITE):
-            await self._send(data[start : start + WRITE])
+        if not self._quick.write(b"".join(pieces)):
+            await self._quick.finish(self._send_by)
 
-    async def write_chunks(self, chunks: list[bytes]) -> None:
-        """Send chunks of an event stream in one write, each in a BBS's own form.
+    def offer_chunks(self, chunks: list[bytes]) -> bool:
+        """Send chunks of an event stream, each in a BBS's own form, as far as the client takes them at once.
 
-        h11 would make each of them in ten times as long; it is told nothing of them, since such a body never ends in
-        order. A client that takes what it is sent costs one call of the system, and no turn of the scheduler.
+        Return whether it took all; if not, `finish_chunks` has to be called next. h11 would make each chunk in ten
+        times as long; it is told nothing of them, since such a body never ends in order. A client that takes what it is
+        sent costs one call of the system, and no turn of the scheduler.
         """
-        await self._gate.wait()
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
-        if len(data) <= WRITE:
-            await write_quickly(self._stream, data, self._send_by)
-            return
-        for start in range(0, len(data), WRITE):
-            await self._send(data[start : start + WRITE])
+        if self._gate.is_open:
+            return self._quick.write(data)
+        self._quick.leave(data)
+        return False
 
-    async def _send(self, data: bytes) -> None:
-        await self._send_by(data, self._stream.send_all)
+    async def finish_chunks(self) -> None:
+        """Send what the client has not taken of the chunks that it was offered."""
+        await self._gate.wait()
+        await self._quick.finish(self._send_by)
 
     async def _send_by(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send bytes, and note for how long the client has let them wait."""
@@ -324,7 +325,7 @@ class _Exchange:
             "raw_path": raw_path,
             "query_string": query,
             "root_path": "",
-            "extensions": {CHUNKS: {}},
+            "extensions": {CHUNKS: {OFFER: self.offer} if self._is_chunked else {}},
             "headers": [(name, value) for name, value in request.headers],
         }
 
@@ -336,14 +337,19 @@ class _Exchange:
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
 
+    def offer(self, chunks: list[bytes]) -> bool:
+        """Send chunks, when the head has been sent, as far as the client takes them at once; tell if that was all."""
+        return self._connection.offer_chunks(chunks)
+
     async def send(self, message: Message) -> None:
         """Send the head, with the first part of the body; then the other parts, each as it comes."""
         if message["type"] == "http.response.start":
             self._head = self._make_head(message)
             return
         chunks = message.get("chunks")
-        if chunks and self._is_chunked and self._head is None:
-            await self._connection.write_chunks(chunks)
+        if chunks is not None and self._is_chunked and self._head is None:
+            if not (chunks and self._connection.offer_chunks(chunks)):
+                await self._connection.finish_chunks()
             return
         events: list[Any] = []
         if self._head is not None:

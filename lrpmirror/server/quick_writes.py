@@ -7,41 +7,81 @@ system's call, and over TLS, with trio's own stream, more than the encryption.
 import os
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
-__all__ = ["write_quickly"]
+__all__ = ["QuickWriter"]
+
+MOST: Final = 65536
+"""How much is written at once: a slow reader has the whole time limit for each."""
 
 Send = Callable[[bytes, Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 """Sends bytes by a stream's method, as long as it takes."""
 
 
-async def write_quickly(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], data: bytes, send: Send) -> None:
-    """Write bytes, and `send` only what the client does not take at once. Nobody else may be writing."""
-    if isinstance(stream, trio.SocketStream):
-        rest = data[_written(stream, data) :]
-        if rest:
-            await send(rest, stream.send_all)
-        return
-    # trio has no such write. What it does is done here in its order, under its own lock: encrypt, and send what came of
-    # it before anything else that is encrypted later, such as the answer to a client that renews its keys.
-    lock = stream._inner_send_lock  # noqa: SLF001 - as said
-    if lock.locked():
-        await send(data, stream.send_all)
-        return
-    lock.acquire_nowait()
-    try:
+class QuickWriter:
+    """Writes to a stream what its client takes at once, and what is left when there is time to wait for the client.
+
+    Nobody else may write to the stream between `write` and the end of `finish`. With TLS the handshake is over.
+    """
+
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+        self._left = b""
+
+    def write(self, data: bytes) -> bool:
+        """Write what the client takes now; return whether that was all. If not, `finish` has to be called next."""
+        for start in range(0, len(data), MOST):
+            if not self._write(data[start : start + MOST]):
+                self._left += data[start + MOST :]
+                return False
+        return True
+
+    def leave(self, data: bytes) -> None:
+        """Write nothing of this now: it is for `finish`."""
+        self._left = data
+
+    async def finish(self, send: Send) -> None:
+        """Have sent what is left."""
+        stream = self._stream
+        data, self._left = self._left, b""
+        if isinstance(stream, trio.SSLStream):
+            encrypted = stream._outgoing.read()  # noqa: SLF001 - see _encrypt
+            if encrypted:
+                # Read before it is waited: the lock is fair, and so what was encrypted first is sent first.
+                async with stream._inner_send_lock:  # noqa: SLF001 - see _encrypt
+                    await send(encrypted, stream.transport_stream.send_all)
+        for start in range(0, len(data), MOST):
+            await send(data[start : start + MOST], stream.send_all)
+
+    def _write(self, data: bytes) -> bool:
+        if isinstance(self._stream, trio.SocketStream):
+            self._left = data[_written(self._stream, data) :]
+            return not self._left
+        return self._encrypt(self._stream, data)
+
+    def _encrypt(self, stream: trio.SSLStream[trio.SocketStream], data: bytes) -> bool:
+        # trio has no such write. What it does is done here in its order: encrypt, and send what came of it before
+        # anything that is encrypted later, such as the answer to a client that renews its keys; and nothing before what
+        # the handshake has left to be sent.
+        if stream._inner_send_lock.locked() or stream._delayed_outgoing is not None:  # noqa: SLF001 - as said
+            self._left = data
+            return False
+        outgoing = stream._outgoing  # noqa: SLF001 - as said
         try:
             stream._ssl_object.write(data)  # noqa: SLF001 - as said
-        except ssl.SSLError as exc:
-            # Also where it wants to read first, which only renegotiation does, and that is refused.
-            raise trio.BrokenResourceError from exc
-        encrypted = stream._outgoing.read()  # noqa: SLF001 - as said
-        rest = encrypted[_written(stream.transport_stream, encrypted) :]
-        if rest:
-            await send(rest, stream.transport_stream.send_all)
-    finally:
-        lock.release()
+        except ssl.SSLError:
+            # Whoever waits for the client is told of it, and not whoever tells all clients.
+            self._left = data
+            return False
+        encrypted = outgoing.read()
+        written = _written(stream.transport_stream, encrypted)
+        if written == len(encrypted):
+            return True
+        # Whoever sends next takes it from there, and sends it first.
+        outgoing.write(encrypted[written:])
+        return False
 
 
 def _written(stream: trio.SocketStream, data: bytes) -> int:

@@ -1,6 +1,7 @@
 """The event streams: the head, then one message of the body for each event, until either side has enough."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import trio
@@ -24,6 +25,9 @@ STREAMS: Final[Mapping[str, StreamKind]] = {
 BURST: Final = 64
 """How many events are sent in one write at most."""
 
+Offer = Callable[[list[bytes]], bool]
+"""Sends chunks without waiting, and returns whether the reader took all of them."""
+
 _HEAD: Final = [
     (b"cache-control", b"no-cache, no-store, must-revalidate"),
     (b"connection", b"keep-alive"),
@@ -39,11 +43,13 @@ def cell_of(body: bytes) -> str | None:
         return None
 
 
-async def stream_events(subscription: Subscription, receive: Receive, send: Send, *, bursts: bool = False) -> None:
+async def stream_events(
+    subscription: Subscription, receive: Receive, send: Send, *, bursts: bool = False, offer: Offer | None = None
+) -> None:
     """Send a subscription's events until the reader leaves or falls behind; the body is never ended in order.
 
     With `bursts` the server understands `chunks`: what has come in together is sent together, each event still in a
-    chunk of its own.
+    chunk of its own. With `offer` too, whoever tells a crowd of readers can have them sent at once.
 
     The subscription was made before the head is sent: whoever has seen the head misses nothing. It is closed here. A
     reader that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled, and a
@@ -51,51 +57,72 @@ async def stream_events(subscription: Subscription, receive: Receive, send: Send
     """
     try:
         async with trio.open_nursery() as nursery:
-            news = _News(subscription, nursery.cancel_scope)
+            sender = _Sender(subscription, nursery.cancel_scope, BURST if bursts else 1)
             await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
             nursery.start_soon(_watch_for_disconnect, receive, nursery.cancel_scope)
-            await _send_all(subscription, news, send, BURST if bursts else 1)
+            if offer is not None:
+                subscription.send_now = partial(sender.send_by, offer)
+            await sender.run(send)
     finally:
         subscription.on_change = None
+        subscription.send_now = None
         subscription.close()
 
 
-class _News:
-    """Wakes the sender when there is something to send, and stops it when the subscription has been closed."""
+class _Sender:
+    """Sends what a subscription has: at once, when it is told so and the reader takes it, or else in a task."""
 
-    def __init__(self, subscription: Subscription, scope: trio.CancelScope) -> None:
+    def __init__(self, subscription: Subscription, scope: trio.CancelScope, at_once: int) -> None:
         self._subscription = subscription
         self._scope = scope
-        self._event = trio.Event()
+        self._at_once = at_once
+        self._number = 0
+        self._news = trio.Event()
+        self._waits = False
+        self._unfinished = False
         subscription.on_change = self._changed
         self._changed()
 
     def _changed(self) -> None:
+        """Wake the task when there is something to send, and stop it when the subscription has been closed."""
         if self._subscription.closed:
             self._scope.cancel()
-        self._event.set()
+        self._waits = False
+        self._news.set()
 
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = trio.Event()
+    async def run(self, send: Send) -> None:
+        """Send what there is, for ever."""
+        while True:
+            frames = [] if self._unfinished else self._next()
+            if frames or self._unfinished:
+                self._unfinished = False
+                content = {"body": frames[0]} if self._at_once == 1 else {"chunks": frames}
+                await send({"type": "http.response.body", "more_body": True, **content})
+                continue
+            self._waits = True
+            self._news = trio.Event()
+            await self._news.wait()
 
+    def send_by(self, offer: Offer) -> None:
+        """Send what there is without waiting, if the task has nothing to send; it is woken for what is left."""
+        if not self._waits:
+            return
+        while frames := self._next():
+            if not offer(frames):
+                self._unfinished = True
+                self._changed()
+                return
 
-async def _send_all(subscription: Subscription, news: _News, send: Send, at_once: int) -> None:
-    number = 0
-    while True:
-        burst = subscription.take_encoded(at_once)
-        if not burst:
-            await news.wait()
-            continue
+    def _next(self) -> list[bytes]:
+        """Take the next events, as they are sent."""
         frames: list[bytes] = []
         now = trio.current_time()
-        for told in burst:
-            frames.append(told.frame(number, now))
+        for told in self._subscription.take_encoded(self._at_once):
+            frames.append(told.frame(self._number, now))
             # What is for mirrors only is no event of the protocol.
-            number += not told.mirror_only
-        content = {"body": frames[0]} if at_once == 1 else {"chunks": frames}
-        await send({"type": "http.response.body", "more_body": True, **content})
+            self._number += not told.mirror_only
+        return frames
 
 
 async def _watch_for_disconnect(receive: Receive, scope: trio.CancelScope) -> None:

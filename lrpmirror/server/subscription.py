@@ -5,7 +5,7 @@ a list.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from lrpmirror.events import (
@@ -59,13 +59,15 @@ class Subscription:
     The source puts events in, the reader takes them out; neither waits for the other. A reader is slow that has not
     come for more since so many events, the limit; not one that could not be offered them, since whoever offers them had
     no time. `on_change` is called, without arguments, when there is something to take and when the subscription closes.
-    Not for use from several threads.
+    `send_now`, where it is set, takes what there is and sends it without waiting, or else has it sent as `on_change`
+    does. Not for use from several threads.
     """
 
     def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
         self.kind: StreamKind = kind
         self.cell_id = cell_id
         self.on_change: Callable[[], None] | None = None
+        self.send_now: Callable[[], None] | None = None
         self._limit = limit
         self._told: deque[EncodedEvent | EncodedStatus] = deque()
         self._events = 0
@@ -93,29 +95,46 @@ class Subscription:
 
     def tell(self, told: EncodedEvent) -> None:
         """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
-        if self._closed or (self.cell_id and not concerns_cell(told.event, self.cell_id)):
-            return
-        if self._limit is not None and (self._since_taken >= self._limit or self._events >= MOST):
-            self._fell_behind = True
-            self.close()
-            return
-        self._told.append(told)
-        self._events += 1
-        self._since_taken += 1
-        self._changed()
+        if self._keep(told):
+            self._changed()
 
     def say(self, said: EncodedStatus) -> None:
         """Say how old all is that was told so far. It takes the place of what was said last, if nothing stands between.
 
         O(1).
         """
+        if self._keep(said):
+            self._changed()
+
+    def send(self, several: Iterable[EncodedEvent | EncodedStatus]) -> None:
+        """Tell or say several, and have them sent at once if the reader takes them at once. O(several).
+
+        That is a call of the system: it is for whoever tells many readers, and gives way to others between them.
+        """
+        kept = [self._keep(told) for told in several]
+        if any(kept):
+            (self.send_now or self._changed)()
+
+    def _keep(self, told: EncodedEvent | EncodedStatus) -> bool:
+        """Keep it for the reader, if it is for this one; return whether there is something new to take."""
         if self._closed:
-            return
-        if self._told and isinstance(self._told[-1], EncodedStatus):
-            self._told[-1] = said
-            return
-        self._told.append(said)
-        self._changed()
+            return False
+        if isinstance(told, EncodedStatus):
+            if self._told and isinstance(self._told[-1], EncodedStatus):
+                self._told[-1] = told
+                return False
+            self._told.append(told)
+            return True
+        if self.cell_id and not concerns_cell(told.event, self.cell_id):
+            return False
+        if self._limit is not None and (self._since_taken >= self._limit or self._events >= MOST):
+            self._fell_behind = True
+            self.close()
+            return False
+        self._told.append(told)
+        self._events += 1
+        self._since_taken += 1
+        return True
 
     def take(self) -> Event | None:
         """Return the next event, or None if there is none now. O(1)."""
