@@ -11,6 +11,7 @@ from simulation.redis import MemoryRedis
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._format import HASHES, Keys
+from lrpmirror.relay._pending import MANY
 from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE
 
 KEYS = Keys("x")
@@ -217,6 +218,24 @@ async def test_the_cap_drops_entries_before_the_floor(server: Server) -> None:
         assert await redis.has_entry(KEYS.changes, ids[0]), "the cap has passed it by: it was there"
         assert not await redis.has_entry(KEYS.changes, ids[1].partition("-")[0] + "-77")
         assert not await redis.has_entry(KEYS.key("none"), ids[0])
+
+
+@on_both
+@on_loopback()
+async def test_as_much_as_a_transaction_can_have_is_written(server: Server) -> None:
+    async with server() as connect, connect() as redis:
+        await acquire(redis, "a")
+        # Two events of each record; and domains and cells, of which there can be any number.
+        events = tuple(part for n in range(2 * MANY) for part in (f"{n}.x", "payload"))
+        fields = tuple(part for n in range(10_001) for part in (f"f{n}", "v"))
+        done = await commit(redis, "a", "", "1", entry=("n", "0", *events), put=fields)
+        assert done[2] == b"10001 0 0 0 0 0 0"
+        done = await commit(redis, "a", "1", "2", counts=done[2].decode(), put=("f1", "w", "new", "v"))
+        assert done[2] == b"10002 0 0 0 0 0 0"
+        gone = ("none", *fields[::2])
+        done = await commit(redis, "a", "2", "3", counts=done[2].decode(), remove=gone)
+        assert done[2] == b"1 0 0 0 0 0 0"
+        assert await redis.read_hash(KEYS.hashes[0]) == {b"new": b"v"}
 
 
 @on_both

@@ -19,9 +19,10 @@ __all__ = ["AT_ONCE", "MANY", "Batch", "Pending", "Step"]
 
 V = TypeVar("V")
 
-MANY: Final = 2_000
-"""How many records one transaction changes at most; a commit of more is found by comparing instead."""
+MANY: Final = 1_500
+"""How many records one transaction changes at most; a commit of more is found by comparing instead.
 
+An entry has two events of each at most, and a script can pass on fewer than 8,000 arguments, which are two of each."""
 
 AT_ONCE: Final = 100
 """How many records are encoded before others have their turn."""

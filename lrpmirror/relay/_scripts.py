@@ -62,19 +62,20 @@ local function group()
   at = at + 1 + n
   return from, at
 end
-local function counts()
-  local out = {}
-  for i = 4, #KEYS do out[#out + 1] = redis.call('HLEN', KEYS[i]) end
-  return table.concat(out, ' ')
+local function each(command, key, from, to)
+  local n = 0
+  for j = from, to, 1000 do n = n + redis.call(command, key, unpack(ARGV, j, math.min(j + 999, to))) end
+  return n
 end
 local holder = redis.call('GET', KEYS[1])
 if holder ~= ARGV[1] then return {'fenced', holder or ''} end
-local link = redis.call('HGET', KEYS[2], 'link') or ''
+local known = redis.call('HMGET', KEYS[2], 'link', 'live_at')
+local link = known[1] or ''
 if link ~= ARGV[3] then return {'diverged', link} end
-if ARGV[6] ~= '' then
-  local there = counts()
-  if there ~= ARGV[6] then return {'altered', there} end
-end
+local counts = {}
+for i = 4, #KEYS do counts[i - 3] = redis.call('HLEN', KEYS[i]) end
+local there = table.concat(counts, ' ')
+if ARGV[6] ~= '' and there ~= ARGV[6] then return {'altered', there} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local waited = now - ARGV[10]
@@ -86,10 +87,10 @@ local entry, entry_end = group()
 local changes = 0
 for i = 4, #KEYS do
   local from, to = group()
-  for j = from, to, 2 do redis.call('HSET', KEYS[i], ARGV[j], ARGV[j + 1]) end
+  local added = each('HSET', KEYS[i], from, to)
   changes = changes + (to - from + 1) / 2
   from, to = group()
-  for j = from, to do redis.call('HDEL', KEYS[i], ARGV[j]) end
+  counts[i - 3] = counts[i - 3] + added - each('HDEL', KEYS[i], from, to)
   changes = changes + (to - from + 1)
 end
 local id = ''
@@ -102,9 +103,9 @@ if entry <= entry_end then
   for j = entry, entry_end do command[#command + 1] = ARGV[j] end
   id = redis.call(unpack(command))
 end
-local there = counts()
+there = table.concat(counts, ' ')
 local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7], 'age', age}
-if ARGV[8] == '1' or redis.call('HEXISTS', KEYS[2], 'live_at') == 0 then
+if ARGV[8] == '1' or not known[2] then
   command[#command + 1] = 'live_at'
   command[#command + 1] = now
 end
