@@ -239,8 +239,9 @@ async def test_as_much_as_a_transaction_can_have_is_written(server: Server) -> N
 
 
 @on_both
+@pytest.mark.parametrize("ahead", [False, True])
 @on_loopback()
-async def test_a_scan_finds_everything_in_slices(server: Server) -> None:
+async def test_a_scan_finds_everything_in_slices(server: Server, ahead: bool) -> None:
     async with server() as connect, connect() as redis:
         await acquire(redis, "a")
         fields = {f"field-{n}".encode(): str(n).encode() for n in range(700)}
@@ -249,7 +250,9 @@ async def test_a_scan_finds_everything_in_slices(server: Server) -> None:
         found: dict[bytes, bytes] = {}
         cursor, steps = None, 0
         while cursor != 0:
-            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100)
+            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100, ahead=ahead)
+            # What is asked for ahead is no other command's reply.
+            assert list(await redis.read_fields(KEYS.hashes[0], ["field-3"])) == [b"3"]
             found.update(some)
             steps += 1
         assert found == fields

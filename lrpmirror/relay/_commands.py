@@ -35,8 +35,13 @@ class Commands(Protocol):
         """Return some values of a hash, None for what is not there (HMGET)."""
         ...
 
-    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
-        """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
+    async def scan(
+        self, key: str, cursor: int, count: int, *, ahead: bool = False
+    ) -> tuple[int, Mapping[bytes, bytes]]:
+        """Return some of a hash and where to go on, 0 at its end (HSCAN).
+
+        `ahead` asks for what follows as well, so that it comes while this is worked on; it is as old as that then.
+        """
         ...
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
@@ -68,8 +73,11 @@ class _Redis:
     """The commands over a connection."""
 
     def __init__(self, connection: Connection, where: str) -> None:
+        self._connection = connection
         self._ask = connection.ask
         self._where = where
+        self._asked: dict[tuple[str, int], int] = {}
+        """What has been asked for ahead: by the key of a hash and the place in it, what its reply is asked for by."""
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
         with errors_of(self._where):
@@ -82,10 +90,19 @@ class _Redis:
             found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
         return found
 
-    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+    async def scan(
+        self, key: str, cursor: int, count: int, *, ahead: bool = False
+    ) -> tuple[int, Mapping[bytes, bytes]]:
         with errors_of(self._where):
-            following, flat = await self._ask(b"HSCAN", key, cursor, b"COUNT", count)
-        return int(following), dict(_pairs(flat))
+            asked = self._asked.pop((key, cursor), None) or await self._ask_for_slice(key, cursor, count)
+            found, flat = await self._connection.reply(asked)
+            following = int(found)
+            if ahead and following:
+                self._asked[key, following] = await self._ask_for_slice(key, following, count)
+        return following, dict(_pairs(flat))
+
+    async def _ask_for_slice(self, key: str, cursor: int, count: int) -> int:
+        return await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         with errors_of(self._where):

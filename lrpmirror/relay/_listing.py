@@ -1,6 +1,6 @@
 """Listing from the hashes of a relay: in slices, by process or all, and only where nothing is missing."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Self, TypeVar
 
@@ -54,7 +54,7 @@ class Lists:
         if name == "actual_lrps":
             return await self._rows_of(redis, guids)
         if name == "joined":
-            return await self._joined(redis, guids)
+            return await self.joined(redis, guids)
         return [value for value in await redis.read_fields(self.keys.key(name), guids) if value is not None]
 
     def decoded(self, name: str, values: Iterable[bytes], *, full: bool) -> list[Any]:
@@ -80,10 +80,12 @@ class Lists:
                 return [value for value in values if value is not None]
         raise ServiceUnavailable(f"{self.where}: the rows of a process changed at every read; or some are gone")
 
-    async def _joined(self, redis: Commands, guids: tuple[str, ...]) -> list[DesiredLRP]:
-        """Return desired LRPs of their two parts, of the same version."""
+    async def joined(self, redis: Commands, guids: tuple[str, ...], known: Sequence[bytes] = ()) -> list[DesiredLRP]:
+        """Return desired LRPs of their two parts, of the same version; the first part may be known already."""
+        scheduling: Sequence[bytes | None] = known
         for _ in range(TRIES):
-            scheduling = await redis.read_fields(self.keys.key("scheduling_infos"), guids)
+            if not scheduling:
+                scheduling = await redis.read_fields(self.keys.key("scheduling_infos"), guids)
             routing = await redis.read_fields(self.keys.key("routing_infos"), guids)
             found = []
             for one, other in zip(scheduling, routing, strict=True):
@@ -97,6 +99,7 @@ class Lists:
                 found.append(replace(lrp, metric_tags=tags.metric_tags))
             else:
                 return found
+            scheduling = ()
         raise ServiceUnavailable(f"{self.where}: the parts of a desired LRP do not belong together at any read")
 
     async def check_complete(self, redis: Commands, name: str, before: Status, seen: int) -> None:
@@ -180,12 +183,13 @@ class Records:
             self._waiting = await lists.read_some(redis, self._name, self._wanted.guids)
             return
         name = "scheduling_infos" if joined else self._name
-        self._cursor, found = await redis.scan(lists.keys.key(name), self._cursor or 0, SCAN)
+        self._cursor, found = await redis.scan(lists.keys.key(name), self._cursor or 0, SCAN, ahead=True)
         self._seen.update(found)
         if not self._cursor:
             await lists.check_complete(redis, name, self._status, len(self._seen))
         if joined:
-            self._waiting = await lists.read_some(redis, self._name, tuple([field.decode() for field in found]))
+            guids = tuple([field.decode() for field in found])
+            self._waiting = await lists.joined(redis, guids, list(found.values()))
         else:
             self._waiting = list(found.values())
 

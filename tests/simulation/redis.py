@@ -243,7 +243,14 @@ class _Connection:
         )
         return found
 
-    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+    async def scan(
+        self,
+        key: str,
+        cursor: int,
+        count: int,
+        *,
+        ahead: bool = False,  # noqa: ARG002 - nothing takes time here
+    ) -> tuple[int, Mapping[bytes, bytes]]:
         # By the order of the fields, so that what is there all the time is found whatever comes and goes: the cursor is
         # the number of the slice of the space of fields, as that of a real one is of its table.
         def slice_of() -> tuple[int, Mapping[bytes, bytes]]:
