@@ -32,7 +32,12 @@ CELLS: Final = 1_000
 _PROCESS, _INSTANCE, _EPOCH = "p" * 73, "i" * 36, "e" * 36
 _APP, _SPACE, _ORGANIZATION = "a" * 36, "s" * 36, "o" * 36
 _CELL, _HOST, _CONTAINER = "cell-xxxx", "10.0.hhh.hhh", "10.255.ccc.cc"
-_PORT: Final = 61_000
+_PORTS: Final = (61_100, 61_101, 61_102, 61_103)
+"""The host ports of a row, and of its TLS proxies. Each row has its own, as a cell hands them out."""
+
+_TWICE: Final = 100
+"""One row among so many has the ports of another on its cell, as where one has outlived its container."""
+
 _TAG_INDEX: Final = 2
 
 
@@ -45,6 +50,7 @@ def records(number: int, version: Callable[[int], int] = lambda _: 0, seed: int 
     rng = Random(seed)
     templates = [_template(index) for index in range(INSTANCES)]
     guids = _guids(rng)
+    taken = [0] * CELLS
     spaces = [(next(guids), next(guids)) for _ in range(500)]
     for at in range(number):
         index = at % INSTANCES
@@ -53,6 +59,8 @@ def records(number: int, version: Callable[[int], int] = lambda _: 0, seed: int 
             process = b"%b-%b" % (app, next(guids))
         cell = rng.randrange(CELLS)
         high, low = 100 + (cell >> 6), 10 + (cell & 63)
+        taken[cell] += at % _TWICE > 0
+        first = _PORTS[0] + len(_PORTS) * (taken[cell] % 10_000)
         yield templates[index] % {
             b"process": process,
             b"app": app,
@@ -63,7 +71,7 @@ def records(number: int, version: Callable[[int], int] = lambda _: 0, seed: int 
             b"cell": b"cell-%04d" % cell,
             b"host": b"10.0.%03d.1%02d" % (high, low),
             b"container": b"10.255.%03d.%02d" % (high, low),
-            b"port": _varint(_PORT + rng.randrange(4_000)),
+            **{b"port-%d" % which: _varint(first + which) for which in range(len(_PORTS))},
         }
 
 
@@ -155,7 +163,7 @@ def _template(index: int) -> bytes:
         instance_guid=_INSTANCE,
         cell_id=_CELL,
         address=_HOST,
-        ports=(PortMapping(8080, _PORT, 61001, 50_000), PortMapping(2222, 50_002, 61002, 50_003)),
+        ports=(PortMapping(8080, _PORTS[0], 61001, _PORTS[1]), PortMapping(2222, _PORTS[2], 61002, _PORTS[3])),
         instance_address=_CONTAINER,
         preferred_address=PreferredAddress.HOST,
         state=ActualLRPState.RUNNING,
@@ -186,7 +194,7 @@ def _template(index: int) -> bytes:
         (b"cell", _CELL.encode()),
         (b"host", _HOST.encode()),
         (b"container", _CONTAINER.encode()),
-        (b"port", _varint(_PORT)),
+        *((b"port-%d" % which, _varint(port)) for which, port in enumerate(_PORTS)),
     ):
         text = text.replace(place, b"%%(%b)b" % name)
     return text
