@@ -67,13 +67,36 @@ class Touched(Generic[K]):
                 yield
 
 
+class Everything(Generic[K]):
+    """All keys of a view that had none, or as good as none: whatever is there now, and what no longer is."""
+
+    def __init__(self, before: Derivation[K, Any, Any], after: Notified[K, Any]) -> None:
+        self._before = before
+        self._after = after
+
+    def __len__(self) -> int:
+        return len(self._after) + sum(1 for _ in self._gone())
+
+    def __iter__(self) -> Iterator[K]:
+        return chain(self._after, self._gone())
+
+    def _gone(self) -> Iterator[K]:
+        return (key for key in self._before.values if key not in self._after)
+
+    def emptied(self) -> Iterator[None]:
+        """Let go of nothing: what is gone through is another's."""
+        return iter(())
+
+
 class Difference(Generic[K, V]):
     """How the values of a view changed with a list, found when it is read: what appears before what goes.
 
     Iterating gives a delta, or None, for each key that was touched. O(1) each.
     """
 
-    def __init__(self, touched: "Touched[K]", before: Derivation[K, Any, V], after: Notified[K, V]) -> None:
+    def __init__(
+        self, touched: Touched[K] | Everything[K], before: Derivation[K, Any, V], after: Notified[K, V]
+    ) -> None:
         self._touched = touched
         self._before = before
         self._after = after
@@ -133,7 +156,7 @@ class Beginning:
         """Derive everything, one slice a step; after the last the view is that of the mirror's state."""
         session, derivation = self._session, self._derivation
         for guids in slices(session.knowledge.process_guids(), parts.PART):
-            derivation.update(map(session.knowledge.process, guids))
+            derivation.fill(map(session.knowledge.process, guids))
             yield
         derivation.update_cells(session.knowledge.cells)
         rounds = Rounds()
@@ -158,9 +181,10 @@ class Preparation:
         self._touched: list[Touched[Any]] = [Touched() for _ in self._pairs]
         self._dirty: dict[str, Dirty] = {}
         self._released = frozenset(self._upcoming.released())
-        for pair in self._pairs:
-            for one in pair:
-                one.log = {}
+        if not snapshot.first:
+            for pair in self._pairs:
+                for one in pair:
+                    one.log = {}
         snapshot.compared.watch()
 
     @staticmethod
@@ -176,8 +200,7 @@ class Preparation:
     def steps(self) -> Iterator[None]:
         """Bring the copies to what the list leads to, one slice a step."""
         upcoming = self._upcoming
-        for dirty in upcoming.dirty():
-            yield from self._update(dirty, upcoming.process)
+        yield from self._fill() if self.snapshot.first else self._update_all(upcoming.dirty())
         for _, fork in self._pairs:
             for dirty in self._also_dirty(fork):
                 self._update_one(fork, dirty, upcoming.process)
@@ -193,8 +216,7 @@ class Preparation:
             keys = sum(self._unsettled()) * parts.PART // KEYS
             if not rounds.go_on(len(self._dirty) + self.snapshot.touched_count() + keys):
                 return
-            for some in _taken(self._dirty):
-                yield from self._update(some, upcoming.process)
+            yield from self._update_all(_taken(self._dirty))
             for at, number in enumerate(self._unsettled()):
                 for _ in range(0, number, KEYS):
                     self._settle(at, KEYS)
@@ -212,8 +234,9 @@ class Preparation:
         for at, (derivation, fork) in enumerate(self._pairs):
             self._update_one(fork, self._dirty, self._session.knowledge.process)
             self._settle(at, None)
-            before = derivation.replaced_by(fork)
-            yield derivation, Difference(self._touched[at], before, derivation.notified())
+            before, notified = derivation.replaced_by(fork), derivation.notified()
+            touched = Everything(before, notified) if self.snapshot.first else self._touched[at]
+            yield derivation, Difference(touched, before, notified)
         self._pairs = []
 
     def discard(self) -> Iterator[None]:
@@ -235,11 +258,21 @@ class Preparation:
     def _take_compared(self) -> None:
         merge(self._dirty, self.snapshot.compared.take())
 
-    def _update(self, dirty: Mapping[str, Dirty], process: Callable[[str], Process]) -> Iterator[None]:
-        processes = [process(guid) for guid in dirty]
-        for _, fork in self._pairs:
-            fork.update(processes, dirty)
-            yield
+    def _fill(self) -> Iterator[None]:
+        """Derive all that the first list brings: there was nothing, so that nothing is to be compared."""
+        for guids in self._upcoming.guids():
+            processes = [self._upcoming.process(guid) for guid in guids]
+            for _, fork in self._pairs:
+                fork.fill(processes)
+                yield
+
+    def _update_all(self, parts_of: Iterable[dict[str, Dirty]]) -> Iterator[None]:
+        """Derive again what is dirty, of the upcoming state, part by part."""
+        for dirty in parts_of:
+            processes = [self._upcoming.process(guid) for guid in dirty]
+            for _, fork in self._pairs:
+                fork.update(processes, dirty)
+                yield
 
     def _update_one(
         self, fork: Derivation[Any, Any, Any], dirty: Mapping[str, Dirty], process: Callable[[str], Process]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from lrpmirror.core.derived.dirty import ALL, Dirty, dirty_desired, dirty_rows, terms_of
+from lrpmirror.core.derived.dirty import Dirty, dirty_desired, dirty_rows, terms_of
 from lrpmirror.core.derived.view import Process
 from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists.slices import slices
@@ -33,14 +33,13 @@ class Upcoming:
         domain = routed.domain if routed is not None else rows[0].domain if rows else ""
         return Process(guid, desired, routed, rows, domain in self.domains)
 
+    def guids(self) -> Iterator[list[str]]:
+        """Return the processes that the first list brings, in parts. O(PART) each."""
+        return slices(self._snapshot.process_guids(), PART)
+
     def dirty(self) -> Iterator[dict[str, Dirty]]:
-        """Return what will be different, in parts, as far as it is known now. O(PART) each."""
-        snapshot = self._snapshot
-        if snapshot.first:
-            for guids in slices(snapshot.process_guids(), PART):
-                yield dict.fromkeys(guids, ALL)
-            return
-        rows, desired = snapshot.differences()
+        """Return what will be different from what there is, in parts, as far as it is known now. O(PART) each."""
+        rows, desired = self._snapshot.differences()
         for part in slices(rows, PART):
             yield dirty_rows(part)
         for some in slices(desired, PART):

@@ -5,7 +5,7 @@ instances that it touched are derived again, only the keys whose contributions d
 difference. See `lrpmirror.core.derived.view` for what a view says.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -16,11 +16,11 @@ from lrpmirror.core.derived.dirty import ALL, Dirty
 from lrpmirror.core.derived.folding import Values
 from lrpmirror.core.derived.notified import Notified
 from lrpmirror.core.derived.steps import (
+    Filling,
     Shares,
     Work,
     as_kept,
     as_shares,
-    by_index,
     check_keys,
     differences,
     shares_of,
@@ -91,6 +91,22 @@ class Derivation(Values[K, C, V]):
                 self._renew_instances(process.guid, kept, {index: process.at(index) for index in one.indexes}, work)
         return self._fold(work) if work.steps else []
 
+    def fill(self, processes: Iterable[Process]) -> None:
+        """Derive processes, mostly ones of which nothing is known yet, while nobody is told of anything.
+
+        As `update` in what is derived, at about half the cost: nothing is compared. O(contributions of the processes).
+        """
+        filling = Filling[K, C]()
+        for process in processes:
+            guid = process.guid
+            known = self._simple is not None or guid in self._kept or guid in self._failed_sources
+            if known or not self._fill_from(process, filling):
+                # Where it is not as simple, or the view fails.
+                self.update((process,))
+        self._fill(filling.alone)
+        if filling.shared:
+            self._fold_merged({}, list(filling.shared.values()))
+
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
         """Take the cells that are there now, all of them, and return what changed. O(cells)."""
         if not self._sees_cells:
@@ -124,6 +140,30 @@ class Derivation(Values[K, C, V]):
 
     # What is contributed
 
+    def _fill_from(self, process: Process, filling: Filling[K, C]) -> bool:
+        """Derive a process that is new, and tell whether that was done; where it was not, nothing was."""
+        guid, engine = process.guid, self._engine
+        instance = engine.instance
+        of: dict[int, Any] = {}
+        found: list[tuple[Sequence[K], Step[C]]] = []
+        try:
+            terms = engine.terms(process, None)
+            if terms is None:
+                return True
+            new: Shares = engine.whole(guid, terms)
+            if new:
+                _keep_new(guid, WHOLE, new, of, found)
+            for index, rows in process.instances:
+                new = instance(rows, terms)
+                if new:
+                    _keep_new(guid, index, new, of, found)
+        except BaseException as error:  # noqa: BLE001 - as below; there it is taken note of
+            failure_of(error)
+            return False
+        filling.add(found)
+        self._kept[guid] = _Kept(terms, of, self._owner)
+        return True
+
     def _take(self, process: Process, kept: _Kept | None, dirty: Dirty, work: Work) -> None:
         """Derive of a process what is dirty."""
         guid = process.guid
@@ -154,7 +194,7 @@ class Derivation(Values[K, C, V]):
         if indexes is None or failed:
             self._renew(guid, kept, WHOLE, lambda: engine.whole(guid, terms), work)
         if indexes is None:
-            found = dict(by_index(process.rows))
+            found = dict(process.instances)
             for index in kept.of:
                 found.setdefault(index, ())
             found.pop(WHOLE, None)
@@ -314,3 +354,13 @@ class Derivation(Values[K, C, V]):
     def _contributions(self) -> dict[str, dict[int, Any]]:
         kept = {**self._kept.copy(), **self._cells}
         return {source: dict(one.of) for source, one in kept.items() if one.of}
+
+
+def _keep_new(
+    source: str, index: int, shares: Shares, of: dict[int, Any], found: list[tuple[Sequence[Any], Step[Any]]]
+) -> None:
+    """Take what an index contributes that contributed nothing."""
+    if len(shares) > 1:
+        check_keys(shares)
+    of[index] = as_kept(tuple(shares))
+    found += [(share.keys, Step(source, index, None, share.of)) for share in shares]

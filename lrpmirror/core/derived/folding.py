@@ -1,6 +1,6 @@
 """From the steps of contributions to the values of keys, and what is to be published of them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -64,7 +64,35 @@ class Values(Generic[K, C, V]):
         _put(self._published, key, value)
 
     def _fold(self, work: Work) -> list[Delta[K, V]]:
-        alone, shared = merged(work.steps.values())
+        return self._fold_merged(*merged(work.steps.values()))
+
+    def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
+        """Fold what has come, where nobody was told of anything: there is nothing to compare, nor to be told."""
+        states, values, plain = self._states, self.values, self._plain
+        fold, value_of = self._engine.fold, self._engine.value
+        if self._owed or self._failed_keys:
+            self._fold_merged(alone, ())
+            return
+        for key, steps in alone.items():
+            part = states.part(key)
+            state = part.get(key)
+            try:
+                now = fold(state, steps)
+                value = None if plain or now is None else value_of(key, now)
+            except BaseException as error:  # noqa: BLE001 - as below; there it is taken note of
+                failure_of(error)
+                self._fold_merged({key: steps}, ())
+                continue
+            if now is not None:
+                part[key] = now
+            elif state is not None:
+                del part[key]
+            if not plain and (value is not None or state is not None):
+                _put(values, key, value)
+
+    def _fold_merged(
+        self, alone: Mapping[K, list[Step[C]]], shared: Sequence[tuple[Sequence[K], list[Step[C]]]]
+    ) -> list[Delta[K, V]]:
         ranked: list[tuple[int, Delta[K, V]]] = []
         if shared:
             # What is in several shares is folded for each, and settled when all are.

@@ -1,17 +1,16 @@
 """From what instances contribute to the steps of keys: what differs, and what goes together."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 from lrpmirror.core.derived.view import Share, Step
-from lrpmirror.model import ActualLRP
 
 __all__ = [
+    "Filling",
     "Shares",
     "Work",
     "as_kept",
     "as_shares",
-    "by_index",
     "check_keys",
     "composed",
     "differences",
@@ -103,10 +102,11 @@ def _differences_by_key(old: Shares, new: Shares) -> Iterable[Difference]:
 FEW: Final = 4
 """A share of so many keys is folded for each by itself: what is alone needs no memory of what else was touched."""
 
+Groups = Iterable[tuple[Sequence[K], list[Step[C]]]]
+"""Steps by the keys that they go to."""
 
-def merged(
-    groups: Iterable[tuple[Sequence[K], list[Step[C]]]],
-) -> tuple[dict[K, list[Step[C]]], list[tuple[Sequence[K], list[Step[C]]]]]:
+
+def merged(groups: Groups[K, C]) -> tuple[dict[K, list[Step[C]]], list[tuple[Sequence[K], list[Step[C]]]]]:
     """Return steps by the key that they go to, and those that go to many keys by these. O(steps)."""
     alone: dict[K, list[Step[C]]] = {}
     shared: list[tuple[Sequence[K], list[Step[C]]]] = []
@@ -130,12 +130,23 @@ def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:
     return [step for step in found.values() if step.before is not None or step.after is not None]
 
 
-def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, ...]]]:
-    """Return the rows of each index. O(rows)."""
-    at = 0
-    while at < len(rows):
-        index, end = rows[at].index, at + 1
-        while end < len(rows) and rows[end].index == index:
-            end += 1
-        yield index, tuple(rows[at:end])
-        at = end
+class Filling(Generic[K, C]):
+    """What comes to keys, to be folded: by key, and by the keys where these are many."""
+
+    def __init__(self) -> None:
+        self.alone: dict[K, list[Step[C]]] = {}
+        self.shared: dict[int, tuple[Sequence[K], list[Step[C]]]] = {}
+
+    def add(self, found: Iterable[tuple[Sequence[K], Step[C]]]) -> None:
+        """Take steps and the keys that each goes to. O(keys), where these are few."""
+        alone, shared = self.alone, self.shared
+        for keys, step in found:
+            if len(keys) > FEW:
+                shared.setdefault(id(keys), (keys, []))[1].append(step)
+                continue
+            for key in keys:
+                known = alone.get(key)
+                if known is None:
+                    alone[key] = [step]
+                else:
+                    known.append(step)

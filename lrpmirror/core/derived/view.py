@@ -7,7 +7,7 @@ value changes with one contribution.
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -36,6 +36,17 @@ def rows_at(rows: tuple[ActualLRP, ...], index: int) -> tuple[ActualLRP, ...]:
     return rows[at:end]
 
 
+def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, ...]]]:
+    """Return the rows of each index. O(rows)."""
+    at = 0
+    while at < len(rows):
+        index, end = rows[at].index, at + 1
+        while end < len(rows) and rows[end].index == index:
+            end += 1
+        yield index, tuple(rows[at:end])
+        at = end
+
+
 class Process(Struct, frozen=True, dict=True):
     """One process as a view sees it: what should run, and what does.
 
@@ -57,6 +68,11 @@ class Process(Struct, frozen=True, dict=True):
         if known is None:
             known = self._at[index] = rows_at(self.rows, index)
         return known
+
+    @cached_property
+    def instances(self) -> tuple[tuple[int, tuple[ActualLRP, ...]], ...]:
+        """The rows of each index that has any, with the index, in order. Found once for all views."""
+        return tuple(by_index(self.rows))
 
     @cached_property
     def _at(self) -> dict[int, tuple[ActualLRP, ...]]:

@@ -60,6 +60,11 @@ class PartedDict(Mapping[K, V], Generic[K, V]):
         at = hash(key) & MASK
         (self._parts[at] if self._mine[at] else self._own(at))[key] = value
 
+    def part(self, key: K) -> dict[K, V]:
+        """Return the part that a key belongs to, to be read and written to at once: after `fork` it is another."""
+        at = hash(key) & MASK
+        return self._parts[at] if self._mine[at] else self._own(at)
+
     def pop(self, key: K) -> V | None:
         """Remove a key where it is there, and return what it had. O(1)."""
         at = hash(key) & MASK

@@ -148,9 +148,15 @@ class Processes(InstanceView[str, _Part, ProcessHealth]):
         counts, failed, crashed, desired = now.counts, now.failed, now.crashed, now.desired
         for step in steps:
             before, after = step.before or _NONE, step.after or _NONE
-            counts = tuple(map(add, map(sub, counts, before.counts), after.counts))
-            failed = _noted(failed, before.failed, after.failed)
-            crashed = _noted(crashed, before.crashed, after.crashed)
+            if before is not _NONE:
+                counts = tuple(map(sub, counts, before.counts))
+            if after is not _NONE:
+                counts = tuple(map(add, counts, after.counts))
+            # Of nearly all there are none, before and after.
+            if before.failed is not after.failed:
+                failed = _noted(failed, before.failed, after.failed)
+            if before.crashed is not after.crashed:
+                crashed = _noted(crashed, before.crashed, after.crashed)
             if step.index < 0:
                 desired = after.desired
         return _Part(counts, failed, crashed, desired) if counts[-1] else None
@@ -206,7 +212,7 @@ def _note(row: ActualLRP, count: int, text: str) -> _Note:
 
 def _noted(notes: tuple[_Note, ...], gone: tuple[_Note, ...], come: tuple[_Note, ...]) -> tuple[_Note, ...]:
     """Return notes without some and with others, in order."""
-    if gone is come or gone == come:
+    if gone == come:
         return notes
     now = list(notes)
     for note in gone:

@@ -10,6 +10,7 @@ keeps its routes.
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
@@ -184,10 +185,10 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: _Naming) -> Sequence[Share[str, InternalEndpoints]]:
         """Return an instance by internal host name, and by the same with its index."""
-        found = {_internal_endpoint(row, terms): None for row in rows if _serves(row, terms) and row.instance_address}
+        found = [_internal_endpoint(row, terms) for row in rows if _serves(row, terms) and row.instance_address]
         if not found:
             return ()
-        index, endpoints = rows[0].index, tuple(found)
+        index, endpoints = rows[0].index, tuple(found) if len(found) == 1 else tuple(dict.fromkeys(found))
         named = tuple([f"{index}.{name}" for name in terms.names])
         if len(terms.names) > 1 and not set(named).isdisjoint(terms.names):
             return (Share(tuple(dict.fromkeys((*terms.names, *named))), endpoints),)
@@ -303,7 +304,9 @@ def spliced(state: tuple[E, ...] | None, steps: Sequence[Step[tuple[E, ...]]]) -
             return step.after
         at, end = _place(state, step)
         return (*state[:at], *(step.after or ()), *state[end:]) or None
-    endpoints = list(state or ())
+    if state is None:
+        return tuple(chain.from_iterable([step.after or () for step in sorted(steps, key=_place_of)])) or None
+    endpoints = list(state)
     for step in steps:
         at, end = _place(endpoints, step)
         endpoints[at:end] = step.after or ()
@@ -321,6 +324,8 @@ def _place(endpoints: Sequence[E], step: Step[tuple[E, ...]]) -> tuple[int, int]
 
 
 _key = attrgetter("process_guid", "index")
+
+_place_of = attrgetter("source", "index")
 
 
 def _route_alike(before: Endpoints, after: Endpoints) -> bool:
