@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from lrpmirror.errors import MirrorForked
 
-__all__ = ["tell_when_forked"]
+__all__ = ["notify_when_forked"]
 
 
 class Forkable(Protocol):
@@ -27,7 +27,7 @@ class Forkable(Protocol):
 _forkable: WeakSet[Forkable] = WeakSet()
 
 
-def tell_when_forked(one: Forkable) -> None:
+def notify_when_forked(one: Forkable) -> None:
     """Tell it in a forked child, for as long as it lives."""
     _forkable.add(one)
 

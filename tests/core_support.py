@@ -134,20 +134,22 @@ def changed(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChanged:
 
 
 class Bench:
-    """A store and its tombstones, the doubts that were raised, and the reconciler over them."""
+    """A store, its tombstones and the reconciler that writes them; `repairs` are the re-reads that it asked for."""
 
     def __init__(self, *listed: ActualLRP | DesiredLRP) -> None:
         self.store = Store()
         self.tombstones = Tombstones(limit=1_000, age=1e9)
-        self.doubts: list[tuple[str, RepairReason]] = []
-        self.reconciler = Reconciler(self.store, self.tombstones, lambda guid, doubt: self.doubts.append((guid, doubt)))
+        self.repairs: list[tuple[str, RepairReason]] = []
+        self.reconciler = Reconciler(
+            self.store, self.tombstones, lambda guid, reason: self.repairs.append((guid, reason))
+        )
         for one in listed:
             if isinstance(one, ActualLRP):
                 self.store.put(row_key(one), self.store.get(row_key(one)), one)
             else:
                 self.store.put_desired(one)
 
-    def tell(self, *events: Event) -> list[Outcome]:
+    def apply(self, *events: Event) -> list[Outcome]:
         outcomes = []
         for event in events:
             outcomes.append(self.reconciler.apply(event))
@@ -160,7 +162,7 @@ class Bench:
 
     @property
     def reasons(self) -> set[RepairReason]:
-        return {doubt for _, doubt in self.doubts}
+        return {reason for _, reason in self.repairs}
 
 
 # Sessions

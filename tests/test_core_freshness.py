@@ -72,31 +72,31 @@ def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are
 
 def test_behind_a_replica_the_state_is_as_old_as_the_replica_says_and_what_has_passed_since() -> None:
     session = synced(unclaimed())
-    session.freshness.source_told(SourceStatus(7), 10)
+    session.freshness.source_reported(SourceStatus(7), 10)
     assert ages(session, 12) == (2, 2, 9)
 
     session.events([created(unclaimed("b"))], 20)
     session.freshness.pinged(21)
     assert ages(session, 22) == (1, 2, 19), "neither says how old it is"
-    session.freshness.source_told(SourceStatus(0.5), 23)
+    session.freshness.source_reported(SourceStatus(0.5), 23)
     assert ages(session, 23) == (0, 0, 0.5)
 
 
 def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_how_old_it_is() -> None:
     session = synced(unclaimed())
-    session.freshness.source_told(SourceStatus(4, "ConnectionFailed"), 10)
+    session.freshness.source_reported(SourceStatus(4, "ConnectionFailed"), 10)
 
     status = session.status(11)
     assert (status.phase, status.state_age) == (Phase.STALE, 5)
     assert isinstance(status.trouble, UpstreamStale)
     assert status.trouble.trouble == "ConnectionFailed"
-    session.freshness.source_told(SourceStatus(14, "ConnectionFailed"), 20)
+    session.freshness.source_reported(SourceStatus(14, "ConnectionFailed"), 20)
     assert session.status(20).state_age == 14
     assert session.counts().errors == {"UpstreamStale": 1}
-    session.freshness.source_told(SourceStatus(15, "ServiceUnavailable"), 21)
+    session.freshness.source_reported(SourceStatus(15, "ServiceUnavailable"), 21)
     assert isinstance(session.freshness.trouble, UpstreamStale)
     assert session.freshness.trouble.trouble == "ServiceUnavailable"
-    session.freshness.source_told(SourceStatus(0), 30)
+    session.freshness.source_reported(SourceStatus(0), 30)
     status = session.status(30)
     assert (status.phase, status.state_age, status.trouble) == (Phase.LIVE, 0, None)
 
@@ -104,7 +104,7 @@ def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_
 def test_what_was_listed_at_a_source_that_has_lost_the_bbs_is_as_old_as_the_source_says() -> None:
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
-    session.freshness.source_told(SourceStatus(20, "ConnectionFailed"), 1)
+    session.freshness.source_reported(SourceStatus(20, "ConnectionFailed"), 1)
     take_list(session, [unclaimed()], now=5)
 
     status = session.status(5)
@@ -114,18 +114,18 @@ def test_what_was_listed_at_a_source_that_has_lost_the_bbs_is_as_old_as_the_sour
 
 def test_a_list_that_fails_at_a_stale_source_stays_the_trouble_when_the_source_is_current_again() -> None:
     session = synced(unclaimed())
-    session.freshness.source_told(SourceStatus(4, "ConnectionFailed"), 10)
+    session.freshness.source_reported(SourceStatus(4, "ConnectionFailed"), 10)
     session.list_failed(session.begin_list(11), LOST)
-    session.freshness.source_told(SourceStatus(0), 12)
+    session.freshness.source_reported(SourceStatus(0), 12)
     assert (session.freshness.phase, session.freshness.trouble) == (Phase.LIVE, LOST)
 
 
 def test_what_one_stream_said_of_its_source_does_not_hold_for_the_next() -> None:
     session = synced(unclaimed())
-    session.freshness.source_told(SourceStatus(7), 10)
+    session.freshness.source_reported(SourceStatus(7), 10)
     session.stream_replaced(15)
     assert ages(session, 16) == (1, 1, 1)
-    session.freshness.source_told(SourceStatus(3), 14)
+    session.freshness.source_reported(SourceStatus(3), 14)
     assert ages(session, 16) == (1, 1, 5)
 
 

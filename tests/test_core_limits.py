@@ -95,7 +95,7 @@ def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:
 def test_desired_lrps_that_nobody_vouched_for_are_retained_up_to_a_number_and_the_oldest_let_go() -> None:
     retained = Retained(limit=3)
 
-    released = [retained.listed([Delta(lrp.process_guid, lrp, None)], frozenset()) for lrp in LRPS]
+    released = [retained.apply_list([Delta(lrp.process_guid, lrp, None)], frozenset()) for lrp in LRPS]
 
     assert released == [(), (), (), ("p0",), ("p1",)]
     assert retained.guids() == ["p2", "p3", "p4"]

@@ -52,9 +52,9 @@ def test_a_row_is_created_claimed_started_and_removed() -> None:
         removed(running()),
     ]
 
-    assert bench.tell(*notified[:3]) == [APPLIED] * 3
+    assert bench.apply(*notified[:3]) == [APPLIED] * 3
     assert bench.rows == [bare(running())]
-    assert bench.tell(notified[3]) == [APPLIED]
+    assert bench.apply(notified[3]) == [APPLIED]
     assert bench.rows == []
     assert bench.reasons == {RepairReason.INCOMPLETE}
 
@@ -63,7 +63,7 @@ def test_a_row_is_created_claimed_started_and_removed() -> None:
 def test_a_diff_keeps_the_internal_routes_and_metric_tags_that_the_row_had(after: ActualLRP) -> None:
     bench = Bench(unclaimed("a", 4, **KEPT))
 
-    bench.tell(changed(unclaimed("a", 4), after))
+    bench.apply(changed(unclaimed("a", 4), after))
 
     assert bench.rows == [replace(after, **KEPT)]
 
@@ -71,53 +71,53 @@ def test_a_diff_keeps_the_internal_routes_and_metric_tags_that_the_row_had(after
 def test_a_start_is_read_again_since_its_diff_carries_no_internal_routes() -> None:
     bench = Bench(claimed("a", 1))
 
-    bench.tell(changed(claimed("a", 1), running("a", 2)))
+    bench.apply(changed(claimed("a", 1), running("a", 2)))
 
-    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
+    assert bench.repairs == [("p", RepairReason.INCOMPLETE)]
 
 
 @pytest.mark.parametrize("news", [{"since": 7}, {"routable": False}, {"address": "10.0.0.2"}])
 def test_a_start_of_what_runs_is_read_again_whatever_its_diff_shows(news: dict[str, Any]) -> None:
     bench = Bench(running("a", 2, **KEPT))
 
-    bench.tell(changed(running("a", 2), running("a", 3, **news)))
+    bench.apply(changed(running("a", 2), running("a", 3, **news)))
 
     assert bench.rows == [replace(running("a", 3, **news), **KEPT)]
-    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
+    assert bench.repairs == [("p", RepairReason.INCOMPLETE)]
 
 
 def test_a_change_of_presence_is_no_start_and_needs_no_read() -> None:
     bench = Bench(running("a", 2, **KEPT))
 
-    bench.tell(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
+    bench.apply(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
 
     assert bench.rows == [running("a", 2, presence=SUSPECT, **KEPT)]
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_a_diff_that_passes_over_a_version_is_read_again() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(changed(running("a", 3), running("a", 4, routable=False)))
+    bench.apply(changed(running("a", 3), running("a", 4, routable=False)))
 
     assert bench.rows == [running("a", 4, routable=False)]
-    assert bench.doubts == [("p", RepairReason.INCOMPLETE)]
+    assert bench.repairs == [("p", RepairReason.INCOMPLETE)]
 
 
 def test_a_placement_failure_names_no_instance_and_keeps_the_rest() -> None:
     bench = Bench(unclaimed("a", 0, **KEPT))
     failed = unclaimed("a", 1, placement_error="insufficient resources")
 
-    bench.tell(changed(unclaimed("a", 0), failed))
+    bench.apply(changed(unclaimed("a", 0), failed))
 
     assert bench.rows == [replace(failed, **KEPT)]
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_a_crash_for_the_record_changes_no_row() -> None:
     bench = Bench(running())
 
-    assert bench.tell(ActualLRPCrashed(process_guid="p"), UnknownEvent("actual_lrp_dreamt")) == [NOTED, NOTED]
+    assert bench.apply(ActualLRPCrashed(process_guid="p"), UnknownEvent("actual_lrp_dreamt")) == [NOTED, NOTED]
     assert bench.rows == [running()]
 
 
@@ -135,7 +135,7 @@ def test_a_row_that_is_nobodys_names_no_instance_though_the_diff_to_it_does(
     assert after.instance_guid
     assert after.cell_id
 
-    assert bench.tell(changed(before, after)) == [APPLIED]
+    assert bench.apply(changed(before, after)) == [APPLIED]
     (row,) = bench.rows
     assert (row.state, row.instance_guid, row.cell_id) == (state, "", "")
     assert bench.store.instance(before.instance_guid) is None
@@ -144,43 +144,43 @@ def test_a_row_that_is_nobodys_names_no_instance_though_the_diff_to_it_does(
 def test_the_removed_of_an_unclaim_does_not_remove_the_row_that_its_created_has_made() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(created(unclaimed("a", 3)), removed(running("a", 2))) == [APPLIED, LEFT]
+    assert bench.apply(created(unclaimed("a", 3)), removed(running("a", 2))) == [APPLIED, LEFT]
     assert bench.rows == [unclaimed("a", 3)]
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_an_unclaim_in_the_other_order_ends_in_the_same_row_and_is_read_again() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
+    assert bench.apply(removed(running("a", 2)), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
     assert bench.rows == [unclaimed("a", 3)]
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_an_unclaim_whose_row_has_been_claimed_since_is_ambiguous_and_changes_nothing() -> None:
     bench = Bench(claimed("a", 4, "j"))
 
-    assert bench.tell(removed(running("a", 2))) == [UNDECIDED]
+    assert bench.apply(removed(running("a", 2))) == [UNDECIDED]
     assert bench.rows == [claimed("a", 4, "j")]
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 @pytest.mark.parametrize("now", [claimed("a", 4, "j"), running("a", 5, "j"), unclaimed("a", 4), crashed("a", 4)])
 def test_a_removed_that_carries_an_unclaimed_row_means_the_record_in_whatever_version(now: ActualLRP) -> None:
     bench = Bench(now)
 
-    assert bench.tell(removed(unclaimed("a", 3))) == [APPLIED]
+    assert bench.apply(removed(unclaimed("a", 3))) == [APPLIED]
     assert bench.rows == []
-    assert bench.doubts == []
-    assert bench.tell(changed(claimed("a", 4, "j"), running("a", 5, "j"))) in ([TOMBSTONED], [UNDECIDED])
+    assert bench.repairs == []
+    assert bench.apply(changed(claimed("a", 4, "j"), running("a", 5, "j"))) in ([TOMBSTONED], [UNDECIDED])
     assert bench.rows == []
 
 
 def test_a_later_version_of_a_removed_record_that_is_not_unclaimed_is_not_believed_but_read() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(removed(running("a", 2)), created(running("a", 4, "j"))) == [APPLIED, UNDECIDED]
-    assert bench.tell(changed(claimed("a", 3, "j"), running("a", 4, "j"))) == [UNDECIDED]
+    assert bench.apply(removed(running("a", 2)), created(running("a", 4, "j"))) == [APPLIED, UNDECIDED]
+    assert bench.apply(changed(claimed("a", 3, "j"), running("a", 4, "j"))) == [UNDECIDED]
     assert bench.rows == []
 
 
@@ -190,7 +190,7 @@ def test_a_later_version_of_a_removed_record_that_is_not_unclaimed_is_not_believ
 def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_carries() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(changed(running("a", 2), crashed("a", 3)))
+    bench.apply(changed(running("a", 2), crashed("a", 3)))
 
     assert bench.rows == [replace(crashed("a", 3), internal_routes=("app.internal",), metric_tags={"source": "i"})]
     assert bench.store.instance("i") is None
@@ -209,36 +209,36 @@ def test_a_crash_without_restart_clears_the_instance_key_that_the_diff_still_car
 def test_a_long_text_is_kept_as_the_server_stores_it(notified: Any, field: str) -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(notified(**{field: "x" * 2000}))
+    bench.apply(notified(**{field: "x" * 2000}))
 
     (row,) = bench.rows
     assert getattr(row, field) == "x" * 1013 + "(truncated)"
     assert row.instance_guid == ""
-    assert bench.tell(notified(**{field: "x" * 2000})) == [SAME]
+    assert bench.apply(notified(**{field: "x" * 2000})) == [SAME]
 
 
 def test_the_restart_of_a_crashed_row_names_no_instance_and_is_read_again() -> None:
     bench = Bench(crashed("a", 3))
 
-    assert bench.tell(created(unclaimed("a", 4)), removed(crashed("a", 3))) == [APPLIED, LEFT]
+    assert bench.apply(created(unclaimed("a", 4)), removed(crashed("a", 3))) == [APPLIED, LEFT]
     assert bench.rows == [unclaimed("a", 4)]
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 @pytest.mark.parametrize("now", [unclaimed("a", 6), crashed("a", 6)])
 def test_the_late_removed_of_a_restart_does_not_remove_what_the_row_became(now: ActualLRP) -> None:
     bench = Bench(now)
 
-    assert bench.tell(removed(crashed("a", 3))) == [UNDECIDED]
+    assert bench.apply(removed(crashed("a", 3))) == [UNDECIDED]
     assert bench.rows == [now]
 
 
 def test_a_crashed_row_that_is_retired_is_removed() -> None:
     bench = Bench(crashed("a", 3))
 
-    assert bench.tell(removed(crashed("a", 3))) == [APPLIED]
+    assert bench.apply(removed(crashed("a", 3))) == [APPLIED]
     assert bench.rows == []
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 # Stop
@@ -247,22 +247,22 @@ def test_a_crashed_row_that_is_retired_is_removed() -> None:
 def test_a_removal_read_before_the_last_write_removes_the_row_of_the_same_instance() -> None:
     bench = Bench(running("a", 5))
 
-    assert bench.tell(removed(running("a", 3))) == [APPLIED]
+    assert bench.apply(removed(running("a", 3))) == [APPLIED]
     assert bench.rows == []
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_a_removal_of_an_unclaimed_version_removes_the_unclaimed_row() -> None:
     bench = Bench(unclaimed("a", 3, placement_error="full"))
 
-    assert bench.tell(removed(unclaimed("a", 2))) == [APPLIED]
+    assert bench.apply(removed(unclaimed("a", 2))) == [APPLIED]
     assert bench.rows == []
 
 
 def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() -> None:
     bench = Bench(claimed("a", 1))
 
-    outcomes = bench.tell(
+    outcomes = bench.apply(
         removed(running("a", 4)),
         changed(claimed("a", 1), running("a", 2)),
         changed(running("a", 2), running("a", 4)),
@@ -272,13 +272,13 @@ def test_a_removed_record_is_not_brought_back_by_events_that_were_overtaken() ->
 
     assert outcomes == [APPLIED, TOMBSTONED, TOMBSTONED, TOMBSTONED, SAME]
     assert bench.rows == []
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_a_removal_of_a_record_never_seen_is_remembered() -> None:
     bench = Bench()
 
-    assert bench.tell(removed(running("a", 2)), created(unclaimed("a", 0))) == [TOMBSTONED, TOMBSTONED]
+    assert bench.apply(removed(running("a", 2)), created(unclaimed("a", 0))) == [TOMBSTONED, TOMBSTONED]
     assert bench.rows == []
 
 
@@ -289,9 +289,9 @@ def test_an_evacuation_moves_the_instance_to_the_other_record_and_frees_the_firs
     bench = Bench(running("a", 2))
     leaving = running("b", 0, presence=EVACUATING)
 
-    assert bench.tell(changed(running("a", 2), leaving), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
+    assert bench.apply(changed(running("a", 2), leaving), created(unclaimed("a", 3))) == [APPLIED, APPLIED]
     assert bench.rows == [unclaimed("a", 3), leaving]
-    assert bench.doubts == []
+    assert bench.repairs == []
     assert bench.store.instance("i") == leaving
 
 
@@ -299,7 +299,7 @@ def test_an_evacuation_in_the_other_order_ends_in_the_same_rows() -> None:
     bench = Bench(running("a", 2))
     leaving = running("b", 0, presence=EVACUATING)
 
-    bench.tell(created(unclaimed("a", 3)), changed(running("a", 2), leaving))
+    bench.apply(created(unclaimed("a", 3)), changed(running("a", 2), leaving))
 
     assert bench.rows == [unclaimed("a", 3), bare(leaving)]
     assert bench.reasons == {RepairReason.INCOMPLETE}
@@ -309,7 +309,7 @@ def test_the_record_that_an_instance_left_does_not_come_back_by_an_older_event()
     bench = Bench(claimed("a", 1))
     leaving = running("b", 0, presence=EVACUATING)
 
-    outcomes = bench.tell(changed(running("a", 2), leaving), changed(claimed("a", 1), running("a", 2)))
+    outcomes = bench.apply(changed(running("a", 2), leaving), changed(claimed("a", 1), running("a", 2)))
 
     assert outcomes == [APPLIED, TOMBSTONED]
     assert bench.rows == [bare(leaving)]
@@ -320,7 +320,7 @@ def test_an_evacuation_from_a_record_never_seen_remembers_that_its_instance_left
     bench = Bench()
     leaving = running("b", 0, presence=EVACUATING)
 
-    bench.tell(changed(running("a", 2), leaving), created(unclaimed("a", 0)), created(unclaimed("a", 3)))
+    bench.apply(changed(running("a", 2), leaving), created(unclaimed("a", 0)), created(unclaimed("a", 3)))
 
     assert bench.rows == [unclaimed("a", 3), bare(leaving)]
 
@@ -328,14 +328,14 @@ def test_an_evacuation_from_a_record_never_seen_remembers_that_its_instance_left
 def test_an_evacuation_that_was_seen_before_changes_nothing() -> None:
     bench = Bench(unclaimed("a", 3), running("b", 0, presence=EVACUATING))
 
-    assert bench.tell(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [SAME]
-    assert bench.doubts == []
+    assert bench.apply(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [SAME]
+    assert bench.repairs == []
 
 
 def test_an_evacuation_older_than_the_record_that_it_made_is_stale() -> None:
     bench = Bench(running("b", 1, presence=EVACUATING, routable=False))
 
-    assert bench.tell(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [STALE]
+    assert bench.apply(changed(running("a", 2), running("b", 0, presence=EVACUATING))) == [STALE]
     assert bench.rows == [running("b", 1, presence=EVACUATING, routable=False)]
 
 
@@ -343,7 +343,7 @@ def test_an_evacuation_whose_record_is_gone_already_only_frees_the_first() -> No
     bench = Bench(running("a", 2))
     leaving = running("b", 0, presence=EVACUATING)
 
-    assert bench.tell(removed(leaving), changed(running("a", 2), leaving)) == [TOMBSTONED, APPLIED]
+    assert bench.apply(removed(leaving), changed(running("a", 2), leaving)) == [TOMBSTONED, APPLIED]
     assert bench.rows == []
 
 
@@ -351,7 +351,7 @@ def test_an_evacuation_from_a_record_that_is_known_to_be_gone_does_not_let_it_ba
     bench = Bench()
     leaving = running("b", 0, presence=EVACUATING)
 
-    bench.tell(removed(unclaimed("a", 3)), changed(running("a", 2), leaving), created(unclaimed("a", 3)))
+    bench.apply(removed(unclaimed("a", 3)), changed(running("a", 2), leaving), created(unclaimed("a", 3)))
 
     assert bench.rows == [bare(leaving)]
 
@@ -360,19 +360,19 @@ def test_an_evacuation_into_the_record_of_another_leaving_instance_takes_its_pla
     bench = Bench(running("b", 0, "i", presence=EVACUATING), running("a", 5, "j"))
     leaving = running("b", 1, "j", presence=EVACUATING)
 
-    bench.tell(changed(running("a", 5, "j"), leaving), created(unclaimed("a", 6)))
+    bench.apply(changed(running("a", 5, "j"), leaving), created(unclaimed("a", 6)))
 
     assert bench.rows == [unclaimed("a", 6), leaving]
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_the_removal_of_a_record_that_was_known_to_live_on_makes_its_return_doubtful() -> None:
     bench = Bench(running("a", 3))
-    bench.tell(changed(running("a", 3), running("b", 0, presence=EVACUATING)), removed(unclaimed("a", 2)))
+    bench.apply(changed(running("a", 3), running("b", 0, presence=EVACUATING)), removed(unclaimed("a", 2)))
 
-    bench.tell(created(unclaimed("a", 4)))
+    bench.apply(created(unclaimed("a", 4)))
 
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 # Cell lost and back: presence without a version
@@ -386,7 +386,7 @@ def lost() -> list[Event]:
 def test_a_lost_cell_makes_its_row_suspect_and_brings_a_replacement_in_either_order(order: int) -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(*lost()[::order])
+    bench.apply(*lost()[::order])
 
     assert bench.rows == [unclaimed("b", 0), running("a", 2, presence=SUSPECT)]
     assert not bench.store.has_rivals("p")
@@ -396,10 +396,10 @@ def test_a_lost_cell_makes_its_row_suspect_and_brings_a_replacement_in_either_or
 def test_a_replacement_before_its_change_of_presence_is_a_rival_for_a_moment() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(lost()[1])
+    bench.apply(lost()[1])
 
     assert bench.store.has_rivals("p")
-    assert bench.doubts == [("p", RepairReason.RIVALS)]
+    assert bench.repairs == [("p", RepairReason.RIVALS)]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -407,7 +407,7 @@ def test_a_cell_that_comes_back_takes_its_slot_again_in_either_order(order: int)
     bench = Bench(running("a", 2, presence=SUSPECT), unclaimed("b", 0))
     back: list[Event] = [changed(running("a", 2, presence=SUSPECT), running("a", 2)), removed(unclaimed("b", 0))]
 
-    bench.tell(*back[::order])
+    bench.apply(*back[::order])
 
     assert bench.rows == [running("a", 2)]
     assert not bench.store.has_rivals("p")
@@ -417,7 +417,7 @@ def test_a_cell_that_comes_back_takes_its_slot_again_in_either_order(order: int)
 def test_a_replacement_that_starts_takes_over_from_the_suspect() -> None:
     bench = Bench(running("a", 2, presence=SUSPECT), unclaimed("b", 0))
 
-    bench.tell(changed(unclaimed("b", 0), running("b", 1, "j")), removed(running("a", 2, presence=SUSPECT)))
+    bench.apply(changed(unclaimed("b", 0), running("b", 1, "j")), removed(running("a", 2, presence=SUSPECT)))
 
     assert bench.rows == [bare(running("b", 1, "j"))]
 
@@ -425,7 +425,7 @@ def test_a_replacement_that_starts_takes_over_from_the_suspect() -> None:
 def test_an_evacuated_suspect_leaves_nothing_behind() -> None:
     bench = Bench(running("a", 2, presence=SUSPECT))
 
-    bench.tell(changed(running("a", 2, presence=SUSPECT), running("b", 0, presence=EVACUATING)))
+    bench.apply(changed(running("a", 2, presence=SUSPECT), running("b", 0, presence=EVACUATING)))
 
     assert bench.rows == [running("b", 0, presence=EVACUATING)]
 
@@ -434,14 +434,14 @@ def test_two_changes_of_presence_out_of_order_are_read_again() -> None:
     bench = Bench(running("a", 2))
     to, back = changed(running(), running(presence=SUSPECT)), changed(running(presence=SUSPECT), running())
 
-    assert bench.tell(back, to) == [SAME, APPLIED]
+    assert bench.apply(back, to) == [SAME, APPLIED]
     assert bench.reasons == {RepairReason.AMBIGUOUS}
 
 
 def test_a_change_between_two_presences_that_the_row_has_not_is_not_applied_but_read() -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(changed(running("a", 2, presence=SUSPECT), running("a", 2, presence=EVACUATING))) == [UNDECIDED]
+    assert bench.apply(changed(running("a", 2, presence=SUSPECT), running("a", 2, presence=EVACUATING))) == [UNDECIDED]
     assert bench.rows == [running("a", 2)]
     assert bench.reasons == {RepairReason.AMBIGUOUS}
 
@@ -449,7 +449,7 @@ def test_a_change_between_two_presences_that_the_row_has_not_is_not_applied_but_
 def test_a_change_of_presence_older_than_the_row_is_not_applied() -> None:
     bench = Bench(running("a", 3))
 
-    bench.tell(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
+    bench.apply(changed(running("a", 2), running("a", 2, presence=SUSPECT)))
 
     assert bench.rows == [running("a", 3)]
 
@@ -458,14 +458,14 @@ def test_a_change_of_presence_seen_twice_changes_nothing_more() -> None:
     bench = Bench(running("a", 2))
     to = changed(running("a", 2), running("a", 2, presence=SUSPECT))
 
-    assert bench.tell(to, to) == [APPLIED, SAME]
+    assert bench.apply(to, to) == [APPLIED, SAME]
     assert bench.rows == [running("a", 2, presence=SUSPECT)]
 
 
 def test_a_whole_row_of_the_same_version_brings_what_diffs_left_out_and_keeps_the_presence() -> None:
     bench = Bench(bare(running("a", 2, presence=SUSPECT)))
 
-    assert bench.tell(created(running("a", 2))) == [APPLIED]
+    assert bench.apply(created(running("a", 2))) == [APPLIED]
     assert bench.rows == [running("a", 2, presence=SUSPECT)]
 
 
@@ -480,33 +480,33 @@ def test_a_whole_row_of_the_same_version_brings_what_diffs_left_out_and_keeps_th
 def test_an_event_twice_is_known_already(event: Event) -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(event, event) == [SAME, SAME]
-    assert bench.doubts == []
+    assert bench.apply(event, event) == [SAME, SAME]
+    assert bench.repairs == []
 
 
 @pytest.mark.parametrize("event", [created(unclaimed("a", 0)), changed(unclaimed("a", 0), claimed("a", 1))])
 def test_an_event_behind_a_newer_one_is_stale(event: Event) -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(event) == [STALE]
+    assert bench.apply(event) == [STALE]
     assert bench.rows == [running("a", 2)]
 
 
 def test_a_diff_of_a_row_never_seen_is_shown_and_read() -> None:
     bench = Bench()
 
-    assert bench.tell(changed(claimed("a", 1), running("a", 2))) == [APPLIED]
+    assert bench.apply(changed(claimed("a", 1), running("a", 2))) == [APPLIED]
     assert bench.rows == [bare(running("a", 2))]
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_a_later_version_of_a_record_never_seen_is_shown_and_read_but_a_new_record_is_not() -> None:
     bench = Bench()
 
-    bench.tell(created(unclaimed("a", 0)), created(running("b", 0, process_guid="q")))
-    assert bench.doubts == []
-    bench.tell(created(unclaimed("c", 1, index=1)))
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    bench.apply(created(unclaimed("a", 0)), created(running("b", 0, process_guid="q")))
+    assert bench.repairs == []
+    bench.apply(created(unclaimed("c", 1, index=1)))
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 # Old records, and what newer servers make up
@@ -515,27 +515,27 @@ def test_a_later_version_of_a_record_never_seen_is_shown_and_read_but_a_new_reco
 def test_rows_without_an_epoch_are_known_by_their_slot_and_always_believed() -> None:
     bench = Bench()
 
-    assert bench.tell(created(running("", 9)), created(running("", 3, routable=False))) == [APPLIED, APPLIED]
+    assert bench.apply(created(running("", 9)), created(running("", 3, routable=False))) == [APPLIED, APPLIED]
     assert bench.rows == [running("", 3, routable=False)]
-    assert bench.tell(removed(running("", 1))) == [APPLIED]
+    assert bench.apply(removed(running("", 1))) == [APPLIED]
     assert bench.rows == []
-    assert bench.tell(created(running("", 1))) == [APPLIED], "there is no version that a tombstone could compare"
+    assert bench.apply(created(running("", 1))) == [APPLIED], "there is no version that a tombstone could compare"
 
 
 def test_a_diff_without_an_epoch_moves_the_row_to_its_new_slot_with_what_it_had() -> None:
     bench = Bench(running("", 0))
 
-    bench.tell(changed(running("", 0), running("", 0, presence=SUSPECT)))
+    bench.apply(changed(running("", 0), running("", 0, presence=SUSPECT)))
     assert bench.rows == [running("", 0, presence=SUSPECT)]
 
-    bench.tell(changed(running("", 0, presence=SUSPECT), running("", 0, presence=SUSPECT, routable=False)))
+    bench.apply(changed(running("", 0, presence=SUSPECT), running("", 0, presence=SUSPECT, routable=False)))
     assert bench.rows == [running("", 0, presence=SUSPECT, routable=False)]
 
 
 def test_a_diff_without_an_epoch_of_a_row_never_seen_makes_it() -> None:
     bench = Bench()
 
-    bench.tell(changed(claimed("", 0), running("", 0)))
+    bench.apply(changed(claimed("", 0), running("", 0)))
 
     assert bench.rows == [bare(running("", 0))]
 
@@ -543,7 +543,7 @@ def test_a_diff_without_an_epoch_of_a_row_never_seen_makes_it() -> None:
 def test_a_diff_that_gives_an_old_record_its_epoch_is_a_record_never_seen() -> None:
     bench = Bench()
 
-    assert bench.tell(changed(claimed("", 0), running("a", 1))) == [APPLIED]
+    assert bench.apply(changed(claimed("", 0), running("a", 1))) == [APPLIED]
     assert bench.rows == [bare(running("a", 1))]
 
 
@@ -551,7 +551,7 @@ def test_unknown_states_and_presences_are_kept_as_they_are() -> None:
     bench = Bench(running("a", 2))
     paused = running("a", 3, state=ActualLRPState("PAUSED"), presence=Presence(7))
 
-    assert bench.tell(changed(running("a", 2), paused)) == [APPLIED]
+    assert bench.apply(changed(running("a", 2), paused)) == [APPLIED]
     assert bench.rows == [paused]
     assert bench.store.select(cell_id=None, state="PAUSED", domain=None) == (paused,)
 
@@ -559,15 +559,15 @@ def test_unknown_states_and_presences_are_kept_as_they_are() -> None:
 def test_an_event_of_one_process_raises_no_doubt_about_another() -> None:
     bench = Bench(running("a", 5, process_guid="q"))
 
-    bench.tell(removed(running("a", 2, "j", process_guid="q")))
+    bench.apply(removed(running("a", 2, "j", process_guid="q")))
 
-    assert bench.doubts == [("q", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("q", RepairReason.AMBIGUOUS)]
 
 
 def test_a_claim_from_running_keeps_the_row() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(changed(running("a", 2), replace(running("a", 3), state=CLAIMED, address="")))
+    bench.apply(changed(running("a", 2), replace(running("a", 3), state=CLAIMED, address="")))
 
     assert [one.state for one in bench.rows] == [CLAIMED]
     assert bench.rows[0].presence is ORDINARY
@@ -588,7 +588,7 @@ def test_a_claim_from_running_keeps_the_row() -> None:
 def test_a_known_version_with_other_contents_is_read_again_and_not_mixed(event: Event) -> None:
     bench = Bench(claimed("a", 1))
 
-    assert bench.tell(event) == [Outcome.UNDECIDED]
+    assert bench.apply(event) == [Outcome.UNDECIDED]
     assert bench.rows == [claimed("a", 1)]
     assert bench.reasons == {RepairReason.AMBIGUOUS}
 
@@ -604,4 +604,4 @@ def test_a_known_version_with_other_contents_is_read_again_and_not_mixed(event: 
 def test_what_diffs_do_not_carry_and_the_presence_are_no_other_contents(event: Event) -> None:
     bench = Bench(running("a", 2))
 
-    assert bench.tell(event) != [Outcome.UNDECIDED]
+    assert bench.apply(event) != [Outcome.UNDECIDED]

@@ -22,7 +22,7 @@ def leaving(epoch: str = "b", tag_index: int = 0) -> ActualLRP:
 def test_a_slot_that_is_filled_makes_its_row_and_says_nothing_of_the_other() -> None:
     bench = Bench(leaving())
 
-    assert bench.tell(ActualLRPCreated(instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
+    assert bench.apply(ActualLRPCreated(instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
     assert bench.rows == [unclaimed("a", 0), leaving()]
 
 
@@ -30,26 +30,26 @@ def test_a_slot_that_is_written_replaces_its_row_whole() -> None:
     bench = Bench(running("a", 2), leaving())
     after = running("a", 3, internal_routes=("new.internal",))
 
-    assert bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(after))) == [Outcome.APPLIED]
+    assert bench.apply(ActualLRPChanged(instance(running("a", 2)), instance(after))) == [Outcome.APPLIED]
     assert bench.rows == [after, leaving()]
-    assert bench.doubts == []
+    assert bench.repairs == []
 
 
 def test_a_slot_that_is_emptied_removes_its_row_whatever_its_version() -> None:
     bench = Bench(running("a", 5), leaving())
 
-    assert bench.tell(ActualLRPRemoved(instance(running("a", 2)))) == [Outcome.APPLIED]
+    assert bench.apply(ActualLRPRemoved(instance(running("a", 2)))) == [Outcome.APPLIED]
     assert bench.rows == [leaving()]
 
 
 def test_the_evacuating_slot_is_handled_by_itself() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(ActualLRPCreated(evacuating(leaving())))
+    bench.apply(ActualLRPCreated(evacuating(leaving())))
     assert bench.rows == [running("a", 2), leaving()]
-    bench.tell(ActualLRPChanged(evacuating(leaving()), evacuating(leaving("b", 1))))
+    bench.apply(ActualLRPChanged(evacuating(leaving()), evacuating(leaving("b", 1))))
     assert bench.rows == [running("a", 2), leaving("b", 1)]
-    bench.tell(ActualLRPRemoved(evacuating(leaving("b", 1))))
+    bench.apply(ActualLRPRemoved(evacuating(leaving("b", 1))))
     assert bench.rows == [running("a", 2)]
 
 
@@ -57,9 +57,9 @@ def test_both_slots_of_one_event_are_applied() -> None:
     bench = Bench()
     both = ActualLRPGroup(running("a", 2), leaving())
 
-    bench.tell(ActualLRPCreated(both))
+    bench.apply(ActualLRPCreated(both))
     assert bench.rows == [running("a", 2), leaving()]
-    bench.tell(ActualLRPRemoved(both))
+    bench.apply(ActualLRPRemoved(both))
     assert bench.rows == []
 
 
@@ -68,7 +68,7 @@ def test_an_event_with_no_slot_filled_says_nothing() -> None:
     empty = ActualLRPGroup()
 
     events = ActualLRPCreated(empty), ActualLRPChanged(empty, empty), ActualLRPRemoved(empty)
-    assert bench.tell(*events) == [Outcome.NOTED] * 3
+    assert bench.apply(*events) == [Outcome.NOTED] * 3
     assert bench.rows == [running("a", 2)]
 
 
@@ -76,15 +76,15 @@ def test_a_slot_that_changes_its_record_loses_the_old_one() -> None:
     bench = Bench(running("a", 2, presence=SUSPECT))
     event = ActualLRPChanged(instance(running("a", 2, presence=SUSPECT)), instance(running("b", 1, "j")))
 
-    assert bench.tell(event) == [Outcome.APPLIED]
+    assert bench.apply(event) == [Outcome.APPLIED]
     assert bench.rows == [running("b", 1, "j")]
-    assert bench.tell(ActualLRPCreated(instance(running("a", 2)))) == [Outcome.TOMBSTONED]
+    assert bench.apply(ActualLRPCreated(instance(running("a", 2)))) == [Outcome.TOMBSTONED]
 
 
 def test_a_slot_that_changes_its_record_keeps_the_old_one_where_that_is_newer() -> None:
     bench = Bench(unclaimed("a", 3))
 
-    bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(running("b", 1, "j", presence=SUSPECT))))
+    bench.apply(ActualLRPChanged(instance(running("a", 2)), instance(running("b", 1, "j", presence=SUSPECT))))
 
     assert bench.rows == [unclaimed("a", 3), running("b", 1, "j", presence=SUSPECT)]
 
@@ -93,7 +93,7 @@ def test_a_removal_of_a_record_never_announced_is_remembered() -> None:
     bench = Bench()
 
     events = ActualLRPRemoved(instance(unclaimed("a", 2))), ActualLRPCreated(instance(unclaimed("a", 1)))
-    assert bench.tell(*events) == [Outcome.TOMBSTONED, Outcome.TOMBSTONED]
+    assert bench.apply(*events) == [Outcome.TOMBSTONED, Outcome.TOMBSTONED]
 
 
 def test_a_change_behind_a_newer_one_is_stale_and_twice_it_is_the_same() -> None:
@@ -101,14 +101,14 @@ def test_a_change_behind_a_newer_one_is_stale_and_twice_it_is_the_same() -> None
     old = ActualLRPChanged(instance(running("a", 2)), instance(running("a", 3)))
     known = ActualLRPChanged(instance(running("a", 4)), instance(running("a", 5)))
 
-    assert bench.tell(old, known) == [Outcome.STALE, Outcome.SAME]
+    assert bench.apply(old, known) == [Outcome.STALE, Outcome.SAME]
     assert bench.rows == [running("a", 5)]
 
 
 def test_a_change_of_presence_is_applied_at_an_equal_index() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(running("a", 2, presence=SUSPECT))))
+    bench.apply(ActualLRPChanged(instance(running("a", 2)), instance(running("a", 2, presence=SUSPECT))))
 
     assert bench.rows == [running("a", 2, presence=SUSPECT)]
 
@@ -116,24 +116,24 @@ def test_a_change_of_presence_is_applied_at_an_equal_index() -> None:
 def test_a_change_of_a_slot_that_was_empty_is_a_creation() -> None:
     bench = Bench()
 
-    assert bench.tell(ActualLRPChanged(ActualLRPGroup(), instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
+    assert bench.apply(ActualLRPChanged(ActualLRPGroup(), instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
     assert bench.rows == [unclaimed("a", 0)]
 
 
 def test_a_newer_version_of_a_removed_record_is_read_again() -> None:
     bench = Bench()
-    bench.tell(ActualLRPRemoved(instance(running("a", 2))))
+    bench.apply(ActualLRPRemoved(instance(running("a", 2))))
 
     event = ActualLRPChanged(instance(running("a", 3)), instance(unclaimed("a", 4)))
-    assert bench.tell(event) == [Outcome.UNDECIDED]
+    assert bench.apply(event) == [Outcome.UNDECIDED]
     assert bench.rows == []
-    assert bench.doubts == [("p", RepairReason.AMBIGUOUS)]
+    assert bench.repairs == [("p", RepairReason.AMBIGUOUS)]
 
 
 def test_an_unclaim_is_one_change() -> None:
     bench = Bench(running("a", 2))
 
-    bench.tell(ActualLRPChanged(instance(running("a", 2)), instance(unclaimed("a", 3))))
+    bench.apply(ActualLRPChanged(instance(running("a", 2)), instance(unclaimed("a", 3))))
 
     assert bench.rows == [unclaimed("a", 3)]
 
@@ -141,7 +141,7 @@ def test_an_unclaim_is_one_change() -> None:
 def test_rows_without_an_epoch_are_replaced_in_their_slot() -> None:
     bench = Bench(running("", 4))
 
-    bench.tell(ActualLRPChanged(instance(running("", 4)), instance(running("", 1, routable=False))))
+    bench.apply(ActualLRPChanged(instance(running("", 4)), instance(running("", 1, routable=False))))
     assert bench.rows == [running("", 1, routable=False)]
-    bench.tell(ActualLRPRemoved(instance(running("", 0))))
+    bench.apply(ActualLRPRemoved(instance(running("", 0))))
     assert bench.rows == []

@@ -1,4 +1,4 @@
-"""Beginning with the state of an earlier life: served at once, and the first commit is the true difference."""
+"""ViewBuild with the state of an earlier life: served at once, and the first commit is the true difference."""
 
 from collections.abc import Iterable
 from math import inf

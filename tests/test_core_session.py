@@ -64,8 +64,8 @@ CALLS: dict[str, Call] = {
     "repair": lambda session: take_list(session, scope=Scope(frozenset({"p"}), frozenset())),
     "fail a list": lambda session: session.list_failed(session.begin_list(0), LOST),
     "tell": lambda session: session.events([created(unclaimed())], 0),
-    "lose the source": lambda session: session.freshness.source_told(SourceStatus(1, "ConnectionFailed"), 0),
-    "find the source": lambda session: session.freshness.source_told(SourceStatus(1), 0),
+    "lose the source": lambda session: session.freshness.source_reported(SourceStatus(1, "ConnectionFailed"), 0),
+    "find the source": lambda session: session.freshness.source_reported(SourceStatus(1), 0),
     "close": Session.close,
 }
 

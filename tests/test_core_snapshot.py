@@ -134,7 +134,7 @@ def test_what_was_listed_can_be_let_go_of_bit_by_bit_and_the_mirror_keeps_it(cou
         settle(snapshot)
         session.end_list(snapshot, 0)
 
-        steps = list(snapshot.emptied())
+        steps = list(snapshot.free_in_slices())
 
         # The first list's own indexes are the mirror's.
         assert (len(steps) > 1) is not snapshot.first

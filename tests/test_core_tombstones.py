@@ -91,24 +91,24 @@ def test_a_copy_goes_its_own_way_with_the_same_bounds_and_clock() -> None:
     tombstones = TombstoneTable(limit=2, age=60)
     tombstones.advance(100)
     tombstones.add("a", Tombstone(1))
-    twin = tombstones.copy()
+    copied = tombstones.copy()
 
     tombstones.discard("a")
     for key in ("b", "c"):
-        twin.add(key, Tombstone(1))
+        copied.add(key, Tombstone(1))
 
     assert tombstones.keys() == ()
-    assert twin.keys() == ("b", "c")
-    twin.advance(160)
-    assert twin.keys() == ("b", "c"), "the copy has the time of its original"
+    assert copied.keys() == ("b", "c")
+    copied.advance(160)
+    assert copied.keys() == ("b", "c"), "the copy has the time of its original"
 
 
 def test_the_tombstones_of_rows_and_of_desired_lrps_are_kept_apart() -> None:
     tombstones = Tombstones(limit=10, age=60)
     tombstones.rows.add("a", Tombstone(1))
-    twin = tombstones.copy()
+    copied = tombstones.copy()
     tombstones.advance(100)
 
     assert "a" not in tombstones.rows
-    assert "a" in twin.rows
-    assert "a" not in twin.desired
+    assert "a" in copied.rows
+    assert "a" not in copied.desired

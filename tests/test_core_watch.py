@@ -25,7 +25,7 @@ def test_a_stream_is_pinged_when_it_was_silent_for_an_interval_and_again_after_e
 
 def test_what_comes_on_the_stream_stands_for_a_ping() -> None:
     watch = Watch(TUNING, 0)
-    watch.heard(9)
+    watch.received(9)
 
     assert watch.wait(10) == 9
     assert not watch.ping_due(18.9)
@@ -47,7 +47,7 @@ def test_a_stream_is_dead_after_so_many_failed_pings_in_a_row() -> None:
     assert dead.__cause__ is ERROR
 
 
-@pytest.mark.parametrize("sign", [Watch.answered, lambda watch: watch.heard(21)])
+@pytest.mark.parametrize("sign", [Watch.answered, lambda watch: watch.received(21)])
 def test_an_answer_or_anything_on_the_stream_begins_the_count_anew(sign: object) -> None:
     watch = Watch(TUNING, 0)
     for at in (10, 20):
@@ -63,14 +63,14 @@ def test_an_answer_or_anything_on_the_stream_begins_the_count_anew(sign: object)
 def test_a_ping_that_fails_after_something_came_on_the_stream_does_not_count() -> None:
     watch = Watch(Tuning(ping_interval=10, ping_failures=1), 0)
     assert watch.ping_due(10)
-    watch.heard(11)
+    watch.received(11)
 
     assert watch.failed(ERROR, 15) is None
 
 
 def test_a_stream_that_was_silent_for_long_is_to_be_replaced_which_is_said_once() -> None:
     watch = Watch(Tuning(ping_interval=1000, idle_limit=100), 0)
-    watch.heard(50)
+    watch.received(50)
     assert watch.wait(60) == 90
     assert not watch.idle(149.9)
 

@@ -102,13 +102,13 @@ async def test_what_was_listed_is_let_go_of_to_the_end_also_where_the_stream_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     let_go = []
-    emptied = PendingSnapshot.emptied
+    free_in_slices = PendingSnapshot.free_in_slices
 
     def noted(snapshot: PendingSnapshot) -> Iterator[None]:
-        yield from emptied(snapshot)
+        yield from free_in_slices(snapshot)
         let_go.append(snapshot)
 
-    monkeypatch.setattr(PendingSnapshot, "emptied", noted)
+    monkeypatch.setattr(PendingSnapshot, "free_in_slices", noted)
     bbs = FakeBBS(small())
     async with mirroring(bbs) as mirror:
         await mirror.wait_synced()

@@ -299,15 +299,15 @@ def test_a_fork_goes_its_own_way() -> None:
     view = Ports()
     derivation = Derivation(view)
     derivation.update([process(desired(memory_mb=1), *instances(3))])
-    twin = derivation.fork()
+    copied = derivation.fork()
 
-    twin.update([process(desired(memory_mb=1), *instances(4))])
+    copied.update([process(desired(memory_mb=1), *instances(4))])
     derivation.update([process(desired(memory_mb=1), *instances(2))])
 
     assert derivation.values == {"z": 2 * PORTS + 1}
-    assert twin.values == {"z": 4 * PORTS + 6}
+    assert copied.values == {"z": 4 * PORTS + 6}
     derivation._check([process(desired(memory_mb=1), *instances(2))])
-    twin._check([process(desired(memory_mb=1), *instances(4))])
+    copied._check([process(desired(memory_mb=1), *instances(4))])
 
 
 def test_cells_that_are_as_they_were_are_not_derived_again() -> None:

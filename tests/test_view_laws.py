@@ -338,9 +338,9 @@ class Reader:
 
 
 def copy_of(mailbox: Mailbox[Any, Any]) -> Mailbox[Any, Any]:
-    twin: Mailbox[Any, Any] = Mailbox(lambda: None)
-    twin._pending = mailbox._pending.copy()
-    return twin
+    copied: Mailbox[Any, Any] = Mailbox(lambda: None)
+    copied._pending = mailbox._pending.copy()
+    return copied
 
 
 @laws(150)

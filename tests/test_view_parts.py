@@ -39,8 +39,8 @@ def test_a_dict_is_emptied_part_by_part() -> None:
     one: PartedDict[int, int] = PartedDict()
     for number in range(1000):
         one[number] = number
-    twin = one.fork()
-    sizes = [len(one) for _ in one.emptied()]
+    copied = one.fork()
+    sizes = [len(one) for _ in one.free_in_slices()]
     assert sizes[-1] == 0
     assert max(before - after for before, after in zip([1000, *sizes], sizes, strict=False)) <= 8
-    assert len(twin) == 1000
+    assert len(copied) == 1000

@@ -16,7 +16,7 @@ from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import ALL, Dirty, merge
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import FEW
-from lrpmirror.core.preparation import Beginning, Difference, Preparation, Touched
+from lrpmirror.core.preparation import Difference, Preparation, Touched, ViewBuild
 from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
@@ -233,7 +233,7 @@ def test_a_difference_is_let_go_of_bit_by_bit_and_the_view_stays() -> None:
     prepared = Preparation(run.session, snapshot, views.values())
     assert list(prepared.steps()) is not None
     for _, difference in prepared.finish(run.session.end_list(snapshot, 0)):
-        assert len(list(difference.emptied())) > 100
+        assert len(list(difference.free_in_slices())) > 100
         assert len(difference) == 0
     run.beside.check()
     assert len(views["Processes"].values) == 2
@@ -251,7 +251,7 @@ def test_values_that_cannot_be_compared_are_told_of() -> None:
     after = before.fork()
     one, other = Incomparable(), Incomparable()
     before.values["a"], after.values["a"] = one, other
-    after.keep_notified("a", before.published("a"))
+    after.suppress_unchanged("a", before.published("a"))
 
     touched: Touched[str] = Touched()
     touched.add("a", 1, there=True)
@@ -276,7 +276,7 @@ def test_whatever_happens_while_a_view_is_made_it_is_what_follows_from_the_state
         run.apply(operation)
     views = {name: Derivation(view) for name, view in every_view().items()}
     for derivation in views.values():
-        beginning = Beginning(run.session, derivation)
+        beginning = ViewBuild(run.session, derivation)
         for _ in beginning.steps():
             while events and rng.random() < 0.3:
                 event = run.world.apply(events.pop())
@@ -298,7 +298,7 @@ class Restless:
     def __init__(self, run: Prepared) -> None:
         self._run = run
         self.turns = 0
-        self.beginning: Beginning | None = None
+        self.beginning: ViewBuild | None = None
 
     def turn(self) -> None:
         self.turns += 1
@@ -331,7 +331,7 @@ def test_a_list_is_brought_to_views_although_events_never_pause() -> None:
 def test_a_view_is_made_although_events_never_pause() -> None:
     run, events = restless()
     derivation = Derivation(every_view()["HTTPRoutes"])
-    events.beginning = Beginning(run.session, derivation)
+    events.beginning = ViewBuild(run.session, derivation)
     for _ in events.beginning.steps():
         events.turn()
     derivation._check(
@@ -424,6 +424,6 @@ def test_what_subscribers_were_told_meanwhile_stays_what_they_were_told() -> Non
     fork = derivation.fork()
     notified = tuple(replace(endpoint, since=3) for endpoint in fork.values["a"])
 
-    fork.keep_notified("a", notified)
+    fork.suppress_unchanged("a", notified)
 
     assert fork.published("a") is notified

@@ -269,20 +269,20 @@ def test_it_holds_what_lists_lacked_and_no_more() -> None:
     retained = Retained(limit=10)
     other = desired("q", domain="tasks")
 
-    assert retained.listed([Delta("p", LRP, None), Delta("q", other, None)], frozenset({"tasks"})) == ()
+    assert retained.apply_list([Delta("p", LRP, None), Delta("q", other, None)], frozenset({"tasks"})) == ()
     assert (len(retained), retained.guids(), retained.get("p"), retained.get("q")) == (1, ["p"], LRP, None)
-    assert retained.listed([Delta("p", None, LRP)], frozenset()) == ()
+    assert retained.apply_list([Delta("p", None, LRP)], frozenset()) == ()
     assert len(retained) == 0
 
 
 def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
     retained = Retained(limit=10)
-    retained.listed([Delta("p", LRP, None)], frozenset())
+    retained.apply_list([Delta("p", LRP, None)], frozenset())
 
-    assert retained.told(ActualLRPInstanceCreated(running()), there=False) == ()
-    assert retained.told(DesiredLRPChanged(LRP, LRP), there=False) == ()
-    assert retained.told(DesiredLRPChanged(LRP, LRP), there=True) == ("p",)
-    assert retained.told(DesiredLRPRemoved(LRP), there=False) == ()
+    assert retained.apply_event(ActualLRPInstanceCreated(running()), there=False) == ()
+    assert retained.apply_event(DesiredLRPChanged(LRP, LRP), there=False) == ()
+    assert retained.apply_event(DesiredLRPChanged(LRP, LRP), there=True) == ("p",)
+    assert retained.apply_event(DesiredLRPRemoved(LRP), there=False) == ()
 
 
 def test_cells_that_a_list_cannot_tell_of_stay() -> None:

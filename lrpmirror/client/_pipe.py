@@ -16,7 +16,7 @@ import httpx
 import trio
 
 from lrpmirror.errors import MirrorForked
-from lrpmirror.forks import tell_when_forked
+from lrpmirror.forks import notify_when_forked
 
 _READ_SIZE: Final = 120 * 1024
 """As much as a turn of the scheduler can be shared by. From 128 KiB on malloc asks the kernel for the buffer each time,
@@ -60,7 +60,7 @@ class PlainPipe:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        tell_when_forked(self)
+        notify_when_forked(self)
 
     def forked(self, _: MirrorForked) -> None:
         """Leave the connection to the parent: what it closes stays open for as long as anybody has it open."""

@@ -87,7 +87,7 @@ class Knowledge:
     def release(self, event: Event) -> tuple[str, ...]:
         """Let go of a retained desired LRP that an event decides about."""
         guid = desired_guid_of(event)
-        return self.retained.told(event, there=guid is not None and self.store.desired(guid) is not None)
+        return self.retained.apply_event(event, there=guid is not None and self.store.desired(guid) is not None)
 
     def take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
         """Take the fresh domains of a list; return them where they differ."""

@@ -23,7 +23,7 @@ from lrpmirror.core.session import Session
 from lrpmirror.core.upcoming import Upcoming
 from lrpmirror.errors import failure_of
 
-__all__ = ["Beginning", "Difference", "Preparation"]
+__all__ = ["Difference", "Preparation", "ViewBuild"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -57,7 +57,7 @@ class Touched(Generic[K]):
         rank = self._rank[key] = rank if known is None else min(rank, known)
         self._by_rank[rank if there else GONE][key] = None
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of the keys, bit by bit."""
         tables: tuple[dict[K, Any], ...] = (*self._by_rank, self._rank)
         for keys in tables:
@@ -109,11 +109,11 @@ class Difference(Generic[K, V]):
         for key in self._touched:
             yield _delta(key, before_of(key), after_of(key))
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of what was before, bit by bit, once nobody reads it any more."""
-        yield from self._touched.emptied()
-        yield from self._before.emptied()
-        yield from self._after.emptied()
+        yield from self._touched.free_in_slices()
+        yield from self._before.free_in_slices()
+        yield from self._after.free_in_slices()
 
 
 class Rounds:
@@ -140,7 +140,7 @@ def _taken(dirty: dict[str, Dirty]) -> Iterator[dict[str, Dirty]]:
         yield {guid: dirty.pop(guid) for guid in guids}
 
 
-class Beginning:
+class ViewBuild:
     """A view that is being made of a living mirror, bit by bit. Nothing but events may be committed meanwhile."""
 
     def __init__(self, session: Session, derivation: Derivation[Any, Any, Any]) -> None:
@@ -246,7 +246,7 @@ class Preparation:
             derivation.log = None
             forks.append(fork)
         self._pairs = []
-        return (step for fork in forks for step in fork.emptied())
+        return (step for fork in forks for step in fork.free_in_slices())
 
     def _also_dirty(self, fork: Derivation[Any, Any, Any]) -> Iterator[dict[str, Dirty]]:
         """Return what is dirty for those views only that look at it."""
@@ -289,7 +289,7 @@ class Preparation:
         for log in (derivation.log or {}, fork.log or {}):
             for key in [*islice(log, most)]:
                 rank = log.pop(key)
-                fork.keep_notified(key, derivation.published(key))
+                fork.suppress_unchanged(key, derivation.published(key))
                 touched.add(key, rank, there=key in fork.values)
 
 

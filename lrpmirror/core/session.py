@@ -60,7 +60,7 @@ _LIST_CAUSES = {
 }
 """Why a list of everything was read, by the phase in which it was."""
 
-_NOBODYS_FAULT = (ConnectionFailed, ServiceUnavailable)
+_BLAMELESS = (ConnectionFailed, ServiceUnavailable)
 """How a read of some processes fails without any of them being the cause."""
 
 
@@ -95,7 +95,7 @@ class Session:
         self.unreadable = Unreadable(most=tuning.resync_interval)
         self.observers: tuple[Observer, ...] = ()
         """Who sees every event and commit as it happens."""
-        self._adopt(self.knowledge.store)
+        self._use_store(self.knowledge.store)
 
     # The stream
 
@@ -153,7 +153,7 @@ class Session:
         """
         self.freshness.restored(None if age is None else now - age)
         self._restored = True
-        self._adopt(store)
+        self._use_store(store)
         self.knowledge.restore(exported)
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
@@ -167,7 +167,7 @@ class Session:
         commits: list[Commit] = []
         snapshot = self._snapshot
         if freshness.synced_at is None:
-            self._gather(events)
+            self._buffer(events)
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
         change_set, rule_for, judged = self._change_set, self._reconciler.rule_for, knowledge.decisions.judged
@@ -179,7 +179,7 @@ class Session:
             rule = rule_for(event.type)
             outcome = self.unreadable.take(event) if rule is None else rule(event)
             if outcome is _STALE or outcome is _TOMBSTONED:
-                self.guards.take_older(event, repairs)
+                self.guards.reread_older(event, repairs)
             outcomes.append((event.type, outcome))
             judged(event, outcome, change_set, tombstones, now, repairs)
             released = knowledge.release(event) if retained else ()
@@ -229,12 +229,12 @@ class Session:
         answered_at = now if snapshot.answered_at is None else snapshot.answered_at
         rows, desired = snapshot.finish()
         self._snapshot = None
-        unbelieved, doubt = self.guards.judge(snapshot, rows, desired, self.knowledge.store, now)
-        self.knowledge.decisions.doubted(older, now)
-        if unbelieved is not None:
+        rejected, doubt = self.guards.judge(snapshot, rows, desired, self.knowledge.store, now)
+        self.knowledge.decisions.unconfirmed(older, now)
+        if rejected is not None:
             # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
             if everything or not self.freshness.is_suspect:
-                self._suspect(unbelieved)
+                self._suspect(rejected)
             self.freshness.answered(answered_at)
             return None
         if self.freshness.synced_at is not None:
@@ -267,7 +267,7 @@ class Session:
             self.freshness.failed(error)
             return self._list_backoff.failed()
         self.freshness.noted(error)
-        blameless = isinstance(error, _NOBODYS_FAULT)
+        blameless = isinstance(error, _BLAMELESS)
         self.repairs.failed(snapshot.scope, refused=not blameless)
         return self._repair_backoff.failed()
 
@@ -338,7 +338,7 @@ class Session:
         elif before is Phase.LIVE:
             self.guards.live_size = size_of(self.knowledge.store)
 
-    def _gather(self, events: Iterable[Event]) -> None:
+    def _buffer(self, events: Iterable[Event]) -> None:
         """Keep events for the first list, if one is being read, and remember what they removed.
 
         That list may fail, and the next one is too late to tell: what went before it was asked for it does not have.
@@ -355,7 +355,7 @@ class Session:
         self.freshness.suspect(error)
         self._audit.reset()
 
-    def _adopt(self, store: Store) -> None:
+    def _use_store(self, store: Store) -> None:
         self.knowledge.store = store
         self._change_set = ChangeSet(store)
         self._reconciler = Reconciler(self._change_set, self.knowledge.tombstones, self.repairs.add)
@@ -389,9 +389,9 @@ class Session:
         if self.freshness.synced_at is None:
             # Events were applied to the list only until now, and what they removed was buried there.
             self.knowledge.tombstones = snapshot.tombstones
-            self._adopt(self.knowledge.store)
+            self._use_store(self.knowledge.store)
         if snapshot.aside is not None:
-            self._adopt(snapshot.aside)
+            self._use_store(snapshot.aside)
         else:
             write(self.knowledge.store, rows, desired, self.repairs)
             for lrp in snapshot.completed.values():
@@ -416,7 +416,7 @@ class Session:
     def _commit_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self.knowledge.take_domains(snapshot), self.knowledge.take_cells(snapshot)
         judged = snapshot.listed_desired and not snapshot.first
-        released = self.knowledge.retained.listed(desired, self.knowledge.store.domains) if judged else ()
+        released = self.knowledge.retained.apply_list(desired, self.knowledge.store.domains) if judged else ()
         for guid in sorted(snapshot.undesired):
             if self.knowledge.store.desired(guid) is None:
                 self._ask_for_desired(guid)

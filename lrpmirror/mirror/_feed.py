@@ -127,17 +127,17 @@ class Feed(Generic[K, V]):
         deltas: Deltas[K, V],
         revision: int,
         cause: Cause,
-        emptied: Callable[[], Iterator[None]] | None = None,
+        free_in_slices: Callable[[], Iterator[None]] | None = None,
     ) -> None:
-        """Tell everyone who wants to know; waits for nobody. `emptied` lets go of them afterwards, bit by bit."""
+        """Notify every subscriber; waits for none. `free_in_slices` frees the deltas afterwards, a slice a step."""
         self._revision = revision
         if len(deltas) <= AT_ONCE:
             self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self._clock())
             behind: list[Mailbox[K, V]] = []
         else:
             behind = self._hub.publish_many(deltas, revision, cause, self._clock())
-        if behind or emptied is not None:
-            self._nursery.start_soon(self._advance, behind, emptied)
+        if behind or free_in_slices is not None:
+            self._nursery.start_soon(self._advance, behind, free_in_slices)
 
     def subscribe(
         self,
@@ -190,12 +190,14 @@ class Feed(Generic[K, V]):
         for iteration in self._iterations:
             iteration.end()
 
-    async def _advance(self, mailboxes: Iterable[Mailbox[K, V]], emptied: Callable[[], Iterator[None]] | None) -> None:
+    async def _advance(
+        self, mailboxes: Iterable[Mailbox[K, V]], free_in_slices: Callable[[], Iterator[None]] | None
+    ) -> None:
         """Go through what is on the backlog of some mailboxes, then let go of it."""
         for mailbox in mailboxes:
             while mailbox.advance(AT_ONCE):
                 await trio.lowlevel.checkpoint()
-        for _ in emptied() if emptied is not None else ():
+        for _ in free_in_slices() if free_in_slices is not None else ():
             await trio.lowlevel.checkpoint()
 
     def _begin(self, mailbox: Mailbox[K, V], topics: frozenset[Hashable] | None, *, replay: bool) -> None:

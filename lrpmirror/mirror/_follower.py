@@ -68,7 +68,7 @@ class Follower:
         # One list at a time, since a list is judged by the events since it was asked for.
         self._listing = trio.Lock()
         self._reading = trio.CancelScope()
-        self._resting = trio.CancelScope()
+        self._until_next_list = trio.CancelScope()
         """What lasts until the next list of everything is due."""
         self._undecided = trio.Event()
         self._wanted = trio.Event()
@@ -109,7 +109,7 @@ class Follower:
         """Follow one stream to its end."""
         with link.scope:
             try:
-                said = partial(self._source_said, link)
+                said = partial(self._source_reported, link)
                 async with self._bbs.events(self._stream, full=self._full, said=said) as batches:
                     self._opened(link, nursery)
                     error = await self._read(link, batches)
@@ -123,25 +123,25 @@ class Follower:
         try:
             async for events in batches:
                 now = self._clock()
-                link.heard(now)
+                link.received(now)
                 self._publish(session.events(events, now))
                 session.check_limits()
                 if session.repairs:
                     self._undecided.set()
                 early = session.unreadable.wait(now, session.freshness.synced_at)
                 if early < inf:
-                    self._resting.deadline = min(self._resting.deadline, trio.current_time() + early)
+                    self._until_next_list.deadline = min(self._until_next_list.deadline, trio.current_time() + early)
         except (BBSError, WireError) as error:
             return error
         return ConnectionFailed("the event stream ended")
 
-    def _source_said(self, link: Link, status: SourceStatus) -> None:
+    def _source_reported(self, link: Link, status: SourceStatus) -> None:
         now = self._clock()
-        link.heard(now)
-        link.said = status, now
+        link.received(now)
+        link.source_status = status, now
         if link is self._link:
             phase = self._session.freshness.phase
-            self._session.freshness.source_told(status, now)
+            self._session.freshness.source_reported(status, now)
             if phase is not self._session.freshness.phase:
                 self._publish(())
 
@@ -173,7 +173,7 @@ class Follower:
                 # It was there to take over, and does so before its list is in: for the mirror it is a new stream.
                 self._follow(self._next)
                 self._session.stream_opened(self._link.heard_at)
-                self._tell_source()
+                self._apply_source_status()
                 self._wanted.set()
             else:
                 nursery.cancel_scope.cancel()
@@ -184,10 +184,10 @@ class Follower:
         self._link, self._next = link, None
         link.settled.set()
 
-    def _tell_source(self) -> None:
+    def _apply_source_status(self) -> None:
         """Have it count what the source said on a stream before that was the one that is followed."""
-        if self._link.said is not None:
-            self._session.freshness.source_told(*self._link.said)
+        if self._link.source_status is not None:
+            self._session.freshness.source_reported(*self._link.source_status)
 
     async def _keep_replaced(self, nursery: trio.Nursery) -> None:
         while True:
@@ -241,12 +241,12 @@ class Follower:
             if delay is None:
                 self._found.set()
                 delay = session.next_list(self._clock())
-            with trio.move_on_after(delay) as self._resting:
+            with trio.move_on_after(delay) as self._until_next_list:
                 await self._wanted.wait()
-            if self._resting.cancelled_caught:
-                await self._be_on_another_stream(nursery)
+            if self._until_next_list.cancelled_caught:
+                await self._await_other_stream(nursery)
 
-    async def _be_on_another_stream(self, nursery: trio.Nursery) -> None:
+    async def _await_other_stream(self, nursery: trio.Nursery) -> None:
         """Where only a list on another stream can decide whether the server was set back, wait until there is one."""
         session, upcoming = self._session, self._next
         if not session.guards.rollback.wants_stream((upcoming or self._link).opened_at):
@@ -272,7 +272,7 @@ class Follower:
             async with self._prepared(snapshot, error, session.tuning.list_timeout) as error:
                 return self._listed(snapshot, error, upcoming) if session.is_listing(snapshot) else 0.0
         finally:
-            self._outliving.start_soon(_let_go, snapshot)
+            self._outliving.start_soon(_free_in_slices, snapshot)
 
     def _listed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
         """Commit a list of everything that has settled, or failed; return what `_sync` does."""
@@ -294,7 +294,7 @@ class Follower:
         given_up = self._link
         self._follow(link)
         self._session.stream_replaced(link.heard_at)
-        self._tell_source()
+        self._apply_source_status()
         given_up.scope.cancel()
 
     async def _keep_audited(self) -> None:
@@ -371,9 +371,9 @@ class Follower:
             await trio.lowlevel.checkpoint()
 
 
-async def _let_go(snapshot: PendingSnapshot) -> None:
+async def _free_in_slices(snapshot: PendingSnapshot) -> None:
     """Let go of what was listed, bit by bit: a quarter of a million rows at once would hold up everybody."""
-    for _ in snapshot.emptied():
+    for _ in snapshot.free_in_slices():
         await trio.lowlevel.checkpoint()
 
 

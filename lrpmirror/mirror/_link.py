@@ -23,7 +23,7 @@ class Link:
         """When the server answered."""
         self.heard_at = 0.0
         """When it was opened, or last brought something."""
-        self.said: tuple[SourceStatus, float] | None = None
+        self.source_status: tuple[SourceStatus, float] | None = None
         """What the source last said of itself, and when."""
         self.error: LRPMirrorError | None = None
         """What it ended with."""
@@ -42,11 +42,11 @@ class Link:
         self.watch = Watch(tuning, now)
         self.opened_at = self.heard_at = now
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Record that it brought something. O(1)."""
         self.heard_at = now
         if self.watch is not None:
-            self.watch.heard(now)
+            self.watch.received(now)
 
     def ended(self, error: LRPMirrorError) -> bool:
         """Record that it ended; tell whether that is news."""

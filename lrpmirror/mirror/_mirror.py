@@ -14,11 +14,11 @@ from lrpmirror.core.explain.counters import Counts
 from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.lists.snapshot import PendingSnapshot
-from lrpmirror.core.preparation import Beginning, Preparation
+from lrpmirror.core.preparation import Preparation, ViewBuild
 from lrpmirror.core.rows.changes import Cause, Commit, Delta, RowKey, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
-from lrpmirror.forks import tell_when_forked
+from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._follower import Follower
@@ -62,10 +62,10 @@ class Mirror(Reads):
             _key_of, self._present_desired, nursery, clock, session.knowledge.revision
         )
         self._views: list[MirrorView[Any, Any]] = []
-        self._beginning: Beginning | None = None
+        self._build: ViewBuild | None = None
         self._preparation: Preparation | None = None
         self._waiting = trio.lowlevel.ParkingLot()
-        tell_when_forked(self)
+        notify_when_forked(self)
 
     # Freshness
 
@@ -177,15 +177,15 @@ class Mirror(Reads):
         # No list is committed meanwhile.
         async with self._follower.deriving:
             self._check_open()
-            self._beginning = beginning = Beginning(self._session, kept.derivation)
+            self._build = build = ViewBuild(self._session, kept.derivation)
             try:
-                for _ in beginning.steps():
+                for _ in build.steps():
                     await trio.lowlevel.checkpoint()
                     self._check_open()
                 kept.begin(self.revision)
                 self._views.append(kept)
             finally:
-                self._beginning = None
+                self._build = None
         return kept
 
     def _check_open(self) -> None:
@@ -283,8 +283,8 @@ class Mirror(Reads):
         completed = self._session.take_completed()
         prepared, self._preparation = (self._preparation, None) if listed else (None, self._preparation)
         if commits or completed:
-            if self._beginning is not None:
-                self._beginning.note(commits)
+            if self._build is not None:
+                self._build.note(commits)
             if self._preparation is not None:
                 self._preparation.note(commits)
             if prepared is not None:
@@ -292,14 +292,14 @@ class Mirror(Reads):
             elif self._views:
                 self._update_views(commits, completed)
         elif prepared is not None:
-            self._nursery.start_soon(_let_go, prepared.discard())
+            self._nursery.start_soon(_free_in_slices, prepared.discard())
         self._waiting.unpark_all()
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
         """Bring the views aside to what a list leads to, one slice a step. `_publish` follows when it is committed."""
         if self._preparation is not None:
             # The list before was never committed.
-            self._nursery.start_soon(_let_go, self._preparation.discard())
+            self._nursery.start_soon(_free_in_slices, self._preparation.discard())
             self._preparation = None
         if not self._views or not Preparation.is_worth_it(self._session, snapshot):
             return iter(())
@@ -313,7 +313,7 @@ class Mirror(Reads):
         for view in self._views:
             view.turn(differences.pop(view.derivation, None), revision, cause)
         for dropped in differences.values():
-            self._nursery.start_soon(_let_go, dropped.emptied())
+            self._nursery.start_soon(_free_in_slices, dropped.free_in_slices())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
         """Derive again what the commits touched, once for all of them: no reader can look in between.
@@ -345,7 +345,7 @@ class Mirror(Reads):
         self._waiting.unpark_all()
 
 
-async def _let_go(steps: Iterator[None]) -> None:
+async def _free_in_slices(steps: Iterator[None]) -> None:
     """Let go of what is of no use any more, bit by bit."""
     for _ in steps:
         await trio.lowlevel.checkpoint()

@@ -15,7 +15,7 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._mirror import Mirror
-from lrpmirror.mirror._state_file import state_file_kept
+from lrpmirror.mirror._state_file import state_file_of
 from lrpmirror.relay import RelayClient, is_relay
 from lrpmirror.statefile import StateFile
 
@@ -83,15 +83,15 @@ async def open_mirror(
         if state_file is not None:
             file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
             state_file_writer = await stack.enter_async_context(
-                state_file_kept(file, session, clock, bbs=getattr(client, "url", ""))
+                state_file_of(file, session, clock, bbs=getattr(client, "url", ""))
             )
         # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
-        with ExitStack() as at_last:
+        with ExitStack() as closing:
             async with background() as nursery:
                 mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")
-                at_last.callback(mirror._close)  # noqa: SLF001 - its own package
+                closing.callback(mirror._close)  # noqa: SLF001 - its own package
                 if state_file_writer is not None:
-                    at_last.callback(state_file_writer.take_last)
+                    closing.callback(state_file_writer.take_final_state)
                     nursery.start_soon(state_file_writer.run, lambda: mirror._publish(()))  # noqa: SLF001
                 nursery.start_soon(mirror._run)  # noqa: SLF001
                 yield mirror

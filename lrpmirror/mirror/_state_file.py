@@ -13,7 +13,7 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import StateFileError
 from lrpmirror.statefile import Loaded, StateFile
 
-__all__ = ["StateFileWriter", "state_file_kept"]
+__all__ = ["StateFileWriter", "state_file_of"]
 
 logger: Final = logging.getLogger("lrpmirror")
 
@@ -34,10 +34,10 @@ class StateFileWriter:
         self._session = session
         self._clock = clock
         self._bbs = bbs
-        self._kept: int | None = None
+        self._saved_revision: int | None = None
         """The revision that the file has."""
-        self._last: _Export | None = None
-        self._told: set[tuple[type, object]] = set()
+        self._final: _Export | None = None
+        self._logged: set[tuple[type, object]] = set()
         """The kinds of failures that were logged since the file was last written."""
 
     async def begin(self) -> None:
@@ -59,19 +59,19 @@ class StateFileWriter:
         session = self._session
         while True:
             await trio.sleep(session.tuning.state_interval)
-            if session.knowledge.revision == self._kept:
+            if session.knowledge.revision == self._saved_revision:
                 continue
             export = self._take()
             if export is not None and not await self._write(export, _nothing):
                 publish()
 
-    def take_last(self) -> None:
+    def take_final_state(self) -> None:
         """Take the state that is to be written at the end. O(rows), as `Session.exported`."""
-        self._last = self._take()
+        self._final = self._take()
 
     async def end(self) -> None:
         """Write what was taken last, and unlock the file; not for longer than `Tuning.state_patience` seconds."""
-        last, file = self._last, self._file
+        last, file = self._final, self._file
         if last is None:
             file.release()
             return
@@ -89,7 +89,7 @@ class StateFileWriter:
             )
 
     def _restore(self, loaded: Loaded) -> None:
-        self._kept = loaded.exported.revision
+        self._saved_revision = loaded.exported.revision
         self._session.restore(loaded.exported, loaded.store, self._clock(), loaded.age)
         if loaded.age is None:
             unknown = StateFileError(
@@ -125,21 +125,21 @@ class StateFileWriter:
         except StateFileError as error:
             self._failed(error)
             return False
-        self._kept = export.exported.revision
-        self._told.clear()
+        self._saved_revision = export.exported.revision
+        self._logged.clear()
         return True
 
     def _failed(self, error: StateFileError) -> None:
         self._session.freshness.noted(error)
         cause = error.__cause__
         kind = type(cause), getattr(cause, "errno", None)
-        if kind not in self._told:
-            self._told.add(kind)
+        if kind not in self._logged:
+            self._logged.add(kind)
             logger.warning("%s", error)
 
 
 @asynccontextmanager
-async def state_file_kept(
+async def state_file_of(
     file: StateFile, session: Session, clock: Callable[[], float], *, bbs: str
 ) -> AsyncIterator[StateFileWriter]:
     """Begin with the state of a file where it has one, and write it at the end, however the block ends."""

@@ -172,7 +172,7 @@ class MirrorView(Mapping[K, V]):
         self.revision = revision
         self._log_failures()
         if difference is not None:  # pragma: no branch - no view is begun while others are prepared
-            self._feed.publish(difference, revision, cause, difference.emptied)
+            self._feed.publish(difference, revision, cause, difference.free_in_slices)
 
     def _log_failures(self) -> None:
         for source, error in self.derivation.take_failures():

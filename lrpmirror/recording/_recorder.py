@@ -173,7 +173,7 @@ class Recorder:
                 if self._made:
                     self.path.rmdir()
                 return
-            self._keep_lists()
+            self._complete_lists()
             for stream in self._streams.values():
                 stream.close()
             self._write_about(replace(self._about, ended=self.ended))
@@ -203,10 +203,10 @@ class Recorder:
 
     def _move_to(self, folder: str) -> None:
         with self._writing():
-            self._keep_lists()
+            self._complete_lists()
         self._folder = folder
 
-    def _keep_lists(self) -> None:
+    def _complete_lists(self) -> None:
         for one in self._lists.values():
             one.close()
         self._lists.clear()

@@ -17,7 +17,7 @@ from msgspec import Struct
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ConfigurationError, MalformedRecord, MirrorForked, StateFileError
-from lrpmirror.forks import tell_when_forked
+from lrpmirror.forks import notify_when_forked
 from lrpmirror.statefile._disk import MODE, Disk
 from lrpmirror.statefile._format import UnusableError, parts, read
 
@@ -78,7 +78,7 @@ class StateFile:
         self.offload = offload
         self._disk = Disk() if disk is None else disk
         self._lock = -1
-        self._releasing = Lock()
+        self._release_lock = Lock()
         self._released = False
         self._turn = Lock()
         self._current: object = None
@@ -109,11 +109,11 @@ class StateFile:
             raise self._unusable(f"cannot be locked: {_reason(exc)}") from exc
         self._lock = descriptor
         self._released = self._given_up = False
-        tell_when_forked(self)
+        notify_when_forked(self)
 
     def release(self) -> None:
         """Let other mirrors have the file. Does nothing where it is not locked."""
-        with self._releasing:
+        with self._release_lock:
             descriptor, self._lock = self._lock, -1
             self._released = True
         if descriptor >= 0:
@@ -134,9 +134,13 @@ class StateFile:
         except PermissionError as exc:
             raise self._unusable(f"cannot be read: {_reason(exc)}; give the mirror the right to, or remove it") from exc
         except OSError as exc:
-            raise StateFileError(f"the state file {self.path} cannot be read: {_reason(exc)}; {_COLD}") from exc
+            raise StateFileError(
+                f"the state file {self.path} cannot be read: {_reason(exc)}; {_WITHOUT_STATE}"
+            ) from exc
         except UnusableError as exc:
-            raise StateFileError(f"the state file {self.path} {exc}; {self._set_aside(exc.kind)}; {_COLD}") from exc
+            raise StateFileError(
+                f"the state file {self.path} {exc}; {self._set_aside(exc.kind)}; {_WITHOUT_STATE}"
+            ) from exc
         passed = self.wall() - header.taken_at
         return Loaded(exported, exported.indexed(), header.age + passed if passed >= 0 else None)
 
@@ -201,7 +205,7 @@ class StateFile:
 
     def _set_aside(self, kind: str) -> str:
         name = Path(f"{self.path}.{kind}")
-        with self._releasing:
+        with self._release_lock:
             # Where the mirror was cancelled while it was read, the file can be another's by now, and another one.
             if self._released:
                 return "it stays where it is"
@@ -250,7 +254,7 @@ class StateFile:
         return ConfigurationError(f"the state file {self.path} {why}")
 
 
-_COLD: Final = "the mirror begins without a state"
+_WITHOUT_STATE: Final = "the mirror begins without a state"
 
 _PLAIN: Final = {errno.ELOOP: "it is a symbolic link"}
 

@@ -109,7 +109,7 @@ class ThreadSubscription(Generic[K, V]):
                 if self.cancelled:
                     return None
 
-    async def tell(
+    async def call_all(
         self,
         batch: Sequence[Change[K, V]],
         pause: Callable[[], Awaitable[object]],
@@ -136,7 +136,7 @@ class ThreadSubscription(Generic[K, V]):
                 await pause()
                 until = monotonic() + SLICE
 
-    def tell_now(self, batch: Sequence[Change[K, V]]) -> None:
+    def call_all_now(self, batch: Sequence[Change[K, V]]) -> None:
         """Call back with each change of a batch, where nothing can be awaited."""
         for change in batch:
             if self.cancelled:
@@ -179,7 +179,7 @@ def courier_to(
 
 
 async def _here(subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
-    await subscription.tell(batch, trio.lowlevel.checkpoint, is_failure)
+    await subscription.call_all(batch, trio.lowlevel.checkpoint, is_failure)
 
 
 class _Executing:
@@ -188,7 +188,7 @@ class _Executing:
 
     async def __call__(self, subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
         try:
-            future = self._executor.submit(subscription.tell_now, batch)
+            future = self._executor.submit(subscription.call_all_now, batch)
         except RuntimeError as exc:
             raise _GoneError("a subscriber's executor has been shut down") from exc
         await _finished(future, lambda: False, "a subscriber's executor has been shut down")
@@ -205,12 +205,12 @@ class _Looping:
 
         def begin() -> None:
             # Made only here, since a coroutine that no loop ever begins is a mistake to Python.
-            telling = subscription.tell(batch, partial(asyncio.sleep, 0), _is_failure_on_loop)
+            calls = subscription.call_all(batch, partial(asyncio.sleep, 0), _is_failure_on_loop)
             try:
-                task = self._loop.create_task(telling)
+                task = self._loop.create_task(calls)
             except BaseException as error:
                 # A loop can have a task factory of somebody's.
-                telling.close()
+                calls.close()
                 future.set_exception(error)
                 raise
             self._tasks.add(task)

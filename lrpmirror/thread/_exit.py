@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from lrpmirror.errors import MirrorForked
-from lrpmirror.forks import tell_when_forked
+from lrpmirror.forks import notify_when_forked
 
 __all__ = ["RUNNING"]
 
@@ -32,7 +32,7 @@ class Running:
 
     def __init__(self) -> None:
         self._all: dict[Closable, None] = {}
-        tell_when_forked(self)
+        notify_when_forked(self)
 
     def add(self, one: Closable) -> None:
         """Close it at the end of the program."""

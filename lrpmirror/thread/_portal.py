@@ -34,7 +34,7 @@ class Portal:
         """Whether the mirror is being closed, or has been."""
         self.failure: BaseException | None = None
         """What ended the mirror, unless it was closed."""
-        self._told = False
+        self._failure_raised = False
         self._ended = Event()
         self._forked: MirrorForked | None = None
 
@@ -73,7 +73,7 @@ class Portal:
         self._forked = self.failure = error
         self._token = self._nursery = None
         self._thread = 0
-        self.closing = self._told = True
+        self.closing = self._failure_raised = True
         # A new one: the lock of the old can be held, by the thread that is not there.
         self._ended = Event()
         self._ended.set()
@@ -93,12 +93,12 @@ class Portal:
     @property
     def unseen_failure(self) -> BaseException | None:
         """What ended the mirror, unless it has been raised to somebody."""
-        return None if self._told else self.failure
+        return None if self._failure_raised else self.failure
 
     def raise_failure(self, *, again: bool) -> None:
         """Raise what ended the mirror, if anything did; if it has been raised before only where `again` says so."""
-        if self.failure is not None and (again or not self._told):
-            self._told = True
+        if self.failure is not None and (again or not self._failure_raised):
+            self._failure_raised = True
             raise self.failure
 
     def run_soon(self, function: Callable[[], object]) -> None:
@@ -170,7 +170,7 @@ class Portal:
             except BaseException as error:
                 self.run_soon(scope.cancel)
                 if error is self.failure:
-                    self._told = True
+                    self._failure_raised = True
                 if isinstance(error, TimeoutError) and not future.done():
                     raise late(
                         f"no answer within {timeout} s from the mirror's thread: "

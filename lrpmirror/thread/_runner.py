@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
-from lrpmirror.forks import tell_when_forked
+from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
 from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription
 from lrpmirror.thread._exit import RUNNING
@@ -81,7 +81,7 @@ class Runner:
         # A daemon, since the end of the program waits for it too, but not for ever: see `_exit`. Made only now: CPython
         # from 3.13 on does not start one after a fork that was made before it.
         thread = self._thread = Thread(target=self._run, name=self._name, daemon=True)
-        tell_when_forked(self.portal)
+        notify_when_forked(self.portal)
         try:
             thread.start()
             self._begun.wait()
@@ -129,12 +129,12 @@ class Runner:
                 raise MirrorClosed("there will be no more changes: the mirror is closed")
             changes.begin()
             self._subscriptions[subscription] = None
-            self._deliveries.start_soon(self._attend, subscription)
+            self._deliveries.start_soon(self._run_subscription, subscription)
 
         self.portal.call(begin)
         return subscription
 
-    async def _attend(self, subscription: ThreadSubscription[K, V]) -> None:
+    async def _run_subscription(self, subscription: ThreadSubscription[K, V]) -> None:
         try:
             await subscription.run()
         finally:
@@ -153,7 +153,7 @@ class Runner:
         try:
             trio.run(self._main)
         except BaseException as error:  # noqa: BLE001 - it is raised to the owner
-            failure = _alone(error)
+            failure = _unwrapped(error)
         self.portal.ended(failure)
         self._begun.set()
         if self.portal.unseen_failure is None:
@@ -168,7 +168,7 @@ class Runner:
             try:
                 await self._mirror_until_stopped()
             except Exception as error:  # noqa: BLE001 - it is raised to the owner
-                failure = _alone(error)
+                failure = _unwrapped(error)
             finally:
                 self.portal.shut()
             self.portal.closed(failure)
@@ -203,7 +203,7 @@ def _check_threads() -> None:
         )
 
 
-def _alone(error: BaseException) -> BaseException:
+def _unwrapped(error: BaseException) -> BaseException:
     """Take an error out of the groups that nurseries put it in, where it is the only one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

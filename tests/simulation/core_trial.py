@@ -396,7 +396,7 @@ class CoreTrial:
         else:
             for _, difference in prepared.finish(commit):
                 list(difference)
-                for _ in difference.emptied():
+                for _ in difference.free_in_slices():
                     pass
 
     def _publish(self, commits: Sequence[Commit]) -> None:

@@ -139,7 +139,7 @@ def _goes_back(delta: Delta[Any, Any]) -> bool:
 
 def honest_lists_are_not_doubted(session: Session) -> None:
     """A list of a server that neither lags nor was set back is never older than what is known."""
-    if session.guards.rollback.doubts:
+    if session.guards.rollback.has_unconfirmed:
         _broken(honest_lists_are_not_doubted, str(session.freshness.trouble))
 
 
@@ -236,7 +236,7 @@ def state_is_no_newer_than_the_last_byte(status: Status, last_byte: float) -> No
 def live_means_that_lists_are_believed(session: Session) -> None:
     """A mirror that holds a list back, since it would take too much or is older, does not call itself live."""
     if session.freshness.phase is Phase.LIVE and (
-        session.guards.deletion_guard.holds or session.guards.rollback.doubts
+        session.guards.deletion_guard.holds or session.guards.rollback.has_unconfirmed
     ):
         _broken(live_means_that_lists_are_believed, "it says live, and does not believe the last list")
 

@@ -219,12 +219,12 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "older-lists-are-believed-at-once": Mutant(
         what="a list that is older needs no other one to agree",
-        mutant=_put(rollback.Older, "confirms", _constant(value=True)),
+        mutant=_put(rollback.OlderRecords, "confirms", _constant(value=True)),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
     ),
     "older-lists-are-never-believed": Mutant(
         what="a server that was set back is taken for one that lags for ever",
-        mutant=_put(rollback.Older, "confirms", _constant(value=False)),
+        mutant=_put(rollback.OlderRecords, "confirms", _constant(value=False)),
         laws=_names(laws.the_end_is_the_servers_state),
     ),
     "old-instance-keys-stay": Mutant(

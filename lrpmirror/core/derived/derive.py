@@ -223,7 +223,7 @@ class Derivation(Values[K, C, V]):
                 self._failed_on(guid, index, failure_of(error))
                 continue
             if self._failed_sources and guid in self._failed_sources:
-                self._mended(guid, index)
+                self._recovered(guid, index)
 
     def _own(self, guid: str, kept: _Kept | None, terms: Any) -> _Kept:
         """Return what is kept of a process, to be written to."""
@@ -257,7 +257,7 @@ class Derivation(Values[K, C, V]):
             self._failed_on(source, index, failure_of(error))
             return None
         if self._failed_sources and source in self._failed_sources:
-            self._mended(source, index)
+            self._recovered(source, index)
         return new
 
     def _add_steps(self, source: str, index: int, old: Shares, new: Shares, work: Work) -> None:
@@ -284,7 +284,7 @@ class Derivation(Values[K, C, V]):
             without_frames(error)
         failed[index] = error
 
-    def _mended(self, source: str, index: int) -> None:
+    def _recovered(self, source: str, index: int) -> None:
         failed = self._failed_sources[source]
         failed.pop(index, None)
         if not failed:
@@ -298,10 +298,10 @@ class Derivation(Values[K, C, V]):
 
     def fork(self) -> Self:
         """Return a copy that goes its own way. O(parts + failures + cells)."""
-        twin = copy(self)
+        copied = copy(self)
         # What either has kept so far is the other's, too: both copy it before they write to it.
         self._owner = object()
-        vars(twin).update(
+        vars(copied).update(
             _owner=object(),
             _states=(states := self._states.fork()),
             values=states if self._plain else self.values.fork(),
@@ -310,11 +310,11 @@ class Derivation(Values[K, C, V]):
             _cells=self._cells.copy(),
             _failed_sources={source: dict(failed) for source, failed in self._failed_sources.items()},
             _failed_keys=self._failed_keys.copy(),
-            _owed=self._owed.copy(),
+            _unfolded=self._unfolded.copy(),
             _unreported=[],
             log=None,
         )
-        return twin
+        return copied
 
     def replaced_by(self, fork: Self) -> Self:
         """Take the place of a copy that has gone on; return what this was. O(1)."""
@@ -322,7 +322,7 @@ class Derivation(Values[K, C, V]):
         vars(self).update(vars(fork), log=None, _unreported=self._unreported + fork.take_failures())
         return before
 
-    def keep_notified(self, key: K, notified: V | None) -> None:
+    def suppress_unchanged(self, key: K, notified: V | None) -> None:
         """Have subscribers not told of a key whose value is the same as what they were told. O(comparing)."""
         value = self.published(key)
         if notified is None or value is None or notified is value:
@@ -335,10 +335,10 @@ class Derivation(Values[K, C, V]):
         if same:
             self._keep_published(key, notified)
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of everything that no copy has, bit by bit: it is of no use any more."""
         for part in (self.values, self._states, self._published, self._kept):
-            yield from part.emptied()
+            yield from part.free_in_slices()
 
     def _check(self, processes: Iterable[Process], cells: Iterable[CellPresence] = ()) -> None:
         """Compare with a derivation made anew. O(everything); for tests."""

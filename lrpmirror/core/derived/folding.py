@@ -40,7 +40,7 @@ class Values(Generic[K, C, V]):
         self._engine: InstanceView[K, C, V] = engine
         # The state of most views is the value, and not kept twice.
         self._plain = simple is None and type(engine).value is InstanceView.value
-        self._has_likes = simple is None and type(engine).alike is not InstanceView.alike
+        self._has_alike = simple is None and type(engine).alike is not InstanceView.alike
         self._states: PartedDict[K, Any] = PartedDict()
         self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
         self._published: PartedDict[K, V] = PartedDict()
@@ -48,7 +48,7 @@ class Values(Generic[K, C, V]):
         """Whether anything was ever published that the value is only the same as; mostly nothing is."""
         self._failed_keys: dict[K, Exception] = {}
         # The steps of a key that could not be folded, to be tried again with the next.
-        self._owed: dict[K, list[Step[Any]]] = {}
+        self._unfolded: dict[K, list[Step[Any]]] = {}
         self._unreported: list[tuple[Any, Exception]] = []
         self.log: dict[K, int] | None = None
         """Where it is noted which keys were touched, and how, while somebody wants to know."""
@@ -115,15 +115,15 @@ class Values(Generic[K, C, V]):
         """Fold steps into the state of one key."""
         state = self._states.get(key)
         try:
-            if self._owed and key in self._owed:
-                steps = composed(self._owed[key] + steps)
+            if self._unfolded and key in self._unfolded:
+                steps = composed(self._unfolded[key] + steps)
                 now, alike = self._engine.fold(state, steps), False
-                del self._owed[key]
+                del self._unfolded[key]
             else:
                 now = self._engine.fold(state, steps)
                 alike = state is not None and now is not None and self._are_alike(steps)
         except BaseException as error:  # noqa: BLE001 - as above
-            self._owed[key] = steps
+            self._unfolded[key] = steps
             self._failed_on_key(key, failure_of(error))
             return
         before = state if self._plain else self.values.get(key)
@@ -147,11 +147,11 @@ class Values(Generic[K, C, V]):
         known, found, alike = _NOTHING, None, False
         for key in keys:
             state = states.get(key)
-            owed = self._owed.get(key) if self._owed else None
+            unfolded = self._unfolded.get(key) if self._unfolded else None
             try:
-                if owed is not None:
-                    now = fold(state, composed(owed + steps))
-                    del self._owed[key]
+                if unfolded is not None:
+                    now = fold(state, composed(unfolded + steps))
+                    del self._unfolded[key]
                 elif state is known:
                     now = found
                 else:
@@ -160,12 +160,12 @@ class Values(Generic[K, C, V]):
                         alike = self._are_alike(steps)
                     known, found = state, now
             except BaseException as error:  # noqa: BLE001 - as above
-                self._owed[key] = composed((owed or []) + steps)
+                self._unfolded[key] = composed((unfolded or []) + steps)
                 self._failed_on_key(key, failure_of(error))
                 continue
             one = touched.get(key)
             if one is None:
-                touched[key] = _Touched(rank, alike and owed is None, self.values.get(key))
+                touched[key] = _Touched(rank, alike and unfolded is None, self.values.get(key))
             else:
                 one.rank, one.alike = min(one.rank, rank), one.alike and alike
             if now is None:
@@ -174,7 +174,7 @@ class Values(Generic[K, C, V]):
                 states[key] = now
 
     def _are_alike(self, steps: list[Step[C]]) -> bool:
-        if not self._has_likes:
+        if not self._has_alike:
             return False
         alike = self._engine.alike
         return all(

@@ -32,7 +32,7 @@ class Notified(Generic[K, V]):
         notified = self._published.get(key)
         return self._values.get(key) if notified is None else notified
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of everything, bit by bit."""
-        yield from self._values.emptied()
-        yield from self._published.emptied()
+        yield from self._values.free_in_slices()
+        yield from self._published.free_in_slices()

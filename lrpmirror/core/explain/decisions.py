@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.lists.difference import ListDifference
 from lrpmirror.core.lists.repairs import Repairs
-from lrpmirror.core.lists.rollback import Older
+from lrpmirror.core.lists.rollback import OlderRecords
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, row_key
@@ -211,7 +211,7 @@ class Decisions:
             repair_reasons = repairs.reasons_of(guid)
         self._note(_entry(guid, at, event.type, outcome, index, reported, stored, tombstone, repair_reasons))
 
-    def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: Older, at: float) -> None:
+    def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
         if scope == EVERYTHING and len(rows) + len(desired) > MOST_LISTED:
             return
@@ -229,7 +229,7 @@ class Decisions:
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self._note(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
 
-    def doubted(self, older: Older, at: float) -> None:
+    def unconfirmed(self, older: OlderRecords, at: float) -> None:
         """Note what a list has in older versions than known, where no list before had. O(what it has)."""
         for one in older.new():
             listed = one.listed

@@ -53,7 +53,7 @@ class Freshness:
         """What is wrong now; None: nothing that is known."""
         return self._trouble or self._ping_trouble or self._cells_trouble
 
-    def source_told(self, status: SourceStatus, at: float) -> None:
+    def source_reported(self, status: SourceStatus, at: float) -> None:
         """Record what the source said of itself on the stream that is followed, behind what it has told so far.
 
         One that has lost the BBS makes the mirror STALE; it is LIVE again when the source is, without a new list, since
@@ -97,7 +97,7 @@ class Freshness:
         """Record that a stream was opened, which was heard of then. It is the BBS's own, until it says otherwise."""
         self._step(Step.OPENED)
         self._forget_source()
-        self._heard(at)
+        self._stream_alive(at)
 
     def stream_lost(self, error: LRPMirrorError) -> None:
         """Record that the stream ended, or could not be opened."""
@@ -109,7 +109,7 @@ class Freshness:
         """Record that another stream, last heard of then, took the place of the one that was followed."""
         self._ping_trouble = None
         self._forget_source()
-        self._heard(at)
+        self._stream_alive(at)
 
     def restored(self, since: float | None) -> None:
         """Record when the state was the server's that there is to begin with; None: nobody knows."""
@@ -170,7 +170,7 @@ class Freshness:
         self._outdated = False
         self.phase = after
 
-    def _heard(self, at: float) -> None:
+    def _stream_alive(self, at: float) -> None:
         # The server may have shown a sign of life since.
         self.heard_at = at
         self.alive_at = later(self.alive_at, at)

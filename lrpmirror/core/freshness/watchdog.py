@@ -22,9 +22,9 @@ class Watch:
         self._heard_at = now
         self._asked_at = now
         self._failures = 0
-        self._idle_told = False
+        self._idle_reported = False
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Record that the stream brought something; what a ping failed of before is forgiven."""
         self._heard_at = now
         self._failures = 0
@@ -44,7 +44,7 @@ class Watch:
         """Tell, once, that the stream has been silent for so long that it is to be replaced."""
         if now < self._idle_at():
             return False
-        self._idle_told = True
+        self._idle_reported = True
         return True
 
     def answered(self) -> None:
@@ -70,4 +70,4 @@ class Watch:
         return max(self._heard_at, self._asked_at) + self._tuning.ping_interval
 
     def _idle_at(self) -> float:
-        return inf if self._idle_told else self._heard_at + self._tuning.idle_limit
+        return inf if self._idle_reported else self._heard_at + self._tuning.idle_limit

@@ -101,8 +101,8 @@ class Audit:
         """
         explained = self._explained_by(snapshot, repairs)
         found = [
-            *(one for row in rows[:EXAMINED] if (one := _found("row", row, explained))),
-            *(one for lrp in desired[:EXAMINED] if (one := _found("desired", lrp, explained))),
+            *(one for row in rows[:EXAMINED] if (one := _unexplained("row", row, explained))),
+            *(one for lrp in desired[:EXAMINED] if (one := _unexplained("desired", lrp, explained))),
         ]
         if found:
             due = now + self._grace
@@ -114,7 +114,7 @@ class Audit:
     def see(self, events: Iterable[Event]) -> None:
         """Let events explain what was found. O(events)."""
         for event in events:
-            for what, record, gone in _told_by(event):
+            for what, record, gone in _records_of(event):
                 key = what, _key_of(record)
                 found, _ = self._differences.get(key, (None, 0.0))
                 if found is None or found.epoch != record.epoch:
@@ -159,13 +159,15 @@ class Audit:
         return explained
 
 
-def _found(
+def _unexplained(
     what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]
 ) -> tuple[_Key, ListDifference] | None:
     """Return what a difference is, unless it is explained already."""
     before, after = delta.before, delta.after
     one: Any = after if after is not None else before
-    if explained(what, one.process_guid) or (before is not None and after is not None and _is_uncarried(before, after)):
+    if explained(what, one.process_guid) or (
+        before is not None and after is not None and _is_same_but_uncarried(before, after)
+    ):
         return None
     if before is None or after is None:
         how = "missing" if before is None else "extra"
@@ -180,14 +182,14 @@ def _key_of(record: Record) -> RowKey:
     return row_key(record) if isinstance(record, ActualLRP) else record.process_guid
 
 
-def _is_uncarried(before: Record, after: Record) -> bool:
+def _is_same_but_uncarried(before: Record, after: Record) -> bool:
     """Return whether two versions of a row differ in nothing but what diffs do not carry."""
     if not isinstance(before, ActualLRP) or not isinstance(after, ActualLRP):
         return False
     return replace(before, internal_routes=after.internal_routes, metric_tags=after.metric_tags) == after
 
 
-def _told_by(event: Event) -> Iterator[tuple[str, Record, bool]]:
+def _records_of(event: Event) -> Iterator[tuple[str, Record, bool]]:
     """Return the records that an event tells of, and whether it says that they are gone, or were left."""
     match event:
         case ActualLRPInstanceChanged(before=before, after=after):

@@ -5,7 +5,7 @@ from typing import Final
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.lists.deletion_guard import DeletionGuard, Size, size_after, size_of
 from lrpmirror.core.lists.repairs import Repairs
-from lrpmirror.core.lists.rollback import Older, Rollback, RollbackGuard
+from lrpmirror.core.lists.rollback import OlderRecords, Rollback, RollbackGuard
 from lrpmirror.core.lists.scope import EVERYTHING
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
@@ -44,17 +44,17 @@ class Guards:
         None for a list that is to be committed, and where all of it is believed. O(what it changes), but at most FEW.
         """
         doubt, whole = self.rollback.judge(snapshot.older, now)
-        unbelieved = None if whole else doubt
+        rejected = None if whole else doubt
         if snapshot.scope == EVERYTHING:
             too_much = None if snapshot.first else self._judge_losses(snapshot, rows, desired, store, now)
             self.lists_held += too_much is not None
-            unbelieved = too_much or unbelieved
-            self.held = unbelieved is not None
-        if unbelieved is not None:
+            rejected = too_much or rejected
+            self.held = rejected is not None
+        if rejected is not None:
             self.rollback.not_committed(snapshot.older, now)
-        return unbelieved, doubt
+        return rejected, doubt
 
-    def committed(self, older: Older, now: float) -> None:
+    def committed(self, older: OlderRecords, now: float) -> None:
         """Record that a list of everything is being committed, but for what of it is not believed. O(1)."""
         rollback = self.rollback.committed(older, now)
         if rollback is not None:
@@ -67,13 +67,13 @@ class Guards:
         rollback, self._rollback = self._rollback, None
         return rollback
 
-    def take_older(self, event: Event, repairs: Repairs) -> None:
+    def reread_older(self, event: Event, repairs: Repairs) -> None:
         """Have the process read again of which an event told that is older than what is known. O(1).
 
         It was late, which is rare. Or the server was set back: then every event will be like it. A removal is not
         worth it, nor anything while a list is awaited that decides.
         """
-        if self.rollback.doubts or isinstance(event, _REMOVALS):
+        if self.rollback.has_unconfirmed or isinstance(event, _REMOVALS):
             return
         guid = row_guid_of(event)
         if guid is not None:
@@ -86,7 +86,7 @@ class Guards:
         """Return in how many seconds a list of everything is to be read that decides; None where nothing is doubted."""
         if self.deletion_guard.holds:
             return self.deletion_guard.wait(now)
-        return self.rollback.wait(now) if self.rollback.doubts else None
+        return self.rollback.wait(now) if self.rollback.has_unconfirmed else None
 
     def _judge_losses(
         self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float

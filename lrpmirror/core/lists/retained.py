@@ -42,7 +42,7 @@ class Retained:
         """Retain what an earlier life of the mirror did, up to the limit. O(lrps)."""
         self._lrps.update((lrp.process_guid, lrp) for lrp in islice(lrps, self._limit))
 
-    def told(self, event: Event, *, there: bool) -> tuple[str, ...]:
+    def apply_event(self, event: Event, *, there: bool) -> tuple[str, ...]:
         """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).
 
         A late event of a version that was seen before brings nothing back, and the removal of a record that was there
@@ -58,7 +58,7 @@ class Retained:
         del self._lrps[guid]
         return (guid,)
 
-    def listed(self, deltas: Iterable[Delta[str, DesiredLRP]], fresh: frozenset[str]) -> tuple[str, ...]:
+    def apply_list(self, deltas: Iterable[Delta[str, DesiredLRP]], fresh: frozenset[str]) -> tuple[str, ...]:
         """Take what a list changed and which domains were fresh; return the processes that are let go of.
 
         O(deltas + retained).

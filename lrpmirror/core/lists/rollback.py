@@ -27,7 +27,7 @@ from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ListNotBelieved
 from lrpmirror.model import ActualLRP
 
-__all__ = ["Older", "OlderKey", "Rollback", "RollbackGuard", "Sighting"]
+__all__ = ["OlderKey", "OlderRecords", "Rollback", "RollbackGuard", "Sighting"]
 
 NAMED: Final = 5
 """How many records a message names."""
@@ -50,7 +50,7 @@ class Sighting:
         """When it had been read."""
 
 
-class Difference(Struct, frozen=True, gc=False):
+class OlderRecord(Struct, frozen=True, gc=False):
     """A record in an older version than known; `known` is None for one that an event had said to be gone."""
 
     listed: Record
@@ -63,7 +63,7 @@ class Difference(Struct, frozen=True, gc=False):
         return f"{where} {one.epoch}:{one.tag_index} after {known}"
 
 
-class Older:
+class OlderRecords:
     """What one list has in older versions than known. O(1) each."""
 
     def __init__(
@@ -83,13 +83,13 @@ class Older:
         self._wait = wait
         self.first_seen: Final = Sighting()
         """The sighting of what no list before had older."""
-        self.doubted: dict[OlderKey, Sighting] = {}
+        self.unconfirmed: dict[OlderKey, Sighting] = {}
         """What is not believed yet."""
         self.believed: dict[OlderKey, Sighting] = {}
         """What is to be taken in an older version."""
         self.returned: dict[OlderKey, Sighting] = {}
         """What is to be taken though an event had said that it was gone."""
-        self.details: dict[OlderKey, Difference] = {}
+        self.details: dict[OlderKey, OlderRecord] = {}
         """Some of them, as they were when they were first seen in this list."""
 
     def confirms(self, at: float) -> bool:
@@ -108,9 +108,9 @@ class Older:
         """Return whether a record is to be taken in an older version, or though it was gone."""
         return key in self.believed or key in self.returned
 
-    def new(self) -> list[Difference]:
+    def new(self) -> list[OlderRecord]:
         """Return what is not believed and was not in doubt before, as far as the details are kept. O(DETAILED)."""
-        return [one for key, one in self.details.items() if self.doubted.get(key) is self.first_seen]
+        return [one for key, one in self.details.items() if self.unconfirmed.get(key) is self.first_seen]
 
     def named(self, keys: Iterable[OlderKey], number: int) -> str:
         """Say which some records are, a few of that number, and which versions were listed and known."""
@@ -121,11 +121,11 @@ class Older:
     def _judge(self, key: OlderKey, listed: Record, known: Record | None, believed: dict[OlderKey, Sighting]) -> bool:
         sighting = self._seen.get(key, self.first_seen)
         if len(self.details) < DETAILED:
-            self.details.setdefault(key, Difference(listed, known))
+            self.details.setdefault(key, OlderRecord(listed, known))
         if self.confirms(sighting.at):
             believed[key] = sighting
             return True
-        self.doubted[key] = sighting
+        self.unconfirmed[key] = sighting
         return False
 
 
@@ -166,7 +166,7 @@ class RollbackGuard:
         """How many lists in a row that could have confirmed everything had something older that was new."""
 
     @property
-    def doubts(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         """Whether anything was read in an older version that is neither confirmed nor refuted."""
         return bool(self._seen)
 
@@ -188,27 +188,27 @@ class RollbackGuard:
             return 0.0
         return max(0.0, self._since + self._wait * float(1 << min(self._rounds, MOST_DOUBLINGS)) - now)
 
-    def begin(self, now: float, opened_at: float, *, everything: bool) -> Older:
+    def begin(self, now: float, opened_at: float, *, everything: bool) -> OlderRecords:
         """Return what is to take what a list has older, which is asked for now, on a stream that was opened then.
 
         Only a list of everything confirms: what the server was set back to is taken at once, and told in one commit.
         """
-        return Older(self._seen, asked_at=now, opened_at=opened_at, wait=self._wait, everything=everything)
+        return OlderRecords(self._seen, asked_at=now, opened_at=opened_at, wait=self._wait, everything=everything)
 
-    def judge(self, older: Older, now: float) -> tuple[ListNotBelieved | None, bool]:
+    def judge(self, older: OlderRecords, now: float) -> tuple[ListNotBelieved | None, bool]:
         """Judge what a list had older: return why some of it is not believed, and whether the rest is to be committed.
 
         None where it had nothing that is not believed. Then `committed` or `not_committed` is to be called.
         """
         older.first_seen.at = now
-        if not older.doubted:
+        if not older.unconfirmed:
             return None, True
-        return self._doubt(older), self._since is not None and older.confirms(self._since)
+        return self._not_believed(older), self._since is not None and older.confirms(self._since)
 
-    def committed(self, older: Older, now: float) -> Rollback | None:
+    def committed(self, older: OlderRecords, now: float) -> Rollback | None:
         """Record that a list of everything was committed, but for what is not believed; return what it took back."""
-        self._seen = older.doubted
-        if older.doubted:
+        self._seen = older.unconfirmed
+        if older.unconfirmed:
             self._since, self._rounds = now, self._rounds + 1
         else:
             self._since, self._rounds = None, 0
@@ -218,18 +218,18 @@ class RollbackGuard:
         named = older.named(chain(older.believed, older.returned), number)
         return Rollback(len(older.believed), len(older.returned), named)
 
-    def not_committed(self, older: Older, now: float) -> None:
+    def not_committed(self, older: OlderRecords, now: float) -> None:
         """Record that a list was not committed: what it would have confirmed stays in doubt."""
         if not older.everything:
-            self._seen = {**self._seen, **older.doubted}
+            self._seen = {**self._seen, **older.unconfirmed}
             return
         confirmed = older.believed or older.returned
-        self._seen = {**older.doubted, **older.believed, **older.returned} if confirmed else older.doubted
+        self._seen = {**older.unconfirmed, **older.believed, **older.returned} if confirmed else older.unconfirmed
         if self._seen and self._since is None:
             self._since = now
 
-    def _doubt(self, older: Older) -> ListNotBelieved:
-        number, few = len(older.doubted), older.named(older.doubted, len(older.doubted))
+    def _not_believed(self, older: OlderRecords) -> ListNotBelieved:
+        number, few = len(older.unconfirmed), older.named(older.unconfirmed, len(older.unconfirmed))
         return ListNotBelieved(
             f"a list is older than what is known, in {_records(number)} ({few}): the server lags behind, or was set "
             f"back; it is not believed unless another one, {self._wait:g} s later and on another stream, is so too "

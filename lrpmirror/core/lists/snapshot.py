@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lrpmirror.core.lists.compared import Compared
 from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
-from lrpmirror.core.lists.rollback import Older, OlderKey
+from lrpmirror.core.lists.rollback import OlderKey, OlderRecords
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.slices import SLICE, slices
 from lrpmirror.core.lists.tables import ListTables
@@ -50,7 +50,7 @@ class PendingSnapshot:
         tombstones: Tombstones,
         scope: Scope = EVERYTHING,
         *,
-        older: Older,
+        older: OlderRecords,
         in_flight_limit: int,
         list_limit: int,
         first: bool = False,
@@ -288,10 +288,10 @@ class PendingSnapshot:
         """Return how much was touched that has not been compared. O(1)."""
         return len(self._tables.touched) + len(self._tables.touched_desired)
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
         self._in_flight = []
-        return self._tables.emptied()
+        return self._tables.free_in_slices()
 
     def _keep_tags(self, parts: list[DesiredLRP]) -> None:
         """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
@@ -327,7 +327,7 @@ class PendingSnapshot:
 
         The first list of a mirror has nothing to be held against.
         """
-        told = bool(one.epoch) and self._initial is None and tombstone.tells_of(one.tag_index)
+        told = bool(one.epoch) and self._initial is None and tombstone.covers(one.tag_index)
         return told and not self.older.believes_return(key, one)
 
     def _ask_repair(self, process_guid: str, reason: RepairReason) -> None:
@@ -363,12 +363,12 @@ class PendingSnapshot:
                 tables.place(key, before)
                 self._rows.pop(key, None)
             else:
-                self._differ(key, before, after)
+                self._add_difference(key, before, after)
                 if after is None:
                     self.removed[key] = one
-            self._bring_aside(key)
+            self._write_aside(key)
 
-    def _differ(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
+    def _add_difference(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
         self._rows[key] = Delta(key, before, after)
         if (
             after is not None
@@ -403,7 +403,7 @@ class PendingSnapshot:
                 self._desired.pop(guid, None)
             else:
                 self._desired[guid] = Delta(guid, before, after)
-            self._bring_aside_desired(guid)
+            self._write_aside_desired(guid)
         self.compared.desired(guids)
 
     def _build_aside(self) -> Iterator[None]:
@@ -426,7 +426,7 @@ class PendingSnapshot:
             yield
         self.aside = aside
 
-    def _bring_aside(self, key: RowKey) -> None:
+    def _write_aside(self, key: RowKey) -> None:
         if self.aside is None or self._initial is not None:
             return
         old, row = self.aside.get(key), self._tables.get(key)
@@ -436,7 +436,7 @@ class PendingSnapshot:
         elif old is not None:
             self.aside.remove(key, old)
 
-    def _bring_aside_desired(self, guid: str) -> None:
+    def _write_aside_desired(self, guid: str) -> None:
         if self.aside is None or self._initial is not None:
             return
         lrp = self._tables.desired(guid)

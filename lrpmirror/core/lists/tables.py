@@ -94,7 +94,7 @@ class ListTables:
             self.touched.setdefault(key)
         self.touched_desired.update(dict.fromkeys(guids))
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of what was listed, some of it a step; what is the mirror's by now stays there."""
         tables: tuple[dict[Any, Any], ...] = (*self._rows, self._lrps)
         for table in tables:

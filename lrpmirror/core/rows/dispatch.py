@@ -43,9 +43,9 @@ class Tombstones:
 
     def copy(self) -> "Tombstones":
         """Return a copy that goes its own way. O(tombstones)."""
-        twin = Tombstones(limit=0, age=0)
-        twin.rows, twin.desired = self.rows.copy(), self.desired.copy()
-        return twin
+        copied = Tombstones(limit=0, age=0)
+        copied.rows, copied.desired = self.rows.copy(), self.desired.copy()
+        return copied
 
 
 class Reconciler:

@@ -84,7 +84,7 @@ class PartedDict(Mapping[K, V], Generic[K, V]):
         self._mine = bytearray(PARTS)
         return type(self)(self._parts)
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of everything, one part a step."""
         for at in range(PARTS):
             self._parts[at] = _EMPTY

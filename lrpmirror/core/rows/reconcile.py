@@ -114,7 +114,7 @@ class RowReconciler:
             if row.tag_index == stored.tag_index:
                 # Whole rows bring what diffs leave out; a presence that changed since then came with the same version.
                 row = replace(row, presence=stored.presence)
-                if _is_of_another_life(row, stored):
+                if _is_rewritten(row, stored):
                     return self._undecided(row.process_guid)
             return self._write(key, stored, row)
         return self._appeared(key, row)
@@ -245,7 +245,7 @@ class RowReconciler:
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
         """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
         stale = Outcome.STALE if after.tag_index < stored.tag_index else Outcome.SAME
-        if stale is Outcome.SAME and _is_of_another_life(after, stored):
+        if stale is Outcome.SAME and _is_rewritten(after, stored):
             return self._undecided(stored.process_guid)
         if before.presence == after.presence:
             return stale
@@ -308,7 +308,7 @@ _NOBODYS: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
 """Rows that are nobody's: a diff to such a state still carries the key of an instance, the server's row does not."""
 
 
-def _is_of_another_life(one: ActualLRP, stored: ActualLRP) -> bool:
+def _is_rewritten(one: ActualLRP, stored: ActualLRP) -> bool:
     """Return whether a version that is known has other contents now, beside what diffs do not carry and the presence.
 
     So it is where the server was set back and has written it again.

@@ -97,7 +97,7 @@ class Store:
         nothing is.
         """
         if cell_id is None and state is None and domain is None:
-            return tuple(_taken(self._rows.values()))
+            return tuple(_copied(self._rows.values()))
         sets: list[Keys] = []
         if cell_id is not None:
             sets.append(self._by_cell.get(cell_id, {}))
@@ -107,11 +107,11 @@ class Store:
         guids = None if domain is None else self._by_domain.get(domain, {})
         rows: Iterable[ActualLRP | None]
         if keys is not None and (guids is None or len(keys) <= len(guids)):
-            rows = map(self._rows.get, _taken(keys))
+            rows = map(self._rows.get, _copied(keys))
         elif guids is not None:
-            rows = chain.from_iterable(map(self.process, _taken(guids)))
+            rows = chain.from_iterable(map(self.process, _copied(guids)))
         else:
-            rows = _taken(self._rows.values())
+            rows = _copied(self._rows.values())
         return tuple([row for row in rows if row is not None and matches(row, cell_id, state, domain)])
 
     def instance(self, instance_guid: str) -> ActualLRP | None:
@@ -129,7 +129,7 @@ class Store:
 
     def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
         """Return all rows, those of each process together, as they are at one moment. O(processes)."""
-        return _taken(self._by_process.values())
+        return _copied(self._by_process.values())
 
     def desired_count(self) -> int:
         """Return how many desired LRPs there are. O(1)."""
@@ -148,9 +148,9 @@ class Store:
             with self._lock:
                 guids = tuple(self._prefix_range(app_guid))
         elif domain is not None:
-            guids = tuple(_taken(self._desired_by_domain.get(domain, ())))
+            guids = tuple(_copied(self._desired_by_domain.get(domain, ())))
         else:
-            return tuple(_taken(self._desired.values()))
+            return tuple(_copied(self._desired.values()))
         found = map(self._desired.get, guids)
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
 
@@ -355,7 +355,7 @@ def matches(row: ActualLRP, cell_id: str | None, state: str | None, domain: str 
     return cell_id in (None, row.cell_id) and state in (None, row.state) and domain in (None, row.domain)
 
 
-def _taken(of: Iterable[T]) -> list[T]:
+def _copied(of: Iterable[T]) -> list[T]:
     """Copy from a dict that another thread may be writing.
 
     Into a list, which does it in one uninterruptible step. A tuple is made after the dict has begun to be read, and

@@ -19,7 +19,7 @@ class Tombstone(Struct, frozen=True, gc=False):
     left: bool = False
     presumed: bool = False
 
-    def tells_of(self, index: int) -> bool:
+    def covers(self, index: int) -> bool:
         """Return whether an event has told that the record was gone in that version, or later."""
         return index <= self.index and not self.presumed
 
@@ -80,7 +80,7 @@ class TombstoneTable:
 
     def copy(self) -> "TombstoneTable":
         """Return a copy that goes its own way. O(n)."""
-        twin = TombstoneTable(limit=self._limit, age=self._age)
-        twin._now = self._now
-        twin._by_key = self._by_key.copy()
-        return twin
+        copied = TombstoneTable(limit=self._limit, age=self._age)
+        copied._now = self._now
+        copied._by_key = self._by_key.copy()
+        return copied
