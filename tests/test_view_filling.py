@@ -159,4 +159,4 @@ def test_all_that_is_there_has_come_and_what_no_longer_is_has_gone() -> None:
     assert len(difference) == len(list(difference)) == 4
     assert {delta for delta in difference if delta is not None} == {Delta("c", None, "6"), Delta("b", "6", None)}
     assert list(difference)[-1] == Delta("b", "6", None)
-    assert len(list(difference.emptied())) > 100
+    assert len(list(difference.free_in_slices())) > 100

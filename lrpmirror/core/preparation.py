@@ -83,7 +83,7 @@ class Everything(Generic[K]):
     def _gone(self) -> Iterator[K]:
         return (key for key in self._before.values if key not in self._after)
 
-    def emptied(self) -> Iterator[None]:
+    def free_in_slices(self) -> Iterator[None]:
         """Let go of nothing: what is gone through is another's."""
         return iter(())
 

@@ -70,7 +70,7 @@ class Values(Generic[K, C, V]):
         """Fold what has come, where nobody was told of anything: there is nothing to compare, nor to be told."""
         states, values, plain = self._states, self.values, self._plain
         fold, value_of = self._engine.fold, self._engine.value
-        if self._owed or self._failed_keys:
+        if self._unfolded or self._failed_keys:
             self._fold_merged(alone, ())
             return
         for key, steps in alone.items():
