@@ -3,10 +3,6 @@
 import errno
 import os
 import stat
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -17,19 +13,18 @@ from core_support import desired, law, running
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from statefile_support import BBS, loaded, save, saved, small
 from wire_support import TEXT, cells, full_desired_lrps, rows
 
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
-from lrpmirror.errors import ConfigurationError, StateFileError
+from lrpmirror.errors import StateFileError
 from lrpmirror.model import ActualLRP, Presence
 from lrpmirror.redaction import without_secrets
 from lrpmirror.statefile import Disk, StateFile
 from lrpmirror.statefile._format import parts
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.lazy import LazyActualLRP
-
-BBS = "https://bbs.example:8889"
 
 exported_states = st.builds(
     ExportedState,
@@ -42,37 +37,12 @@ exported_states = st.builds(
 )
 
 
-def small(revision: int = 3, **fields: Any) -> ExportedState:
-    whole: dict[str, Any] = {
-        "actual_lrps": (running(), running("b", index=1)),
-        "desired_lrps": (desired(routes={"cf-router": b"[]"}),),
-        "retained": (desired("r", process_guid="q"),),
-        "domains": frozenset({"apps", "tasks"}),
-        "cells": (),
-    }
-    return ExportedState(revision=revision, **whole | fields)
-
-
 def redacted(exported: ExportedState) -> ExportedState:
     return replace(
         exported,
         desired_lrps=tuple(map(without_secrets, exported.desired_lrps)),
         retained=tuple(map(without_secrets, exported.retained)),
     )
-
-
-def save(file: StateFile, exported: ExportedState, *, bbs: str = BBS, taken_at: float = 1000, age: float = 0) -> bool:
-    return file.save(exported, bbs=bbs, taken_at=taken_at, age=age)
-
-
-def loaded(path: Path) -> ExportedState | None:
-    found = StateFile(path).load(BBS)
-    return None if found is None else found.exported
-
-
-def saved(path: Path, exported: ExportedState | None = None, **options: Any) -> bytes:
-    save(StateFile(path), exported or small(), **options)
-    return path.read_bytes()
 
 
 @pytest.fixture
@@ -341,277 +311,9 @@ def test_a_disk_that_fails_while_it_is_read_is_an_error_that_says_so(path: Path)
     assert loaded(path) == small()
 
 
-# What an operator has to mend
-
-
-def refused(path: Path, why: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        StateFile(path).acquire()
-    assert str(path) in str(caught.value)
-    assert why in str(caught.value)
-
-
-def test_a_path_that_is_none_is_refused() -> None:
-    for path in ("", "a\0b"):
-        with pytest.raises(ConfigurationError, match="is no path"):
-            StateFile(path)
-
-
-def test_a_symbolic_link_is_refused(path: Path) -> None:
-    path.symlink_to(path.parent / "elsewhere")
-    refused(path, "is a symbolic link, which writing would replace: name the file itself")
-
-
-def test_a_directory_is_refused(path: Path) -> None:
-    path.mkdir()
-    refused(path, "is a directory: name a file in it")
-
-
-def test_a_pipe_is_refused(path: Path) -> None:
-    os.mkfifo(path)
-    refused(path, "is no regular file")
-
-
-def test_a_file_that_everybody_can_write_is_refused(path: Path) -> None:
-    saved(path)
-    path.chmod(0o666)
-    refused(path, "can be written by everybody, so it cannot be believed")
-
-
-def test_a_file_of_somebody_else_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved(path)
-    if path.stat().st_uid == 0:
-        os.chown(path, 12345, -1)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    refused(path, "belongs to another user")
-
-
-def test_a_directory_that_is_not_there_is_refused(path: Path) -> None:
-    refused(path / "deeper", "cannot be entered: No such file or directory; create it first")
-
-
-def test_a_directory_that_is_a_file_is_refused(path: Path) -> None:
-    saved(path)
-    refused(path / "deeper", "is no directory")
-
-
-def test_a_directory_that_everybody_can_write_in_is_refused_unless_only_owners_can_remove(path: Path) -> None:
-    path.parent.chmod(0o777)
-    refused(path, "everybody can write in its directory")
-    path.parent.chmod(0o1777)
-    StateFile(path).acquire()
-
-
-def test_a_lock_that_cannot_be_opened_is_refused(path: Path) -> None:
-    Path(f"{path}.lock").mkdir()
-    refused(path, "cannot be locked")
-
-
-def test_a_file_that_cannot_be_opened_is_refused(path: Path) -> None:
-    class Forbidding(Disk):
-        def reading(self, path: Path) -> Any:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    saved(path)
-    with pytest.raises(ConfigurationError, match="cannot be read: Permission denied; give the mirror the right to"):
-        StateFile(path, disk=Forbidding()).load(BBS)
-
-
-def test_two_mirrors_cannot_share_a_file(path: Path) -> None:
-    first = StateFile(path)
-    first.acquire()
-    refused(path, "is in use by another mirror: give each mirror a file of its own")
-    first.release()
-    first.release()
-    second = StateFile(path)
-    second.acquire()
-    second.release()
-
-
-# Writing in one step
-
-STEPS = ("create", "write", "sync", "close", "rename", "sync_directory")
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Faulty(Disk):
-    """A disk that stops before or after one of its steps: it is killed there, or the step fails."""
-
-    def __init__(self, at: int, failure: Callable[[], BaseException], *, after: bool) -> None:
-        self._at = at
-        self._failure = failure
-        self._after = after
-        self._dead = False
-        self.steps: list[str] = []
-
-    def __getattribute__(self, name: str) -> Any:
-        method = super().__getattribute__(name)
-        if name not in (*STEPS, "remove"):
-            return method
-
-        def step(*args: Any) -> Any:
-            if self._dead:
-                raise Killed
-            self.steps.append(name)
-            hit = len(self.steps) == self._at
-            if hit and not self._after:
-                self._fail()
-            result = method(*args)
-            if hit and self._after:
-                self._fail()
-            return result
-
-        return step
-
-    def _fail(self) -> None:
-        failure = self._failure()
-        # Nothing is cleared up after a process was killed.
-        self._dead = isinstance(failure, Killed)
-        raise failure
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_killed_between_any_two_steps_the_old_file_or_the_new_one_is_whole(tmp_path: Path, after: bool) -> None:
-    old, new = small(1), small(2, actual_lrps=tuple(running(f"e{n}") for n in range(300)))
-    seen: list[int] = []
-    for at in range(1, 30):
-        path = tmp_path / f"{at}"
-        saved(path, old)
-        disk = Faulty(at, Killed, after=after)
-        try:
-            save(StateFile(path, disk=disk), new)
-        except Killed:
-            found = loaded(path)
-            assert found in (old, new)
-            assert found is not None
-            seen.append(found.revision)
-            # The next life writes as if nothing had been.
-            saved(path, small(3))
-            assert sorted(one.name for one in tmp_path.glob(f"{at}*")) == [f"{at}"]
-            continue
-        assert set(disk.steps) == set(STEPS)
-        break
-    assert seen == sorted(seen)
-    assert set(seen) == {1, 2}
-    assert len(seen) > 8
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ENOENT])
-def test_a_step_that_fails_leaves_a_whole_file_and_nothing_beside_it(path: Path, number: int, after: bool) -> None:
-    for at in range(1, 8):
-        saved(path, small(1))
-        disk = Faulty(at, lambda: OSError(number, os.strerror(number)), after=after)
-        with pytest.raises(StateFileError, match=os.strerror(number)) as caught:
-            save(StateFile(path, disk=disk), small(2))
-        assert isinstance(caught.value.__cause__, OSError)
-        assert loaded(path) in (small(1), small(2))
-        assert [one.name for one in path.parent.iterdir()] == ["state"]
-
-
-def test_every_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_is_done(path: Path) -> None:
-    disk = Faulty(0, Killed, after=False)
-    save(StateFile(path, disk=disk), small())
-
-    steps = [step for step in disk.steps if step != "write"]
-    assert steps == ["create", "sync", "close", "rename", "sync_directory"]
-
-
-def test_a_value_that_no_record_can_hold_is_an_error_and_leaves_the_file(path: Path) -> None:
-    saved(path)
-    with pytest.raises(StateFileError, match="cannot be written: a value cannot be written as ActualLRP"):
-        save(StateFile(path), small(4, actual_lrps=(running(crash_count=2**40),)))
-
-    assert loaded(path) == small()
-    assert [one.name for one in path.parent.iterdir()] == ["state"]
-
-
-def test_what_is_left_of_a_killed_process_is_replaced_and_never_followed(path: Path) -> None:
-    other = path.parent / "other"
-    other.write_bytes(b"precious")
-    Path(f"{path}.new").symlink_to(other)
-    saved(path)
-
-    assert other.read_bytes() == b"precious"
-    assert loaded(path) == small()
-
-
-def test_a_later_save_overtakes_one_that_is_under_way(path: Path) -> None:
-    results: dict[int, bool] = {}
-    later = threading.Thread(target=lambda: results.update({2: save(file, small(2))}))
-
-    class Slow(Disk):
-        def write(self, descriptor: int, data: bytes) -> None:
-            if later.ident is None:
-                mine = file._current
-                later.start()
-                while file._current is mine:
-                    later.join(0.001)
-            super().write(descriptor, data)
-
-    file = StateFile(path, disk=Slow())
-    results[1] = save(file, small(1))
-    later.join()
-
-    assert results == {1: False, 2: True}
-    assert loaded(path) == small(2)
-
-
-def test_a_save_that_was_given_up_changes_nothing(path: Path) -> None:
-    saved(path)
-    file = StateFile(path)
-    file.give_up()
-
-    assert not save(file, small(9))
-    assert loaded(path) == small()
-    assert [one.name for one in path.parent.iterdir()] == ["state"]
-
-
 def test_random_garbage_is_never_more_than_an_error(path: Path) -> None:
     rng = Random(5)
     for _ in range(300):
         path.write_bytes(b"lrpmirror state 1\n"[: rng.randrange(19)] + rng.randbytes(rng.randrange(60)))
         with pytest.raises(StateFileError):
             StateFile(path).load(BBS)
-
-
-KILLED = """
-import os, signal, sys
-from lrpmirror.core.exported import ExportedState
-from lrpmirror.model import ActualLRP
-from lrpmirror.statefile import StateFile
-
-file = StateFile(sys.argv[1])
-file.acquire()
-revision = 0
-while True:
-    revision += 1
-    rows = tuple(ActualLRP(process_guid="p", index=n, epoch=f"{revision}-{n}") for n in range(200))
-    exported = ExportedState(
-        revision=revision, actual_lrps=rows, desired_lrps=(), retained=(), domains=frozenset(), cells=()
-    )
-    file.save(exported, bbs="https://bbs.example:8889", taken_at=0, age=0)
-    print(revision, flush=True)
-"""
-
-
-def test_a_process_that_is_killed_leaves_a_whole_file_and_no_lock(path: Path) -> None:
-    for _ in range(3):
-        with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            written = int(process.stdout.readline())
-            process.kill()
-        file = StateFile(path)
-        file.acquire()
-        found = file.load(BBS)
-        file.release()
-
-        assert found is not None
-        assert found.exported.revision >= written
-        assert {row.epoch for row in found.exported.actual_lrps} == {
-            f"{found.exported.revision}-{n}" for n in range(200)
-        }

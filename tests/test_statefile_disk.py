@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from core_support import running
 from msgspec.structs import replace
+from statefile_support import BBS
 
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.errors import ConfigurationError, StateFileError
 from lrpmirror.statefile import Disk, StateFile
 
-BBS = "https://bbs.example:8889"
 EXPORTED = ExportedState(
     revision=3,
     actual_lrps=tuple(running(f"e{number}", index=number) for number in range(100)),
