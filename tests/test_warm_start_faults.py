@@ -12,6 +12,7 @@ import pytest
 import trio
 from mirror_support import FakeBBS, mirroring, settled, simulated, small
 from sim_support import wanted
+from warm_start_support import FailingDisk
 
 from lrpmirror import Mirror
 from lrpmirror.errors import ConfigurationError, StateFileError
@@ -41,17 +42,6 @@ class Threads:
             self.left.append(work)
             raise
         return work()
-
-
-class Full(Disk):
-    """A disk that is full now and then."""
-
-    full = False
-
-    def write(self, descriptor: int, data: bytes) -> None:
-        if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        super().write(descriptor, data)
 
 
 def more_failures(than: int, mirror: Mirror) -> bool:
@@ -157,10 +147,10 @@ async def test_what_is_written_too_late_changes_nothing_and_unlocks_the_file(pat
 async def test_a_file_that_cannot_be_written_at_the_end_is_unlocked(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk = Full()
+    disk = FailingDisk()
     async with mirroring(FakeBBS(small()), state_file=state_file(path, Threads(), disk)) as mirror:
         await mirror.wait_synced()
-        disk.full = True
+        disk.number = errno.ENOSPC
     assert not is_locked(path)
     assert caplog.text.count("No space left on device") == 1
 
@@ -169,13 +159,13 @@ async def test_a_file_that_cannot_be_written_at_the_end_is_unlocked(
 async def test_a_failure_is_said_again_after_a_success_and_whoever_waits_for_it_sees_it(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk = Full()
+    disk = FailingDisk()
     server = small()
     tuning: dict[str, Any] = {"state_interval": 60.0, "resync_interval": 1e9, "idle_limit": 1e9, "ping_interval": 1e9}
     async with mirroring(FakeBBS(server), state_file=state_file(path, Threads(), disk), **tuning) as mirror:
         await mirror.wait_synced()
         for number in range(3):
-            disk.full = True
+            disk.number = errno.ENOSPC
             server.desire(wanted(f"q{number}"))
             await settled()
             failures = mirror.counts.errors.get("StateFileError", 0)
@@ -185,7 +175,7 @@ async def test_a_failure_is_said_again_after_a_success_and_whoever_waits_for_it_
             assert isinstance(mirror.status.last_error, StateFileError)
             assert mirror.status.live
             await trio.sleep(300)
-            disk.full = False
+            disk.number = 0
             await trio.sleep(61)
             assert revision_of(path) == mirror.revision
             assert caplog.text.count("No space left on device") == number + 1
