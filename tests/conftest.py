@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -90,3 +91,12 @@ def server_failures() -> Iterator[list[str]]:
     yield logged
     logger.removeHandler(handler)
     assert not logged
+
+
+@pytest.fixture
+def no_thread_outlives() -> Iterator[None]:
+    """Fail a test that has left a thread running."""
+    before = set(threading.enumerate())
+    yield
+    left = [one for one in threading.enumerate() if one not in before and not one.daemon]
+    assert left == [], "a test has left threads"
