@@ -10,6 +10,10 @@ import pytest
 import trio
 from msgspec import Struct
 
+from lrpmirror.client import BBSClient
+from lrpmirror.model import ActualLRP
+from lrpmirror.wire import encode
+
 RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings"
 
 PROTOBUF = "application/x-protobuf"
@@ -32,6 +36,7 @@ class Received(Struct, frozen=True):
 
 
 Script = Callable[[Received, trio.abc.Stream], Awaitable[bool]]
+Ask = Callable[[BBSClient], Awaitable[None]]
 
 
 class Served(Struct):
@@ -169,3 +174,16 @@ class Answering(httpx.MockTransport):
         else:
             return httpx.Response(404, headers={"Content-Type": "text/plain"}, content=b"404 page not found\n")
         return httpx.Response(200, headers={"Content-Type": PROTOBUF}, stream=httpx.ByteStream(body))
+
+
+def body(records: int) -> bytes:
+    return encode.reply([encode.actual_lrp(ActualLRP(process_guid=f"p{number}")) for number in range(records)])
+
+
+async def a_list(client: BBSClient) -> None:
+    await client.actual_lrps()
+
+
+async def a_stream(client: BBSClient) -> None:
+    async with client.events("instances"):
+        pass

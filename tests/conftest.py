@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tls_support import Files, issue
 from xdist.scheduler import LoadFileScheduling
 
 # The same examples in every run: a test that fails fails for everyone, and what is covered does not depend on luck. No
@@ -100,3 +101,15 @@ def no_thread_outlives() -> Iterator[None]:
     yield
     left = [one for one in threading.enumerate() if one not in before and not one.daemon]
     assert left == [], "a test has left threads"
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The certificates of an authority, a server and a client."""
+    return issue(tmp_path_factory.mktemp("tls") / "mine")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The certificates of an authority that whoever has `mine` does not know."""
+    return issue(tmp_path_factory.mktemp("tls") / "other")

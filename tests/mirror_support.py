@@ -14,8 +14,8 @@ from sim_support import A, diego, wanted
 from sim_support import run as let_run
 from trio._core import _run as scheduler
 
-from lrpmirror import Change, Mirror, Tuning, open_mirror
-from lrpmirror.core.rows.changes import row_key
+from lrpmirror import ActualLRP, Change, Mirror, Tuning, open_mirror
+from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.sim import Autopilot, Diego
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Answer",
     "FakeBBS",
     "Fold",
+    "RowChange",
     "differences",
     "differing",
     "lively",
@@ -34,11 +35,14 @@ __all__ = [
     "simulate",
     "simulated",
     "small",
+    "two",
 ]
 
 P = ParamSpec("P")
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+RowChange = Change[RowKey, ActualLRP]
 
 EVERY_LIST = ("domains", "actual_lrps", "scheduling_infos", "routing_infos", "cells")
 """What one list of everything consists of, in its order, on a server that has all paths."""
@@ -146,3 +150,10 @@ class Fold(Generic[K, V]):
         else:
             self.known[change.key] = change.after
         self.notified.append(change)
+
+
+def two() -> Diego:
+    """Process "p" with an instance that runs, and process "q" with one that waits."""
+    diego = small()
+    diego.desire(wanted("q"))
+    return diego

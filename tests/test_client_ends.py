@@ -8,7 +8,7 @@ from weakref import ref
 import pytest
 import trio
 from client_support import STREAM_HEAD, Received, Script, chunk, reply, run, says, serving
-from tls_support import Files, issue
+from tls_support import Files
 
 from lrpmirror import Tuning, open_mirror
 from lrpmirror.client import BBSClient, Limits
@@ -20,11 +20,6 @@ from lrpmirror.wire.sse import EventStreamDecoder
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n"
 ROWS = [encode.actual_lrp(ActualLRP(process_guid=f"p{number}")) for number in range(400)]
-
-
-@pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return issue(tmp_path_factory.mktemp("tls") / "mine")
 
 
 @pytest.fixture

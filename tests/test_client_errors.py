@@ -1,17 +1,28 @@
 """Everything that can go wrong with a request, each as one error of the tree that says what was asked of whom."""
 
 import errno
-import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
 import pytest
 import trio
-from client_support import PROTOBUF, STREAM_HEAD, Answering, Received, by_path, chunk, reply, run, says, serving
+from client_support import (
+    PROTOBUF,
+    STREAM_HEAD,
+    Answering,
+    Ask,
+    a_list,
+    a_stream,
+    body,
+    by_path,
+    chunk,
+    reply,
+    run,
+    says,
+    serving,
+)
 
 from lrpmirror.client import BBSClient, Limits, Timeouts
 from lrpmirror.errors import (
@@ -27,18 +38,10 @@ from lrpmirror.errors import (
     UnexpectedReply,
     UnknownPath,
 )
-from lrpmirror.model import ActualLRP
 from lrpmirror.wire import encode
 
-Ask = Callable[[BBSClient], Awaitable[None]]
-
 URL = "http://bbs.test:8889"
-FRAME = b"id: 0\nevent: task_created\ndata: AA==\n\n"
 ROWS = "POST /v1/actual_lrps/list at "
-
-
-def body(records: int) -> bytes:
-    return encode.reply([encode.actual_lrp(ActualLRP(process_guid=f"p{number}")) for number in range(records)])
 
 
 class Raising(httpx.AsyncBaseTransport):
@@ -149,15 +152,6 @@ def test_an_error_of_the_network_is_the_cause_of_one_of_ours(
         assert says_ in str(failed)
 
     run(main)
-
-
-async def a_list(client: BBSClient) -> None:
-    await client.actual_lrps()
-
-
-async def a_stream(client: BBSClient) -> None:
-    async with client.events("instances"):
-        pass
 
 
 @pytest.mark.parametrize("ask", [a_list, a_stream])
@@ -304,28 +298,6 @@ def test_a_list_that_drips_arrives_as_long_as_no_pause_is_too_long() -> None:
     run(main)
 
 
-def test_a_cancelled_list_closes_its_connection() -> None:
-    closed = trio.Event()
-
-    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
-        await stream.send_all(reply(body(5), length=1_000_000))
-        assert await stream.receive_some() == b""
-        closed.set()
-        return False
-
-    async def main() -> None:
-        async with serving(script) as bbs, BBSClient(bbs.url) as client:
-            with trio.CancelScope() as scope:
-                async with client.stream_list("actual_lrps") as batches:
-                    assert len(await anext(batches)) == 5
-                    scope.cancel()
-                    await anext(batches)
-            assert scope.cancelled_caught
-            await closed.wait()
-
-    run(main)
-
-
 @pytest.mark.parametrize("way", ["list", "stream"])
 def test_connections_have_tcp_keep_alive(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options: list[tuple[int, int, int]] = []
@@ -386,88 +358,5 @@ def test_any_other_trouble_with_tls_is_named_by_openssl_s_reason() -> None:
         failed = await failing(Raising(foreign))
         assert type(failed) is TLSFailed
         assert "TLS failed (BAD_SIGNATURE)" in str(failed)
-
-    run(main)
-
-
-@pytest.mark.parametrize("way", ["list", "stream"])
-def test_a_request_can_be_cancelled_at_any_moment_and_leaves_nothing_behind(way: str) -> None:
-    answers = {"/v1/actual_lrps/list": reply(body(3)), "/v1/events/lrp_instances.r1": STREAM_HEAD}
-
-    async def cancelled_after(turns: int, client: BBSClient) -> bool:
-        async with trio.open_nursery() as nursery:
-
-            async def cancel() -> None:
-                for _ in range(turns):
-                    await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(cancel)
-            await (a_list if way == "list" else a_stream)(client)
-            nursery.cancel_scope.cancel()
-            return False
-        return True
-
-    async def main() -> None:
-        turns = 0
-        async with serving(by_path(answers)) as bbs:
-            while True:
-                async with BBSClient(bbs.url) as client:
-                    if not await cancelled_after(turns, client):
-                        break
-                    await a_list(client)
-                turns += 1
-        # Connection, request and reply each wait at least once.
-        assert turns > 2
-
-    run(main)
-    # What was left behind is found here, and fails the test as a ResourceWarning.
-    gc.collect()
-
-
-@pytest.mark.parametrize("way", ["list", "stream"])
-def test_what_is_cancelled_between_two_reads_closes_its_connection_and_leaves_nothing_behind(way: str) -> None:
-    closed = trio.Event()
-
-    async def script(received: Received, stream: trio.abc.Stream) -> bool:
-        listed = received.path == "/v1/actual_lrps/list"
-        await stream.send_all(reply(body(5), length=1_000_000) if listed else STREAM_HEAD + chunk(FRAME))
-        assert await stream.receive_some() == b""
-        closed.set()
-        return False
-
-    async def main() -> None:
-        async with serving(script) as bbs, BBSClient(bbs.url) as client:
-            with trio.CancelScope() as scope:
-                reading: AbstractAsyncContextManager[AsyncIterator[object]] = (
-                    client.stream_list("actual_lrps") if way == "list" else client.events("instances")
-                )
-                async with reading as batches:
-                    await anext(batches)
-                    scope.cancel()
-                    await trio.lowlevel.checkpoint()
-            assert scope.cancelled_caught
-            await closed.wait()
-
-    run(main)
-    gc.collect()
-
-
-def test_a_client_that_is_left_by_cancellation_closes_its_idle_connections() -> None:
-    closed = trio.Event()
-
-    async def script(_received: Received, stream: trio.abc.Stream) -> bool:
-        await stream.send_all(reply(body(1)))
-        assert await stream.receive_some() == b""
-        closed.set()
-        return False
-
-    async def main() -> None:
-        async with serving(script) as bbs:
-            with trio.CancelScope() as scope:
-                async with BBSClient(bbs.url) as client:
-                    await client.actual_lrps()
-                    scope.cancel()
-            await closed.wait()
 
     run(main)
