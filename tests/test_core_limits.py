@@ -87,9 +87,9 @@ def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:
 
     session.events([created(running(f"e{n}", 0, process_guid=f"p{n}")) for n in range(9)], 0)
 
-    assert len(session._asked) == 3
+    assert len(session.repairs._undesired) == 3
     take_list(session)
-    assert not session._asked
+    assert not session.repairs._undesired
 
 
 def test_desired_lrps_that_nobody_vouched_for_are_retained_up_to_a_number_and_the_oldest_let_go() -> None:

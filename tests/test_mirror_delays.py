@@ -13,7 +13,13 @@ from sim_support import NET, ROUTES, TAGS, A, B, diego, wanted
 
 from lrpmirror.errors import RequestRefused, ServiceUnavailable
 
-QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf, "renewal_interval": inf}
+QUIET: dict[str, Any] = {
+    "resync_interval": inf,
+    "probe_interval": inf,
+    "idle_limit": inf,
+    "ping_interval": inf,
+    "renewal_interval": inf,
+}
 FAILING = Answer(error=ServiceUnavailable("503"))
 ROWS = "rows of processes"
 HOUR = 3600.0

@@ -15,7 +15,7 @@ from lrpmirror.sim import Diego, InstanceKey
 
 ROWS = "rows of processes"
 DESIRED = "desired of processes"
-QUIET: dict[str, Any] = {"resync_interval": 1e9, "idle_limit": 1e9}
+QUIET: dict[str, Any] = {"resync_interval": 1e9, "probe_interval": 1e9, "idle_limit": 1e9}
 
 
 def many(count: int) -> Diego:

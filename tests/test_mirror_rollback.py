@@ -90,6 +90,56 @@ def test_on_the_living_stream_the_first_event_that_shows_it_is_enough(seed: int)
     simulate(main, seed=seed)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_on_a_living_stream_that_says_nothing_more_the_state_is_the_servers_within_the_bound(seed: int) -> None:
+    async def main() -> None:
+        server, autopilot = lively(seed)
+        backup = server.backup()
+        bbs = FakeBBS(server)
+        async with mirroring(bbs, seed=seed) as mirror:
+            await mirror.wait_synced()
+            for _ in range(60):
+                autopilot.step()
+                await trio.sleep(0.5)
+            # No event tells of the cells.
+            assert all(one.startswith("cell ") for one in differences(mirror, server))
+            server.restore(backup)
+            assert await until_equal(mirror, server) < BOUND
+            assert mirror.counts.streams == 1
+
+    simulate(main, seed=seed)
+
+
+@simulated
+async def test_what_was_written_last_never_was() -> None:
+    server = small()
+    backup = server.backup()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs) as mirror:
+        await mirror.wait_synced()
+        for name in ("new", "newer"):
+            server.desire(wanted(name, instances=2))
+        await settled()
+        server.restore(backup)
+        assert await until_equal(mirror, server) < BOUND
+        assert not mirror.actual_lrps("new")
+
+
+@simulated
+async def test_what_was_removed_last_is_back() -> None:
+    server = small()
+    server.desire(wanted("kept"))
+    backup = server.backup()
+    bbs = FakeBBS(server)
+    async with mirroring(bbs) as mirror:
+        await mirror.wait_synced()
+        server.remove_desired("kept")
+        await settled()
+        server.restore(backup)
+        assert await until_equal(mirror, server) < BOUND
+        assert mirror.desired_lrp("kept") is not None
+
+
 @simulated
 async def test_what_is_doubted_is_said_until_it_is_decided() -> None:
     server = small()

@@ -25,6 +25,7 @@ from lrpmirror.core.lists.audit import Audit, Drift
 from lrpmirror.core.lists.commit import add_tombstones, write
 from lrpmirror.core.lists.deletion_guard import size_of
 from lrpmirror.core.lists.guards import Guards
+from lrpmirror.core.lists.probes import Probes
 from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import PendingSnapshot
@@ -34,7 +35,7 @@ from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Cause, Commit
 from lrpmirror.core.rows.dispatch import Reconciler
 from lrpmirror.core.rows.limits import bound_outcomes, check_rows
-from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import (
     ConnectionFailed,
@@ -89,9 +90,9 @@ class Session:
         """When a list of everything was first committed since then; None: not yet."""
         self._snapshot: PendingSnapshot | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
+        self.probes = Probes()
         self._restored = False
         self._completed: tuple[str, ...] = ()
-        self._asked: set[str] = set()
         self.unreadable = Unreadable(most=tuning.resync_interval)
         self.observers: tuple[Observer, ...] = ()
         """Who sees every event and commit as it happens."""
@@ -189,6 +190,8 @@ class Session:
             for observer in observers:
                 observer.event(event, outcome, commit)
         self._counters.outcomes.update(outcomes)
+        if commits:
+            self.probes.changed(commits[-1])
         return commits
 
     def check_limits(self) -> None:
@@ -237,10 +240,11 @@ class Session:
                 self._suspect(rejected)
             self.freshness.answered(answered_at)
             return None
-        if self.freshness.synced_at is not None:
+        probe = self.probes.is_probe(snapshot.scope)
+        if self.freshness.synced_at is not None and (rows or desired or not probe):
             self.knowledge.decisions.listed(snapshot.scope, rows, desired, older, now)
-        why = _LIST_CAUSES[self.freshness.phase] if everything else "repair"
-        if why == "audit":
+        why = _LIST_CAUSES[self.freshness.phase] if everything else "probe" if probe else "repair"
+        if why == "audit" or (probe and (rows or desired)):
             self._audit.begin(snapshot, rows, desired, self.repairs, now)
         self._take_repairs_of(snapshot)
         self._write_list(snapshot, rows, desired)
@@ -267,8 +271,9 @@ class Session:
             self.freshness.failed(error)
             return self._list_backoff.failed()
         self.freshness.noted(error)
-        blameless = isinstance(error, _BLAMELESS)
-        self.repairs.failed(snapshot.scope, refused=not blameless)
+        # There is another probe at the next interval.
+        if not self.probes.is_probe(snapshot.scope):
+            self.repairs.failed(snapshot.scope, refused=not isinstance(error, _BLAMELESS))
         return self._repair_backoff.failed()
 
     def next_list(self, now: float) -> float:
@@ -296,6 +301,11 @@ class Session:
         return self.repairs.take(
             self.tuning.repair_batch, has_rivals=self.knowledge.store.has_rivals, rows=self.knowledge.store.row_count
         )
+
+    def take_probe(self) -> Scope | None:
+        """Return what to read although nothing is in doubt; None: nothing. To be called at an interval. O(1)."""
+        scope = self.probes.take()
+        return scope if self.freshness.phase is Phase.LIVE else None
 
     def next_interval(self) -> float:
         """Return after how long the next list of everything is due."""
@@ -370,19 +380,12 @@ class Session:
         for delta in rows:
             row = delta.after
             if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
-                self._ask_for_desired(row.process_guid)
+                self.repairs.add_undesired(row.process_guid)
         self.knowledge.revision += 1
         self._counters.event_commits += 1
         return Commit(
             revision=self.knowledge.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released
         )
-
-    def _ask_for_desired(self, process_guid: str) -> None:
-        """Have the desired LRP read of a process that runs without one that is known; once, until the next list."""
-        # A server that makes up processes without end has them read at the next list.
-        if len(self._asked) < self.tuning.repair_limit and process_guid not in self._asked:
-            self._asked.add(process_guid)
-            self.repairs.add(process_guid, RepairReason.DESIRED)
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""
@@ -406,7 +409,6 @@ class Session:
             # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
             # were about.
             self.repairs.clear()
-            self._asked.clear()
         for guid, doubt in snapshot.repairs:
             self.repairs.add(guid, doubt)
         if snapshot.scope != EVERYTHING:
@@ -419,7 +421,7 @@ class Session:
         released = self.knowledge.retained.apply_list(desired, self.knowledge.store.domains) if judged else ()
         for guid in sorted(snapshot.undesired):
             if self.knowledge.store.desired(guid) is None:
-                self._ask_for_desired(guid)
+                self.repairs.add_undesired(guid)
         if not rows and not desired and domains is None and cells is None and not released:
             return None
         self.knowledge.revision += 1

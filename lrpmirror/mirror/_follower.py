@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
-from lrpmirror.core.lists.scope import EVERYTHING
+from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.session import Session
@@ -156,6 +156,7 @@ class Follower:
         self._publish(())
         nursery.start_soon(self._keep_synced, nursery)
         nursery.start_soon(self._keep_repaired)
+        nursery.start_soon(self._keep_probed)
         nursery.start_soon(self._keep_audited)
         nursery.start_soon(self._keep_watched, nursery)
         nursery.start_soon(self._keep_renewed)
@@ -337,24 +338,56 @@ class Follower:
                 if scope is None:
                     self._undecided = trio.Event()
                     continue
-                snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
-                error = await self._fill(self._link.lister.some, snapshot, session.tuning.repair_timeout)
-                async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
-                    if not session.is_listing(snapshot):
-                        # The list of everything that comes next settles it.
-                        continue
-                    delay = self._repaired(snapshot, error)
+                delay = await self._read_some(scope, self._repaired)
             await trio.sleep(delay)
 
     def _repaired(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
-        """Commit a read of some processes, or take note that it failed; return how long to wait before the next."""
+        """Commit a read of some processes, or record that it failed; return how long to wait before the next."""
         session = self._session
         if error is not None:
             return session.list_failed(snapshot, error)
-        self._publish(_all(session.end_list(snapshot, self._clock())), listed=True)
+        self._commit_some(snapshot)
+        return 0.0
+
+    async def _keep_probed(self) -> None:
+        """Look, at an interval, whether the server still has what changed last."""
+        session = self._session
+        while True:
+            await trio.sleep(session.tuning.probe_interval)
+            scope = session.take_probe()
+            if scope is not None:
+                async with self._listing:
+                    delay = await self._read_some(scope, self._probed)
+                await trio.sleep(delay)
+
+    def _probed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
+        session = self._session
+        if error is not None:
+            return session.list_failed(snapshot, error)
+        if session.probes.is_lost(self._commit_some(snapshot)):
+            self._wanted.set()
+        # What it had otherwise is judged as that of any list is.
+        self._found.set()
+        return 0.0
+
+    async def _read_some(
+        self, scope: Scope, finish: Callable[[PendingSnapshot, LRPMirrorError | None], float]
+    ) -> float:
+        """Read some processes; return what `finish` does, which commits them or notes the error."""
+        session = self._session
+        snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
+        error = await self._fill(self._link.lister.some, snapshot, session.tuning.repair_timeout)
+        async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
+            # Where it is no longer the one in progress, the list of everything that comes next settles it.
+            return finish(snapshot, error) if session.is_listing(snapshot) else 0.0
+
+    def _commit_some(self, snapshot: PendingSnapshot) -> Commit | None:
+        session = self._session
+        commit = session.end_list(snapshot, self._clock())
+        self._publish(_all(commit), listed=True)
         if session.guards.rollback.wants_list:
             self._wanted.set()
-        return 0.0
+        return commit
 
     @asynccontextmanager
     async def _prepared(

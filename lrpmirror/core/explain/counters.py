@@ -26,7 +26,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     lists: Mapping[str, int]
     """Lists that were committed, by cause.
 
-    `first`, `reconnect`, `audit` (on a living stream), `second` (after one that was not believed), `repair`.
+    `first`, `reconnect`, `audit` (on a living stream), `second` (after one that was not believed), `repair`, `probe`.
     """
     drift: int
     """How many rows and desired LRPs the audits have found different from what the events had led to, unexplained."""

@@ -54,6 +54,8 @@ class Tuning(Struct, frozen=True, kw_only=True):
 
     rollback_wait: float = 5.0
     """How much later, and on another stream, older versions have to be listed again to be believed."""
+    probe_interval: float = 10.0
+    """How often the process that changed last is read again: a server that was set back has it otherwise."""
 
     repair_delay: float = 0.5
     """How long doubts are gathered before the processes are read again."""
@@ -85,6 +87,7 @@ _RULES: Final[dict[str, Rule]] = {
     "resync_interval": _INTERVAL,
     "state_interval": _INTERVAL,
     "ping_interval": _INTERVAL,
+    "probe_interval": _INTERVAL,
     "ping_timeout": _POSITIVE,
     "idle_limit": _INTERVAL,
     "renewal_interval": _INTERVAL,

@@ -26,6 +26,7 @@ class Repairs:
         self._limit = limit
         self._reasons: dict[str, set[RepairReason]] = {}
         self._tries: dict[str, int] = {}
+        self._undesired: set[str] = set()
         self._narrowed: int | None = None
         self.dropped = 0
         self.raised = 0
@@ -41,6 +42,13 @@ class Repairs:
         if len(self._reasons) > self._limit:
             self._drop(next(iter(self._reasons)))
 
+    def add_undesired(self, process_guid: str) -> None:
+        """Have the desired LRP read of a process that runs without a known one; once, until the next list. O(1)."""
+        # A server that makes up processes without end has them read at the next list.
+        if len(self._undesired) < self._limit and process_guid not in self._undesired:
+            self._undesired.add(process_guid)
+            self.add(process_guid, RepairReason.DESIRED)
+
     def reasons_of(self, process_guid: str) -> tuple[RepairReason, ...]:
         """Return why a process is to be read again; nothing where it is not. O(doubts)."""
         reasons = self._reasons.get(process_guid)
@@ -50,6 +58,7 @@ class Repairs:
         """Forget all doubts: a list of everything is about to settle them."""
         self._reasons.clear()
         self._tries.clear()
+        self._undesired.clear()
         self._narrowed = None
 
     def take(
