@@ -219,7 +219,7 @@ def forgive(session: Session, doubt: RepairReason) -> None:
     """Let a doubt be: one has the whole process read, which would hide what the others miss."""
     doubts = session.repairs._reasons
     for guid in list(doubts):
-        doubts[guid].discard(doubt)
+        doubts[guid] = tuple(one for one in doubts[guid] if one != doubt)
         if not doubts[guid]:
             del doubts[guid]
 

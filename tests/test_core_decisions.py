@@ -233,4 +233,6 @@ def test_of_processes_whose_last_decision_alone_is_left_those_heard_of_longest_a
 
 def judge(decisions: Decisions, event: Event, at: float = 0) -> None:
     """Have an event noted that has written nothing."""
-    decisions.judged(event, Outcome.SAME, ChangeSet(Store()), Tombstones(limit=1, age=1), float(at), Repairs(limit=1))
+    tombstones, repairs = Tombstones(limit=1, age=1), Repairs(limit=1)
+    decisions.judged(event, event.type, Outcome.SAME, ChangeSet(Store()), tombstones, float(at), repairs)
+    decisions.trim()

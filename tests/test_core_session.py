@@ -500,7 +500,7 @@ def test_a_failed_list_of_everything_leaves_the_doubts_as_they_were() -> None:
 
     session.list_failed(session.begin_list(0), ServiceUnavailable("503"))
 
-    assert session.repairs._reasons == before == {"p": {RepairReason.INCOMPLETE, RepairReason.DESIRED}}
+    assert session.repairs._reasons == before == {"p": (RepairReason.DESIRED, RepairReason.INCOMPLETE)}
 
 
 def test_a_list_of_everything_settles_all_doubts() -> None:

@@ -43,7 +43,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, MetricTagValu
 
 
 def doubts(session: Session) -> dict[str, set[RepairReason]]:
-    return session.repairs._reasons
+    return {guid: set(why) for guid, why in session.repairs._reasons.items()}
 
 
 def many(count: int, tag_index: int = 0) -> list[ActualLRP]:

@@ -171,25 +171,29 @@ class Session:
             self._buffer(events)
             return commits
         # What each event needs is looked up once for all of them. Only a list can add to what is retained.
-        change_set, rule_for, judged = self._change_set, self._reconciler.rule_for, knowledge.decisions.judged
+        change_set, rule_for, decisions = self._change_set, self._reconciler.rule_for, knowledge.decisions
+        judged, rows, desired = decisions.judged, change_set.rows, change_set.lrps
         tombstones, repairs, retained = knowledge.tombstones, self.repairs, len(knowledge.retained)
         outcomes, observers = [], self.observers
         for event in events:
             if snapshot is not None:
                 snapshot.event(event)
-            rule = rule_for(event.type)
+            kind = event.type
+            rule = rule_for(kind)
             outcome = self.unreadable.take(event) if rule is None else rule(event)
             if outcome is _STALE or outcome is _TOMBSTONED:
                 self.guards.reread_older(event, repairs)
-            outcomes.append((event.type, outcome))
-            judged(event, outcome, change_set, tombstones, now, repairs)
+            outcomes.append((kind, outcome))
+            judged(event, kind, outcome, change_set, tombstones, now, repairs)
             released = knowledge.release(event) if retained else ()
-            commit = self._commit(released) if change_set.rows or change_set.lrps or released else None
+            commit = self._commit(released) if rows or desired or released else None
             if commit is not None:
                 commits.append(commit)
             for observer in observers:
                 observer.event(event, outcome, commit)
+        decisions.trim()
         self._counters.outcomes.update(outcomes)
+        self._counters.event_commits += len(commits)
         if commits:
             self.probes.changed(commits[-1])
         return commits
@@ -372,7 +376,7 @@ class Session:
 
     def _commit(self, released: tuple[str, ...]) -> Commit | None:
         rows, desired = self._change_set.close()
-        if not rows and not desired and not released:
+        if not (rows or desired or released):
             return None
         if self._snapshot is not None:
             self._snapshot.written(rows, desired)
@@ -381,11 +385,8 @@ class Session:
             row = delta.after
             if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
                 self.repairs.add_undesired(row.process_guid)
-        self.knowledge.revision += 1
-        self._counters.event_commits += 1
-        return Commit(
-            revision=self.knowledge.revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released
-        )
+        self.knowledge.revision = revision = self.knowledge.revision + 1
+        return Commit(revision=revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released)
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""

@@ -189,27 +189,32 @@ class Decisions:
         return tuple(map(_decision, found if last is None else (last, *found)))
 
     def judged(  # noqa: PLR0917 - once an event, and keywords cost
-        self, event: Event, outcome: Outcome, change_set: ChangeSet, tombstones: Tombstones, at: float, repairs: Repairs
+        self,
+        event: Event,
+        kind: str,
+        outcome: Outcome,
+        change_set: ChangeSet,
+        tombstones: Tombstones,
+        at: float,
+        repairs: Repairs,
     ) -> None:
-        """Note what became of an event that was just applied. O(1)."""
-        repair_reasons: tuple[RepairReason, ...] = ()
+        """Note what became of an event that was just applied; `kind` is its type. O(1)."""
         index: int | None
         reported: Record | None
         stored: Record | None
         written = change_set.rows
-        if len(written) == 1 and written[0].after is not None:
+        if len(written) == 1 and (reported := written[0].after) is not None:
             # Nearly every event writes one row, and what it says of it is what was written.
-            row = written[0].after
-            guid, index, reported, stored, tombstone = row.process_guid, row.index, row, written[0].before, None
-        else:
-            seen = _seen(event, change_set, tombstones)
-            if seen is None:
-                return
+            guid, index, stored, tombstone = reported.process_guid, reported.index, written[0].before, None
+        elif (seen := _seen(event, change_set, tombstones)) is not None:
             guid, index, reported, stored, tombstone = seen
+        else:
+            return
+        repair_reasons: tuple[RepairReason, ...] = ()
         if repairs.raised != self._raised:
             self._raised = repairs.raised
             repair_reasons = repairs.reasons_of(guid)
-        self._note(_entry(guid, at, event.type, outcome, index, reported, stored, tombstone, repair_reasons))
+        self._ring.append(_entry(guid, at, kind, outcome, index, reported, stored, tombstone, repair_reasons))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
@@ -225,34 +230,39 @@ class Decisions:
             key = delta.key if index is not None else (one.process_guid,)
             outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
             entry = _entry(one.process_guid, at, kind, outcome, index, one, delta.before)
-            self._note(entry if delta.after is not None else replace(entry, epoch=None))
+            self._ring.append(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._note(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+            self._ring.append(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+        self.trim()
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
         """Note what a list has in older versions than known, where no list before had. O(what it has)."""
         for one in older.new():
             listed = one.listed
             index = listed.index if isinstance(listed, ActualLRP) else None
-            self._note(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, one.known))
+            self._ring.append(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, one.known))
+        self.trim()
 
     def drifted(self, findings: Sequence[ListDifference], at: float) -> None:
         """Note what an audit found that nothing explains. O(findings)."""
         for one in findings[:MOST_LISTED]:
-            version = one.epoch, one.tag_index
-            self._note(_Entry(one.process_guid, at, LIST, ListOutcome.DRIFTED, one.index, *version, None, 0, None, ()))
+            reported = one.epoch, one.tag_index
+            self._ring.append(
+                _Entry(one.process_guid, at, LIST, ListOutcome.DRIFTED, one.index, *reported, None, 0, None, ())
+            )
+        self.trim()
 
-    def _note(self, entry: _Entry) -> None:
+    def trim(self) -> None:
+        """Forget what the ring has no room for, but for the last decision about each process. O(what is forgotten).
+
+        Called when something was noted: once for all events of a read.
+        """
         ring = self._ring
-        ring.append(entry)
-        if len(ring) > self._kept:
-            self._forget(ring.popleft())
-
-    def _forget(self, entry: _Entry) -> None:
-        """Keep only the last decision about a process of those that the ring has no room for."""
-        self._younger[entry.process_guid] = entry
-        if len(self._younger) >= self._processes:
-            self._older, self._younger = self._younger, {}
+        for _ in range(len(ring) - self._kept):
+            entry = ring.popleft()
+            self._younger[entry.process_guid] = entry
+            if len(self._younger) >= self._processes:
+                self._older, self._younger = self._younger, {}
 
 
 def _seen(event: Event, change_set: ChangeSet, tombstones: Tombstones) -> Sighting | None:

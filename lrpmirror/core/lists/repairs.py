@@ -24,7 +24,7 @@ class Repairs:
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
-        self._reasons: dict[str, set[RepairReason]] = {}
+        self._reasons: dict[str, tuple[RepairReason, ...]] = {}
         self._tries: dict[str, int] = {}
         self._undesired: set[str] = set()
         self._narrowed: int | None = None
@@ -38,9 +38,13 @@ class Repairs:
     def add(self, process_guid: str, reason: RepairReason) -> None:
         """Put a process on the list. O(1)."""
         self.raised += 1
-        self._reasons.setdefault(process_guid, set()).add(reason)
-        if len(self._reasons) > self._limit:
-            self._drop(next(iter(self._reasons)))
+        reasons = self._reasons.get(process_guid)
+        if reasons is None:
+            self._reasons[process_guid] = (reason,)
+            if len(self._reasons) > self._limit:
+                self._drop(next(iter(self._reasons)))
+        elif reason not in reasons:
+            self._reasons[process_guid] = tuple(sorted((*reasons, reason)))
 
     def add_undesired(self, process_guid: str) -> None:
         """Have the desired LRP read of a process that runs without a known one; once, until the next list. O(1)."""
@@ -50,9 +54,8 @@ class Repairs:
             self.add(process_guid, RepairReason.DESIRED)
 
     def reasons_of(self, process_guid: str) -> tuple[RepairReason, ...]:
-        """Return why a process is to be read again; nothing where it is not. O(doubts)."""
-        reasons = self._reasons.get(process_guid)
-        return () if reasons is None else tuple(sorted(reasons))
+        """Return why a process is to be read again, in order; nothing where it is not. O(1)."""
+        return self._reasons.get(process_guid, ())
 
     def clear(self) -> None:
         """Forget all doubts: a list of everything is about to settle them."""
@@ -82,7 +85,7 @@ class Repairs:
             read += rows(guid)
             if chosen and read > ROWS:
                 break
-            reasons = self._reasons.pop(guid)
+            reasons = set(self._reasons.pop(guid))
             if RepairReason.DESIRED in reasons:
                 desired.add(guid)
                 reasons.discard(RepairReason.DESIRED)

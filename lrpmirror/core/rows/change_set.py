@@ -28,9 +28,9 @@ class ChangeSet:
         self.get: Final = store.get
         self.desired: Final = store.desired
         self._write: Final = store.put
-        self.rows: list[Delta[RowKey, ActualLRP]] = []
+        self.rows: Final[list[Delta[RowKey, ActualLRP]]] = []
         """What was written to the rows since the last commit, in order."""
-        self.lrps: list[Delta[str, DesiredLRP]] = []
+        self.lrps: Final[list[Delta[str, DesiredLRP]]] = []
         """What was written to the desired LRPs."""
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
@@ -61,9 +61,11 @@ class ChangeSet:
         if len(self.rows) == 1:
             rows = (self.rows.pop(),)
         elif self.rows:
-            rows, self.rows = _folded(self.rows), []
+            rows = _folded(self.rows)
+            self.rows.clear()
         if self.lrps:
-            desired, self.lrps = _folded(self.lrps), []
+            desired = _folded(self.lrps)
+            self.lrps.clear()
         return rows, desired
 
 

@@ -270,7 +270,8 @@ class Store:
             return False
         at = bisect_left(rows, row_order(row), key=row_order)
         self._by_process[guid] = (*rows[:at], row, *rows[at:])
-        return any(_slot(other) == _slot(row) for other in (*rows[max(at - 1, 0) : at], *rows[at : at + 1]))
+        slot = _slot(row)
+        return (at > 0 and _slot(rows[at - 1]) == slot) or (at < len(rows) and _slot(rows[at]) == slot)
 
     def _displace(self, row: ActualLRP) -> None:
         rows = self._by_process[row.process_guid]
@@ -282,8 +283,11 @@ class Store:
 
     def _leave_domain(self, old: ActualLRP) -> None:
         """Take a process from a domain that none of its rows has any more, once `old` is out of its place."""
-        if all(row.domain != old.domain for row in self._by_process.get(old.process_guid, ())):
-            _discard(self._by_domain, old.domain, old.process_guid)
+        domain = old.domain
+        for row in self._by_process.get(old.process_guid, ()):
+            if row.domain == domain:
+                return
+        _discard(self._by_domain, domain, old.process_guid)
 
     def _keep_instance(self, guid: str, key: RowKey) -> None:
         part = self._by_instance.get(guid[-1])
