@@ -174,7 +174,7 @@ class Session:
         change_set, rule_for, decisions = self._change_set, self._reconciler.rule_for, knowledge.decisions
         judged, rows, desired = decisions.judged, change_set.rows, change_set.lrps
         tombstones, repairs, retained = knowledge.tombstones, self.repairs, len(knowledge.retained)
-        outcomes, observers = [], self.observers
+        outcomes, observers = self._counters.outcomes, self.observers
         for event in events:
             if snapshot is not None:
                 snapshot.event(event)
@@ -183,7 +183,7 @@ class Session:
             outcome = self.unreadable.take(event) if rule is None else rule(event)
             if outcome is _STALE or outcome is _TOMBSTONED:
                 self.guards.reread_older(event, repairs)
-            outcomes.append((kind, outcome))
+            outcomes[kind][outcome] += 1
             judged(event, kind, outcome, change_set, tombstones, now, repairs)
             released = knowledge.release(event) if retained else ()
             commit = self._commit(released) if rows or desired or released else None
@@ -192,7 +192,6 @@ class Session:
             for observer in observers:
                 observer.event(event, outcome, commit)
         decisions.trim()
-        self._counters.outcomes.update(outcomes)
         self._counters.event_commits += len(commits)
         if commits:
             self.probes.changed(commits[-1])
@@ -386,7 +385,7 @@ class Session:
             if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
                 self.repairs.add_undesired(row.process_guid)
         self.knowledge.revision = revision = self.knowledge.revision + 1
-        return Commit(revision=revision, cause=_EVENT, actual_lrps=rows, desired_lrps=desired, released=released)
+        return Commit(revision, _EVENT, rows, desired, None, None, released)
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""

@@ -202,10 +202,12 @@ class Decisions:
         index: int | None
         reported: Record | None
         stored: Record | None
-        written = change_set.rows
+        written, desired = change_set.rows, change_set.lrps
         if len(written) == 1 and (reported := written[0].after) is not None:
-            # Nearly every event writes one row, and what it says of it is what was written.
+            # Nearly every event writes one row or desired LRP, and what it says of it is what was written.
             guid, index, stored, tombstone = reported.process_guid, reported.index, written[0].before, None
+        elif not written and len(desired) == 1 and (reported := desired[0].after) is not None:
+            guid, index, stored, tombstone = reported.process_guid, None, desired[0].before, None
         elif (seen := _seen(event, change_set, tombstones)) is not None:
             guid, index, reported, stored, tombstone = seen
         else:
@@ -214,7 +216,25 @@ class Decisions:
         if repairs.raised != self._raised:
             self._raised = repairs.raised
             repair_reasons = repairs.reasons_of(guid)
-        self._ring.append(_entry(guid, at, kind, outcome, index, reported, stored, tombstone, repair_reasons))
+        if reported is None or stored is None:
+            self._ring.append(_entry(guid, at, kind, outcome, index, reported, stored, tombstone, repair_reasons))
+            return
+        epoch, version, stored_epoch = reported.epoch, reported.tag_index, stored.epoch
+        self._ring.append(
+            _Entry(
+                guid,
+                at,
+                kind,
+                outcome,
+                index,
+                epoch,
+                version,
+                stored_epoch,
+                stored.tag_index,
+                tombstone,
+                repair_reasons,
+            )
+        )
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""

@@ -55,17 +55,11 @@ class ChangeSet:
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return what differs from the state at the last call, and begin anew. O(what was written)."""
-        rows: RowDeltas = ()
-        desired: DesiredDeltas = ()
-        # Most events write one row.
-        if len(self.rows) == 1:
-            rows = (self.rows.pop(),)
-        elif self.rows:
-            rows = _folded(self.rows)
-            self.rows.clear()
-        if self.lrps:
-            desired = _folded(self.lrps)
-            self.lrps.clear()
+        # Most events write one row, or one desired LRP.
+        rows: RowDeltas = () if not self.rows else (self.rows[0],) if len(self.rows) == 1 else _folded(self.rows)
+        desired: DesiredDeltas = () if not self.lrps else (self.lrps[0],) if len(self.lrps) == 1 else _folded(self.lrps)
+        self.rows.clear()
+        self.lrps.clear()
         return rows, desired
 
 

@@ -97,7 +97,7 @@ class Arrivals(Sequence[Delta[K, V]]):
         return f"<{self._number} arrivals>"
 
 
-class Commit(Struct, frozen=True, kw_only=True, gc=False):
+class Commit(Struct, frozen=True, gc=False):
     """Everything that one input changed, at once. Revisions grow by one.
 
     Rows are keyed by their identity (see `row_key`), desired LRPs by process guid. Folding the deltas of all commits in

@@ -1,17 +1,21 @@
 """Bounds on what a peer can make grow, beside those that are kept where it grows."""
 
+from collections import defaultdict
 from typing import Final
 
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import LimitExceeded
 
-__all__ = ["MOST_OUTCOMES", "bound_outcomes", "check_rows"]
+__all__ = ["MOST_OUTCOMES", "OutcomeCounts", "bound_outcomes", "check_rows"]
 
 MOST_OUTCOMES: Final = 1_000
 """How many kinds of events and outcomes are counted by name: a server can make up any number of types."""
 
-_OTHER: Final = ("other", Outcome.NOTED)
+OutcomeCounts = defaultdict[str, defaultdict[Outcome, int]]
+"""How many events of each type had which outcome."""
+
+_OTHER: Final = "other"
 
 
 def check_rows(store: Store, limit: int) -> None:
@@ -24,9 +28,16 @@ def check_rows(store: Store, limit: int) -> None:
             )
 
 
-def bound_outcomes(outcomes: dict[tuple[str, Outcome], int]) -> None:
-    """Count together what is beyond the bound. O(1), but for those beyond it."""
-    if len(outcomes) > MOST_OUTCOMES:
-        # Those that came first stay: the types that there really are come early.
-        others = sum(outcomes.pop(outcome) for outcome in list(outcomes)[MOST_OUTCOMES - 1 :])
-        outcomes[_OTHER] = outcomes.get(_OTHER, 0) + others
+def bound_outcomes(outcomes: OutcomeCounts) -> None:
+    """Count together what is beyond the bound. O(1) as long as no server makes types up, but for those O(bound)."""
+    if len(outcomes) * len(Outcome) <= MOST_OUTCOMES:
+        return
+    # Those that came first stay: the types that there really are come early.
+    named = [(kind, outcome) for kind, numbers in outcomes.items() for outcome in numbers]
+    if len(named) > MOST_OUTCOMES:
+        others = 0
+        for kind, outcome in named[MOST_OUTCOMES - 1 :]:
+            others += outcomes[kind].pop(outcome)
+            if not outcomes[kind]:
+                del outcomes[kind]
+        outcomes[_OTHER][Outcome.NOTED] += others

@@ -74,6 +74,9 @@ class RepairReason(StrEnum):
     """An event told of an older version than known: it was late, or the server was set back."""
 
 
+_INCOMPLETE: Final = RepairReason.INCOMPLETE
+
+
 class Rows(Protocol):
     """The rows that events are applied to."""
 
@@ -140,7 +143,8 @@ class RowReconciler:
     def changed(self, event: ActualLRPInstanceChanged) -> Outcome:
         """Apply a diff of the instance stream."""
         before, after = event.before, event.after.as_stored()
-        if after.instance_guid and after.state in _NOBODYS:
+        running = after.state == _RUNNING
+        if not running and after.instance_guid and after.state in _NOBODYS:
             after = _without_instance(after)
         if not after.epoch:
             return self._changed_without_epoch(before, after)
@@ -155,7 +159,14 @@ class RowReconciler:
                 return self._write(after.epoch, None, after)
             return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
         if after.tag_index > stored.tag_index:
-            return self._advanced(stored, before, after)
+            # A diff leaves internal routes and metric tags as they were. But a start may have changed what it does not
+            # carry; and so may a version that was passed over.
+            if running or before.tag_index != stored.tag_index:
+                self._ask_repair(after.process_guid, _INCOMPLETE)
+            # It is another version, so it differs.
+            if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
+                self._ask_repair(after.process_guid, RepairReason.RIVALS)
+            return _APPLIED
         return self._presence_changed(stored, before, after)
 
     def removed(self, row: ActualLRP) -> Outcome:
@@ -231,16 +242,6 @@ class RowReconciler:
         if tombstone is not None and after.tag_index > tombstone.index:
             return self._undecided(after.process_guid)
         return self.created(after)
-
-    def _advanced(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
-        """Apply a newer version from a diff, which leaves internal routes and metric tags as they were."""
-        # A start may have changed what the diff does not carry; and so may a version that was passed over.
-        if after.state == _RUNNING or before.tag_index != stored.tag_index:
-            self._ask_repair(after.process_guid, RepairReason.INCOMPLETE)
-        # It is another version, so it differs.
-        if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
-            self._ask_repair(after.process_guid, RepairReason.RIVALS)
-        return _APPLIED
 
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
         """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""

@@ -6,6 +6,7 @@ app) takes a lock, which a writer holds for no longer than an insertion.
 """
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from operator import attrgetter
@@ -52,12 +53,12 @@ class Store:
     def __init__(self) -> None:
         self._rows: dict[RowKey, ActualLRP] = {}
         self._by_process: dict[str, tuple[ActualLRP, ...]] = {}
-        self._by_cell: dict[str, Keys] = {}
-        self._by_domain: dict[str, dict[str, None]] = {}
-        self._by_state: dict[str, Keys] = {}
-        self._by_instance: dict[str, dict[str, RowKey]] = {}
+        self._by_cell: defaultdict[str, Keys] = defaultdict(dict)
+        self._by_domain: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._by_state: defaultdict[str, Keys] = defaultdict(dict)
+        self._by_instance: defaultdict[str, dict[str, RowKey]] = defaultdict(dict)
         self._desired: dict[str, DesiredLRP] = {}
-        self._desired_by_domain: dict[str, dict[str, None]] = {}
+        self._desired_by_domain: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._desired_guids: SortedList = SortedList()
         self._lock = Lock()
         self.domains: frozenset[str] = frozenset()
@@ -178,37 +179,32 @@ class Store:
         self._rows[key] = row
         if old is None:
             return self._insert(key, row)
-        guid = row.process_guid
-        if row.index == old.index and row.presence == old.presence and guid == old.process_guid:
+        guid, index = row.process_guid, row.index
+        if index == old.index and row.presence == old.presence and guid == old.process_guid:
             rival = False
             # By way of a list: half the time of joining a tuple from slices.
             rows = [*self._by_process[guid]]
-            rows[_position(rows, old)] = row
+            # Mostly all instances of a process are there, each at its own place.
+            rows[index if 0 <= index < len(rows) and rows[index] is old else _position(rows, old)] = row
             self._by_process[guid] = tuple(rows)
         else:
             self._displace(old)
             rival = self._place(row)
-        self._file_anew(key, old, row)
-        return rival
-
-    def _file_anew(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
-        """Bring the indexes from one version of a row to the next: only those whose own key has changed."""
+        # Of the indexes only those are brought along whose own key has changed.
         if old.state != row.state:
             if old.state != _RUNNING:
                 _discard(self._by_state, old.state, key)
             if row.state != _RUNNING:
-                _add(self._by_state, row.state, key)
+                self._by_state[row.state][key] = None
         if old.cell_id != row.cell_id:
             _discard(self._by_cell, old.cell_id, key)
-            _add(self._by_cell, row.cell_id, key)
+            self._by_cell[row.cell_id][key] = None
         if old.instance_guid != row.instance_guid:
-            if row.instance_guid:
-                self._keep_instance(row.instance_guid, key)
-            if old.instance_guid:
-                self._release_instance(old, key)
-        if old.domain != row.domain or old.process_guid != row.process_guid:
+            self._move_instance(key, old, row)
+        if old.domain != row.domain or old.process_guid != guid:
             self._leave_domain(old)
-            _add(self._by_domain, row.domain, row.process_guid)
+            self._by_domain[row.domain][guid] = None
+        return rival
 
     def remove(self, key: RowKey, row: ActualLRP) -> None:
         """Remove the row of that identity, which is `row` now."""
@@ -233,7 +229,7 @@ class Store:
             return
         else:
             _discard(self._desired_by_domain, old.domain, guid)
-        _add(self._desired_by_domain, lrp.domain, guid)
+        self._desired_by_domain[lrp.domain][guid] = None
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove the desired LRP of a process, which must be there."""
@@ -249,12 +245,12 @@ class Store:
         rival = self._place(row)
         # Where a sibling is of the domain, the process is known to be.
         if rows is None or rows[0].domain != row.domain:
-            _add(self._by_domain, row.domain, guid)
+            self._by_domain[row.domain][guid] = None
         if row.state != _RUNNING:
-            _add(self._by_state, row.state, key)
-        _add(self._by_cell, row.cell_id, key)
+            self._by_state[row.state][key] = None
+        self._by_cell[row.cell_id][key] = None
         if row.instance_guid:
-            self._keep_instance(row.instance_guid, key)
+            self._by_instance[row.instance_guid[-1]][row.instance_guid] = key
         return rival
 
     def _place(self, row: ActualLRP) -> bool:
@@ -289,12 +285,11 @@ class Store:
                 return
         _discard(self._by_domain, domain, old.process_guid)
 
-    def _keep_instance(self, guid: str, key: RowKey) -> None:
-        part = self._by_instance.get(guid[-1])
-        if part is None:
-            self._by_instance[guid[-1]] = {guid: key}
-        else:
-            part[guid] = key
+    def _move_instance(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
+        if row.instance_guid:
+            self._by_instance[row.instance_guid[-1]][row.instance_guid] = key
+        if old.instance_guid:
+            self._release_instance(old, key)
 
     def _release_instance(self, old: ActualLRP, key: RowKey) -> None:
         """Take an instance from a row that no longer has it.
@@ -376,14 +371,6 @@ def _position(rows: Sequence[ActualLRP], row: ActualLRP) -> int:
     while rows[at] is not row:
         at += 1
     return at
-
-
-def _add(index: dict[str, dict[K, None]], value: str, key: K) -> None:
-    keys = index.get(value)
-    if keys is None:
-        index[value] = {key: None}
-    else:
-        keys[key] = None
 
 
 def _discard(index: dict[str, dict[K, None]], value: str, key: K) -> None:
