@@ -146,7 +146,7 @@ def test_nothing_is_kept_of_a_process_without_terms() -> None:
     derivation = Derivation(Sums())
     derivation.fill([process(None, running())])
 
-    assert len(derivation._kept) == 0
+    assert len(derivation._entries) == 0
 
 
 def test_all_that_is_there_has_come_and_what_no_longer_is_has_gone() -> None:

@@ -92,7 +92,7 @@ def test_a_process_without_terms_contributes_nothing_and_nothing_is_kept_of_it()
 
     derivation.update([process(None, running(availability_zone="z"))], {"p": Dirty(terms=True, indexes=set())})
     assert derivation.values == {}
-    assert len(derivation._kept) == 0
+    assert len(derivation._entries) == 0
 
 
 def test_both_rows_of_an_instance_that_moves_are_derived_together() -> None:

@@ -1,4 +1,4 @@
-"""What a session knows of the server's state, and what can be asked of it."""
+"""The server's state as a session knows it, and the queries on it."""
 
 from lrpmirror.core.derived.derive import Process
 from lrpmirror.core.explain.decisions import Decision, Decisions
@@ -15,7 +15,7 @@ __all__ = ["Knowledge"]
 
 
 class Knowledge:
-    """The part of a session that is the state, with what is remembered of what is gone."""
+    """The state of a session, with the tombstones and retained desired LRPs of what is gone."""
 
     def __init__(self, tuning: Tuning) -> None:
         self.store = Store()
@@ -32,18 +32,18 @@ class Knowledge:
         return rows if desired is None else [desired.modification_tag, *rows]
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether that version of a record, or a later one, has been here; also if it is gone.
+        """Return whether this mirror has seen that version of a record, or a later one; also if the record is gone.
 
         O(rows of the process).
         """
         tombstone = self.tombstones.rows.get(tag.epoch) or self.tombstones.desired.get(tag.epoch)
-        # A record of which only the instance left lives on, and can be written again.
+        # A record that only its instance left lives on, and can be written again.
         if tombstone is not None and (tombstone.index >= tag.index or not tombstone.left):
             return True
-        return any(one.epoch == tag.epoch and one.index >= tag.index for one in self.tags(process_guid))
+        return any(known.epoch == tag.epoch and known.index >= tag.index for known in self.tags(process_guid))
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what became of the latest events about a process, the oldest first.
+        """Return the outcomes of the latest events about a process, the oldest first.
 
         O(decisions kept): about a millisecond.
         """
@@ -58,7 +58,7 @@ class Knowledge:
         return Process(process_guid, desired, routed, rows, domain in store.domains)
 
     def process_guids(self) -> list[str]:
-        """Return the guids of all processes that there is anything of. O(processes)."""
+        """Return the guids of all processes that have a desired LRP, a retained one, or rows. O(processes)."""
         guids = dict.fromkeys(self.store.processes())
         guids.update(dict.fromkeys(self.store.desired_guids()))
         guids.update(dict.fromkeys(self.retained.guids()))
@@ -79,25 +79,25 @@ class Knowledge:
     # For the session
 
     def restore(self, exported: ExportedState) -> None:
-        """Take what a state has beside its store. O(retained)."""
+        """Restore all of an exported state but its store. O(retained)."""
         self.retained.restore(exported.retained)
         self.cells = exported.cells
         self.revision = exported.revision
 
     def release(self, event: Event) -> tuple[str, ...]:
-        """Let go of a retained desired LRP that an event decides about."""
+        """Release the retained desired LRP that an event decides about; return the guid of its process, if any."""
         guid = desired_guid_of(event)
         return self.retained.apply_event(event, there=guid is not None and self.store.desired(guid) is not None)
 
     def take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
-        """Take the fresh domains of a list; return them where they differ."""
+        """Write the fresh domains of a list; return them where they differ, else None."""
         if snapshot.domains is None or snapshot.domains == self.store.domains:
             return None
         self.store.domains = snapshot.domains
         return snapshot.domains
 
     def take_cells(self, snapshot: PendingSnapshot) -> tuple[CellPresence, ...] | None:
-        """Take the cells of a list; return them where they differ."""
+        """Write the cells of a list; return them where they differ, else None."""
         if snapshot.cells is None or snapshot.cells == self.cells:
             return None
         self.cells = snapshot.cells

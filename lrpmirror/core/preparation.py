@@ -1,8 +1,8 @@
-"""Bringing views to what a list leads to, aside and in slices, while the state before is served.
+"""Preparing views for the state that a list leads to, on copies and in slices, while the old state is served.
 
-Each derivation gets a copy, which shares with it what neither has written to since. The copy is brought to the upcoming
-state bit by bit, with the events that arrive meanwhile on top. When the list is committed the copies take the place of
-the derivations, in a step that does not grow with what has changed; which that was is told after it, from both.
+Each derivation gets a copy-on-write fork. The fork is brought to the upcoming state in slices, with the events that
+arrive meanwhile on top. When the list is committed the forks replace the derivations, in a step whose cost does not
+depend on how much has changed; the changes are found and published afterwards, by comparing the two.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -32,11 +32,11 @@ KEYS: Final = 500
 """How many keys one step looks up and compares."""
 
 FEW: Final = 50
-"""Up to so many differences are derived when they are committed, in some milliseconds."""
+"""Up to so many differences are derived in the commit itself, in some milliseconds, without a preparation."""
 
 
 class Touched(Generic[K]):
-    """The keys of a view that a list touches, in the order in which they are told of."""
+    """The keys of a view that a list touches, in the order in which they are published."""
 
     def __init__(self) -> None:
         self._by_rank: tuple[dict[K, None], ...] = tuple({} for _ in RANKS)
@@ -49,7 +49,7 @@ class Touched(Generic[K]):
         return chain.from_iterable(self._by_rank)
 
     def add(self, key: K, rank: int, *, there: bool) -> None:
-        """Take a key that was touched, perhaps once more; and whether it has a value now. O(1)."""
+        """Add a touched key, perhaps again; `there`: it has a value now. O(1)."""
         known = self._rank.get(key)
         if known is not None:
             for keys in self._by_rank:
@@ -58,7 +58,7 @@ class Touched(Generic[K]):
         self._by_rank[rank if there else GONE][key] = None
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of the keys, bit by bit."""
+        """Free the keys, a slice a step."""
         tables: tuple[dict[K, Any], ...] = (*self._by_rank, self._rank)
         for keys in tables:
             while keys:
@@ -68,7 +68,7 @@ class Touched(Generic[K]):
 
 
 class Everything(Generic[K]):
-    """All keys of a view that had none, or as good as none: whatever is there now, and what no longer is."""
+    """All keys of a view that had next to none before: those that are there now, then those that are gone."""
 
     def __init__(self, before: Derivation[K, Any, Any], after: Notified[K, Any]) -> None:
         self._before = before
@@ -84,12 +84,12 @@ class Everything(Generic[K]):
         return (key for key in self._before.values if key not in self._after)
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of nothing: what is gone through is another's."""
+        """Free nothing: the keys belong to the derivations."""
         return iter(())
 
 
 class Difference(Generic[K, V]):
-    """How the values of a view changed with a list, found when it is read: what appears before what goes.
+    """How the values of a view changed with a list, computed while it is iterated: what appears before what goes.
 
     Iterating gives a delta, or None, for each key that was touched. O(1) each.
     """
@@ -110,38 +110,38 @@ class Difference(Generic[K, V]):
             yield _delta(key, before_of(key), after_of(key))
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of what was before, bit by bit, once nobody reads it any more."""
+        """Free the old values, a slice a step, once no subscriber reads them any more."""
         yield from self._touched.free_in_slices()
         yield from self._before.free_in_slices()
         yield from self._after.free_in_slices()
 
 
 class Rounds:
-    """How often it is worth it to go over what has come since the last round, in slices.
+    """Decides how many rounds to make over what has arrived meanwhile.
 
-    Under a stream that never pauses something always has. Each round is over what came during the one before, so it is
-    shorter, and fewer come during it; where they are no longer half as many, the rest is what one turn of the stream
-    brings, and is done in one piece.
+    A stream that never pauses always brings more. Each round handles what arrived during the one before, so it is
+    shorter and less arrives during it. Once what is left no longer halves, it is what one read of the stream brings,
+    and is done in one piece.
     """
 
     def __init__(self) -> None:
         self._left: float = inf
 
     def go_on(self, left: int) -> bool:
-        """Return whether there is to be another round, given how much is left."""
+        """Return whether to make another round, given how much is left."""
         going = parts.PART < left <= self._left / 2
         self._left = left
         return going
 
 
-def _taken(dirty: dict[str, Dirty]) -> Iterator[dict[str, Dirty]]:
-    """Take out, in parts, what is dirty now; not what gets so meanwhile."""
+def _drained(dirty: dict[str, Dirty]) -> Iterator[dict[str, Dirty]]:
+    """Remove and return, in parts, what is dirty now; not what becomes dirty meanwhile."""
     for guids in slices(list(dirty), parts.PART):
         yield {guid: dirty.pop(guid) for guid in guids}
 
 
 class ViewBuild:
-    """A view that is being made of a living mirror, bit by bit. Nothing but events may be committed meanwhile."""
+    """The first derivation of a view from a live mirror, in slices. Only events may be committed meanwhile."""
 
     def __init__(self, session: Session, derivation: Derivation[Any, Any, Any]) -> None:
         self._session = session
@@ -149,11 +149,11 @@ class ViewBuild:
         self._dirty: dict[str, Dirty] = {}
 
     def note(self, commits: Iterable[Commit]) -> None:
-        """Record what was committed meanwhile. O(what it changed)."""
+        """Record commits that were made meanwhile. O(what they changed)."""
         merge(self._dirty, dirtied_by(commits))
 
     def steps(self) -> Iterator[None]:
-        """Derive everything, one slice a step; after the last the view is that of the mirror's state."""
+        """Derive everything, a slice a step; after the last step the view is up to date."""
         session, derivation = self._session, self._derivation
         for guids in slices(session.knowledge.process_guids(), parts.PART):
             derivation.fill(map(session.knowledge.process, guids))
@@ -161,15 +161,15 @@ class ViewBuild:
         derivation.update_cells(session.knowledge.cells)
         rounds = Rounds()
         while rounds.go_on(len(self._dirty)):
-            for some in _taken(self._dirty):
-                derivation.update(map(session.knowledge.process, some), some)
+            for dirty in _drained(self._dirty):
+                derivation.update(map(session.knowledge.process, dirty), dirty)
                 yield
-        for some in _taken(self._dirty):
-            derivation.update(map(session.knowledge.process, some), some)
+        for dirty in _drained(self._dirty):
+            derivation.update(map(session.knowledge.process, dirty), dirty)
 
 
 class Preparation:
-    """The copies of some derivations, on their way to what a list leads to."""
+    """Forks of derivations that are being brought to the state that a list leads to."""
 
     def __init__(
         self, session: Session, snapshot: PendingSnapshot, derivations: Iterable[Derivation[Any, Any, Any]]
@@ -177,28 +177,28 @@ class Preparation:
         self.snapshot: Final = snapshot
         self._session = session
         self._upcoming = Upcoming(session.knowledge, snapshot)
-        self._pairs = [(one, one.fork()) for one in derivations]
+        self._pairs = [(derivation, derivation.fork()) for derivation in derivations]
         self._touched: list[Touched[Any]] = [Touched() for _ in self._pairs]
         self._dirty: dict[str, Dirty] = {}
         self._released = frozenset(self._upcoming.released())
         if not snapshot.first:
             for pair in self._pairs:
-                for one in pair:
-                    one.log = {}
+                for derivation in pair:
+                    derivation.log = {}
         snapshot.compared.watch()
 
     @staticmethod
     def is_worth_it(session: Session, snapshot: PendingSnapshot) -> bool:
-        """Return whether a list that has settled changes more than can be derived when it is committed."""
+        """Return whether a settled list changes more than can be derived within its commit."""
         upcoming = Upcoming(session.knowledge, snapshot)
         return snapshot.first or upcoming.domains_change or snapshot.difference_count() + len(upcoming.released()) > FEW
 
     def note(self, commits: Iterable[Commit]) -> None:
-        """Record what was committed meanwhile. O(what it changed)."""
+        """Record commits that were made meanwhile. O(what they changed)."""
         merge(self._dirty, dirtied_by(commits))
 
     def steps(self) -> Iterator[None]:
-        """Bring the copies to what the list leads to, one slice a step."""
+        """Bring the forks to the upcoming state, a slice a step."""
         upcoming = self._upcoming
         yield from self._fill() if self.snapshot.first else self._update_all(upcoming.dirty())
         for _, fork in self._pairs:
@@ -212,24 +212,24 @@ class Preparation:
         while True:
             yield from self.snapshot.compare_touched()
             self._take_compared()
-            # A key is looked up in a small part of the time in which a process is derived.
+            # Settling KEYS keys takes as long as deriving PART processes.
             keys = sum(self._unsettled()) * parts.PART // KEYS
             if not rounds.go_on(len(self._dirty) + self.snapshot.touched_count() + keys):
                 return
-            yield from self._update_all(_taken(self._dirty))
+            yield from self._update_all(_drained(self._dirty))
             for at, number in enumerate(self._unsettled()):
                 for _ in range(0, number, KEYS):
                     self._settle(at, KEYS)
                     yield
 
     def finish(self, commit: Commit | None) -> Iterator[tuple[Derivation[Any, Any, Any], Difference[Any, Any]]]:
-        """Let the copies take the place of their derivations, now that the list is committed.
+        """Replace the derivations by their forks, now that the list is committed; yield how each has changed.
 
-        Returns how each has changed. O(what was touched since the last step).
+        O(what was touched since the last step).
         """
         self._take_compared()
         if commit is not None:
-            # Rarely any: of those that are retained beyond their limit.
+            # Rarely any: those released beyond the limit of what is retained.
             merge(self._dirty, terms_of(guid for guid in commit.released if guid not in self._released))
         for at, (derivation, fork) in enumerate(self._pairs):
             self._update_one(fork, self._dirty, self._session.knowledge.process)
@@ -240,7 +240,7 @@ class Preparation:
         self._pairs = []
 
     def discard(self) -> Iterator[None]:
-        """Leave everything as it is: the list is not committed. Lets go of the copies, bit by bit."""
+        """Keep the derivations as they are, since the list is not committed; free the forks, a slice a step."""
         forks = []
         for derivation, fork in self._pairs:
             derivation.log = None
@@ -249,7 +249,7 @@ class Preparation:
         return (step for fork in forks for step in fork.free_in_slices())
 
     def _also_dirty(self, fork: Derivation[Any, Any, Any]) -> Iterator[dict[str, Dirty]]:
-        """Return what is dirty for those views only that look at it."""
+        """Yield what is dirty only for views that read secrets or follow domains."""
         if fork.view.reads_secrets:
             yield from self._upcoming.completed()
         if fork.view.follows_domains and self._upcoming.domains_change:
@@ -259,7 +259,7 @@ class Preparation:
         merge(self._dirty, self.snapshot.compared.take())
 
     def _fill(self) -> Iterator[None]:
-        """Derive all that the first list brings: there was nothing, so that nothing is to be compared."""
+        """Derive everything that the first list brings; there is nothing to compare it with."""
         for guids in self._upcoming.guids():
             processes = [self._upcoming.process(guid) for guid in guids]
             for _, fork in self._pairs:
@@ -267,7 +267,7 @@ class Preparation:
                 yield
 
     def _update_all(self, parts_of: Iterable[dict[str, Dirty]]) -> Iterator[None]:
-        """Derive again what is dirty, of the upcoming state, part by part."""
+        """Derive what is dirty from the upcoming state, part by part."""
         for dirty in parts_of:
             processes = [self._upcoming.process(guid) for guid in dirty]
             for _, fork in self._pairs:
@@ -280,10 +280,10 @@ class Preparation:
         fork.update(map(process, dirty), dirty)
 
     def _unsettled(self) -> list[int]:
-        return [len(one.log or ()) + len(fork.log or ()) for one, fork in self._pairs]
+        return [len(derivation.log or ()) + len(fork.log or ()) for derivation, fork in self._pairs]
 
     def _settle(self, at: int, most: int | None) -> None:
-        """Have subscribers not told of what is the same to them as what they were told, of some keys."""
+        """Move keys from the logs to the touched ones; suppress changes that subscribers see as none."""
         derivation, fork = self._pairs[at]
         touched = self._touched[at]
         for log in (derivation.log or {}, fork.log or {}):

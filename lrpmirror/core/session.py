@@ -66,7 +66,7 @@ _BLAMELESS = (ConnectionFailed, ServiceUnavailable)
 
 
 class Session:
-    """What a mirror knows. One owner calls its methods; its store may be read from anywhere.
+    """The state machine of one mirror. One owner calls its methods; its store may be read from any thread.
 
     Raises ConfigurationError for a tuning that cannot be used.
     """
@@ -74,9 +74,9 @@ class Session:
     def __init__(self, tuning: Tuning, rng: Random) -> None:
         self.tuning = checked(tuning)
         self.knowledge = Knowledge(tuning)
-        """The server's state, as far as it is known."""
+        """The server's state as it is known here."""
         self.freshness = Freshness(self._phase_changes)
-        """How old that is, and what is wrong."""
+        """How old that state is, and what is wrong."""
         self._counters = Counters()
         self._rng = rng
         self._backoff, self._list_backoff, self._repair_backoff, self._replace_backoff = (
@@ -84,10 +84,10 @@ class Session:
         )
         self._audit = Audit(grace=tuning.audit_grace)
         self.guards = Guards(tuning)
-        """Which lists are not believed at once."""
+        """Which lists are not believed without a second one."""
         self._stream_opened_at = 0.0
         self._listed_at: float | None = None
-        """When a list of everything was first committed since then; None: not yet."""
+        """When a list of everything was first committed on this stream; None: not yet."""
         self._snapshot: PendingSnapshot | None = None
         self.repairs = Repairs(limit=tuning.repair_limit)
         self.probes = Probes()
@@ -95,15 +95,15 @@ class Session:
         self._completed: tuple[str, ...] = ()
         self.unreadable = Unreadable(most=tuning.resync_interval)
         self.observers: tuple[Observer, ...] = ()
-        """Who sees every event and commit as it happens."""
+        """Observers, which are called with every event and commit as it happens."""
         self._use_store(self.knowledge.store)
 
     # The stream
 
     def stream_opened(self, heard_at: float) -> None:
-        """Record that the server answered the subscription: since then no event was missed.
+        """Record that the server answered the subscription: no event is missed from here on.
 
-        It answered now; but where the stream was open beside another one, it was last heard of earlier.
+        `heard_at` is when the stream last brought anything: now; or earlier, where it was open beside another one.
         """
         self.freshness.stream_opened(heard_at)
         self._stream_opened_at, self._listed_at = heard_at, None
@@ -114,7 +114,7 @@ class Session:
         self.freshness.stream_lost(error)
         self._snapshot = None
         self._audit.reset()
-        # A stream proves itself by living, once its list is in; not by that list, which may be all that it lives for.
+        # A stream counts as good by living on after its list; not by that list, after which it may end each time.
         listed_at, self._listed_at = self._listed_at, None
         if listed_at is None:
             return self._backoff.failed()
@@ -123,9 +123,9 @@ class Session:
         )
 
     def stream_replaced(self, heard_at: float) -> None:
-        """Record that another stream, last heard of then, took the place of the one that was followed.
+        """Record that another stream, which last brought anything at `heard_at`, replaced the one that was followed.
 
-        Nothing was missed by that. Called when a list that was begun after the other was opened has been committed.
+        No event was missed. Called when a list that was begun after the new stream was opened has been committed.
         """
         self._counters.replacements += 1
         self._stream_opened_at, self._listed_at = heard_at, self.freshness.synced_at
@@ -133,9 +133,9 @@ class Session:
         self.freshness.stream_replaced(heard_at)
 
     def replacement_failed(self, error: LRPMirrorError) -> float:
-        """Record that a stream which was to replace the one in use ended before it could; return how long to wait.
+        """Record that a replacement stream ended before it could take over; return how long to wait.
 
-        The one in use stays.
+        The stream in use stays.
         """
         self.freshness.failed(error)
         return self._replace_backoff.failed()
@@ -146,11 +146,12 @@ class Session:
         self.freshness.closed()
 
     def restore(self, exported: ExportedState, store: Store, now: float, age: float | None) -> None:
-        """Begin with the state of an earlier life, which was the server's `age` seconds ago; `store` is the image's.
+        """Begin with the exported state of an earlier mirror, which was the server's `age` seconds ago.
 
-        With None nobody knows when that was. Called before anything else. The phase is STALE from here on. Until the
-        first list is committed the state stays as it is: events are only gathered, so that the first commit is the
-        difference to the server, all of it. Revisions go on from the image's. O(retained).
+        `store` is that state's, indexed; an `age` of None means that it is not known. Called before anything else. The
+        phase is STALE from here on. Until the first list is committed the state stays as it is: events are only kept,
+        so that the first commit is the whole difference to the server. Revisions go on from the exported one.
+        O(retained).
         """
         self.freshness.restored(None if age is None else now - age)
         self._restored = True
@@ -170,7 +171,7 @@ class Session:
         if freshness.synced_at is None:
             self._buffer(events)
             return commits
-        # What each event needs is looked up once for all of them. Only a list can add to what is retained.
+        # Looked up once for all events. `retained` cannot grow meanwhile: only a list adds to it.
         change_set, rule_for, decisions = self._change_set, self._reconciler.rule_for, knowledge.decisions
         judged, rows, desired = decisions.judged, change_set.rows, change_set.lrps
         tombstones, repairs, retained = knowledge.tombstones, self.repairs, len(knowledge.retained)
@@ -198,17 +199,17 @@ class Session:
         return commits
 
     def check_limits(self) -> None:
-        """Raise LimitExceeded when the events have created more than the mirror may hold. O(1)."""
+        """Raise LimitExceeded when events have created more records than the mirror may hold. O(1)."""
         check_rows(self.knowledge.store, self.tuning.row_limit)
         bound_outcomes(self._counters.outcomes)
 
     # Lists
 
     def begin_list(self, now: float, scope: Scope = EVERYTHING, *, opened_at: float | None = None) -> PendingSnapshot:
-        """Begin a list, just before it is asked for; from now on the events are brought on top of it.
+        """Begin a list, just before it is requested; events are applied on top of it from now on.
 
-        There is one list at a time: the one before, if it has not ended, is forgotten. `opened_at` says when the stream
-        was opened with which it is read, where that is not the one of which `stream_opened` told.
+        There is one list at a time: an earlier one that has not ended is dropped. `opened_at` says when the stream was
+        opened with which it is read, where that is not the stream of `stream_opened`.
         """
         self.knowledge.tombstones.advance(now)
         opened_at = self._stream_opened_at if opened_at is None else opened_at
@@ -226,19 +227,19 @@ class Session:
         return self._snapshot
 
     def is_listing(self, snapshot: PendingSnapshot) -> bool:
-        """Return whether a list is still the one in progress; else its stream was lost meanwhile, and it is useless."""
+        """Return whether a list is still the one in progress; else its stream was lost, and it is to be dropped."""
         return self._snapshot is snapshot
 
     def end_list(self, snapshot: PendingSnapshot, now: float) -> Commit | None:
-        """Commit a list that has settled; None where it brought nothing new, or is not believed. O(what it changes)."""
+        """Commit a settled list; return None where it changed nothing or is not believed. O(what it changes)."""
         everything, older = snapshot.scope == EVERYTHING, snapshot.older
         answered_at = now if snapshot.answered_at is None else snapshot.answered_at
         rows, desired = snapshot.finish()
         self._snapshot = None
-        rejected, doubt = self.guards.judge(snapshot, rows, desired, self.knowledge.store, now)
+        rejected, unconfirmed = self.guards.judge(snapshot, rows, desired, self.knowledge.store, now)
         self.knowledge.decisions.unconfirmed(older, now)
         if rejected is not None:
-            # The state stays as it is, and what is in doubt so too. The server lives, whatever its answer is worth.
+            # The state and the pending repairs stay. The answer still proves that the server lives.
             if everything or not self.freshness.is_suspect:
                 self._suspect(rejected)
             self.freshness.answered(answered_at)
@@ -256,19 +257,19 @@ class Session:
         if everything:
             self.guards.committed(older, now)
         commit = self._commit_list(snapshot, rows, desired)
-        # Last, so that whoever reads LIVE reads the new state, from whatever thread.
+        # Last, so that a reader in another thread that sees LIVE sees the new state.
         if everything:
             self.freshness.cells_listed(snapshot.cells_error)
-            self._synced(now, doubt)
+            self._synced(now, unconfirmed)
         return commit
 
     def take_completed(self) -> tuple[str, ...]:
-        """Return whose desired LRPs the last list has completed that a state file had in part only. O(1)."""
+        """Return the processes whose desired LRPs the last list completed; a state file leaves secrets out. O(1)."""
         completed, self._completed = self._completed, ()
         return completed
 
     def list_failed(self, snapshot: PendingSnapshot, error: LRPMirrorError) -> float:
-        """Record that a list could not be had; return how long to wait before the next try."""
+        """Record that a list failed; return how long to wait before the next try."""
         self._snapshot = None
         if snapshot.scope == EVERYTHING:
             self.freshness.failed(error)
@@ -280,18 +281,18 @@ class Session:
         return self._repair_backoff.failed()
 
     def next_list(self, now: float) -> float:
-        """Return after how long the next list of everything is due, now that one has settled."""
+        """Return in how many seconds the next list of everything is due, now that one has ended."""
         wait, early = self.guards.wait(now), self.unreadable.wait(now, self.freshness.synced_at)
         return min(early, self.next_interval()) if wait is None else wait
 
     def audit_wait(self, now: float) -> float | None:
-        """Return in how many seconds `end_audit` is to be called; None where there is nothing to judge."""
+        """Return in how many seconds `end_audit` is to be called; None: no audit is open."""
         return self._audit.wait(now)
 
     def end_audit(self, now: float) -> Drift | None:
-        """Judge what the audits found; return what nothing has explained, which is to be logged.
+        """Judge what the audits found; return what no event has explained, which the caller logs.
 
-        The stream is suspect then: list again where it is the `first`, replace the stream where it is `repeated`.
+        Events may have been lost: list again where the drift is the `first`, replace the stream where `repeated`.
         """
         drift = self._audit.end(now)
         if drift is not None:
@@ -300,18 +301,18 @@ class Session:
         return drift
 
     def take_repairs(self) -> Scope | None:
-        """Return what to read again, as the scope of a list; None where nothing is in doubt."""
+        """Return the processes to read again now, as the scope of a list; None: none is pending."""
         return self.repairs.take(
             self.tuning.repair_batch, has_rivals=self.knowledge.store.has_rivals, rows=self.knowledge.store.row_count
         )
 
     def take_probe(self) -> Scope | None:
-        """Return what to read although nothing is in doubt; None: nothing. To be called at an interval. O(1)."""
+        """Return a process to read although no repair is pending; None: none. To be called at an interval. O(1)."""
         scope = self.probes.take()
         return scope if self.freshness.phase is Phase.LIVE else None
 
     def next_interval(self) -> float:
-        """Return after how long the next list of everything is due."""
+        """Return in how many seconds the next list of everything is due, with jitter."""
         return self.tuning.resync_interval * self._rng.uniform(0.75, 1.25)
 
     def status(self, now: float) -> Status:
@@ -333,11 +334,11 @@ class Session:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many events of each type had which outcome, as `TYPE VERDICT`. O(kinds of events)."""
+        """How many events of each type had which outcome, as `TYPE OUTCOME`. O(kinds of events)."""
         return self._counters.events
 
     def counts(self) -> Counts:
-        """Return what was counted so far; without the subscribers, who are not known here. O(kinds of events)."""
+        """Return what was counted so far, without subscribers, which it does not know. O(kinds of events)."""
         return self._counters.counts(
             self.repairs, self.guards, self.freshness.errors, len(self.knowledge.tombstones), self.unreadable.count
         )
@@ -345,16 +346,16 @@ class Session:
     # Inside
 
     def _phase_changes(self, before: Phase, after: Phase) -> None:
-        """Remember how much there was when the mirror was last LIVE, which a list is held against."""
+        """Remember the size of the state when LIVE is left, to which the deletion guard compares a list."""
         if after is Phase.LIVE:
             self.guards.live_size = None
         elif before is Phase.LIVE:
             self.guards.live_size = size_of(self.knowledge.store)
 
     def _buffer(self, events: Iterable[Event]) -> None:
-        """Keep events for the first list, if one is being read, and remember what they removed.
+        """Keep events for the first list, if one is being read, and add tombstones of what they removed.
 
-        That list may fail, and the next one is too late to tell: what went before it was asked for it does not have.
+        The tombstones outlive that list, which may fail: the next one lacks what was removed before its request.
         """
         reconciler = Reconciler(NoTables(), self.knowledge.tombstones, lambda _, __: None)
         for event in events:
@@ -364,7 +365,7 @@ class Session:
                 self._snapshot.event(event)
 
     def _suspect(self, error: ListNotBelieved) -> None:
-        """Record that the server contradicts the state, and that it is not decided yet what is true."""
+        """Record that the server contradicts the state, and that a second list has to decide."""
         self.freshness.suspect(error)
         self._audit.reset()
 
@@ -388,9 +389,9 @@ class Session:
         return Commit(revision, _EVENT, rows, desired, None, None, released)
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
-        """Let the state be what a list has led to, and remember what that removed. O(what it changes)."""
+        """Write what a list changed into the state, and add tombstones of what it removed. O(what it changes)."""
         if self.freshness.synced_at is None:
-            # Events were applied to the list only until now, and what they removed was buried there.
+            # Until now events were applied to the list only, and so were their tombstones.
             self.knowledge.tombstones = snapshot.tombstones
             self._use_store(self.knowledge.store)
         if snapshot.aside is not None:
@@ -400,17 +401,16 @@ class Session:
             for lrp in snapshot.completed.values():
                 self.knowledge.store.put_desired(lrp)
         self._completed = tuple(snapshot.completed)
-        # Of what a mirror without any state gets, nothing was buried or retained before.
+        # A mirror without any state had nothing that the list could have removed.
         if not snapshot.first:
             add_tombstones(self.knowledge.tombstones, snapshot, desired)
 
     def _take_repairs_of(self, snapshot: PendingSnapshot) -> None:
         if snapshot.scope == EVERYTHING:
-            # It has judged the events since it was begun better than the mirror could, and seen what the older doubts
-            # were about.
+            # It has read everything anew, with the events since its beginning on top: older repairs are settled.
             self.repairs.clear()
-        for guid, doubt in snapshot.repairs:
-            self.repairs.add(guid, doubt)
+        for guid, reason in snapshot.repairs:
+            self.repairs.add(guid, reason)
         if snapshot.scope != EVERYTHING:
             self.repairs.settled(snapshot.scope)
             self._repair_backoff.succeeded()
@@ -439,10 +439,10 @@ class Session:
             observer.listed(commit)
         return commit
 
-    def _synced(self, now: float, doubt: ListNotBelieved | None) -> None:
-        """Record that a list of everything was committed, but for what is in doubt."""
+    def _synced(self, now: float, unconfirmed: ListNotBelieved | None) -> None:
+        """Record that a list of everything was committed, except for what of it is not confirmed yet."""
         self._listed_at = now if self._listed_at is None else self._listed_at
         self._list_backoff.succeeded()
-        if doubt is not None:
+        if unconfirmed is not None:
             self._audit.reset()
-        self.freshness.synced(now, doubt)
+        self.freshness.synced(now, unconfirmed)

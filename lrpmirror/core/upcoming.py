@@ -1,4 +1,4 @@
-"""The state that a list leads to, process by process, before it is committed."""
+"""The state that a list is going to lead to, process by process, before it is committed."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +17,7 @@ PART: Final = 20
 
 
 class Upcoming:
-    """A mirror as it will be once a list that has settled is committed."""
+    """The state as it will be once a settled list is committed."""
 
     def __init__(self, now: Knowledge, snapshot: PendingSnapshot) -> None:
         self._now = now
@@ -48,24 +48,27 @@ class Upcoming:
             yield terms_of(guids)
 
     def released(self) -> list[str]:
-        """Return the processes whose last desired LRP will be believed no longer. O(retained)."""
+        """Return the processes whose retained desired LRP will be released. O(retained)."""
         retained = self._now.retained
         if not self._snapshot.judges_retained:
             return []
         return [guid for guid in retained.guids() if (lrp := retained.get(guid)) and lrp.domain in self.domains]
 
     def everything(self) -> Iterator[dict[str, Dirty]]:
-        """Return all processes that there will be anything of, in parts, their rows apart. O(PART) each."""
+        """Return all processes that will exist, in parts, as dirty in all but their rows. O(PART) each."""
         for guids in slices([*dict.fromkeys((*self._now.process_guids(), *self._snapshot.process_guids()))], PART):
             yield terms_of(guids)
 
     def completed(self) -> Iterator[dict[str, Dirty]]:
-        """Return the processes whose desired LRPs will have what may be secret, in parts. O(PART) each."""
+        """Return the processes whose desired LRPs will get the secrets that a state file left out, in parts.
+
+        O(PART) each.
+        """
         for guids in slices([*self._snapshot.completed], PART):
             yield terms_of(guids)
 
     def _retained(self, guid: str) -> DesiredLRP | None:
-        """Return what will be retained of a process without a desired LRP, as `Retained.listed` does it."""
+        """Return the desired LRP that will be retained for a process without one, as `Retained.apply_list` does."""
         known = self._now.retained.get(guid)
         if not self._snapshot.judges_retained:
             return known

@@ -1,4 +1,4 @@
-"""A view of the simple form as one of the fine form, so that there is one machine for both."""
+"""An adapter that makes an `InstanceView` of a `View`, so that one derivation serves both forms."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,14 +14,14 @@ V = TypeVar("V")
 
 
 class Combined(InstanceView[K, C, V]):
-    """A view of the simple form, in the fine one: the process is all there is, and the state all contributions."""
+    """A `View` as an `InstanceView`: only processes contribute, and the state is the mapping of all contributions."""
 
     def __init__(self, view: View[K, C, V]) -> None:
-        self.value = view.combine  # type: ignore[assignment, method-assign]  # the state is what it takes
+        self.value = view.combine  # type: ignore[assignment, method-assign]  # the state is its argument
         self.derive = view.derive
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[K, C]]:
-        """Never called: it is derived as a whole."""
+        """Never called: a `View` is derived by process."""
         raise NotImplementedError  # pragma: no cover - as it says
 
     def fold(self, state: Mapping[str, C] | None, steps: Sequence[Step[C]]) -> Mapping[str, C] | None:

@@ -1,8 +1,8 @@
 """Derived state: values by key that follow from the processes, kept up to date at the cost of what changes.
 
-A derivation keeps what each instance contributes to which keys, and the state of each key. After a commit only the
+A derivation stores what each instance contributes to which keys, and the state of each key. After a commit only the
 instances that it touched are derived again, only the keys whose contributions differ are folded, and each by the
-difference. See `lrpmirror.core.derived.view` for what a view says.
+difference. `lrpmirror.core.derived.view` has the forms of a view.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -19,11 +19,11 @@ from lrpmirror.core.derived.steps import (
     Filling,
     Shares,
     Work,
-    as_kept,
     as_shares,
     check_keys,
     differences,
-    shares_of,
+    packed,
+    unpacked,
 )
 from lrpmirror.core.derived.view import AnyView, Process, Step, View
 from lrpmirror.core.rows.changes import Delta
@@ -38,13 +38,13 @@ C = TypeVar("C")
 V = TypeVar("V")
 
 WHOLE: Final = -1
-"""The place, among the indexes, of what a process or a cell contributes as a whole."""
+"""Stands among the instance indexes for what a process or a cell contributes as a whole."""
 
 
-class _Kept(Struct, gc=False):
-    """What is kept of a process, or a cell: the terms, and the shares of each index; one alone without its tuple.
+class _Entry(Struct, gc=False):
+    """What a process or a cell contributes: its terms, and by index its shares, packed (see `packed`).
 
-    `owner` is who may write to it; others copy it first.
+    `owner` is the token of the derivation that may write to it; a fork copies it first.
     """
 
     terms: Any
@@ -53,95 +53,96 @@ class _Kept(Struct, gc=False):
 
 
 class Derivation(Values[K, C, V]):
-    """The values of one view, and the contributions that they come from."""
+    """The values of one view, and the contributions that they are made of."""
 
     def __init__(self, view: AnyView[K, C, V]) -> None:
         super().__init__(view)
         self._sees_cells = type(view).derive_cell is not AnyView.derive_cell
-        self._kept: PartedDict[str, _Kept] = PartedDict()
-        self._cells: dict[str, _Kept] = {}
+        self._entries: PartedDict[str, _Entry] = PartedDict()
+        self._cells: dict[str, _Entry] = {}
         self._owner = object()
-        # A key can read like a process guid, so what failed where is kept apart.
+        # Apart from the failures of keys, since a key can equal a process guid.
         self._failed_sources: dict[str, dict[int, Exception]] = {}
 
     @property
     def failures(self) -> dict[Any, Exception]:
         """What the view raised last, by process guid (or `cell/CELL_ID`) for contributions, by key for values.
 
-        Gone once it works. O(failures).
+        An entry goes once the view succeeds there. O(failures).
         """
         sources = {source: next(reversed(failed.values())) for source, failed in self._failed_sources.items()}
         return {**sources, **self._failed_keys}
 
     def update(self, processes: Iterable[Process], dirty: Mapping[str, Dirty] | None = None) -> list[Delta[K, V]]:
-        """Derive of processes again what is dirty (all of them where nothing is given), and return what changed.
+        """Derive again what is dirty of some processes (without `dirty`: everything), and return what changed.
 
-        What appears comes before what goes. O(contributions of what is dirty). What the view fails on keeps what it
-        contributed before; a key, its value. See `failures`.
+        Keys that appear come before keys that go. O(contributions of what is dirty). Where the view fails, a source
+        keeps its contributions and a key its value. See `failures`.
         """
         work = Work()
         for process in processes:
             one = ALL if dirty is None else dirty[process.guid]
-            kept = self._kept.get(process.guid)
-            if kept is None or one.terms or self._failed_sources or self._simple is not None or not process.rows:
-                self._take(process, kept, one, work)
+            entry = self._entries.get(process.guid)
+            if entry is None or one.terms or self._failed_sources or self._simple is not None or not process.rows:
+                self._take(process, entry, one, work)
             elif one.indexes is not None:  # pragma: no branch - it is where the terms are not dirty
-                # As it is with nearly every event.
-                kept = self._own(process.guid, kept, kept.terms)
-                self._renew_instances(process.guid, kept, {index: process.at(index) for index in one.indexes}, work)
+                # Nearly every event: a few indexes and nothing else.
+                entry = self._own(process.guid, entry, entry.terms)
+                self._renew_instances(process.guid, entry, {index: process.at(index) for index in one.indexes}, work)
         return self._fold(work) if work.steps else []
 
     def fill(self, processes: Iterable[Process]) -> None:
-        """Derive processes, mostly ones of which nothing is known yet, while nobody is told of anything.
+        """Derive processes, mostly new ones, without publishing anything.
 
-        As `update` in what is derived, at about half the cost: nothing is compared. O(contributions of the processes).
+        Derives the same as `update` at about half the cost, since nothing is compared. O(contributions of the
+        processes).
         """
         filling = Filling[K, C]()
         for process in processes:
             guid = process.guid
-            known = self._simple is not None or guid in self._kept or guid in self._failed_sources
+            known = self._simple is not None or guid in self._entries or guid in self._failed_sources
             if known or not self._fill_from(process, filling):
-                # Where it is not as simple, or the view fails.
+                # Not new, or the view fails on it.
                 self.update((process,))
         self._fill(filling.alone)
         if filling.shared:
             self._fold_merged({}, list(filling.shared.values()))
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
-        """Take the cells that are there now, all of them, and return what changed. O(cells)."""
+        """Derive from the full list of cells, and return what changed. O(cells)."""
         if not self._sees_cells:
             return []
         work = Work()
         present = {f"cell/{cell.cell_id}": cell for cell in cells}
-        # No process is called so: the server admits no slash in a process guid.
+        # No process has such a name: the server admits no slash in a process guid.
         for source in [source for source in (*self._cells, *self._failed_sources) if source.startswith("cell/")]:
             if source not in present:
-                kept = self._cells.pop(source, None)
+                entry = self._cells.pop(source, None)
                 self._failed_sources.pop(source, None)
-                if kept is not None:
-                    self._add_steps(source, WHOLE, shares_of(kept.of[WHOLE]), (), work)
+                if entry is not None:
+                    self._add_steps(source, WHOLE, unpacked(entry.of[WHOLE]), (), work)
         for source, cell in present.items():
-            kept = self._cells.get(source)
-            if kept is not None and kept.terms == cell and source not in self._failed_sources:
+            entry = self._cells.get(source)
+            if entry is not None and entry.terms == cell and source not in self._failed_sources:
                 continue
-            old = () if kept is None else shares_of(kept.of[WHOLE])
+            old = () if entry is None else unpacked(entry.of[WHOLE])
             new = self._derived(source, WHOLE, old, work, partial(self._shares_of_cell, cell))
             if new is not None:
-                self._cells[source] = _Kept(cell, {WHOLE: as_kept(new)}, self._owner)
+                self._cells[source] = _Entry(cell, {WHOLE: packed(new)}, self._owner)
         return self._fold(work) if work.steps else []
 
     def _shares_of_cell(self, cell: CellPresence) -> Shares:
         return as_shares(self.view.derive_cell(cell))
 
     def take_failures(self) -> list[tuple[Any, Exception]]:
-        """Return the failures that have begun since the last call, and what each is of."""
+        """Return the failures that began since the last call, each with its source or key."""
         unreported, self._unreported = self._unreported, []
         return unreported
 
     # What is contributed
 
     def _fill_from(self, process: Process, filling: Filling[K, C]) -> bool:
-        """Derive a process that is new, and tell whether that was done; where it was not, nothing was."""
+        """Derive a new process; return whether it was derived. Where the view fails nothing is changed."""
         guid, engine = process.guid, self._engine
         instance = engine.instance
         of: dict[int, Any] = {}
@@ -152,34 +153,34 @@ class Derivation(Values[K, C, V]):
                 return True
             new: Shares = engine.whole(guid, terms)
             if new:
-                _keep_new(guid, WHOLE, new, of, found)
+                _add_new(guid, WHOLE, new, of, found)
             for index, rows in process.instances:
                 new = instance(rows, terms)
                 if new:
-                    _keep_new(guid, index, new, of, found)
-        except BaseException as error:  # noqa: BLE001 - as below; there it is taken note of
+                    _add_new(guid, index, new, of, found)
+        except BaseException as error:  # noqa: BLE001 - as below; there it is recorded
             failure_of(error)
             return False
         filling.add(found)
-        self._kept[guid] = _Kept(terms, of, self._owner)
+        self._entries[guid] = _Entry(terms, of, self._owner)
         return True
 
-    def _take(self, process: Process, kept: _Kept | None, dirty: Dirty, work: Work) -> None:
-        """Derive of a process what is dirty."""
+    def _take(self, process: Process, entry: _Entry | None, dirty: Dirty, work: Work) -> None:
+        """Derive again what is dirty of a process."""
         guid = process.guid
         if not process.rows and process.desired is None and process.routed is None:
-            self._drop(guid, kept, work)
+            self._drop(guid, entry, work)
         elif self._simple is not None:
             derive = self._simple.derive
-            self._renew(guid, self._own(guid, kept, None), WHOLE, lambda: as_shares(derive(process)), work)
+            self._renew(guid, self._own(guid, entry, None), WHOLE, lambda: as_shares(derive(process)), work)
         else:
-            self._take_instances(process, kept, dirty, work)
+            self._take_instances(process, entry, dirty, work)
 
-    def _take_instances(self, process: Process, kept: _Kept | None, dirty: Dirty, work: Work) -> None:
+    def _take_instances(self, process: Process, entry: _Entry | None, dirty: Dirty, work: Work) -> None:
         guid, engine, indexes = process.guid, self._engine, dirty.indexes
         failed = self._failed_sources.get(guid) if self._failed_sources else None
-        terms = before = None if kept is None else kept.terms
-        if kept is None or dirty.terms or failed:
+        terms = before = None if entry is None else entry.terms
+        if entry is None or dirty.terms or failed:
             try:
                 terms = engine.terms(process, before)
                 if before is None or (terms is not before and terms != before):
@@ -188,33 +189,35 @@ class Derivation(Values[K, C, V]):
                 self._failed_on(guid, WHOLE, failure_of(error))
                 return
         if terms is None:
-            self._drop(guid, kept, work)
+            self._drop(guid, entry, work)
             return
-        kept = self._own(guid, kept, terms)
+        entry = self._own(guid, entry, terms)
         if indexes is None or failed:
-            self._renew(guid, kept, WHOLE, lambda: engine.whole(guid, terms), work)
+            self._renew(guid, entry, WHOLE, lambda: engine.whole(guid, terms), work)
         if indexes is None:
             found = dict(process.instances)
-            for index in kept.of:
+            for index in entry.of:
                 found.setdefault(index, ())
             found.pop(WHOLE, None)
         else:
             wanted = {*indexes, *failed} - {WHOLE} if failed else indexes
             found = {index: process.at(index) for index in wanted}
-        self._renew_instances(guid, kept, found, work)
+        self._renew_instances(guid, entry, found, work)
 
-    def _renew_instances(self, guid: str, kept: _Kept, found: Mapping[int, tuple[ActualLRP, ...]], work: Work) -> None:
-        """Derive what instances contribute, and keep it. As `_renew`, in few steps: it is what events cost."""
-        instance, terms, of = self._engine.instance, kept.terms, kept.of
+    def _renew_instances(
+        self, guid: str, entry: _Entry, found: Mapping[int, tuple[ActualLRP, ...]], work: Work
+    ) -> None:
+        """Derive and store what instances contribute. Like `_renew`, inlined: this is the cost of an event."""
+        instance, terms, of = self._engine.instance, entry.terms, entry.of
         for index, rows in found.items():
             old = of.get(index, ())
             try:
                 new: Shares = instance(rows, terms) if rows else ()
                 if len(new) > 1:
                     check_keys(new)
-                now = as_kept(tuple(new))
+                now = packed(tuple(new))
                 if now != old:
-                    self._add_steps(guid, index, shares_of(old), shares_of(now), work)
+                    self._add_steps(guid, index, unpacked(old), unpacked(now), work)
                     if new:
                         of[index] = now
                     else:
@@ -225,29 +228,29 @@ class Derivation(Values[K, C, V]):
             if self._failed_sources and guid in self._failed_sources:
                 self._recovered(guid, index)
 
-    def _own(self, guid: str, kept: _Kept | None, terms: Any) -> _Kept:
-        """Return what is kept of a process, to be written to."""
-        if kept is None:
-            kept = self._kept[guid] = _Kept(terms, {}, self._owner)
-        elif kept.owner is not self._owner:
-            kept = self._kept[guid] = _Kept(terms, kept.of.copy(), self._owner)
+    def _own(self, guid: str, entry: _Entry | None, terms: Any) -> _Entry:
+        """Return the entry of a process, to be written to: a new one, its own, or a copy of a fork's."""
+        if entry is None:
+            entry = self._entries[guid] = _Entry(terms, {}, self._owner)
+        elif entry.owner is not self._owner:
+            entry = self._entries[guid] = _Entry(terms, entry.of.copy(), self._owner)
         else:
-            kept.terms = terms
-        return kept
+            entry.terms = terms
+        return entry
 
-    def _renew(self, guid: str, kept: _Kept, index: int, derive: Callable[[], Shares], work: Work) -> None:
-        """Derive what an index contributes, and keep it."""
-        old = shares_of(kept.of.get(index, ()))
+    def _renew(self, guid: str, entry: _Entry, index: int, derive: Callable[[], Shares], work: Work) -> None:
+        """Derive and store what an index contributes."""
+        old = unpacked(entry.of.get(index, ()))
         new = self._derived(guid, index, old, work, derive)
         if new is None:
             return
         if new:
-            kept.of[index] = as_kept(new)
+            entry.of[index] = packed(new)
         elif old:
-            del kept.of[index]
+            del entry.of[index]
 
     def _derived(self, source: str, index: int, old: Shares, work: Work, derive: Callable[[], Shares]) -> Shares | None:
-        """Return what is contributed now, its steps being added to the work; None where the view fails."""
+        """Return what is contributed now, and add its steps to the work; None where the view fails."""
         try:
             new = tuple(derive())
             if len(new) > 1:
@@ -261,21 +264,21 @@ class Derivation(Values[K, C, V]):
         return new
 
     def _add_steps(self, source: str, index: int, old: Shares, new: Shares, work: Work) -> None:
-        # A list first: comparing may raise, and then nothing is to be half done.
+        # A list first, since comparing may raise: then no step is added.
         for keys, before, after in list(differences(old, new)):
             work.add(keys, Step(source, index, before, after))
 
-    def _drop(self, guid: str, kept: _Kept | None, work: Work) -> None:
-        """Take back everything that a process contributes."""
+    def _drop(self, guid: str, entry: _Entry | None, work: Work) -> None:
+        """Remove everything that a process contributes."""
         self._failed_sources.pop(guid, None)
-        if kept is not None:
-            self._kept.pop(guid)
-            for index, shares in kept.of.items():
-                for share in shares_of(shares):
+        if entry is not None:
+            self._entries.pop(guid)
+            for index, shares in entry.of.items():
+                for share in unpacked(shares):
                     work.add(share.keys, Step(guid, index, share.of, None))
 
     def _failed_on(self, source: str, index: int, error: Exception) -> None:
-        # A failure that goes on is reported once, however often its process is derived again.
+        # A failure that persists is reported once, however often its process is derived again.
         failed = self._failed_sources.get(source)
         if failed is None:
             failed = self._failed_sources[source] = {}
@@ -293,20 +296,20 @@ class Derivation(Values[K, C, V]):
     # A copy
 
     def notified(self) -> Notified[K, V]:
-        """Return what subscribers were last told of each key, as it is now. O(parts)."""
+        """Return what subscribers were last sent of each key, as of now. O(parts)."""
         return Notified(self.values.fork(), self._published.fork())
 
     def fork(self) -> Self:
-        """Return a copy that goes its own way. O(parts + failures + cells)."""
+        """Return an independent copy. O(parts + failures + cells)."""
         copied = copy(self)
-        # What either has kept so far is the other's, too: both copy it before they write to it.
+        # With a new owner on both sides, each copies a shared entry before it writes to it.
         self._owner = object()
         vars(copied).update(
             _owner=object(),
             _states=(states := self._states.fork()),
             values=states if self._plain else self.values.fork(),
             _published=self._published.fork(),
-            _kept=self._kept.fork(),
+            _entries=self._entries.fork(),
             _cells=self._cells.copy(),
             _failed_sources={source: dict(failed) for source, failed in self._failed_sources.items()},
             _failed_keys=self._failed_keys.copy(),
@@ -317,50 +320,50 @@ class Derivation(Values[K, C, V]):
         return copied
 
     def replaced_by(self, fork: Self) -> Self:
-        """Take the place of a copy that has gone on; return what this was. O(1)."""
+        """Take over the state of a fork, which was updated meanwhile; return the state before. O(1)."""
         before = copy(self)
         vars(self).update(vars(fork), log=None, _unreported=self._unreported + fork.take_failures())
         return before
 
     def suppress_unchanged(self, key: K, notified: V | None) -> None:
-        """Have subscribers not told of a key whose value is the same as what they were told. O(comparing)."""
+        """Publish no change of a key whose value is the same to subscribers as what they last got. O(comparing)."""
         value = self.published(key)
         if notified is None or value is None or notified is value:
             return
         try:
             same = notified == value or self.view.same(notified, value)
-        except BaseException as error:  # noqa: BLE001 - a view is foreign code; then they are told
+        except BaseException as error:  # noqa: BLE001 - a view is foreign code; then the change is published
             failure_of(error)
             return
         if same:
             self._keep_published(key, notified)
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of everything that no copy has, bit by bit: it is of no use any more."""
-        for part in (self.values, self._states, self._published, self._kept):
+        """Free everything that no fork shares, a slice a step."""
+        for part in (self.values, self._states, self._published, self._entries):
             yield from part.free_in_slices()
 
     def _check(self, processes: Iterable[Process], cells: Iterable[CellPresence] = ()) -> None:
-        """Compare with a derivation made anew. O(everything); for tests."""
+        """Compare with a derivation made from scratch. O(everything); for tests."""
         fresh = Derivation(self.view)
         fresh.update(processes)
         fresh.update_cells(cells)
         assert fresh.values == self.values, "the view is not what follows from the processes"
-        assert fresh._contributions() == self._contributions(), "other contributions are kept than follow from the rows"
+        assert fresh._contributions() == self._contributions(), "the contributions are not what follows from the rows"
         assert fresh._states == self._states, "a key has another state than follows from its contributions"
         for key, before in self._published.items():
             assert self.view.same(before, self.values[key]), f"subscribers were not told of {key}"
 
     def _contributions(self) -> dict[str, dict[int, Any]]:
-        kept = {**self._kept.copy(), **self._cells}
-        return {source: dict(one.of) for source, one in kept.items() if one.of}
+        entries = {**self._entries.copy(), **self._cells}
+        return {source: dict(entry.of) for source, entry in entries.items() if entry.of}
 
 
-def _keep_new(
+def _add_new(
     source: str, index: int, shares: Shares, of: dict[int, Any], found: list[tuple[Sequence[Any], Step[Any]]]
 ) -> None:
-    """Take what an index contributes that contributed nothing."""
+    """Add what an index contributes that contributed nothing before."""
     if len(shares) > 1:
         check_keys(shares)
-    of[index] = as_kept(tuple(shares))
+    of[index] = packed(tuple(shares))
     found += [(share.keys, Step(source, index, None, share.of)) for share in shares]

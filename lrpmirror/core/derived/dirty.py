@@ -1,4 +1,4 @@
-"""What of which processes views have to derive again."""
+"""Which parts of which processes views have to derive again."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -12,7 +12,7 @@ __all__ = ["ALL", "Dirty", "dirtied_by", "dirty_desired", "dirty_rows", "mark_ro
 
 
 class Dirty(Struct):
-    """What of a process may have changed: what views look at beside its rows, and the instances of some indexes."""
+    """What may have changed of a process: its terms (all that views read but its rows), and instances by index."""
 
     terms: bool
     indexes: set[int] | None
@@ -23,7 +23,7 @@ ALL: Final = Dirty(terms=True, indexes=None)
 
 
 def dirtied_by(commits: Iterable[Commit]) -> dict[str, Dirty]:
-    """Return what commits have changed of which processes, by process guid, in order. O(what they changed)."""
+    """Return what commits changed, by process guid, in order. O(what they changed)."""
     found: dict[str, Dirty] = {}
     for commit in commits:
         _mark_rows(found, commit.actual_lrps)
@@ -35,41 +35,41 @@ def dirtied_by(commits: Iterable[Commit]) -> dict[str, Dirty]:
 
 
 def dirty_rows(deltas: Iterable[Delta[RowKey, ActualLRP]]) -> dict[str, Dirty]:
-    """Return what deltas of rows change of which processes. O(deltas)."""
+    """Return what deltas of rows change, by process guid. O(deltas)."""
     found: dict[str, Dirty] = {}
     _mark_rows(found, deltas)
     return found
 
 
 def dirty_desired(deltas: Iterable[Delta[str, DesiredLRP]]) -> dict[str, Dirty]:
-    """Return what deltas of desired LRPs change. O(deltas)."""
+    """Return what deltas of desired LRPs change, by process guid. O(deltas)."""
     return terms_of(delta.key for delta in deltas)
 
 
 def terms_of(process_guids: Iterable[str]) -> dict[str, Dirty]:
-    """Return that of some processes all may have changed but the rows. O(processes)."""
+    """Return processes as dirty in their terms, not in their rows. O(processes)."""
     return {guid: Dirty(terms=True, indexes=set()) for guid in process_guids}
 
 
 def mark_row(found: dict[str, Dirty], row: ActualLRP) -> None:
     """Mark the instance of a row as dirty. O(1)."""
-    one = found.get(row.process_guid)
-    if one is None:
+    known = found.get(row.process_guid)
+    if known is None:
         found[row.process_guid] = Dirty(terms=False, indexes={row.index})
-    elif one.indexes is not None:  # pragma: no branch - it is where everything is
-        one.indexes.add(row.index)
+    elif known.indexes is not None:  # pragma: no branch - it is where everything is
+        known.indexes.add(row.index)
 
 
 def merge(into: dict[str, Dirty], dirty: Mapping[str, Dirty]) -> None:
-    """Add what else is dirty. O(dirty)."""
-    for guid, one in dirty.items():
+    """Add `dirty` to `into`. O(dirty)."""
+    for guid, added in dirty.items():
         known = into.get(guid)
         if known is None:
-            into[guid] = one
-        elif known.indexes is None or one.indexes is None:
+            into[guid] = added
+        elif known.indexes is None or added.indexes is None:
             into[guid] = ALL
         else:
-            into[guid] = Dirty(terms=known.terms or one.terms, indexes=known.indexes | one.indexes)
+            into[guid] = Dirty(terms=known.terms or added.terms, indexes=known.indexes | added.indexes)
 
 
 def _mark_rows(found: dict[str, Dirty], deltas: Iterable[Delta[RowKey, ActualLRP]]) -> None:
@@ -77,7 +77,7 @@ def _mark_rows(found: dict[str, Dirty], deltas: Iterable[Delta[RowKey, ActualLRP
         before, after = delta.before, delta.after
         if after is not None:
             mark_row(found, after)
-        # A row can change its place only in theory, where it has no epoch; then both are dirty.
+        # Only a row without an epoch can change its process or index; then both places are dirty.
         if before is not None and (
             after is None or before.index != after.index or before.process_guid != after.process_guid
         ):

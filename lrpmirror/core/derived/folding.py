@@ -1,4 +1,4 @@
-"""From the steps of contributions to the values of keys, and what is to be published of them."""
+"""Folding steps of contributions into the values of keys, and finding what to publish."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 
 class _Touched(Struct, gc=False):
-    """What an update has done to a key so far: how it is touched, whether alike, and the value before."""
+    """What an update has done to a key so far: its rank, whether all steps were alike, and the value before."""
 
     rank: int
     alike: bool
@@ -28,7 +28,7 @@ class _Touched(Struct, gc=False):
 
 
 class Values(Generic[K, C, V]):
-    """The states and values of a view's keys, and what subscribers were told of them."""
+    """The states and values of a view's keys, and what was published of them."""
 
     def __init__(self, view: AnyView[K, C, V]) -> None:
         self.view = view
@@ -38,28 +38,28 @@ class Values(Generic[K, C, V]):
             raise TypeError(f"{view!r} is neither a View nor an InstanceView")
         self._simple = simple
         self._engine: InstanceView[K, C, V] = engine
-        # The state of most views is the value, and not kept twice.
+        # Where the state is the value, as in most views, it is stored once.
         self._plain = simple is None and type(engine).value is InstanceView.value
         self._has_alike = simple is None and type(engine).alike is not InstanceView.alike
         self._states: PartedDict[K, Any] = PartedDict()
         self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
         self._published: PartedDict[K, V] = PartedDict()
         self._notified_less = False
-        """Whether anything was ever published that the value is only the same as; mostly nothing is."""
+        """Whether any value was ever the same as the published one without being equal; rarely so."""
         self._failed_keys: dict[K, Exception] = {}
         # The steps of a key that could not be folded, to be tried again with the next.
         self._unfolded: dict[K, list[Step[Any]]] = {}
         self._unreported: list[tuple[Any, Exception]] = []
         self.log: dict[K, int] | None = None
-        """Where it is noted which keys were touched, and how, while somebody wants to know."""
+        """The rank of each key that was touched, recorded while a list is being prepared; None: not recorded."""
 
     def published(self, key: K) -> V | None:
-        """Return what subscribers were last told of a key, which the value is the same as, by `View.same`. O(1)."""
+        """Return what was last published of a key: its value, or one that it is the `same` as (see `View`). O(1)."""
         notified = self._published.get(key) if self._notified_less else None
         return self.values.get(key) if notified is None else notified
 
     def _keep_published(self, key: K, value: V | None) -> None:
-        """Remember what was published of a key, where its value is the same and not equal."""
+        """Store what was published of a key, where its value is the same and not equal."""
         self._notified_less = True
         _put(self._published, key, value)
 
@@ -67,7 +67,7 @@ class Values(Generic[K, C, V]):
         return self._fold_merged(*merged(work.steps.values()))
 
     def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
-        """Fold what has come, where nobody was told of anything: there is nothing to compare, nor to be told."""
+        """Fold new contributions without comparing or publishing anything."""
         states, values, plain = self._states, self.values, self._plain
         fold, value_of = self._engine.fold, self._engine.value
         if self._unfolded or self._failed_keys:
@@ -79,7 +79,7 @@ class Values(Generic[K, C, V]):
             try:
                 now = fold(state, steps)
                 value = None if plain or now is None else value_of(key, now)
-            except BaseException as error:  # noqa: BLE001 - as below; there it is taken note of
+            except BaseException as error:  # noqa: BLE001 - as below; there it is recorded
                 failure_of(error)
                 self._fold_merged({key: steps}, ())
                 continue
@@ -95,7 +95,7 @@ class Values(Generic[K, C, V]):
     ) -> list[Delta[K, V]]:
         ranked: list[tuple[int, Delta[K, V]]] = []
         if shared:
-            # What is in several shares is folded for each, and settled when all are.
+            # A key of several shares is folded for each, and settled after the last.
             touched: dict[K, _Touched] = {}
             for key, some in alone.items():
                 self._fold_keys((key,), some, touched)
@@ -106,7 +106,7 @@ class Values(Generic[K, C, V]):
         else:
             for key, some in alone.items():
                 self._fold_key(key, some, ranked)
-        # A thing that moves from key to key is published where it comes to no later than it is withdrawn where it was.
+        # What moves from one key to another is published at the new key before it is withdrawn at the old one.
         if len(ranked) > 1:
             ranked.sort(key=_rank)
         return [delta for _, delta in ranked]
@@ -133,7 +133,7 @@ class Values(Generic[K, C, V]):
             self._states[key] = now
         rank = _rank_of(steps[0]) if len(steps) == 1 else min(map(_rank_of, steps), default=CHANGED)
         if self._plain and state is None and now is not None and not self._failed_keys and not self._notified_less:
-            # Of most keys there was nothing: there is nothing to compare.
+            # Most keys are new: there is nothing to compare.
             if self.log is not None:
                 self.log[key] = min(rank, self.log.get(key, rank))
             ranked.append((rank, Delta(key, None, now)))
@@ -141,7 +141,7 @@ class Values(Generic[K, C, V]):
             self._settle(key, _Touched(rank, alike, before), now, ranked)
 
     def _fold_keys(self, keys: Sequence[K], steps: list[Step[C]], touched: dict[K, _Touched]) -> None:
-        """Fold steps into the state of each of their keys; once for those of one state."""
+        """Fold steps into the state of each of their keys; once for all keys that have the same state."""
         states, fold = self._states, self._engine.fold
         rank = min(map(_rank_of, steps))
         known, found, alike = _NOTHING, None, False
@@ -182,7 +182,7 @@ class Values(Generic[K, C, V]):
         )
 
     def _settle(self, key: K, touched: _Touched, state: Any, ranked: list[tuple[int, Delta[K, V]]]) -> None:
-        """Bring the value of a key to its state, and add what is to be published of it."""
+        """Compute the value of a key from its state, and add the delta to publish, if any."""
         notified = self._published.get(key) if self._notified_less else None
         before, rank = touched.before if notified is None else notified, touched.rank
         try:
@@ -198,7 +198,7 @@ class Values(Generic[K, C, V]):
         if not self._plain:
             _put(self.values, key, after)
         if same and not equal:
-            # Steps that are too small to tell can add up to one that is not.
+            # Keep the published value, since several changes that are too small to publish can add up.
             self._keep_published(key, before)
         elif notified is not None:
             self._published.pop(key)
@@ -208,7 +208,7 @@ class Values(Generic[K, C, V]):
             ranked.append((GONE if after is None else rank, Delta(key, before, after)))
 
     def _compared(self, before: V | None, after: V | None, alike: bool) -> tuple[bool, bool]:
-        """Return whether two values are equal, and whether they are the same to subscribers."""
+        """Return whether two values are equal, and whether subscribers are to see them as the same."""
         if before is after:
             return True, True
         if before is None or after is None:
@@ -228,8 +228,8 @@ class Values(Generic[K, C, V]):
 _NOTHING: Final = object()
 
 CAME, CHANGED, LEFT, GONE = RANKS = range(4)
-"""How a key is touched: something contributes to it that did not; or contributes something else; or some do no longer;
-or none does, which is told last."""
+"""The rank of a touched key, by which deltas are published: it got a contribution, one changed, one left, or the last
+left."""
 
 
 def _put(values: PartedDict[K, V], key: K, value: V | None) -> None:

@@ -1,4 +1,4 @@
-"""What subscribers of a view were told, as a value that outlives the moment."""
+"""What subscribers of a view were last sent, as a value of one moment."""
 
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Notified(Generic[K, V]):
-    """What subscribers were last told of each key, at some moment: the value, or one that it is the same as."""
+    """What subscribers had last been sent of each key at one moment: its value, or one that it is the same as."""
 
     def __init__(self, values: PartedDict[K, V], published: PartedDict[K, V]) -> None:
         self._values = values
@@ -28,11 +28,11 @@ class Notified(Generic[K, V]):
         return key in self._values
 
     def of(self, key: K) -> V | None:
-        """Return what was told of a key. O(1)."""
+        """Return what was last sent of a key. O(1)."""
         notified = self._published.get(key)
         return self._values.get(key) if notified is None else notified
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of everything, bit by bit."""
+        """Free everything, a slice a step."""
         yield from self._values.free_in_slices()
         yield from self._published.free_in_slices()

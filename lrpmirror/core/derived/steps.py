@@ -1,4 +1,4 @@
-"""From what instances contribute to the steps of keys: what differs, and what goes together."""
+"""Turning what instances contribute into steps of keys: which contributions differ, and which keys share a step."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -9,13 +9,13 @@ __all__ = [
     "Filling",
     "Shares",
     "Work",
-    "as_kept",
     "as_shares",
     "check_keys",
     "composed",
     "differences",
     "merged",
-    "shares_of",
+    "packed",
+    "unpacked",
 ]
 
 K = TypeVar("K", bound=Hashable)
@@ -24,17 +24,17 @@ C = TypeVar("C")
 Shares = Sequence[Share[Any, Any]]
 
 Difference = tuple[Sequence[Any], Any, Any]
-"""Some keys, and the contribution to them before and after."""
+"""Keys, and the contribution to each of them before and after."""
 
 
 class Work:
-    """The steps of an update that are still to be folded, by the keys that they go to."""
+    """The steps of an update that are still to be folded, by the keys that they change."""
 
     def __init__(self) -> None:
         self.steps: dict[int, tuple[Sequence[Any], list[Step[Any]]]] = {}
 
     def add(self, keys: Sequence[Any], step: Step[Any]) -> None:
-        """Take a step of some keys. O(1): keys that are shared are one tuple."""
+        """Add a step of some keys. O(1): keys that instances share are one tuple, known by its id."""
         known = self.steps.get(id(keys))
         if known is None:
             self.steps[id(keys)] = (keys, [step])
@@ -42,37 +42,37 @@ class Work:
             known[1].append(step)
 
 
-def shares_of(kept: Any) -> Shares:
-    """Return as a sequence what is kept of an index."""
-    return kept if type(kept) is tuple else (kept,)
+def unpacked(stored: Any) -> Shares:
+    """Return the shares that `packed` made a value of."""
+    return stored if type(stored) is tuple else (stored,)
 
 
-def as_kept(shares: Shares) -> Any:
-    """Return what is kept of an index: most have one share, whose tuple would take more than itself."""
+def packed(shares: Shares) -> Any:
+    """Return shares as they are stored: one alone without its tuple, which would take more memory than the share."""
     return shares[0] if len(shares) == 1 else shares
 
 
 def as_shares(contributions: Mapping[K, C]) -> Shares:
-    """Return a mapping of contributions as shares. O(keys)."""
+    """Return a mapping of keys to contributions as shares. O(keys)."""
     items = dict(contributions).items()
     return [Share((key,), contribution) for key, contribution in items if contribution is not None]
 
 
 def check_keys(shares: Shares) -> None:
-    """Raise ValueError where two shares go to one key. O(keys)."""
+    """Raise ValueError where two shares have the same key. O(keys)."""
     keys = [key for share in shares for key in share.keys]
     if len(set(keys)) != len(keys):
         raise ValueError("an instance contributes to one key in two shares: one would take the place of the other")
 
 
 def differences(old: Shares, new: Shares) -> Iterable[Difference]:
-    """Return which keys have other contributions, and the one before and after. O(keys) where these differ."""
+    """Return the keys whose contribution differs, with the one before and after. O(keys) where the keys differ."""
     if not old:
         return [(share.keys, None, share.of) for share in new]
     if not new:
         return [(share.keys, share.of, None) for share in old]
     if len(old) == len(new) and all(map(_have_same_keys, old, new)):
-        # With the tuple of keys that the others have, too.
+        # `now.keys` is the tuple that all instances share.
         return [(now.keys, was.of, now.of) for was, now in zip(old, new, strict=True) if _differ(was.of, now.of)]
     return _differences_by_key(old, new)
 
@@ -100,14 +100,14 @@ def _differences_by_key(old: Shares, new: Shares) -> Iterable[Difference]:
 
 
 FEW: Final = 4
-"""A share of so many keys is folded for each by itself: what is alone needs no memory of what else was touched."""
+"""Up to so many keys of a share are folded one by one, which needs no bookkeeping of what else was touched."""
 
 Groups = Iterable[tuple[Sequence[K], list[Step[C]]]]
-"""Steps by the keys that they go to."""
+"""Steps by the keys that they change."""
 
 
 def merged(groups: Groups[K, C]) -> tuple[dict[K, list[Step[C]]], list[tuple[Sequence[K], list[Step[C]]]]]:
-    """Return steps by the key that they go to, and those that go to many keys by these. O(steps)."""
+    """Return the steps of each key, and apart those of shares with many keys, by these. O(steps)."""
     alone: dict[K, list[Step[C]]] = {}
     shared: list[tuple[Sequence[K], list[Step[C]]]] = []
     for keys, steps in groups:
@@ -121,7 +121,7 @@ def merged(groups: Groups[K, C]) -> tuple[dict[K, list[Step[C]]], list[tuple[Seq
 
 
 def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:
-    """Return one step for each that contributes: from the first before to the last after."""
+    """Return one step for each source and index: from the first `before` to the last `after`."""
     found: dict[tuple[str, int], Step[C]] = {}
     for step in steps:
         at = step.source, step.index
@@ -131,14 +131,14 @@ def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:
 
 
 class Filling(Generic[K, C]):
-    """What comes to keys, to be folded: by key, and by the keys where these are many."""
+    """New contributions to be folded: by key, and by the tuple of keys where these are many."""
 
     def __init__(self) -> None:
         self.alone: dict[K, list[Step[C]]] = {}
         self.shared: dict[int, tuple[Sequence[K], list[Step[C]]]] = {}
 
     def add(self, found: Iterable[tuple[Sequence[K], Step[C]]]) -> None:
-        """Take steps and the keys that each goes to. O(keys), where these are few."""
+        """Add steps with the keys that each changes. O(keys), where these are few."""
         alone, shared = self.alone, self.shared
         for keys, step in found:
             if len(keys) > FEW:

@@ -1,4 +1,4 @@
-"""What each subscriber has not seen yet.
+"""Subscribers: for each, the changes that it has not been sent yet.
 
 A subscriber has no queue of events but a set of changed keys: a key that changes again while it waits is still one key.
 So the memory is bounded by the number of keys, a slow subscriber sees fewer and larger steps, everyone ends on the last
@@ -24,7 +24,7 @@ class Lag(Struct, frozen=True):
     """How far behind a subscriber is."""
 
     pending: int
-    """How many keys have changed that it has not been told of."""
+    """How many keys have changed that it has not been sent."""
     age: float
     """For how many seconds the oldest of them has waited; 0 when there is none."""
 
@@ -38,19 +38,19 @@ class _Pending(Struct, Generic[V]):
 
 
 class Deltas(Protocol[K, V]):
-    """Many deltas, made as they are gone through; or None for a key that came out as it was."""
+    """Many deltas, made while they are iterated over; None for a key that ended as it was."""
 
     def __len__(self) -> int:
         """Return how many there are at most."""
         ...
 
     def __iter__(self) -> Iterator[Delta[K, V] | None]:
-        """Go through them, in order."""
+        """Iterate over them, in order."""
         ...
 
 
 class _Backlog(Struct, Generic[K, V]):
-    """Deltas that are still to be gone through, of which there are at most `left`; None for a key without one."""
+    """Deltas that are still to be read, at most `left`; None for a key that ended as it was."""
 
     deltas: Iterator[Delta[K, V] | None]
     left: int
@@ -60,13 +60,13 @@ class _Backlog(Struct, Generic[K, V]):
 
 
 class Mailbox(Generic[K, V]):
-    """The keys that one subscriber has to be told of.
+    """The changed keys that one subscriber has not been sent yet.
 
-    A few changes are taken at once. Many are put on the backlog, which whoever calls `advance` goes through bit by bit;
-    what comes meanwhile queues behind them.
+    A few changes are added at once. Many are put on the backlog, which the caller of `advance` reads in slices; what
+    comes meanwhile queues behind them.
 
-    `where` restricts it to values that satisfy a predicate: for this subscriber, a value that does not is not there.
-    `wake` is called whenever the mailbox stops being empty, or has failed.
+    `where` is a predicate on values: to this subscriber a value that does not satisfy it does not exist. `wake` is
+    called whenever the mailbox stops being empty, or `where` has raised.
     """
 
     def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
@@ -107,7 +107,7 @@ class Mailbox(Generic[K, V]):
         self._backlog.append(_Backlog(deltas, number, revision, cause, at))
 
     def advance(self, number: int) -> bool:
-        """Go through some of the backlog; tell whether anything is left of it. O(number)."""
+        """Read `number` deltas of the backlog; return whether any are left. O(number)."""
         while self._backlog and number > 0:
             first = self._backlog[0]
             some = list(islice(first.deltas, number))
@@ -126,46 +126,44 @@ class Mailbox(Generic[K, V]):
         return bool(self._backlog)
 
     def forget(self) -> None:
-        """Let go of the backlog: nobody wants to know any more."""
+        """Drop the backlog: the subscriber has left."""
         self._backlog.clear()
 
     def take_failure(self) -> BaseException | None:
-        """Return what `where` has raised since the last call; a value that it failed on is not there. O(1).
+        """Return what `where` has raised since the last call. O(1).
 
-        It is the subscriber's own code, so it must not stop whoever brings the change.
+        A value on which it raised does not exist for this subscriber. It is the subscriber's code, so what it raises
+        must not reach the publisher.
         """
         failure, self._failure = self._failure, None
         return failure
 
     def take(self, most: int | None = None) -> list[Change[K, V]]:
-        """Take what has changed since the last call, by the time at which each key began to wait; so many at most.
-
-        O(taken).
-        """
+        """Remove and return the pending changes, longest waiting first; at most `most`. O(changes returned)."""
         if most is not None and len(self._pending) > most:
             return [self.take_oldest() for _ in range(most)]
         pending, self._pending = self._pending, OrderedDict()
-        return [Change(key, one.seen, one.now, one.revision, one.cause) for key, one in pending.items()]
+        return [Change(key, change.seen, change.now, change.revision, change.cause) for key, change in pending.items()]
 
     def take_oldest(self) -> Change[K, V]:
-        """Take the change that has waited longest; there has to be one. O(1).
+        """Remove and return the change that has waited longest; there has to be one. O(1).
 
-        For who takes long over each: the others go on gathering what comes.
+        For slow subscribers: the other keys go on coalescing meanwhile.
         """
-        key, one = self._pending.popitem(last=False)
-        return Change(key, one.seen, one.now, one.revision, one.cause)
+        key, change = self._pending.popitem(last=False)
+        return Change(key, change.seen, change.now, change.revision, change.cause)
 
     def lag(self, now: float) -> Lag:
-        """Tell how far behind the subscriber is. O(1); may be called from any thread."""
+        """Return how far behind the subscriber is. O(1); may be called from any thread."""
         while True:
             pending = self._pending
             try:
                 oldest: Any = next(iter(pending.values()), None)
-                behind = sum(one.left for one in self._backlog)
+                behind = sum(backlog.left for backlog in self._backlog)
                 if oldest is None:
                     oldest = next(iter(self._backlog), None)
             except RuntimeError:
-                # Its owner put a key in between the two steps of looking at the first one.
+                # The owner's thread added a key between `iter` and `next`.
                 continue
             if oldest is None:
                 return Lag(0, 0.0)
@@ -185,9 +183,9 @@ class Mailbox(Generic[K, V]):
 
 
 class Hub(Generic[K, V]):
-    """Brings the deltas of one kind to the mailboxes that want them.
+    """Distributes the deltas of one kind to mailboxes.
 
-    Each delta has a topic; a mailbox is for all topics or for some. A delta costs nothing for mailboxes of other
+    Each delta has a topic; a mailbox subscribes to all topics or to some. A delta costs nothing for mailboxes of other
     topics.
     """
 
@@ -197,7 +195,7 @@ class Hub(Generic[K, V]):
         self._by_topic: dict[Hashable, dict[Mailbox[K, V], None]] = {}
 
     def add(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
-        """Begin to bring deltas to a mailbox: those of its topics, or all. O(topics)."""
+        """Subscribe a mailbox to topics, or to all. O(topics)."""
         if topics is None:
             self._for_all[mailbox] = None
             return
@@ -205,7 +203,7 @@ class Hub(Generic[K, V]):
             self._by_topic.setdefault(topic, {})[mailbox] = None
 
     def remove(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
-        """Bring no more to a mailbox, which was added with the same topics. O(topics)."""
+        """Unsubscribe a mailbox, which was added with the same topics. O(topics)."""
         if topics is None:
             self._for_all.pop(mailbox, None)
             return
@@ -217,7 +215,7 @@ class Hub(Generic[K, V]):
                     del self._by_topic[topic]
 
     def publish(self, deltas: Iterable[Delta[K, V]], revision: int, cause: Cause, at: float) -> None:
-        """Bring deltas where they are wanted. O(deltas · mailboxes that want them); with no mailbox at all O(1)."""
+        """Add deltas to the mailboxes of their topics. O(deltas · their mailboxes); O(1) where there is no mailbox."""
         if not self._for_all and not self._by_topic:
             return
         for delta in deltas:
@@ -228,7 +226,7 @@ class Hub(Generic[K, V]):
                     mailbox.receive(delta, revision, cause, at)
 
     def publish_many(self, deltas: Deltas[K, V], revision: int, cause: Cause, at: float) -> list[Mailbox[K, V]]:
-        """Put many deltas on the backlog of whoever wants any; return of whom. O(mailboxes)."""
+        """Put many deltas on the backlogs of the subscribed mailboxes; return these. O(mailboxes)."""
         behind = list(self._for_all)
         for mailbox in behind:
             mailbox.defer(iter(deltas), len(deltas), revision, cause, at)

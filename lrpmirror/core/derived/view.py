@@ -1,4 +1,4 @@
-"""What a view is: how a kind of derived state follows from the processes and their instances.
+"""The forms of a view: how a kind of derived state follows from processes and their instances.
 
 There are two forms. `View` is the simple one: what a process contributes, and how the contributions to a key combine.
 `InstanceView` is the fine one, whose work is in proportion to the change: what one instance contributes, and how a
@@ -50,8 +50,8 @@ def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, 
 class Process(Struct, frozen=True, dict=True):
     """One process as a view sees it: what should run, and what does.
 
-    `desired` is what the server has. `routed` is the same; but where the desired LRP was missing from a list while its
-    domain was not fresh, it is the last one known, since such a list does not say that it is gone.
+    `desired` is what the server has. `routed` is the same, except where the desired LRP was missing from a list while
+    its domain was not fresh: then it is the last one known, since such a list does not prove that it is gone.
     """
 
     guid: str
@@ -63,7 +63,7 @@ class Process(Struct, frozen=True, dict=True):
     """Whether the domain's owner vouches that its desired LRPs are complete. See `View.follows_domains`."""
 
     def at(self, index: int) -> tuple[ActualLRP, ...]:
-        """Return the rows of one index, by presence. O(log rows), and remembered for the next view."""
+        """Return the rows of one index, by presence. O(log rows), and cached for the next view."""
         known = self._at.get(index)
         if known is None:
             known = self._at[index] = rows_at(self.rows, index)
@@ -89,13 +89,14 @@ class AnyView(ABC, Generic[K, C, V]):
 
     All methods must be functions of their arguments alone: no I/O, no clock, nothing remembered. They are called while
     an event is being applied, so they should be quick. Contributions and values are compared with `==`, so they should
-    be frozen. What one raises is logged; that of which it was raised keeps what it had, and all else goes on.
+    be frozen. What one raises is logged; the process or key that it was raised for keeps what it had, and all else
+    goes on.
     """
 
     follows_domains = False
     """Set it where the view looks at `Process.domain_fresh`.
 
-    Then a domain that turns fresh or stale derives its processes again.
+    Then processes are derived again when their domain turns fresh or stale.
     """
 
     reads_secrets = True
@@ -115,7 +116,7 @@ class AnyView(ABC, Generic[K, C, V]):
     def same(self, before: V, after: V) -> bool:
         """Return whether a value has not changed as far as subscribers care. By default: when it is equal.
 
-        `before` is the value that they were last told.
+        `before` is the value that they were last sent.
         """
         return before == after
 

@@ -1,5 +1,5 @@
-"""What a mirror remembers of what it did, for people and for monitoring.
+"""The mirror's record of its own decisions, for people and for monitoring.
 
-In: each event with its outcome, each list with what it differed in. Out: the latest decisions about a process, and
+In: each event with its outcome, each list with its differences. Out: the latest decisions about a process, and
 counts.
 """

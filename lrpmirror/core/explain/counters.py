@@ -39,9 +39,9 @@ class Counts(Struct, frozen=True, kw_only=True):
     lists_held: int
     """How many lists were not believed, because they would have removed too much."""
     rollbacks: int
-    """How many lists took the state back, since the server was set back."""
+    """How many lists took the state back, after the server's database was restored to an older one."""
     rolled_back: int
-    """How many records they had in older versions, or though they had been removed."""
+    """How many records those lists had in older versions, or had although they had been removed."""
     commits: Mapping[str, int]
     """Commits by cause."""
     errors: Mapping[str, int]
@@ -49,17 +49,17 @@ class Counts(Struct, frozen=True, kw_only=True):
     repairs_pending: int
     """How many processes are to be read again."""
     repairs_dropped: int
-    """How many doubts were left to the next list: there were too many, or reading again did not settle them."""
+    """How many processes were left to the next list: too many waited, or the server refused to list them."""
     tombstones: int
     """How many removed records are remembered."""
     unreadable: int = 0
-    """How many events said nothing: see UnreadableEvent."""
+    """How many events could not be read: see UnreadableEvent."""
     subscribers: tuple[Lag, ...] = ()
     """How far behind each subscriber of rows, desired LRPs and views is."""
 
 
 class Counters:
-    """The counters of a session, which counts."""
+    """The counters of a session, which it increments."""
 
     def __init__(self) -> None:
         self.streams = 0
@@ -70,7 +70,7 @@ class Counters:
         self.list_commits: Counter[Cause] = Counter()
         # No Counters, which take twice as long to add to.
         self.outcomes: OutcomeCounts = defaultdict(partial(defaultdict, int))
-        """What became of the events, by their type."""
+        """Events by type and outcome."""
 
     @property
     def commits(self) -> dict[str, int]:

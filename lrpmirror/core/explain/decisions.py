@@ -1,7 +1,7 @@
-"""Why a process looks as it does: what became of the latest events about it, and of the lists that touched it.
+"""Why a process has the state that it has: the outcomes of the latest events about it, and of lists that changed it.
 
-The memory is one bounded ring for all processes, to which an event adds one flat value: it is searched, and the words
-are found, when somebody asks. What it forgets stays for a while as the last decision about its process.
+All processes share one bounded ring, to which an event adds one flat value; searching it and phrasing the reasons is
+left to the query. Of what drops out of the ring, the last decision about each process is kept for a while.
 """
 
 from collections import deque
@@ -42,36 +42,36 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 LIST: Final = "list"
-"""The type of a decision that a list of everything made."""
+"""The type of a decision made by a list of everything."""
 
 REPAIR: Final = "repair"
-"""The type of a decision that a read of single processes made."""
+"""The type of a decision made by a repair, the read of some processes."""
 
 MOST_LISTED: Final = 2_000
-"""A list of everything that differs in more is not broken down: after a long gap there is nothing to explain in it."""
+"""A list of everything with more differences is not recorded one by one: after a long gap they explain nothing."""
 
 
 class ListOutcome(StrEnum):
     """What a list decided."""
 
     REPAIRED = "repaired"
-    """The server had it otherwise, and what it listed was taken."""
+    """The list differed, and what it had was written."""
     CONFIRMED = "confirmed"
-    """A process that was in doubt was read again, and nothing about it differed."""
+    """A process was read again for a repair, and nothing about it differed."""
     OLDER = "older"
-    """The server had it in an older version, which is not believed before another list agrees."""
+    """The list had an older version, which is not believed before another list agrees."""
     ROLLED_BACK = "rolled back"
-    """Another list agreed: the server was set back, and what it listed was taken."""
+    """Another list agreed: the server's database was set back, and what it had was written."""
     DRIFTED = "drifted"
-    """What a list had otherwise was told by no event afterwards either: one was lost, or misjudged."""
+    """The list differed, and no event explained it afterwards either: one was lost, or misjudged."""
 
 
 class Decision(Struct, frozen=True, gc=False):
-    """What became of one event, or what one list found, and why.
+    """The outcome of one event, or what one list found about a record, and why.
 
     `at` is in seconds of the mirror's clock. `type` is the event's, or LIST or REPAIR. `tag` is the version that was
-    reported, `stored` the one that was at hand before; None where there was none. `repair_reasons` are those for which
-    the process is read again, after an event that added one.
+    reported, `stored` the one that the mirror had before; None where there was none. `repair_reasons` are all for which
+    the process is to be read again, after an event that added one.
     """
 
     at: float
@@ -85,7 +85,7 @@ class Decision(Struct, frozen=True, gc=False):
 
     @property
     def why(self) -> str:
-        """The reason, in a few words: the version told of, compared with the one at hand."""
+        """The reason, in a few words: the reported version, compared with the stored one."""
         reason = self._reason()
         return f"{reason}; to be read again: {', '.join(self.repair_reasons)}" if self.repair_reasons else reason
 
@@ -160,15 +160,15 @@ class _Entry(Struct, frozen=True, gc=False):
 Record = ActualLRP | DesiredLRP
 
 Sighting = tuple[str, int | None, Record | None, Record | None, int | None]
-"""What an event is about: the process and the index, the record that it tells of and the one that was at hand before;
-and the last version of a record that is gone."""
+"""What an event is about: process guid, index, the record that it reports, the one that was stored before, and the
+index of the tombstone of a record that is gone."""
 
 
 class Decisions:
-    """The `kept` latest decisions, and of what was decided before them the last about each of the latest processes.
+    """The `kept` latest decisions, and for the latest processes the last decision before those.
 
-    Those are kept in two halves of at most `processes`: when the younger one is full, the older one is forgotten. That
-    costs less than to keep them in order.
+    The latter are in two generations of at most `processes` each: when the younger one is full, the older one is
+    dropped. That is cheaper than keeping them in order of use.
     """
 
     def __init__(self, *, kept: int = 20_000, processes: int = 4096) -> None:
@@ -183,7 +183,7 @@ class Decisions:
         return len(self._ring) + len(self._younger.keys() | self._older.keys())
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what was decided about a process, the oldest first; nothing where it was forgotten. O(kept)."""
+        """Return the decisions about a process, the oldest first; none where they have dropped out. O(kept)."""
         last = self._younger.get(process_guid) or self._older.get(process_guid)
         found = [entry for entry in self._ring.copy() if entry.process_guid == process_guid]
         return tuple(map(_decision, found if last is None else (last, *found)))
@@ -237,7 +237,7 @@ class Decisions:
         )
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
-        """Note what a list changed, and what it did not though it was in doubt. O(what it changed + its scope)."""
+        """Record what a list changed, and which repairs changed nothing. O(what it changed + its scope)."""
         if scope == EVERYTHING and len(rows) + len(desired) > MOST_LISTED:
             return
         kind = LIST if scope == EVERYTHING else REPAIR
@@ -256,7 +256,7 @@ class Decisions:
         self.trim()
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
-        """Note what a list has in older versions than known, where no list before had. O(what it has)."""
+        """Record which records a list has in older versions for the first time. O(such records)."""
         for one in older.new():
             listed = one.listed
             index = listed.index if isinstance(listed, ActualLRP) else None
@@ -264,7 +264,7 @@ class Decisions:
         self.trim()
 
     def drifted(self, findings: Sequence[ListDifference], at: float) -> None:
-        """Note what an audit found that nothing explains. O(findings)."""
+        """Record what an audit found and no event explained. O(findings)."""
         for one in findings[:MOST_LISTED]:
             reported = one.epoch, one.tag_index
             self._ring.append(
@@ -286,13 +286,13 @@ class Decisions:
 
 
 def _seen(event: Event, change_set: ChangeSet, tombstones: Tombstones) -> Sighting | None:
-    """Return what an event was about, and what was at hand before it was applied; None where it is about nothing. O(1).
+    """Return what an event is about, and what was stored before it was applied; None where it names no record. O(1).
 
-    What it has not written is as it was.
+    A key that the event has not written still has its old value.
     """
     subject = _SUBJECTS.get(event.type)
     if subject is None:
-        # It is no event of a record.
+        # It is not about a record.
         return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
     one = subject(event)
     if one is None:
@@ -313,7 +313,7 @@ def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]
 
 
 def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
-    """Return how to get the row that is in a slot of an event's group."""
+    """Return a function that gets the row from an event's group."""
 
     def subject(event: Any) -> ActualLRP | None:
         slots: ActualLRPGroup = getattr(event, group)

@@ -1,4 +1,4 @@
-"""Whoever sees what a mirror does as it does it, and not only what it came to."""
+"""The interface for code that follows every event and commit, not only the resulting changes."""
 
 from typing import Protocol
 
@@ -10,15 +10,15 @@ __all__ = ["Observer"]
 
 
 class Observer(Protocol):
-    """Is called with every event and every commit, in order, while the mirror's state is just that after it.
+    """Is called with every event and every commit, in order, when the mirror's state is exactly that after it.
 
-    The stream waits for a observer: it must be quick, and never raise. A subscription is for everything else.
+    The stream waits for an observer: it must be quick and never raise. Use a subscription for everything else.
     """
 
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:
-        """See an event, what became of it, and what it changed. Events before the first synchronisation have none."""
+        """Receive an event, its outcome, and the commit that it made. Not called before the first synchronisation."""
         ...
 
     def listed(self, commit: Commit) -> None:
-        """See what a list, of everything or of some processes, changed."""
+        """Receive the commit of a list, of everything or of some processes."""
         ...

@@ -1,4 +1,4 @@
-"""How full cells are."""
+"""The load of cells."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ __all__ = ["CellLoad", "Cells"]
 
 
 class CellLoad(Struct, frozen=True, kw_only=True, gc=False):
-    """The instances on a cell, and what they reserve.
+    """The instances on a cell, and the memory and disk that they reserve.
 
     An instance is on the cell of its row, CLAIMED or RUNNING, in whatever presence. `memory_mb` and `disk_mb` are what
     their desired LRPs reserve; `unsized` counts the instances whose desired LRP is not known, which are not in those
@@ -57,7 +57,7 @@ _NO_LOAD: Final = CellLoad()
 
 
 class _Size(Struct, frozen=True, gc=False):
-    """What each instance of a process reserves; `running` is what one that runs puts on its cell."""
+    """What each instance of a process reserves; `running` is the load of a running one."""
 
     memory_mb: int
     disk_mb: int
@@ -87,7 +87,7 @@ class Cells(InstanceView[str, CellLoad, CellLoad]):
         return _Size(memory_mb, disk_mb, 0, CellLoad(running=1, memory_mb=memory_mb, disk_mb=disk_mb))
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: _Size) -> list[Share[str, CellLoad]]:
-        """Return what an instance puts on its cell, or on its cells while it moves."""
+        """Return the load of an instance on its cell, or on its cells while it moves."""
         loads: dict[str, CellLoad] = {}
         for row in rows:
             cell_id = row.cell_id
@@ -97,16 +97,16 @@ class Cells(InstanceView[str, CellLoad, CellLoad]):
         return [Share((cell_id,), load) for cell_id, load in loads.items()]
 
     def derive_cell(self, cell: CellPresence) -> Mapping[str, CellLoad]:
-        """Return what a cell says of itself."""
+        """Return the zone and capacity that a cell reports."""
         return {cell.cell_id: CellLoad(present=True, zone=cell.zone, capacity=cell.capacity)}
 
     def fold(self, state: CellLoad | None, steps: Sequence[Step[CellLoad]]) -> CellLoad | None:
-        """Add what has come, and subtract what has gone."""
+        """Add new contributions, and subtract old ones."""
         now = state or _NO_LOAD
         for step in steps:
             before, after = step.before or _NO_LOAD, step.after or _NO_LOAD
             if step.index < 0:
-                # What the cell says of itself.
+                # The cell's own report.
                 now = replace(now, present=after.present, zone=after.zone, capacity=after.capacity)
             else:
                 now = _stepped(now, before, after)
@@ -132,7 +132,7 @@ def _load(row: ActualLRP, terms: _Size) -> CellLoad:
 
 
 def _stepped(load: CellLoad, before: CellLoad, after: CellLoad) -> CellLoad:
-    """Return a load without one part of it, and with another instead."""
+    """Return a load with one part of it replaced by another."""
     return CellLoad(
         running=load.running - before.running + after.running,
         claimed=load.claimed - before.claimed + after.claimed,

@@ -33,7 +33,7 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
     reads_secrets = False
 
     def terms(self, process: Process, before: bool | None) -> bool:  # noqa: ARG002 - it looks at the rows only
-        """Return nothing of interest."""
+        """Return a constant: only rows matter."""
         return True
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: bool) -> list[Share[tuple[str, int], Claimants]]:  # noqa: ARG002 - as above
@@ -49,21 +49,21 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
         return [Share((address,), tuple(sorted(claimants))) for address, claimants in found.items()]
 
     def fold(self, state: Claimants | None, steps: Sequence[Step[Claimants]]) -> Claimants | None:
-        """Return all who claim an address, in order."""
+        """Return all claimants of an address, in order."""
         if len(steps) == 1 and (state is None or state == steps[0].before):
             # Nearly every address has one claimant.
             return steps[0].after
         claimants = list(state or ())
         for step in steps:
-            for one in step.before or ():
-                claimants.remove(one)
+            for claimant in step.before or ():
+                claimants.remove(claimant)
             claimants += step.after or ()
         claimants.sort()
         return tuple(claimants) or None
 
     def value(self, key: tuple[str, int], state: Claimants) -> Claimants | None:  # noqa: ARG002 - the same for all
         """Return the claimants where there is more than one instance among them."""
-        # Nearly every address has one.
+        # Nearly every address has one claimant.
         if len(state) == 1:
             return None
         return state if len({claimant.instance_guid for claimant in state}) > 1 else None

@@ -1,7 +1,7 @@
-"""What a desired LRP's `routes` ask of each router, read from the JSON that they hold.
+"""The route definitions in a desired LRP's `routes`, read from their JSON.
 
-The JSON comes from whoever pushed the app and can be anything. What cannot be read breaks nothing but its own entry: an
-entry is left out, and the others stay. What was read is kept by whoever asked, for as long as the desired LRP has it.
+The JSON comes from the user who pushed the app and can be anything. An entry that cannot be read is left out, and the
+others stay. Nothing is cached here: the caller keeps what was read for as long as the desired LRP has it.
 
 Host names are the same in any case: they are put in lower case. Paths are not.
 """
@@ -43,7 +43,7 @@ class Target(Struct, frozen=True, gc=False):
 
 
 class RouteGroup(Struct, Generic[K], frozen=True, gc=False):
-    """Names or ports that all lead to the same targets: of a thousand names of an app, mostly all of them."""
+    """Names or ports that all lead to the same targets; an app's thousand names are mostly one group."""
 
     keys: tuple[K, ...]
     targets: tuple[Target, ...]
@@ -97,7 +97,7 @@ def http_groups(raw: bytes) -> tuple[RouteGroup[str], ...]:
     known: dict[bytes, Target] = {}
     leads: dict[str, dict[int, Target]] = {}
     for route in _entries(raw, HTTPRoute):
-        # Options can be of any form, and cannot be told apart but by their text.
+        # Options can be any JSON, so routes are compared by their encoded text.
         target = known.setdefault(msgspec.json.encode(msgspec.structs.replace(route, hostnames=())), _target(route))
         for hostname in route.hostnames:
             leads.setdefault(lower_host(hostname), {})[id(target)] = target
@@ -131,7 +131,7 @@ def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
 
 
 def _entry(entry: msgspec.Raw, kind: type[T]) -> T | None:
-    """Return an entry; None where it is none. A text in it that is not UTF-8 is read as everywhere else."""
+    """Return an entry; None where it cannot be read. Text that is not UTF-8 gets replacement characters."""
     try:
         try:
             return msgspec.json.decode(entry, type=kind)

@@ -1,4 +1,4 @@
-"""How processes are."""
+"""The health of processes."""
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Health(StrEnum):
 
 
 class Crash(Struct, frozen=True, gc=False):
-    """The latest crash that the rows still tell of. `since` is in nanoseconds since 1970, of the row's last write."""
+    """The latest crash that the rows still record. `since` is the row's last write, in nanoseconds since 1970."""
 
     index: int
     count: int
@@ -66,7 +66,7 @@ class ProcessHealth(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Note(Struct, frozen=True, order=True, gc=False):
-    """A crash, or a placement that failed: that of the row written last is told; of two, that of the first index."""
+    """A crash or a failed placement. The one of the row written last is shown; of two, the one of the first index."""
 
     since: int
     place: tuple[int, int]
@@ -89,20 +89,20 @@ class _Part(Struct, frozen=True, gc=False):
 _COUNTED: Final = (
     *("running", "claimed", "unclaimed", "crashed", "evacuating", "suspect"),
     *("indexes below", "indexes beyond", "that run below", "that crashed below", "that were not placed below"),
-    # What contributes at all.
+    # How many sources contribute.
     "parts",
 )
 
 _NONE: Final = _Part((0,) * len(_COUNTED))
 
 _HEALTHY: Final = _Part((1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1))
-"""What nearly every instance adds: an ordinary row that runs, below the desired number."""
+"""What nearly every instance adds: an ordinary row that runs, at an index below the desired number."""
 
 _STATES: Final = ("RUNNING", "CLAIMED", "UNCLAIMED", "CRASHED")
 
 
 class _Wanted(Struct, frozen=True, gc=False):
-    """How many instances a process is to have, which is what the view looks at; and its key, as all shares have it."""
+    """The terms of a process: how many instances are desired, and its key as a tuple that all shares have."""
 
     keys: tuple[str]
     instances: int | None
@@ -143,7 +143,7 @@ class Processes(InstanceView[str, _Part, ProcessHealth]):
         return (Share(terms.keys, _part(rows, wanted)),)
 
     def fold(self, state: _Part | None, steps: Sequence[Step[_Part]]) -> _Part | None:
-        """Add what has come, and subtract what has gone."""
+        """Add new contributions, and subtract old ones."""
         now = state or _NONE
         counts, failed, crashed, desired = now.counts, now.failed, now.crashed, now.desired
         for step in steps:
@@ -162,7 +162,7 @@ class Processes(InstanceView[str, _Part, ProcessHealth]):
         return _Part(counts, failed, crashed, desired) if counts[-1] else None
 
     def value(self, key: str, state: _Part) -> ProcessHealth:  # noqa: ARG002 - the same for all
-        """Return the counts in words."""
+        """Return the counts as a ProcessHealth."""
         wanted = state.desired or 0
         running, claimed, unclaimed, crashed, evacuating, suspect, below, beyond, *_ = state.counts
         latest = state.crashed[-1] if state.crashed else None
@@ -211,7 +211,7 @@ def _note(row: ActualLRP, count: int, text: str) -> _Note:
 
 
 def _noted(notes: tuple[_Note, ...], gone: tuple[_Note, ...], come: tuple[_Note, ...]) -> tuple[_Note, ...]:
-    """Return notes without some and with others, in order."""
+    """Return notes without `gone` and with `come`, in order."""
     if gone == come:
         return notes
     now = list(notes)

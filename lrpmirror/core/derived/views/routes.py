@@ -83,7 +83,7 @@ E = TypeVar("E", bound=Endpoint | InternalEndpoint)
 
 
 class _Routing(Struct, Generic[K], frozen=True, gc=False):
-    """What endpoints have from their desired LRP."""
+    """The terms of a process: what its endpoints take from the desired LRP."""
 
     raw: bytes
     groups: tuple[RouteGroup[K], ...]
@@ -123,7 +123,7 @@ class HTTPRoutes(InstanceView[str, Endpoints, Endpoints]):
         return _endpoints(rows, terms, self._address)
 
     def fold(self, state: Endpoints | None, steps: Sequence[Step[Endpoints]]) -> Endpoints | None:
-        """Put in what has come, in its place, for what has gone."""
+        """Replace the endpoints of the instances that changed, in order."""
         return spliced(state, steps)
 
     def same(self, before: Endpoints, after: Endpoints) -> bool:
@@ -155,7 +155,7 @@ class TCPRoutes(InstanceView[tuple[str, int], Endpoints, Endpoints]):
         return _endpoints(rows, terms, self._address)
 
     def fold(self, state: Endpoints | None, steps: Sequence[Step[Endpoints]]) -> Endpoints | None:
-        """Put in what has come, in its place, for what has gone."""
+        """Replace the endpoints of the instances that changed, in order."""
         return spliced(state, steps)
 
     def same(self, before: Endpoints, after: Endpoints) -> bool:
@@ -197,7 +197,7 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
     def fold(
         self, state: InternalEndpoints | None, steps: Sequence[Step[InternalEndpoints]]
     ) -> InternalEndpoints | None:
-        """Put in what has come, in its place, for what has gone."""
+        """Replace the endpoints of the instances that changed, in order."""
         return spliced(state, steps)
 
 
@@ -221,7 +221,7 @@ def _routing(
 
 
 def _endpoints(rows: tuple[ActualLRP, ...], terms: _Routing[K], address: Address) -> list[Share[K, Endpoints]]:
-    """Return the endpoints of an instance by what leads to them."""
+    """Return the endpoints of an instance by the host names or ports that lead to them."""
     shares: list[Share[K, Endpoints]] = []
     for group in terms.groups:
         endpoints = [
@@ -251,7 +251,7 @@ def _endpoint(row: ActualLRP, terms: _Routing[Any], target: Target, address: Add
     else:
         host, port, tls_port = row.address, mapping.host_port, mapping.host_tls_proxy_port
     if not host:
-        # A router would take it for itself.
+        # A router would connect to itself.
         return None
     return Endpoint(
         host=host,
@@ -294,7 +294,7 @@ def _distinct(endpoints: list[Endpoint]) -> Endpoints:
 
 
 def spliced(state: tuple[E, ...] | None, steps: Sequence[Step[tuple[E, ...]]]) -> tuple[E, ...] | None:
-    """Return endpoints, which are by process guid and index, with some in the place of others. None where none is left.
+    """Return endpoints with those of some instances replaced, by process guid and index; None where none is left.
 
     O(steps · log endpoints), plus copying the tuple.
     """

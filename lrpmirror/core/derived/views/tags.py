@@ -1,6 +1,6 @@
-"""The metric tags of an endpoint: those of its desired LRP, with what is dynamic filled in when somebody reads them.
+"""The metric tags of an endpoint: those of its desired LRP, with dynamic ones filled in at each read.
 
-Few do, and a dict for each of a quarter of a million endpoints took more time and memory than all else about them.
+Few readers want them, and a dict for each of 250,000 endpoints took more time and memory than all else about them.
 """
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
@@ -14,7 +14,7 @@ __all__ = ["filled_tags"]
 
 
 class _FilledTags(Struct, frozen=True, gc=False):
-    """A read-only mapping, which is made each time that it is read."""
+    """A read-only mapping that computes its values at each read."""
 
     _tags: Mapping[str, MetricTagValue]
     _index: int
