@@ -15,7 +15,7 @@ from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import dirtied_by
 from lrpmirror.core.derived.view import AnyView, Process
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
-from lrpmirror.core.rows.changes import Commit, Delta
+from lrpmirror.core.rows.changes import Change, Commit, Delta
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved, DesiredLRPCreated, Event
 from lrpmirror.mirror import Mirror, open_mirror
@@ -27,14 +27,18 @@ __all__ = [
     "CLAIMED",
     "CRASHED",
     "EVACUATING",
+    "HOST",
+    "LRP",
     "RUNNING",
     "SUSPECT",
     "UNCLAIMED",
     "Beside",
     "MemoryBBS",
+    "Notified",
     "cell",
     "desired",
     "every_view",
+    "hosts",
     "in_mirror",
     "process",
     "recording",
@@ -325,3 +329,29 @@ def recording(name: str) -> Recording:
     if not folder.is_dir():
         pytest.skip(f"the recordings of a real BBS are not there: {folder}")
     return Recording(folder)
+
+
+HOST = "app.example.com"
+LRP = desired("p", 100, http=[HOST])
+
+
+def hosts(n: int) -> tuple[Any, ...]:
+    """A process each for n host names, with an instance."""
+    lrps = [desired(f"p{i}", http=[f"{i}.example.com"]) for i in range(n)]
+    return (*lrps, *(running(lrp.process_guid) for lrp in lrps))
+
+
+class Notified:
+    """A callback that remembers what it was told, and when."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change[Any, Any]] = []
+        self.times: list[float] = []
+
+    def __call__(self, change: Change[Any, Any]) -> None:
+        self.changes.append(change)
+        self.times.append(trio.current_time())
+
+    @property
+    def keys(self) -> list[Any]:
+        return [change.key for change in self.changes]
