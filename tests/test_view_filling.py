@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_view_laws import ByFreshness, World, laws, operations
+from view_world_support import ByFreshness, World, laws, operations
 from views_support import desired, every_view, process, running
 
 from lrpmirror.core.derived.derive import Derivation

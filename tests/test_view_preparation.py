@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_view_laws import ByFreshness, List, Read, World, laws, operations, published
+from view_world_support import ByFreshness, List, Read, World, laws, operations, published
 from views_support import Beside, cell, desired, every_view, process, running
 
 from lrpmirror.core import preparation, upcoming
