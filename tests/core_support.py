@@ -10,28 +10,33 @@ from hypothesis import settings
 from msgspec.structs import replace
 
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.changes import Commit, RowKey, row_key
 from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.core.rows.store import Store
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.events import (
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    Event,
-)
+from lrpmirror.errors import ConnectionFailed
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, ActualLRPInstanceRemoved, Event
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.wire import decode, lists, sse
 
 __all__ = [
+    "APPLIED",
     "CLAIMED",
     "CRASHED",
     "EVACUATING",
+    "LEFT",
+    "LOST",
+    "NOTED",
     "ORDINARY",
     "RUNNING",
+    "SAME",
+    "STALE",
     "SUSPECT",
+    "TOMBSTONED",
     "UNCLAIMED",
+    "UNDECIDED",
     "Bench",
     "Fold",
     "answer_repairs",
@@ -43,8 +48,12 @@ __all__ = [
     "created",
     "delivery",
     "desired",
+    "doubts",
     "forgive",
+    "fresh",
     "law",
+    "list_with_domains",
+    "many",
     "recorded_desired",
     "recorded_events",
     "recorded_rows",
@@ -52,8 +61,10 @@ __all__ = [
     "removed",
     "row",
     "running",
+    "settle",
     "synced",
     "take_list",
+    "taken",
     "unclaimed",
 ]
 
@@ -67,7 +78,19 @@ UNCLAIMED, CLAIMED, RUNNING, CRASHED = (
 )
 ORDINARY, EVACUATING, SUSPECT = Presence.ORDINARY, Presence.EVACUATING, Presence.SUSPECT
 
+APPLIED, SAME, STALE, TOMBSTONED, LEFT, UNDECIDED, NOTED = (
+    Outcome.APPLIED,
+    Outcome.SAME,
+    Outcome.STALE,
+    Outcome.TOMBSTONED,
+    Outcome.LEFT,
+    Outcome.UNDECIDED,
+    Outcome.NOTED,
+)
+
 T = TypeVar("T")
+
+LOST = ConnectionFailed("the event stream ended")
 
 
 # Rows
@@ -182,8 +205,7 @@ def take_list(
     session.events(meanwhile, now)
     snapshot.list_rows([one for one in rows if scope.has_row_of(one.process_guid)])
     snapshot.list_desired([lrp for lrp in lrps if scope.has_desired(lrp.process_guid)])
-    for _ in snapshot.settle():
-        pass
+    settle(snapshot)
     commit = session.end_list(snapshot, now)
     session.knowledge.store._check()
     return commit
@@ -333,3 +355,34 @@ def recorded_events(folder: Path, stream: str = "instances") -> list[Event]:
 
 def by_key(rows: Iterable[ActualLRP]) -> dict[RowKey, ActualLRP]:
     return {row_key(one): one for one in rows}
+
+
+def doubts(session: Session) -> dict[str, set[RepairReason]]:
+    return {guid: set(why) for guid, why in session.repairs._reasons.items()}
+
+
+def many(count: int, tag_index: int = 0) -> list[ActualLRP]:
+    return [unclaimed(f"e{n}", tag_index, process_guid=f"p{n % 400}", index=n) for n in range(count)]
+
+
+def settle(snapshot: PendingSnapshot) -> None:
+    for _ in snapshot.settle():
+        pass
+
+
+def taken(session: Session) -> Scope:
+    scope = session.take_repairs()
+    assert scope is not None
+    return scope
+
+
+def fresh(tuning: Tuning | None = None) -> Session:
+    return Session(tuning or Tuning(), Random(0))
+
+
+def list_with_domains(session: Session, *domains: str, lrps: tuple[DesiredLRP, ...] = ()) -> Commit | None:
+    snapshot = session.begin_list(0)
+    snapshot.domains = frozenset(domains)
+    snapshot.list_desired(lrps)
+    settle(snapshot)
+    return session.end_list(snapshot, 0)

@@ -3,21 +3,13 @@
 from collections.abc import Callable
 
 import pytest
-from core_support import Bench, desired
+from core_support import APPLIED, SAME, STALE, TOMBSTONED, UNDECIDED, Bench, desired
 
-from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.rows.tombstones import Tombstone
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved, Event
 from lrpmirror.model import DesiredLRP, MetricTagValue
-
-APPLIED, SAME, STALE, TOMBSTONED, UNDECIDED = (
-    Outcome.APPLIED,
-    Outcome.SAME,
-    Outcome.STALE,
-    Outcome.TOMBSTONED,
-    Outcome.UNDECIDED,
-)
 
 
 def created(lrp: DesiredLRP) -> Event:

@@ -3,15 +3,14 @@
 from random import Random
 
 import pytest
-from core_support import created, synced, take_list, unclaimed
+from core_support import LOST, created, synced, take_list, unclaimed
 
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.lists.scope import Scope
 from lrpmirror.core.session import Session, Tuning
-from lrpmirror.errors import ConnectionFailed, NotFresh, ServiceUnavailable, TimedOut, UpstreamStale
+from lrpmirror.errors import NotFresh, ServiceUnavailable, TimedOut, UpstreamStale
 from lrpmirror.events import SourceStatus
 
-LOST = ConnectionFailed("the event stream ended")
 NO_PING = TimedOut("no answer to a ping")
 
 
