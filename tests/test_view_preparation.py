@@ -96,7 +96,8 @@ class Prepared:
             assert list(prepared.discard()) is not None
             return
         names = {id(one): name for name, one in self.beside.views.items()}
-        changed = {names[id(one)]: difference for one, difference in prepared.finish(commit)}
+        finished = prepared.finish(commit, {*self.beside.views.values()})
+        changed = {names[id(one)]: difference for one, difference in finished}
         self.notified.take({name: told_of(difference) for name, difference in changed.items()})
 
     def publish(self, commits: list[Commit]) -> None:
@@ -232,7 +233,7 @@ def test_a_difference_is_let_go_of_bit_by_bit_and_the_view_stays() -> None:
     views = run.beside.views
     prepared = Preparation(run.session, snapshot, views.values())
     assert list(prepared.steps()) is not None
-    for _, difference in prepared.finish(run.session.end_list(snapshot, 0)):
+    for _, difference in prepared.finish(run.session.end_list(snapshot, 0), {*views.values()}):
         assert len(list(difference.free_in_slices())) > 100
         assert len(difference) == 0
     run.beside.check()
@@ -392,7 +393,7 @@ def test_what_a_list_completes_is_derived_again_by_views_that_look_at_secrets() 
     assert list(prepared.steps()) is not None
     run.session.end_list(snapshot, 0)
 
-    assert len(list(prepared.finish(None))) == len(run.beside.views)
+    assert len(list(prepared.finish(None, {*run.beside.views.values()}))) == len(run.beside.views)
 
     run.check()
 

@@ -5,7 +5,7 @@ arrive meanwhile on top. When the list is committed the forks replace the deriva
 depend on how much has changed; the changes are found and published afterwards, by comparing the two.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from math import inf
 from typing import Any, Final, Generic, TypeVar
@@ -222,25 +222,32 @@ class Preparation:
                     self._settle(at, KEYS)
                     yield
 
-    def finish(self, commit: Commit | None) -> Iterator[tuple[Derivation[Any, Any, Any], Difference[Any, Any]]]:
-        """Replace the derivations by their forks, now that the list is committed; yield how each has changed.
+    def finish(
+        self, commit: Commit | None, kept: Collection[Derivation[Any, Any, Any]]
+    ) -> Iterator[tuple[Derivation[Any, Any, Any], Difference[Any, Any]]]:
+        """Replace those derivations that are still kept by their forks, now that the list is committed.
 
-        O(what was touched since the last step).
+        Yields how each has changed; `discard` is for the others. O(what was touched since the last step).
         """
         self._take_compared()
         if commit is not None:
             # Rarely any: those released beyond the limit of what is retained.
             merge(self._dirty, terms_of(guid for guid in commit.released if guid not in self._released))
         for at, (derivation, fork) in enumerate(self._pairs):
+            if derivation not in kept:
+                continue
             self._update_one(fork, self._dirty, self._session.knowledge.process)
             self._settle(at, None)
             before, notified = derivation.replaced_by(fork), derivation.notified()
             touched = Everything(before, notified) if self.snapshot.first else self._touched[at]
             yield derivation, Difference(touched, before, notified)
-        self._pairs = []
+        self._pairs = [pair for pair in self._pairs if pair[0] not in kept]
 
     def discard(self) -> Iterator[None]:
-        """Keep the derivations as they are, since the list is not committed; free the forks, a slice a step."""
+        """Keep those derivations as they are that were not replaced; free their forks, a slice a step.
+
+        Where the list is not committed, or a view was dropped meanwhile.
+        """
         forks = []
         for derivation, fork in self._pairs:
             derivation.log = None

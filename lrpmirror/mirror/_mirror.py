@@ -309,11 +309,11 @@ class Mirror(Reads):
     def _finish(self, prepared: Preparation, commit: Commit | None) -> None:
         """Let the views be what they were prepared to be, all at once."""
         revision, cause = (self.revision, Cause.SNAPSHOT) if commit is None else (commit.revision, commit.cause)
-        differences = dict(prepared.finish(commit))
+        differences = dict(prepared.finish(commit, {view.derivation for view in self._views}))
         for view in self._views:
-            view.turn(differences.pop(view.derivation, None), revision, cause)
-        for dropped in differences.values():
-            self._nursery.start_soon(_free_in_slices, dropped.free_in_slices())
+            view.turn(differences.get(view.derivation), revision, cause)
+        # A view that was dropped meanwhile stays as it is.
+        self._nursery.start_soon(_free_in_slices, prepared.discard())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
         """Derive again what the commits touched, once for all of them: no reader can look in between.

@@ -11,7 +11,6 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import dirtied_by
 from lrpmirror.core.lists.scope import EVERYTHING
 from lrpmirror.core.lists.snapshot import PendingSnapshot
@@ -26,10 +25,11 @@ from lrpmirror.sim import Diego
 from lrpmirror.wire import decode, encode
 from simulation import laws
 from simulation.active_faults import ActiveFaults, Moment, Timeline
+from simulation.changing_views import ChangingViews
 from simulation.history import History
 from simulation.observer import Digest, LawObserver
 from simulation.plan import Fault, Plan
-from simulation.workload import TUNING, Workload, tuning_of, views
+from simulation.workload import TUNING, Workload, tuning_of
 
 __all__ = ["CoreTrial"]
 
@@ -68,6 +68,8 @@ class CoreTrial:
         self.steps = 0
         self.commits = 0
         self._rng = Random(plan.seed)
+        # Of their own, so that a plan is the same life whatever becomes of the views.
+        self._view_rng = Random(f"views {plan.seed}")
         self._now = 0.0
         self._timeline = Timeline(plan.faults)
         self._jumped = 0.0
@@ -104,7 +106,7 @@ class CoreTrial:
             one_life=self.plan.has_one_life,
         )
         self._session.observers = (self._watch,)
-        self._views: list[Derivation[Any, Any, Any]] = [Derivation(view) for view in views()]
+        self._views = ChangingViews(self._session, self._view_rng)
         self._opens_at = self._lists_at = self._repairs_at = at
 
     # The laws
@@ -112,7 +114,8 @@ class CoreTrial:
     def _look(self) -> None:
         self.steps += 1
         self.digest.add(self._now, self._session.freshness.phase.value, self._session.knowledge.revision)
-        self._watch.settled([(type(one.view).__name__, one) for one in self._views])
+        self._watch.settled([(type(one.view).__name__, one) for one in self._views.kept])
+        self._views.check()
         streams = [] if self._stream is None else [self._stream]
         laws.live_means_that_there_is_a_stream(self._session.freshness.phase, streams)
 
@@ -192,6 +195,7 @@ class CoreTrial:
             case "restart":
                 self._watch.check()
                 self.commits += self._watch.commits
+                self._views.close(None if self._listing is None else self._listing.preparation)
                 self._forget_connections()
                 self._begin(self._now + fault.lasting)
             case "clock jump":
@@ -219,6 +223,7 @@ class CoreTrial:
             for fault, moment in self._timeline.due(self._now - self._jumped):
                 self._turn(fault, moment)
             self._audit()
+            self._views.turn(may_begin=self._listing is None or self._listing.preparation is None)
             if self._stream is None:
                 self._open()
             elif self._rng.random() < 0.5:
@@ -379,8 +384,10 @@ class CoreTrial:
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[float]:
         """Bring the views aside to what the list leads to; now and then it is left to when that is committed."""
+        while self._views.is_making:
+            yield 0.0
         if self._listing is not None and self._rng.random() < 0.8:
-            self._listing.preparation = Preparation(self._session, snapshot, self._views)
+            self._listing.preparation = Preparation(self._session, snapshot, self._views.kept)
             for _ in self._listing.preparation.steps():
                 yield 0.0
 
@@ -394,19 +401,22 @@ class CoreTrial:
             for _ in prepared.discard():
                 pass
         else:
-            for _, difference in prepared.finish(commit):
+            for _, difference in prepared.finish(commit, set(self._views.kept)):
                 list(difference)
                 for _ in difference.free_in_slices():
                     pass
+            for _ in prepared.discard():
+                pass
 
     def _publish(self, commits: Sequence[Commit]) -> None:
         if not commits:
             return
         if self._listing is not None and self._listing.preparation is not None:
             self._listing.preparation.note(commits)
+        self._views.note(commits)
         session, dirty = self._session, dirtied_by(commits)
         domains_changed = any(commit.domains is not None for commit in commits)
-        for view in self._views:
+        for view in self._views.kept:
             if domains_changed and view.view.follows_domains:
                 guids = dict.fromkeys((*dirty, *session.knowledge.process_guids()))
                 view.update(map(session.knowledge.process, guids))

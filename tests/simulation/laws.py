@@ -20,6 +20,7 @@ from simulation.history import History, bare
 
 __all__ = [
     "LawBroken",
+    "a_dropped_view_stays_as_it_is",
     "age_counts_from_the_last_byte",
     "changes_begin_where_the_last_ended",
     "dead_streams_are_noticed",
@@ -200,6 +201,12 @@ def view_is_recomputation(
         derivation._check(processes, cells)
     except AssertionError as error:
         raise LawBroken(view_is_recomputation.__name__, f"{view}: {error}") from error
+
+
+def a_dropped_view_stays_as_it_is(view: str, then: Mapping[K, V], now: Mapping[K, V]) -> None:
+    """Whoever still reads a view that is kept no longer finds what was there when it was dropped."""
+    if then != now:
+        _broken(a_dropped_view_stays_as_it_is, f"{view}: {_differing(now, then)}")
 
 
 def folded_changes_are_the_state(who: str, known: Mapping[K, V], state: Mapping[K, V]) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.client import _pipe
+from lrpmirror.core import preparation
 from lrpmirror.core.derived import derive, subscriptions
 from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Step
 from lrpmirror.core.freshness.watchdog import Watch
@@ -82,6 +83,13 @@ def _removal_forgets_nothing(add: Any) -> Any:
 def _goners_are_not_derived(update: Any) -> Any:
     def forgetful(self: Any, processes: Any, *dirty: Any) -> Any:
         return update(self, [one for one in processes if one.rows or one.desired], *dirty)
+
+    return forgetful
+
+
+def _all_are_kept(finish: Any) -> Any:
+    def forgetful(self: Any, commit: Any, _kept: Any) -> Any:
+        return finish(self, commit, {one for one, _ in self._pairs})
 
     return forgetful
 
@@ -250,6 +258,23 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "goners-are-not-derived": Mutant(
         what="a process of which nothing is left keeps its contributions to the views",
         mutant=_put(derive.Derivation, "update", _goners_are_not_derived),
+        laws=_names(laws.view_is_recomputation),
+    ),
+    "dropped-views-go-on": Mutant(
+        what="a view that was dropped while it was brought to a list turns with that list",
+        mutant=_put(preparation.Preparation, "finish", _all_are_kept),
+        laws=_names(laws.a_dropped_view_stays_as_it_is),
+        machines=("core",),
+    ),
+    "late-views-miss-events": Mutant(
+        what="what is committed while a view is made is not in it",
+        mutant=_put(preparation.ViewBuild, "note", _constant(None)),
+        laws=_names(laws.view_is_recomputation),
+        machines=("core",),
+    ),
+    "prepared-views-miss-events": Mutant(
+        what="what is committed while views are brought to a list is not in them",
+        mutant=_put(preparation.Preparation, "note", _constant(None)),
         laws=_names(laws.view_is_recomputation),
     ),
     "last-change-is-not-told": Mutant(
