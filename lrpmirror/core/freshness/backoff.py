@@ -21,13 +21,13 @@ class Backoff:
     def failed(self, lasted: float = 0.0, cost: float = 0.0) -> float:
         """Count a failure and return the delay before the next try.
 
-        `lasted` says for how long the last try had gone well, and `cost` how long it took to get there. It counts as a
-        success where it lasted longer than either that or the delay before it may have been. So what fails at once each
-        time is tried ever more rarely, however well it begins.
+        `lasted` is for how long the last try worked, `cost` how long it took to get there. A try that lasted longer
+        than both its cost and the bound of the delay before it counts as a success. So a server on which every try
+        begins well and fails at once is tried ever more rarely.
         """
         if lasted > max(self._bound, cost):
             self._failures = 0
-        # The exponent is bounded so that months of failures do not overflow a float.
+        # Bounded, so that months of failures do not overflow a float.
         self._bound = min(self._most, self._first * 2 ** min(self._failures, 62))
         self._failures += 1
         return self._rng.uniform(0, self._bound)

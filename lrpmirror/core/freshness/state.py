@@ -1,4 +1,4 @@
-"""What a session knows of its own freshness: its phase, when there was what sign of life, and what is wrong."""
+"""The freshness of a session: its phase, the times of the signs of life, and what is wrong."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,9 +12,9 @@ __all__ = ["Freshness", "later"]
 
 
 class Freshness:
-    """The part of a session that its status is made of. Times are those of the caller's clock.
+    """The part of a session from which its status is made. Times are those of the caller's clock.
 
-    `phase_changes` is called with the phase before and the one after, where one is about to take the other's place.
+    `phase_changes` is called with the phase before and the one after, just before the phase is written.
     """
 
     def __init__(self, phase_changes: Callable[[Phase, Phase], None]) -> None:
@@ -25,21 +25,21 @@ class Freshness:
         self.alive_at: float | None = None
         """When there was the last proof of life."""
         self.restored_at: float | None = None
-        """When the state of an earlier life was the server's, until there is one of this life."""
+        """When the restored state was the server's, until a list of this mirror is committed."""
         self.heard_at: float | None = None
         """When the stream itself was last heard."""
         self.last_error: LRPMirrorError | None = None
         self.errors: Counter[str] = Counter()
-        """What ended a stream, a list or a ping, or befell the state file, by the name of its class."""
+        """The errors that ended a stream, a list or a ping, or hit the state file, by the name of their class."""
         self._current_at: float | None = None
         self._trouble: LRPMirrorError | None = None
         self._ping_trouble: LRPMirrorError | None = None
         self._cells_trouble: LRPMirrorError | None = None
         self._source_at: float | None = None
-        """When what the stream has told was the BBS's, as the source says; None: it says nothing, so it is the BBS."""
+        """When the stream's state was the BBS's, as the source reports; None: it reports nothing, so it is the BBS."""
         self._source_trouble = ""
         self._outdated = False
-        """Whether it is for the source's trouble alone that this is not LIVE."""
+        """Whether the source's trouble is the only reason for not being LIVE."""
 
     @property
     def current_at(self) -> float | None:
@@ -50,14 +50,14 @@ class Freshness:
 
     @property
     def trouble(self) -> LRPMirrorError | None:
-        """What is wrong now; None: nothing that is known."""
+        """What is wrong now; None: nothing known."""
         return self._trouble or self._ping_trouble or self._cells_trouble
 
     def source_reported(self, status: SourceStatus, at: float) -> None:
-        """Record what the source said of itself on the stream that is followed, behind what it has told so far.
+        """Record the status that the source reported on the followed stream; it covers the events before it.
 
-        One that has lost the BBS makes the mirror STALE; it is LIVE again when the source is, without a new list, since
-        the source has told on the stream what it had missed.
+        A source that has lost the BBS makes the mirror STALE. It is LIVE again when the source is, without a new list,
+        since the source has sent on the stream what it had missed.
         """
         if self.phase is Phase.CLOSED:
             return
@@ -86,7 +86,7 @@ class Freshness:
         self.errors[type(error).__name__] += 1
 
     def abandoned(self, error: LRPMirrorError) -> None:
-        """Record that this is a copy which nothing keeps current from now on, and whose age is not to be told."""
+        """Record that nothing keeps this copy current from now on, and that its age is unknown."""
         self.phase = Phase.CLOSED
         self._current_at = None
         self._trouble = self.last_error = error
@@ -94,7 +94,10 @@ class Freshness:
     # For the session
 
     def stream_opened(self, at: float) -> None:
-        """Record that a stream was opened, which was heard of then. It is the BBS's own, until it says otherwise."""
+        """Record that a stream was opened, which last brought anything at `at`.
+
+        Its source counts as the BBS until it reports a status.
+        """
         self._step(Step.OPENED)
         self._forget_source()
         self._stream_alive(at)
@@ -106,19 +109,19 @@ class Freshness:
         self._step(Step.LOST)
 
     def stream_replaced(self, at: float) -> None:
-        """Record that another stream, last heard of then, took the place of the one that was followed."""
+        """Record that another stream, which last brought anything at `at`, replaced the followed one."""
         self._ping_trouble = None
         self._forget_source()
         self._stream_alive(at)
 
     def restored(self, since: float | None) -> None:
-        """Record when the state was the server's that there is to begin with; None: nobody knows."""
+        """Record that the mirror begins with a restored state, and when that was the server's; None: unknown."""
         self._step(Step.RESTORED)
         self.alive_at = self._current_at = since
         self.restored_at = -inf if since is None else since
 
     def answered(self, at: float) -> None:
-        """Record that the server lives, whatever its answer is worth."""
+        """Record that the server answered, whether the answer is believed or not."""
         self.alive_at = later(self.alive_at, at)
 
     def failed(self, error: LRPMirrorError) -> None:
@@ -127,28 +130,28 @@ class Freshness:
         self.noted(error)
 
     def suspect(self, error: ListNotBelieved) -> None:
-        """Record that the server contradicts the state, and that it is not decided yet what is true."""
+        """Record that the server contradicts the state, and that a second list has to decide."""
         self.failed(error)
         self._step(Step.HELD)
 
     @property
     def is_suspect(self) -> bool:
-        """Whether what is wrong is that the server contradicts the state."""
+        """Whether the trouble is that the server contradicts the state."""
         return isinstance(self._trouble, ListNotBelieved)
 
     def cells_listed(self, error: LRPMirrorError | None) -> None:
-        """Record whether the cells could be listed, which is no reason not to be LIVE."""
+        """Record whether the cells could be listed. An error does not keep the mirror from being LIVE."""
         self._cells_trouble = None if error is None else without_frames(error)
         if error is not None:
             self.noted(error)
 
-    def synced(self, now: float, doubt: ListNotBelieved | None) -> None:
-        """Record that a list of everything was committed, but for what is in doubt."""
+    def synced(self, now: float, unconfirmed: ListNotBelieved | None) -> None:
+        """Record that a list of everything was committed, except for what of it is not confirmed yet."""
         self.synced_at = now
         self.restored_at = None
         self._trouble = None
-        if doubt is not None:
-            self.suspect(doubt)
+        if unconfirmed is not None:
+            self.suspect(unconfirmed)
         elif self._source_trouble:
             self._lose_source()
         else:
@@ -165,18 +168,18 @@ class Freshness:
         if after is None:
             raise AssertionError(f"a mirror that is {self.phase} cannot be told {step}: a mistake of its shell's")
         self._phase_changes(self.phase, after)
-        # While LIVE it is the last proof of life, and from then on what that was.
+        # Once LIVE is left it stays at the last proof of life.
         self._current_at = self.current_at
         self._outdated = False
         self.phase = after
 
     def _stream_alive(self, at: float) -> None:
-        # The server may have shown a sign of life since.
+        # A ping may have been answered since then.
         self.heard_at = at
         self.alive_at = later(self.alive_at, at)
 
     def _lose_source(self) -> None:
-        """Be STALE, with the state as old as the source says that its own is."""
+        """Become STALE, with a state as old as the source reports its own."""
         known = self._trouble
         if not (self._outdated and isinstance(known, UpstreamStale) and known.trouble == self._source_trouble):
             self.failed(UpstreamStale(self._source_trouble))
@@ -188,6 +191,6 @@ class Freshness:
         self._source_at, self._source_trouble = None, ""
 
 
-def later(one: float | None, other: float) -> float:
-    """Return the later of two moments; None was never."""
-    return other if one is None else max(one, other)
+def later(known: float | None, moment: float) -> float:
+    """Return the later of two moments; None: there is no first one."""
+    return moment if known is None else max(known, moment)

@@ -1,4 +1,4 @@
-"""How fresh a mirror is, and how it came to be so."""
+"""How fresh a mirror is: its phases, what leads from one to another, and its status."""
 
 from enum import StrEnum
 from typing import Final
@@ -18,33 +18,33 @@ class Phase(StrEnum):
     SYNCING = "syncing"
     """There is no state yet; the stream is open and the first lists are being read."""
     LIVE = "live"
-    """The state is the server's, as far as the stream has told; and the server has not lost the BBS, if it is none."""
+    """The state is the server's, by all events so far; and a server that is no BBS has not lost its own."""
     RESYNCING = "resyncing"
     """The stream is open again after a gap; until the lists are in, the state is the old one with the events since."""
     STALE = "stale"
-    """There is a state that nothing vouches for.
+    """There is a state, and nothing proves that it is current.
 
-    There is no stream, or the last list was not believed, or who is followed has lost the BBS itself.
+    There is no stream, or the last list was not believed, or the replica that is followed has lost the BBS.
     """
     CLOSED = "closed"
     """The mirror has been closed; the last state stays readable."""
 
 
 class Step(StrEnum):
-    """What leads from phase to phase."""
+    """The steps that lead from phase to phase."""
 
     OPENED = "opened"
     """The server answered the subscription to the stream."""
     SYNCED = "synced"
     """The lists, with the events since the subscription on top, were committed."""
     HELD = "held"
-    """What was read would remove too much, or is older than what is known: not believed before another list agrees."""
+    """A list would remove too much, or is older than the state: it is not believed before another list agrees."""
     OUTDATED = "outdated"
-    """The server, a replica, has lost the BBS: what it tells, and what was listed there, is not known to be current."""
+    """The server is a replica and has lost the BBS: its lists and events are not known to be current."""
     CURRENT = "current"
-    """The replica follows the BBS again, and has told what it had missed."""
+    """The replica follows the BBS again, and has sent what it had missed."""
     RESTORED = "restored"
-    """There is the state of an earlier life to begin with."""
+    """The mirror begins with the state of a state file."""
     LOST = "lost"
     """The stream ended, was declared dead, or could not be opened."""
     CLOSED = "closed"
@@ -103,57 +103,57 @@ TRANSITIONS: Final[dict[tuple[Phase, Step], Phase | None]] = {
     (_X, Step.LOST): None,
     (_X, Step.CLOSED): _X,
 }
-"""Where every step leads in every phase; None: it cannot happen there, and would be a mistake of the caller's.
+"""The phase after every step in every phase; None: the step cannot happen there, and would be the caller's mistake.
 
-There is one stream at a time: one that replaces another in use is no step, since the mirror misses nothing. A list is
-only held back where there is a state to lose.
+A stream that replaces another in use is no step, since the mirror misses nothing. A list is held back only where there
+is a state to lose.
 """
 
 
 class Status(Struct, frozen=True, kw_only=True):
     """A mirror's freshness at one moment.
 
-    Times are in seconds of the mirror's clock, which only their differences mean.
+    Times are in seconds of the mirror's clock; only their differences have a meaning.
 
-    A proof of life is what only a server can have sent that is there now, while the stream is open: the answer to the
+    A proof of life is anything that only a running server can have sent while the stream is open: the answer to the
     subscription, anything on the stream, a list, the answer to a ping. A ping goes over a second connection, so it
     proves that the server lives, not that the stream still brings events: `silence` says when it last did.
     """
 
     phase: Phase
     revision: int
-    """The last commit's."""
+    """The number of the last commit."""
     at: float
-    """When this was read."""
+    """When this status was read."""
     synced_at: float | None
-    """When the last lists of everything were committed; None: never in this life of the mirror."""
+    """When the last lists of everything were committed; None: never since the mirror was opened."""
     alive_at: float | None
     """When there was the last proof of life; None: never."""
     heard_at: float | None
-    """When the stream itself was last heard: opened, or an event; None: never."""
+    """When the stream was opened or last brought an event; None: never."""
     current_at: float | None
-    """When the state was last known to be the BBS's; None: never, or nobody knows when.
+    """When the state was last known to be the BBS's; None: never, or it is not known when.
 
-    While LIVE: the last proof of life, or what a replica said that is followed instead of a BBS.
+    While LIVE: the last proof of life, or what the replica that is followed reported of its own state.
     """
     trouble: LRPMirrorError | None
-    """What is wrong now: why it is not LIVE, or what fails although it is; None: nothing that is known."""
+    """What is wrong now: why it is not LIVE, or what fails although it is; None: nothing known."""
     last_error: LRPMirrorError | None
-    """What last went wrong, also if it has been overcome since; None: nothing."""
+    """The last error, even if it has been overcome since; None: there was none."""
     actual_lrps: int
     """How many rows there are."""
     desired_lrps: int
     """How many desired LRPs there are."""
     restored_at: float | None = None
-    """When the state was the server's that a state file brought, until lists have been committed; None: there is none.
+    """When the state that a state file brought was the server's; None: there is none, or lists have been committed.
 
-    It lies before the mirror was opened, so it can be negative. Where nobody knows, since the clock on the wall was set
+    It lies before the mirror was opened, so it can be negative. Where it is not known, since the system's clock was set
     back, it is -inf.
     """
 
     @property
     def live(self) -> bool:
-        """Whether the state is the server's, as far as the stream has told."""
+        """Whether the state is the server's, by all events so far."""
         return self.phase is Phase.LIVE
 
     @property
@@ -163,16 +163,16 @@ class Status(Struct, frozen=True, kw_only=True):
 
     @property
     def silence(self) -> float | None:
-        """Seconds since the stream itself was last heard; None: it never was."""
+        """Seconds since the stream was opened or last brought an event; None: never."""
         return self._since(self.heard_at)
 
     @property
     def state_age(self) -> float | None:
-        """Seconds since the state was last known to be the server's, which `check_fresh` goes by.
+        """Seconds since the state was last known to be the server's, which `check_fresh` compares.
 
-        None: it never was, or nobody knows when. While LIVE it is `age`; behind a replica it is the replica's own, and
-        what has passed since it was told. After that it grows, whatever the server says, until the next lists are
-        committed.
+        None: it never was, or it is not known when. While LIVE it is `age`; behind a replica it is the replica's own
+        age plus the time since it was reported. After that it grows, whatever the server says, until the next lists
+        are committed.
         """
         return self._since(self.current_at)
 

@@ -19,7 +19,7 @@ class Tuning(Struct, frozen=True, kw_only=True):
     first_delay: float = 0.5
     """The bound of the first delay before trying again; it doubles with each failure."""
     most_delay: float = 30.0
-    """The bound that it does not exceed."""
+    """The largest bound that it doubles to."""
 
     ping_interval: float = 10.0
     """After how much silence of the stream the server is pinged on a second connection."""
@@ -28,49 +28,49 @@ class Tuning(Struct, frozen=True, kw_only=True):
     ping_failures: int = 3
     """After how many failed pings in a row a silent stream is declared dead."""
     idle_limit: float = 300.0
-    """After how much silence a stream is replaced, since pings cannot tell that it still brings events."""
+    """After how much silence a stream is replaced, since pings do not prove that it still brings events."""
     renewal_interval: float = 60.0
-    """How often to look whether the certificates have been replaced on disk, in which case the stream is, too."""
+    """How often to check whether the certificates on disk have changed, in which case the stream is replaced."""
 
     list_timeout: float = 600.0
     """How long a list of everything may take, all in all."""
     cells_timeout: float = 3.0
-    """How long the list of the cells may take, which another service than the BBS keeps; then those known stay."""
+    """How long the list of cells may take, which comes from another service; after that the known cells stay."""
     list_limit: int = 5_000_000
     """How many records of a kind a list may have."""
     row_limit: int = 5_000_000
     """How many rows, and how many desired LRPs, the mirror may hold."""
     in_flight_limit: int = 1_000_000
-    """How many events may arrive while a list is read; beyond, the list is begun anew."""
+    """How many events may arrive while a list is read; with more the list is begun anew."""
     audit_grace: float = 5.0
-    """How long the event of what a list had newer may still be on its way."""
+    """How long an event may still be on its way whose write a list has already."""
 
     brake_share: float = 0.5
-    """A list is not believed before a second one agrees after which more than this share would be gone; 1: always."""
+    """A list that would remove more than this share is not believed before a second one agrees; 1: all are."""
     brake_rows: int = 100
-    """How many rows, processes or desired LRPs there have to be for that."""
+    """With fewer rows, processes or desired LRPs than this, a list is believed whatever share of them it removes."""
     brake_wait: float = 10.0
-    """How much later the second list is read."""
+    """How long after the first list the second one is read."""
 
     rollback_wait: float = 5.0
-    """How much later, and on another stream, older versions have to be listed again to be believed."""
+    """How much later, and on another stream, a second list has to have older versions too for them to be believed."""
     probe_interval: float = 10.0
     """How often the process that changed last is read again: a server that was set back has it otherwise."""
 
     repair_delay: float = 0.5
-    """How long doubts are gathered before the processes are read again."""
+    """How long processes that are to be read again are collected before the read."""
     repair_timeout: float = 60.0
     """How long such a read may take, all in all."""
     repair_batch: int = 1_000
-    """How many processes one repair reads at most, where so many wait; fewer where they have over 2,000 rows."""
+    """How many processes one repair reads at most; fewer where they have over 2,000 rows."""
     repair_limit: int = 100_000
-    """How many processes can be in doubt; the next list settles what is beyond."""
+    """How many processes can wait for a repair; others are left to the next list."""
     tombstone_age: float = 900.0
     """How long a removed record is remembered."""
     tombstone_limit: int = 200_000
     """How many removed records are remembered."""
     state_interval: float = 60.0
-    """How often the state file is written anew, if there is one and anything has changed."""
+    """How often the state file is written, if there is one and anything has changed."""
     state_patience: float = 10.0
     """How long closing waits for the state file to be written."""
 
@@ -97,13 +97,13 @@ _RULES: Final[dict[str, Rule]] = {
     "tombstone_age": _POSITIVE,
     "brake_share": _SHARE,
 }
-"""What a field has to be. The others are counts where they are whole numbers, and else delays."""
+"""What a field has to be. Other fields are counts where their default is a whole number, else delays."""
 
 
 def checked(tuning: Tuning) -> Tuning:
-    """Return the same. Raises ConfigurationError that names the field which cannot be used, and says what it has to be.
+    """Return the tuning. Raises ConfigurationError that names the field which cannot be used and what it has to be.
 
-    It is called for every mirror, so that a bad number is found when it is opened, not when it is first needed.
+    Called for every mirror, so that a bad number is found when the mirror is opened, not when it is first used.
     """
     defaults = Tuning()
     for name in Tuning.__struct_fields__:

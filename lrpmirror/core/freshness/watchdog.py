@@ -1,9 +1,8 @@
-"""Whether a silent event stream is a quiet one or a dead one.
+"""Deciding whether a silent event stream is quiet or dead.
 
 A BBS sends no heartbeats. So after some silence the server is pinged, on a second connection: if it does not answer
-several times in a row, the stream is taken for dead. If it does, the stream may still have been cut off on its own
-(by a middlebox that forgot it, or a server that was replaced under the same address): after a longer silence it is
-replaced.
+several times in a row, the stream counts as dead. If it does, the stream alone may still have been cut (by a middlebox
+that forgot it, or a server that was replaced under the same address): after a longer silence it is replaced.
 """
 
 from math import inf
@@ -15,7 +14,7 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Watches one stream, by the times it is told. O(1) each."""
+    """Watches one stream, by times that the caller passes. O(1) each."""
 
     def __init__(self, tuning: Tuning, now: float) -> None:
         self._tuning = tuning
@@ -25,7 +24,7 @@ class Watch:
         self._idle_reported = False
 
     def received(self, now: float) -> None:
-        """Record that the stream brought something; what a ping failed of before is forgiven."""
+        """Record that the stream brought something, and forget failed pings."""
         self._heard_at = now
         self._failures = 0
 
@@ -34,14 +33,14 @@ class Watch:
         return max(0.0, min(self._ping_at(), self._idle_at()) - now)
 
     def ping_due(self, now: float) -> bool:
-        """Return whether to ping now; it is taken for done."""
+        """Return whether to ping now; if so, count the ping as sent."""
         if now < self._ping_at():
             return False
         self._asked_at = now
         return True
 
     def idle(self, now: float) -> bool:
-        """Tell, once, that the stream has been silent for so long that it is to be replaced."""
+        """Return, once, that the stream has been silent for so long that it is to be replaced."""
         if now < self._idle_at():
             return False
         self._idle_reported = True
@@ -52,9 +51,9 @@ class Watch:
         self._failures = 0
 
     def failed(self, error: LRPMirrorError, now: float) -> StreamDead | None:
-        """Record that a ping failed; return what to give the stream up with, where it was one too many."""
+        """Record that a ping failed; return the error to end the stream with, where it was one failure too many."""
         if self._asked_at <= self._heard_at:
-            # Something came on the stream while the ping was under way.
+            # The stream brought something while the ping was under way.
             return None
         self._failures += 1
         if self._failures < self._tuning.ping_failures:

@@ -1,5 +1,5 @@
-"""Lists: what the server has in full, or of some processes.
+"""Lists: the server's full state, or that of some processes.
 
-In: the records of a list, and the events since it was asked for. Out: what the state is to become, or why the list is
-not believed; which processes are to be read again; and what an audit found that no event had told.
+In: the records of a list, and the events since its request. Out: what the state is to become, or why the list is not
+believed; which processes are to be read again; and what an audit found that no event explains.
 """

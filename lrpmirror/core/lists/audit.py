@@ -1,8 +1,8 @@
-"""Audits: whether a list of everything, on a living stream, differs from what the events have led to.
+"""Audits: comparing a list of everything, on a live stream, with the state that the events have led to.
 
-Some differences are no fault: a write whose event is still on its way, a process that is to be read again anyway, what
-diffs do not carry. So what differs is only a suspicion at first. It is counted as drift when its event has not come
-within a grace time either, on a stream that lived on through it: then an event was lost, or misjudged.
+Some differences are no fault: a write whose event is still on its way, a process that is to be read again anyway,
+fields that diffs do not carry. So a difference is kept as a suspicion at first. It counts as drift when no event has
+explained it within a grace time, on a stream that stayed open: then an event was lost, or misjudged.
 """
 
 from collections import Counter
@@ -35,19 +35,19 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup
 __all__ = ["Audit", "Drift"]
 
 NAMED: Final = 20
-"""How many findings a report names."""
+"""How many differences a report names."""
 
 EXAMINED: Final = 2_000
-"""How many differences are looked at one by one, which takes some milliseconds.
+"""How many differences are examined one by one, which takes some milliseconds.
 
-Where a list has more, and of those nothing explains some, the others are counted as `unexamined`.
+Where a list has more, and some of the examined ones stay unexplained, the others count as `unexamined`.
 """
 
 _Key = tuple[str, RowKey]
 
 
 class Drift(Struct, frozen=True):
-    """What an audit found that nothing explains."""
+    """The differences of an audit that no event explained."""
 
     kinds: Mapping[str, int]
     findings: tuple[ListDifference, ...]
@@ -56,12 +56,12 @@ class Drift(Struct, frozen=True):
 
     @property
     def first(self) -> bool:
-        """Whether the stream is suspect only now: it is worth a second look soon."""
+        """Whether the audit before had no drift: then a second list soon shows whether it persists."""
         return self.row == 1
 
     @property
     def repeated(self) -> bool:
-        """Whether the stream is to be replaced: it happened again; then ever more rarely, as that did not help."""
+        """Whether to replace the stream: at the 2nd, 4th, 8th… audit in a row with drift, as replacing did not help."""
         return self.row > 1 and self.row & (self.row - 1) == 0
 
     def __str__(self) -> str:
@@ -72,14 +72,14 @@ class Drift(Struct, frozen=True):
 
 
 class Audit:
-    """The findings of the latest audits, until they are explained or judged. Bounded: see EXAMINED."""
+    """The differences of the latest audits, until they are explained or judged. Bounded: see EXAMINED."""
 
     def __init__(self, *, grace: float) -> None:
         self._grace = grace
         self._differences: dict[_Key, tuple[ListDifference, float]] = {}
-        """What was found, with the time at which it is to be judged."""
+        """Each difference, with the time at which it is to be judged."""
         self._dues: list[tuple[float, int]] = []
-        """When each audit that found anything is to be judged, and how much of it was not looked at."""
+        """When each audit with differences is to be judged, and how many of them were not examined."""
         self._drifted = 0
         self._dropped = 0
 
@@ -87,7 +87,7 @@ class Audit:
         return bool(self._differences)
 
     def reset(self) -> None:
-        """Forget everything: the stream is another one."""
+        """Forget everything, since another stream begins."""
         self._differences.clear()
         self._dues.clear()
         self._drifted = 0
@@ -95,7 +95,7 @@ class Audit:
     def begin(
         self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas, repairs: Repairs, now: float
     ) -> None:
-        """Take what a list of everything changed, before the doubts that it settles are forgotten.
+        """Take what a list of everything changed, before the repairs that it settles are dropped.
 
         O(what it changed), up to EXAMINED.
         """
@@ -112,7 +112,7 @@ class Audit:
             self._drifted = 0
 
     def see(self, events: Iterable[Event]) -> None:
-        """Let events explain what was found. O(events)."""
+        """Remove the differences that events explain. O(events)."""
         for event in events:
             for what, record, gone in _records_of(event):
                 key = what, _key_of(record)
@@ -123,11 +123,11 @@ class Audit:
                     del self._differences[key]
 
     def wait(self, now: float) -> float | None:
-        """Return in how many seconds something is to be judged; None where nothing is."""
+        """Return in how many seconds the next audit is to be judged; None: there is none."""
         return max(0.0, self._dues[0][0] - now) if self._dues else None
 
     def end(self, now: float) -> Drift | None:
-        """Judge what is due and not explained by now; None where there is nothing. O(findings)."""
+        """Return the drift of the audits that are due; None where all was explained. O(differences)."""
         due = [unexamined for at, unexamined in self._dues if at <= now]
         if not due:
             return None
@@ -145,13 +145,13 @@ class Audit:
         return Drift(kinds, tuple(judged.values()), self._drifted)
 
     def _explained_by(self, snapshot: PendingSnapshot, repairs: Repairs) -> Callable[[str, str], bool]:
-        """Return what tells of the rows or desired LRP of which process it was known that they may differ."""
+        """Return a predicate: whether a repair was pending for the rows, or the desired LRP, of a process."""
         dropped, self._dropped = repairs.dropped != self._dropped, repairs.dropped
 
         def explained(what: str, guid: str) -> bool:
             reasons = {
                 *repairs.reasons_of(guid),
-                *(doubt for doubt in RepairReason if (guid, doubt) in snapshot.repairs),
+                *(reason for reason in RepairReason if (guid, reason) in snapshot.repairs),
             }
             about = reasons & {RepairReason.DESIRED} if what == "desired" else reasons - {RepairReason.DESIRED}
             return dropped or bool(about)
@@ -162,7 +162,7 @@ class Audit:
 def _unexplained(
     what: str, delta: Delta[Any, Any], explained: Callable[[str, str], bool]
 ) -> tuple[_Key, ListDifference] | None:
-    """Return what a difference is, unless it is explained already."""
+    """Return the difference that a delta is, with its key; None where it is explained already."""
     before, after = delta.before, delta.after
     one: Any = after if after is not None else before
     if explained(what, one.process_guid) or (
@@ -173,7 +173,7 @@ def _unexplained(
         how = "missing" if before is None else "extra"
     else:
         how = "contents" if (before.epoch, before.tag_index) == (after.epoch, after.tag_index) else "behind"
-    # Of what the mirror has, the list not, it has seen that version: only a later one, or a removal, explains it.
+    # Where the list lacks a record, the mirror has seen this version: only a later one, or a removal, explains it.
     version = one.tag_index + 1 if after is None else one.tag_index
     return (what, _key_of(one)), difference_of(f"{what} {how}", one, version)
 
@@ -183,14 +183,14 @@ def _key_of(record: Record) -> RowKey:
 
 
 def _is_same_but_uncarried(before: Record, after: Record) -> bool:
-    """Return whether two versions of a row differ in nothing but what diffs do not carry."""
+    """Return whether two versions of a row differ only in fields that diffs do not carry."""
     if not isinstance(before, ActualLRP) or not isinstance(after, ActualLRP):
         return False
     return replace(before, internal_routes=after.internal_routes, metric_tags=after.metric_tags) == after
 
 
 def _records_of(event: Event) -> Iterator[tuple[str, Record, bool]]:
-    """Return the records that an event tells of, and whether it says that they are gone, or were left."""
+    """Yield the records that an event reports: the kind, the record, and whether it is gone or was left."""
     match event:
         case ActualLRPInstanceChanged(before=before, after=after):
             yield "row", after, False

@@ -1,4 +1,4 @@
-"""What a list that has settled does to the store, and to the tombstones."""
+"""Writing a settled list into the store and the tombstones."""
 
 from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.lists.snapshot import PendingSnapshot
@@ -12,7 +12,7 @@ __all__ = ["add_tombstones", "write"]
 
 
 def write(store: Store, rows: RowDeltas, desired: DesiredDeltas, repairs: Repairs) -> None:
-    """Write what a list changed into the mirror's own indexes. O(what it changed)."""
+    """Write what a list changed into the mirror's store. O(what it changed)."""
     for delta in rows:
         if delta.after is not None:
             if store.put(delta.key, delta.before, delta.after):
@@ -27,7 +27,7 @@ def write(store: Store, rows: RowDeltas, desired: DesiredDeltas, repairs: Repair
 
 
 def add_tombstones(tombstones: Tombstones, snapshot: PendingSnapshot, desired: DesiredDeltas) -> None:
-    """Add tombstones of what the list did not have, and remove those of the rows that it had.
+    """Add tombstones of what the list lacked, and remove those of the rows that it had.
 
     O(tombstones + what it changed).
     """

@@ -1,4 +1,4 @@
-"""What of a list has been compared with the mirror, for whoever brings views to what it leads to."""
+"""What of a list has been compared with the mirror: the input of the preparation of views."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ __all__ = ["Compared"]
 
 
 class Compared:
-    """What was compared since somebody wanted to know, and what differs by process."""
+    """What was compared since `watch` was called, and the deltas by process."""
 
     def __init__(self) -> None:
         self._dirty: dict[str, Dirty] | None = None
@@ -35,22 +35,27 @@ class Compared:
             merge(self._dirty, terms_of(process_guids))
 
     def take(self) -> dict[str, Dirty]:
-        """Return of which processes what was compared since the last call. O(1)."""
+        """Return what was compared since the last call, as dirty parts by process. O(1)."""
         dirty, self._dirty = self._dirty or {}, {}
         return dirty
 
     def rows(self, store: Store, deltas: Iterable[Delta[RowKey, ActualLRP]], guid: str) -> tuple[ActualLRP, ...]:
-        """Return the rows of a process once these deltas are written. O(deltas) where one was compared since."""
+        """Return the rows that a process will have once `deltas` are written.
+
+        O(rows of the process); O(deltas) in the first call after a row was compared.
+        """
         if self._by_process is None:
             self._by_process = {}
             for delta in deltas:
-                one = delta.after or delta.before
-                if one is not None:  # pragma: no branch - one side is always there
-                    self._by_process.setdefault(one.process_guid, []).append(delta)
+                row = delta.after or delta.before
+                if row is not None:  # pragma: no branch - one side is always there
+                    self._by_process.setdefault(row.process_guid, []).append(delta)
         differing = self._by_process.get(guid)
         rows = store.process(guid)
         if not differing:
             return rows
-        other = {delta.key for delta in differing}
-        kept = [row for row in rows if row_key(row) not in other]
-        return tuple(sorted([*kept, *(delta.after for delta in differing if delta.after is not None)], key=row_order))
+        replaced = {delta.key for delta in differing}
+        staying = [row for row in rows if row_key(row) not in replaced]
+        return tuple(
+            sorted([*staying, *(delta.after for delta in differing if delta.after is not None)], key=row_order)
+        )

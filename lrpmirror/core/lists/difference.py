@@ -1,4 +1,4 @@
-"""What a list had otherwise than the mirror, as a value."""
+"""A difference between a list and the mirror, as a value."""
 
 from typing import Final
 
@@ -14,11 +14,11 @@ KINDS: Final = (
     *(f"{what} {how}" for what in ("row", "desired") for how in ("missing", "extra", "behind", "contents")),
     "unexamined",
 )
-"""What drift can be: see ListDifference; the last for what was not looked at one by one."""
+"""The kinds of drift: see ListDifference; the last is for differences that were not examined one by one."""
 
 
 class ListDifference(Struct, frozen=True):
-    """A record that a list had otherwise than the mirror. Has no values of it, which could be secrets."""
+    """A record in which a list differed from the mirror. It holds no fields of the record, which could be secrets."""
 
     kind: str
     """`row` or `desired`, and how it differed.
@@ -31,14 +31,14 @@ class ListDifference(Struct, frozen=True):
     """The row's; None for a desired LRP."""
     epoch: str
     tag_index: int
-    """Which version an event has to tell of, that one or a later, to explain it."""
+    """An event of this version or a later one explains the difference."""
 
     def __str__(self) -> str:
         where = self.process_guid if self.index is None else f"{self.process_guid}/{self.index}"
         return f"{self.kind} {where} ({self.epoch or 'no epoch'}:{self.tag_index})"
 
 
-def difference_of(kind: str, one: Record, version: int) -> ListDifference:
-    """Return the finding about a record, which an event of that version or a later one would explain."""
-    index = one.index if isinstance(one, ActualLRP) else None
-    return ListDifference(kind, one.process_guid, index, one.epoch, version)
+def difference_of(kind: str, record: Record, version: int) -> ListDifference:
+    """Return the difference in a record, which an event of that version or a later one would explain."""
+    index = record.index if isinstance(record, ActualLRP) else None
+    return ListDifference(kind, record.process_guid, index, record.epoch, version)

@@ -1,4 +1,4 @@
-"""Which lists are not believed at once: one that would remove too much, and one that is older than what is known."""
+"""Guards against lists that would remove too much, or are older than the state: a second list has to agree."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ _REMOVALS: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved, DesiredLRPRemove
 
 
 class Guards:
-    """Judges lists before they are committed, and says when and how the next one is to be read that decides."""
+    """Judges lists before they are committed, and says when the list that decides is to be read."""
 
     def __init__(self, tuning: Tuning) -> None:
         self.deletion_guard = DeletionGuard(tuning)
@@ -29,22 +29,23 @@ class Guards:
         self.held = False
         """Whether the last list of everything was not believed, and so not committed."""
         self.lists_held = 0
-        """How many lists would have removed too much."""
+        """How many lists were not committed because they would have removed too much."""
         self.rollbacks = self.rolled_back = 0
-        """How many lists took the state back, and how many records they had in older versions, or again."""
+        """How many lists took the state back, and how many records they had in older versions, or again after their
+        removal."""
         self._rollback: Rollback | None = None
         self.live_size: Size | None = None
-        """How much there was when the mirror was last live; None: it never was, or still is."""
+        """The size of the state when the mirror was last live; None: it never was, or still is."""
 
     def judge(
         self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas, store: Store, now: float
     ) -> tuple[ListNotBelieved | None, ListNotBelieved | None]:
-        """Judge a list that has settled. Return why it is not to be committed, and why some of it is not believed.
+        """Judge a settled list. Return why it is not to be committed, and why some of it is not believed.
 
-        None for a list that is to be committed, and where all of it is believed. O(what it changes), but at most FEW.
+        Each is None where that does not apply. O(what it changes), but at most FEW.
         """
-        doubt, whole = self.rollback.judge(snapshot.older, now)
-        rejected = None if whole else doubt
+        unconfirmed, is_committed = self.rollback.judge(snapshot.older, now)
+        rejected = None if is_committed else unconfirmed
         if snapshot.scope == EVERYTHING:
             too_much = None if snapshot.first else self._judge_losses(snapshot, rows, desired, store, now)
             self.lists_held += too_much is not None
@@ -52,10 +53,10 @@ class Guards:
             self.held = rejected is not None
         if rejected is not None:
             self.rollback.not_committed(snapshot.older, now)
-        return rejected, doubt
+        return rejected, unconfirmed
 
     def committed(self, older: OlderRecords, now: float) -> None:
-        """Record that a list of everything is being committed, but for what of it is not believed. O(1)."""
+        """Record that a list of everything is being committed, except for what of it is not confirmed. O(1)."""
         rollback = self.rollback.committed(older, now)
         if rollback is not None:
             self._rollback = rollback
@@ -63,15 +64,15 @@ class Guards:
             self.rolled_back += rollback.older + rollback.returned
 
     def take_rollback(self) -> Rollback | None:
-        """Return what the last list took back, since the server was set back: it is to be logged. O(1)."""
+        """Return what the last list took back, which the caller logs; None: nothing. O(1)."""
         rollback, self._rollback = self._rollback, None
         return rollback
 
     def reread_older(self, event: Event, repairs: Repairs) -> None:
-        """Have the process read again of which an event told that is older than what is known. O(1).
+        """Request a repair of the process that an event reported in an older version than known. O(1).
 
-        It was late, which is rare. Or the server was set back: then every event will be like it. A removal is not
-        worth it, nor anything while a list is awaited that decides.
+        The event was late, which is rare; or the server's database was set back, and all events are like it. Not for a
+        removal, nor while a deciding list is due anyway.
         """
         if self.rollback.has_unconfirmed or isinstance(event, _REMOVALS):
             return
@@ -79,11 +80,11 @@ class Guards:
         if guid is not None:
             repairs.add(guid, RepairReason.OLDER)
         else:
-            # What is not about a row is about a desired LRP: nothing else can be older than anything.
+            # Only rows and desired LRPs have versions.
             repairs.add(desired_guid_of(event) or "", RepairReason.DESIRED)
 
     def wait(self, now: float) -> float | None:
-        """Return in how many seconds a list of everything is to be read that decides; None where nothing is doubted."""
+        """Return in how many seconds the list of everything is due that decides; None: there is nothing to decide."""
         if self.deletion_guard.holds:
             return self.deletion_guard.wait(now)
         return self.rollback.wait(now) if self.rollback.has_unconfirmed else None

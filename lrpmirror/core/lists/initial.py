@@ -1,7 +1,6 @@
-"""The first list of a mirror without any state, which lacks everything: nothing has to be compared.
+"""The first list of a mirror without any state, with which nothing has to be compared.
 
-It is indexed as it comes, and its indexes become the mirror's. What it brings is told as deltas that are made when they
-are read.
+It is indexed as it arrives, and its store becomes the mirror's. Its deltas are made when they are read.
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ _process_guid = attrgetter("process_guid")
 
 
 class InitialSnapshot:
-    """What was listed, as far as it is settled; `rewritten` are the keys that were touched since it was found."""
+    """The settled part of a first list; `rewritten` are the keys that events touched after it was collected."""
 
     def __init__(self) -> None:
         self.tables: Final = IndexedTables()
@@ -30,9 +29,9 @@ class InitialSnapshot:
         self._lrps: list[DesiredLRP] = []
 
     def find(self, undesired: set[str]) -> Iterator[None]:
-        """Find what there is, one slice a step; what is touched from here on has to be compared.
+        """Collect all records, a slice a step; what is touched from here on has to be compared.
 
-        The processes are added to `undesired` that have a RUNNING row and no desired LRP.
+        Adds the processes to `undesired` that have a RUNNING row and no desired LRP.
         """
         tables = self.tables
         tables.touched.clear()
@@ -50,7 +49,7 @@ class InitialSnapshot:
             yield
 
     def deltas(self, rows: RowDeltas, desired: DesiredDeltas) -> tuple[RowDeltas, DesiredDeltas]:
-        """Return what the mirror gets, given the deltas of what was rewritten. O(1)."""
+        """Return all deltas of the list, given those of the rewritten keys. O(1)."""
         store = self.tables.store
         return (
             Arrivals(self._rows, row_key, self.rewritten, rows, len(store)),

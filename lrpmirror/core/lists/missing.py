@@ -1,4 +1,4 @@
-"""What a list lacks that the mirror has."""
+"""Finding what a list lacks that the mirror has."""
 
 from collections.abc import Iterator
 
@@ -12,19 +12,19 @@ __all__ = ["find_missing"]
 
 
 def find_missing(store: Store, tables: ListTables, scope: Scope) -> Iterator[None]:
-    """Have compared what the mirror has and the list does not, one slice a step."""
+    """Touch the keys that the mirror has and the list lacks, a slice a step."""
     parts: Iterator[list[RowKey]]
     if scope.rows is not None:
         parts = iter([[row_key(row) for guid in scope.rows for row in store.process(guid)]])
     elif _has_every_row(store, tables):
         parts = iter(())
     else:
-        # One list of all would be looked at by the garbage collector, again and again. What is written meanwhile,
-        # and could be missed, is touched by that.
+        # By cell, since the garbage collector would traverse one list of all keys again and again. A row that is
+        # written meanwhile may be missed here, but is touched by the write.
         parts = store.keys_by_cell()
     for keys in parts:
-        for some in slices(keys, MANY):
-            tables.touch(tables.lacked(some), ())
+        for part in slices(keys, MANY):
+            tables.touch(tables.lacked(part), ())
             yield
     for guids in slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
         tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
@@ -32,9 +32,9 @@ def find_missing(store: Store, tables: ListTables, scope: Scope) -> Iterator[Non
 
 
 def _has_every_row(store: Store, tables: ListTables) -> bool:
-    """Return whether none of the mirror's rows is missing, as far as counting tells, which saves the search for it.
+    """Return whether the list lacks none of the mirror's rows, found by counting, which saves the search.
 
-    What is here and not there was touched: when it was listed or written here, or removed there. O(touched).
+    A row that only the list has was touched when it was listed or written, or removed from the mirror. O(touched).
     """
     known_of = store.get
     if len(tables.touched) > MANY:

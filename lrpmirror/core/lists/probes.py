@@ -1,8 +1,8 @@
-"""Which process is read again although nothing about it is in doubt: the one that changed last.
+"""Probes: at an interval, the process that changed last is read again although no repair is pending for it.
 
-A server whose database was set back announces nothing, and may keep its streams open. What it has otherwise than the
-mirror is what was written last: so the process that changed last shows it, if it is asked for at an interval. What
-changed since the last probe is left to the next one: a server may answer from a copy that is some seconds behind.
+A server whose database was set back announces nothing, and may keep its streams open. It differs from the mirror in
+what was written last, so the process that changed last shows it. A change is probed one interval later, since a server
+may answer from a copy that is some seconds behind.
 """
 
 from lrpmirror.core.lists.scope import Scope
@@ -18,14 +18,14 @@ class Probes:
         self._latest: Commit | None = None
         self._due = ""
         self.scope: Scope | None = None
-        """What was to be read last; None: nothing."""
+        """The latest probe; None: there was nothing to probe."""
 
     def changed(self, commit: Commit) -> None:
         """Record the last commit of events."""
         self._latest = commit
 
     def take(self) -> Scope | None:
-        """Return what to read now, None where nothing has changed; what changed since then is for the next time."""
+        """Return what to read now, None where nothing has changed; the latest change is left to the next call."""
         self.scope = Scope(frozenset({self._due}), frozenset({self._due})) if self._due else None
         if self._latest is not None:
             self._due = _process_of(self._latest) or self._due
@@ -33,11 +33,11 @@ class Probes:
         return self.scope
 
     def is_probe(self, scope: Scope) -> bool:
-        """Return whether a list is what was to be read last."""
+        """Return whether a scope is that of the latest probe."""
         return scope is self.scope
 
     def is_lost(self, commit: Commit | None) -> bool:
-        """Return whether the read has shown that something is gone, of which no event told. O(what it changed)."""
+        """Return whether a probe found something gone that no event had removed. O(what it changed)."""
         if commit is None:
             return False
         rows, lrps = commit.actual_lrps, commit.desired_lrps

@@ -1,4 +1,4 @@
-"""The processes that are to be read again, because an event about them could not be decided."""
+"""Repairs: the processes that are to be read again, for example because an event about them could not be decided."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -9,17 +9,17 @@ from lrpmirror.core.rows.reconcile import RepairReason
 __all__ = ["ROWS", "Repairs"]
 
 TRIES: Final = 3
-"""How often a process is read again by itself in vain before it is left to the next list."""
+"""After how many failed reads by itself a process is left to the next list."""
 
 ROWS: Final = 2_000
 """How many rows the processes have that are read at once, where they are several: they are committed in one go."""
 
 
 class Repairs:
-    """Doubts by process, until a read settles them. Bounded.
+    """The reasons for a repair by process, until a read settles them. Bounded.
 
-    Beyond `limit` processes the oldest doubt is left to the next list. So is a process that the server refuses to tell
-    of: it must not keep the others waiting.
+    Beyond `limit` processes the one that waits longest is left to the next list. So is a process that the server
+    refuses to list, so that it does not keep the others waiting.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -30,13 +30,13 @@ class Repairs:
         self._narrowed: int | None = None
         self.dropped = 0
         self.raised = 0
-        """How often a doubt was raised."""
+        """How often a repair was requested."""
 
     def __len__(self) -> int:
         return len(self._reasons)
 
     def add(self, process_guid: str, reason: RepairReason) -> None:
-        """Put a process on the list. O(1)."""
+        """Request that a process is read again. O(1)."""
         self.raised += 1
         reasons = self._reasons.get(process_guid)
         if reasons is None:
@@ -47,18 +47,21 @@ class Repairs:
             self._reasons[process_guid] = tuple(sorted((*reasons, reason)))
 
     def add_undesired(self, process_guid: str) -> None:
-        """Have the desired LRP read of a process that runs without a known one; once, until the next list. O(1)."""
-        # A server that makes up processes without end has them read at the next list.
+        """Request a read of the desired LRP of a process that runs without a known one; once until the next list.
+
+        O(1).
+        """
+        # Bounded, for a server that makes up processes without end: the next list reads the others.
         if len(self._undesired) < self._limit and process_guid not in self._undesired:
             self._undesired.add(process_guid)
             self.add(process_guid, RepairReason.DESIRED)
 
     def reasons_of(self, process_guid: str) -> tuple[RepairReason, ...]:
-        """Return why a process is to be read again, in order; nothing where it is not. O(1)."""
+        """Return the reasons why a process is to be read again, in order; empty where it is not. O(1)."""
         return self._reasons.get(process_guid, ())
 
     def clear(self) -> None:
-        """Forget all doubts: a list of everything is about to settle them."""
+        """Drop all requests: a list of everything settles them."""
         self._reasons.clear()
         self._tries.clear()
         self._undesired.clear()
@@ -67,13 +70,13 @@ class Repairs:
     def take(
         self, most: int, *, has_rivals: Callable[[str], bool], rows: Callable[[str], int] = lambda _: 1
     ) -> Scope | None:
-        """Take the oldest doubts, as what to read; None where nothing is in doubt any more. O(most).
+        """Remove the oldest requests and return them as a scope to read; None where none is left. O(most).
 
-        As many as there are, up to `most` processes, so that a mass restart is read back in seconds; and of so few rows
-        that their commit takes no longer than any other. `rows` tells how many a process has.
+        Up to `most` processes, so that a mass restart is read back in seconds; but only so many that their commit is as
+        short as any other, where `rows` returns how many rows a process has.
 
-        Rivals are often parted by the event that comes next, and then need no read. After a refusal it takes fewer at
-        once, so that the one that was refused is found.
+        RIVALS are often resolved by the next event, and then need no read. After a refusal fewer are taken at once, to
+        find the process that is refused.
         """
         if self._narrowed is not None:
             most = min(most, self._narrowed)
@@ -94,10 +97,10 @@ class Repairs:
         return Scope(frozenset(chosen), frozenset(desired)) if chosen or desired else None
 
     def failed(self, scope: Scope, *, refused: bool) -> None:
-        """Put what could not be read on the list again, behind the others. O(scope · log scope).
+        """Request the processes of a failed read again, behind the others. O(scope · log scope).
 
-        `refused` says that it may be the fault of one of the processes: then it is read again in smaller batches, and a
-        process that is refused by itself not for ever.
+        `refused` says that one of the processes may be the cause: then they are read in smaller batches, and one that
+        is refused by itself is dropped after some tries.
         """
         guids = _guids(scope)
         for guid in sorted(scope.rows or ()):
@@ -114,7 +117,7 @@ class Repairs:
         for guid in _guids(scope):
             self._tries.pop(guid, None)
         if self._narrowed is not None:
-            # No more than doubled, for the one that was refused may be in the next batch.
+            # Only doubled, since the refused one may be in the next batch.
             self._narrowed = 2 * self._narrowed if len(self._reasons) > self._narrowed else None
 
     def _count_try(self, guids: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
-"""The desired LRPs that a list did not have, while nobody vouched that the list was complete.
+"""Retained desired LRPs: those that a list lacked while their domain was not fresh.
 
-A domain is fresh while its owner keeps confirming that its desired LRPs are all there. While it is not, a desired LRP
-that is missing from a list may only not have been confirmed yet, and a router keeps its routes. So the last one known
-is retained, until the desired LRP is back, an event says that it was removed, or a list vouches for its absence.
+A domain is fresh while its owner keeps confirming that its desired LRPs are complete. While it is not, a desired LRP
+that a list lacks may just not have been written again yet, and a router keeps its routes. So the last version known is
+retained, until the desired LRP is back, an event removes it, or a list lacks it while its domain is fresh.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ __all__ = ["Retained"]
 
 
 class Retained:
-    """Desired LRPs by process guid, at most `limit`: beyond, those retained longest are let go of."""
+    """Desired LRPs by process guid, at most `limit`: beyond, those retained longest are released."""
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
@@ -27,26 +27,26 @@ class Retained:
         return len(self._lrps)
 
     def get(self, process_guid: str) -> DesiredLRP | None:
-        """Return the last desired LRP known of a process, if it is retained. O(1)."""
+        """Return the retained desired LRP of a process, if it has one. O(1)."""
         return self._lrps.get(process_guid)
 
     def guids(self) -> list[str]:
-        """Return the processes that are retained. O(retained)."""
+        """Return the processes that have a retained desired LRP. O(retained)."""
         return list(self._lrps)
 
     def lrps(self) -> tuple[DesiredLRP, ...]:
-        """Return what is retained. O(retained)."""
+        """Return the retained desired LRPs. O(retained)."""
         return tuple(self._lrps.values())
 
     def restore(self, lrps: Iterable[DesiredLRP]) -> None:
-        """Retain what an earlier life of the mirror did, up to the limit. O(lrps)."""
+        """Retain what a state file had retained, up to the limit. O(lrps)."""
         self._lrps.update((lrp.process_guid, lrp) for lrp in islice(lrps, self._limit))
 
     def apply_event(self, event: Event, *, there: bool) -> tuple[str, ...]:
-        """Take an event that has been applied, and whether its desired LRP is there now; return who is let go of. O(1).
+        """Follow an applied event; return the process that is released by it, if any. O(1).
 
-        A late event of a version that was seen before brings nothing back, and the removal of a record that was there
-        before this one says nothing of this one.
+        `there`: the store has its desired LRP now. Only then does an event bring it back, which a late one of a known
+        version does not; and the removal of an earlier record does not concern the retained one.
         """
         guid = desired_guid_of(event)
         retained = None if guid is None else self._lrps.get(guid)
@@ -59,7 +59,7 @@ class Retained:
         return (guid,)
 
     def apply_list(self, deltas: Iterable[Delta[str, DesiredLRP]], fresh: frozenset[str]) -> tuple[str, ...]:
-        """Take what a list changed and which domains were fresh; return the processes that are let go of.
+        """Follow a list, by what it changed and its fresh domains; return the processes that are released.
 
         O(deltas + retained).
         """
@@ -78,6 +78,6 @@ class Retained:
         return tuple(released)
 
 
-def _is_of(one: DesiredLRP, other: DesiredLRP) -> bool:
-    """Return whether two versions can be of one record; those without an epoch can be of any."""
-    return one.epoch == other.epoch or not one.epoch or not other.epoch
+def _is_of(removed: DesiredLRP, retained: DesiredLRP) -> bool:
+    """Return whether two versions can be of one record; one without an epoch can be of any."""
+    return removed.epoch == retained.epoch or not removed.epoch or not retained.epoch

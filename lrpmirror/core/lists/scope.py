@@ -1,4 +1,4 @@
-"""What a list is of: everything, or some processes."""
+"""The scope of a list: everything, or some processes."""
 
 from typing import Final
 

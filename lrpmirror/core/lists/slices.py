@@ -1,4 +1,4 @@
-"""How much of a list one step handles, between two turns of others: a list can have a million rows."""
+"""How much of a list one step handles before other tasks get a turn: a list can have a million rows."""
 
 from collections.abc import Iterator
 from typing import Final, TypeVar
@@ -11,7 +11,7 @@ SLICE: Final = 200
 """How many rows or events one step handles: about a millisecond's work."""
 
 MANY: Final = 4_000
-"""How many keys one step looks up, which is much less work each."""
+"""How many keys one step looks up, which is much less work for each."""
 
 
 def slices(items: list[T], size: int) -> Iterator[list[T]]:

@@ -1,15 +1,14 @@
-"""A list in progress: what the server listed, with the events since it was asked for on top.
+"""A list in progress: what the server listed, with the events since its request on top.
 
 A list is as new as some moment between its request and its reply, so the events that arrive meanwhile are kept and
 applied on top of the listed rows, by the same rules as on the mirror itself. The difference between the result and the
-mirror is what the list brought. Readers see nothing of it until it is committed, as a whole.
+mirror is what the list changes. Readers see nothing of it until it is committed, as a whole.
 
-A list can be of everything or of some processes only (its scope), which is how doubts are settled.
+A list can be of everything, or of some processes only (its scope), as for a repair.
 
 All of it is done in slices, since a list can have a million rows: `settle` is a generator, and between two of its steps
-the caller lets others run. Rows that equal those of the mirror are shared with it, so a list that brings nothing new
-costs its dictionaries; one that brings much gets indexes of its own beside the mirror's, and the two are exchanged at
-the end.
+the caller lets other tasks run. Rows that equal those of the mirror are shared with it, so a list that changes nothing
+costs its dictionaries; one that changes much gets a store of its own beside the mirror's, and replaces it at the end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,11 +37,11 @@ from lrpmirror.redaction import is_redacted_of
 __all__ = ["PendingSnapshot"]
 
 FEW = 2_000
-"""Up to so many differences are written into the mirror's own indexes in one go: a few milliseconds."""
+"""Up to so many differences are written into the mirror's own store in one go, which takes a few milliseconds."""
 
 
 class PendingSnapshot:
-    """What the server has, as far as its lists and the events since then tell."""
+    """The server's state, by a list and the events since its request; not committed yet."""
 
     def __init__(
         self,
@@ -60,18 +59,18 @@ class PendingSnapshot:
         self.scope = scope
         self.cells: tuple[CellPresence, ...] | None = None
         self.cells_error: LRPMirrorError | None = None
-        """Why there are no cells, which another service keeps."""
+        """Why there are no cells; they come from another service."""
         self.answered_at: float | None = None
-        """When the BBS itself had answered, where the cells could not be had after it; None: until the end."""
+        """When the BBS itself had answered, where the cells failed after it; None: at the end."""
         self.domains: frozenset[str] | None = None
-        # Not for an empty mirror that has been synchronised: events are written to that while the list is read.
+        # Not for a synchronised mirror that is empty: events are written to its store while the list is read.
         self._initial = InitialSnapshot() if first else None
         self._tables = ListTables() if self._initial is None else self._initial.tables
         self.tombstones: Final = tombstones.copy()
-        """What is remembered of records that are gone, also those that events removed since the list was begun."""
+        """The mirror's tombstones, and those of events since the list was begun."""
         self.repairs: dict[tuple[str, RepairReason], None] = {}
-        """The processes that are to be read again once this is committed."""
-        # Not this object's own method: all that was listed would be in a cycle, and wait for the garbage collector.
+        """The repairs to request once this is committed."""
+        # No bound method: that would make a reference cycle, and everything listed would wait for the collector.
         repairs = self.repairs
         self._reconciler = Reconciler(
             self._tables, self.tombstones, lambda guid, reason: repairs.setdefault((guid, reason), None)
@@ -79,33 +78,33 @@ class PendingSnapshot:
         self._in_flight: list[Event] = []
         self._in_flight_limit = in_flight_limit
         self.list_limit = list_limit
-        """How many records a list may have."""
+        """How many records of a kind the list may have."""
         self._listing = True
         self._untagged: dict[str, DesiredLRP] = {}
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
         self.removed: dict[RowKey, ActualLRP] = {}
-        """The mirror's rows that are to go."""
+        """The mirror's rows that are to be removed."""
         self.undesired: set[str] = set()
-        """The processes that have a RUNNING row which is new here, and no desired LRP."""
+        """The processes that get a RUNNING row by this list and have no desired LRP."""
         self.older: Final = older
-        """What was listed in an older version than the mirror's, or though an event had said that it was gone."""
-        # The mirror's desired LRPs may be those of a state file, which lack secrets.
+        """Records that were listed in an older version than the mirror's, or although an event had removed them."""
+        # The mirror's desired LRPs may come from a state file, which lacks secrets.
         self._redacted = redacted
         self.completed: dict[str, DesiredLRP] = {}
-        """The listed desired LRPs of which the mirror has the same version without its secrets: that is no change."""
+        """Desired LRPs of which the mirror has the same version without secrets: writing them is no change."""
         self.aside: Store | None = None
-        """The indexes that are to replace the mirror's, where much has changed."""
+        """The store that is to replace the mirror's, where much has changed."""
         self.compared: Final = Compared()
-        """What was compared, for whoever brings views to what it leads to."""
+        """What has been compared, for the preparation of views."""
 
     # What comes in
 
     def list_rows(self, rows: Iterable[ActualLRP]) -> None:
-        """Take listed rows. O(rows). A list has the last word: a row in it rises from its tombstone.
+        """Add listed rows, whatever tombstones they have. O(rows).
 
-        But for one that an event had said to be gone in that version: see `lrpmirror.core.lists.rollback`. Raises
-        LimitExceeded, as do the others of its kind.
+        Except for one that an event had removed in that version: see `lrpmirror.core.lists.rollback`. Raises
+        LimitExceeded, as the other methods that add records do.
         """
         tables, known_of = self._tables, self._store.get
         tombstones = self.tombstones.rows if len(self.tombstones.rows) else None
@@ -117,7 +116,7 @@ class PendingSnapshot:
                 tombstones.discard(key)
             known = known_of(key)
             if known is not None and known.is_confirmed_by(row):
-                row = known  # noqa: PLW2901 - one of two that are equal: the mirror's is shared
+                row = known  # noqa: PLW2901 - of two equal rows the mirror's is shared
             elif self._initial is None:
                 tables.touched[key] = None
             if tables.place(key, row):
@@ -125,22 +124,22 @@ class PendingSnapshot:
         self.check_count("rows", tables.row_count())
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
-        """Take listed desired LRPs. O(lrps)."""
+        """Add listed desired LRPs. O(lrps)."""
         for lrp in lrps:
             self._untagged.pop(lrp.process_guid, None)
             self._place_desired(lrp)
         self.check_count("desired LRPs", self._tables.desired_count())
 
     def list_scheduling_parts(self, parts: Iterable[DesiredLRP]) -> None:
-        """Take the scheduling part of desired LRPs, which lacks their metric tags; they wait for these. O(parts)."""
+        """Add the scheduling part of desired LRPs, which wait for their metric tags. O(parts)."""
         self._untagged.update((part.process_guid, part) for part in parts)
         self.check_count("desired LRPs", len(self._untagged))
 
     def list_metric_tags(self, parts: Iterable[DesiredLRP]) -> None:
-        """Take the metric tags of desired LRPs, which the scheduling part lacks, from their routing part. O(parts).
+        """Add the metric tags of desired LRPs, which only their routing part has. O(parts).
 
         The two parts are listed one after the other. Where a desired LRP was written in between, its event is on its
-        way and brings the whole; should the event be lost, the process is read again.
+        way and carries the whole record; in case that the event was lost, the process is read again.
         """
         for part in parts:
             lrp = self._untagged.pop(part.process_guid, None) or self._tables.desired(part.process_guid)
@@ -154,18 +153,18 @@ class PendingSnapshot:
             self._place_desired(lrp)
 
     def event(self, event: Event) -> None:
-        """Take an event that arrived since the list was asked for; it is applied once the list is whole."""
+        """Add an event that arrived after the request; it is applied once the list is complete."""
         if not self.scope.admits(event):
             return
         if self._listing:
-            # One beyond the limit says that the limit is exceeded; what is beyond is of no use.
+            # One event beyond the limit is enough to show that it is exceeded.
             if len(self._in_flight) <= self._in_flight_limit:
                 self._in_flight.append(event)
         else:
             self._reconciler.apply(event)
 
     def written(self, rows: RowDeltas, desired: DesiredDeltas) -> None:
-        """Record what was written on the mirror meanwhile: there the two have to be compared again."""
+        """Record what was written to the mirror meanwhile: those keys have to be compared again."""
         self._tables.touch((delta.key for delta in rows), (delta.key for delta in desired))
 
     def check_count(self, what: str, number: int) -> None:
@@ -177,7 +176,7 @@ class PendingSnapshot:
             )
 
     def check_limit(self) -> None:
-        """Raise LimitExceeded when more events have arrived than may be kept: the list has to be begun anew."""
+        """Raise LimitExceeded when more events have arrived than may be kept; then the list has to be begun anew."""
         if len(self._in_flight) > self._in_flight_limit:
             raise LimitExceeded(
                 f"more than {self._in_flight_limit} events arrived while the server was listing; it is begun anew "
@@ -187,18 +186,18 @@ class PendingSnapshot:
     # What comes out
 
     def settle(self) -> Iterator[None]:
-        """Bring the events on top of the lists and find where the mirror differs, one slice a step."""
+        """Apply the events on top of the list and find where the mirror differs, a slice a step."""
         for parts in slices(list(self._untagged.values()), SLICE):
             self._keep_tags(parts)
             yield
         self._untagged.clear()
         done = 0
-        # More may arrive at each step; they queue here until the last of them is in, so that none is overtaken.
+        # More may arrive at each step; they queue until none is left, so that the order is kept.
         while done < len(self._in_flight):
-            some = self._in_flight[done : done + SLICE]
-            for event in some:
+            events = self._in_flight[done : done + SLICE]
+            for event in events:
                 self._reconciler.apply(event)
-            done += len(some)
+            done += len(events)
             yield
         self._in_flight = []
         self._listing = False
@@ -224,13 +223,13 @@ class PendingSnapshot:
         return self.scope.desired is None or bool(self.scope.desired)
 
     def listed(self, key: RowKey) -> bool:
-        """Return whether the server has a row of that identity, as far as is known here. O(1)."""
+        """Return whether the list, with the events on top, has a row of that identity. O(1)."""
         return self._tables.get(key) is not None
 
     def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
-        """Return how the mirror is to change, once settled. `aside`, where there is one, has changed so already.
+        """Return the deltas that are to be written to the mirror, once settled; `aside` has them already.
 
-        O(what was touched since the last step of `settle`), but for making the tuple.
+        O(what was touched since the last step of `settle`), plus making the tuples.
         """
         tables = self._tables
         self._compare(list(tables.touched))
@@ -244,21 +243,21 @@ class PendingSnapshot:
 
     @property
     def judges_retained(self) -> bool:
-        """Whether it decides about the desired LRPs that are retained."""
+        """Whether it decides which desired LRPs stay retained."""
         return self.listed_desired and not self.first
 
     def difference_count(self) -> int:
-        """Return how many records differ, or may. O(1)."""
+        """Return how many records differ, or may differ. O(1)."""
         tables = self._tables
         compared = len(self._rows) + len(self._desired) + len(self.completed)
         return compared + len(tables.touched) + len(tables.touched_desired)
 
     def differences(self) -> tuple[list[Delta[RowKey, ActualLRP]], list[Delta[str, DesiredLRP]]]:
-        """Return what differs, as far as it has been compared. O(differences), at the speed of C."""
+        """Return the deltas that were found so far. O(differences), in two list copies."""
         return list(self._rows.values()), list(self._desired.values())
 
     def process(self, guid: str) -> tuple[ActualLRP, ...]:
-        """Return the rows that a process will have. O(rows of the process that differ) where few do, else O(1)."""
+        """Return the rows that a process will have. O(rows of the process), or O(1) where there is a store aside."""
         if self.aside is not None:
             return self.aside.process(guid)
         return self.compared.rows(self._store, self._rows.values(), guid)
@@ -268,13 +267,13 @@ class PendingSnapshot:
         return (self._tables if self.scope.has_desired(guid) else self._store).desired(guid)
 
     def process_guids(self) -> list[str]:
-        """Return the guids of the processes that there will be anything of, where it has indexes. O(processes)."""
+        """Return the guids of the processes that will exist; none without a store aside. O(processes)."""
         if self.aside is None:
             return []
         return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
 
     def compare_touched(self, few: int = 0) -> Iterator[None]:
-        """Compare what has been touched until now, in slices, if it is more than a few; not what is meanwhile."""
+        """Compare what has been touched until now, in slices, where that is more than `few`."""
         if len(self._tables.touched) > few:
             for keys in slices(list(self._tables.touched), SLICE):
                 self._compare(keys)
@@ -285,29 +284,29 @@ class PendingSnapshot:
                 yield
 
     def touched_count(self) -> int:
-        """Return how much was touched that has not been compared. O(1)."""
+        """Return how many touched keys have not been compared. O(1)."""
         return len(self._tables.touched) + len(self._tables.touched_desired)
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of what was listed, one slice a step, once it is committed or has failed: it is of no use then."""
+        """Free what was listed, a slice a step, once it is committed or has failed."""
         self._in_flight = []
         return self._tables.free_in_slices()
 
     def _keep_tags(self, parts: list[DesiredLRP]) -> None:
-        """Keep the mirror's metric tags where the list of routing parts had none for a scheduling part.
+        """Use the mirror's metric tags for scheduling parts that got no routing part.
 
-        The two lists can come from servers of which one lags behind. That the tags are gone is not what they say, so
+        The two parts can come from different servers, of which one lags. That does not mean that the tags are gone, so
         the process is read again.
         """
         for part in parts:
             known = self._store.desired(part.process_guid)
             self._ask_repair(part.process_guid, RepairReason.DESIRED)
             if known is not None and known.modification_tag == part.modification_tag:
-                part = replace(part, metric_tags=known.metric_tags)  # noqa: PLW2901 - the same one, with its tags
+                part = replace(part, metric_tags=known.metric_tags)  # noqa: PLW2901 - the same, with its tags
             self._place_desired(part)
 
     def _place_desired(self, lrp: DesiredLRP) -> None:
-        """Take a listed desired LRP; of two that are equal the mirror's is shared. It rises from its tombstone."""
+        """Add a listed desired LRP, and discard its tombstone; of two equal ones the mirror's is shared."""
         known = self._store.desired(lrp.process_guid)
         if known == lrp and known is not None:
             lrp = known
@@ -322,13 +321,13 @@ class PendingSnapshot:
         self._tables.place_desired(lrp)
         self.tombstones.desired.discard(lrp.epoch)
 
-    def _stays_removed(self, tombstone: Tombstone, key: OlderKey, one: ActualLRP | DesiredLRP) -> bool:
-        """Return whether a listed record stays gone: an event said so, and it is not sure that the server was set back.
+    def _stays_removed(self, tombstone: Tombstone, key: OlderKey, record: ActualLRP | DesiredLRP) -> bool:
+        """Return whether a listed record stays removed: an event removed it, and no second list confirms its return.
 
-        The first list of a mirror has nothing to be held against.
+        The first list of a mirror is believed as it is.
         """
-        told = bool(one.epoch) and self._initial is None and tombstone.covers(one.tag_index)
-        return told and not self.older.believes_return(key, one)
+        was_removed = bool(record.epoch) and self._initial is None and tombstone.covers(record.tag_index)
+        return was_removed and not self.older.believes_return(key, record)
 
     def _ask_repair(self, process_guid: str, reason: RepairReason) -> None:
         self.repairs[process_guid, reason] = None
@@ -345,7 +344,7 @@ class PendingSnapshot:
         for key in keys:
             removed = tables.touched.pop(key)
             if believed:
-                # It may have been overtaken by an event since.
+                # An event may have changed it since.
                 believed.pop(key, None)
             before, after = self._store.get(key), tables.get(key)
             one = after or before
@@ -359,7 +358,7 @@ class PendingSnapshot:
                 and _is_older(after, before)
                 and not self.older.believes(key, after, before)
             ):
-                # The mirror's row stays, until another list confirms that the server was set back.
+                # The mirror's row stays until another list confirms that the server was set back.
                 tables.place(key, before)
                 self._rows.pop(key, None)
             else:
@@ -407,9 +406,9 @@ class PendingSnapshot:
         self.compared.desired(guids)
 
     def _build_aside(self) -> Iterator[None]:
-        """Index everything anew, beside the mirror's indexes.
+        """Index everything in a new store beside the mirror's.
 
-        What is touched meanwhile is brought over as it is compared.
+        What is touched meanwhile is written there when it is compared.
         """
         aside = Store()
         for keys in slices(self._tables.keys(), SLICE):
@@ -446,5 +445,5 @@ class PendingSnapshot:
             self.aside.remove_desired(guid)
 
 
-def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
-    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index
+def _is_older(listed: ActualLRP | DesiredLRP, known: ActualLRP | DesiredLRP) -> bool:
+    return bool(listed.epoch) and listed.epoch == known.epoch and listed.tag_index < known.tag_index

@@ -1,4 +1,4 @@
-"""Where a list in progress is put, and where the events since then are applied to it."""
+"""The tables of a list in progress, to which the events since its request are applied."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -13,20 +13,20 @@ __all__ = ["IndexedTables", "ListTables", "NoTables"]
 
 
 PARTS: Final = 16
-"""A dict of a quarter of a million rows is rebuilt, and freed, in twenty milliseconds; its parts are one by one."""
+"""A dict of 250,000 rows takes 20 ms to be rebuilt when it grows, and to be freed; parts do so one by one."""
 
 
 class ListTables:
     """The listed rows and desired LRPs by identity, and the keys that have to be compared with the mirror's.
 
-    A list that brings nothing new costs these dicts, and no more.
+    A list that changes nothing costs these dicts and nothing else.
     """
 
     def __init__(self) -> None:
         self._rows: tuple[dict[RowKey, ActualLRP], ...] = tuple({} for _ in range(PARTS))
         self._lrps: dict[str, DesiredLRP] = {}
         self.touched: dict[RowKey, ActualLRP | None] = {}
-        """The keys to be compared; with the row that was removed, whose place nothing else tells."""
+        """The keys to be compared, each with the row that was removed last, of which nothing else has the place."""
         self.touched_desired: dict[str, None] = {}
 
     def row_count(self) -> int:
@@ -50,18 +50,18 @@ class ListTables:
         return self._rows[hash(key) % PARTS].get(key)
 
     def lacked(self, keys: Iterable[RowKey]) -> list[RowKey]:
-        """Return those of some identities that no row here has. O(keys)."""
+        """Return the identities of which there is no row here. O(keys)."""
         rows = self._rows
         return [key for key in keys if key not in rows[hash(key) % PARTS]]
 
     def place(self, key: RowKey, row: ActualLRP) -> bool:
-        """Take a row that needs no comparing; tell whether another claims its slot, where that is known. O(1)."""
+        """Write a row without touching it; return whether another claims its slot, where that is known. O(1)."""
         self._rows[hash(key) % PARTS][key] = row
-        # Rivals are looked for where the rows end up: in the mirror.
+        # Rivals are found when the row is written to a store.
         return False
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
-        """Write the row of that identity, which is `old` now; tell whether another claims its slot, as `place`."""
+        """Write the row of that identity, which is `old` now; return whether another claims its slot, as `place`."""
         self.touched[key] = None
         return self.place(key, row)
 
@@ -75,7 +75,7 @@ class ListTables:
         return self._lrps.get(process_guid)
 
     def place_desired(self, lrp: DesiredLRP) -> None:
-        """Take a desired LRP that needs no comparing."""
+        """Write a desired LRP without touching it."""
         self._lrps[lrp.process_guid] = lrp
 
     def put_desired(self, lrp: DesiredLRP) -> None:
@@ -89,13 +89,13 @@ class ListTables:
         self.touched_desired[process_guid] = None
 
     def touch(self, keys: Iterable[RowKey], guids: Iterable[str]) -> None:
-        """Have keys compared. O(keys)."""
+        """Add keys to those that have to be compared. O(keys)."""
         for key in keys:
             self.touched.setdefault(key)
         self.touched_desired.update(dict.fromkeys(guids))
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of what was listed, some of it a step; what is the mirror's by now stays there."""
+        """Free what was listed, a slice a step; records that the mirror has by now live on there."""
         tables: tuple[dict[Any, Any], ...] = (*self._rows, self._lrps)
         for table in tables:
             while table:
@@ -105,7 +105,7 @@ class ListTables:
 
 
 class IndexedTables(ListTables):
-    """The same, indexed as they are filled: the mirror's store to be, where there is nothing to compare with."""
+    """The same with a store, which becomes the mirror's: for a first list, which has nothing to compare with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class IndexedTables(ListTables):
         return len(self.store)
 
     def place(self, key: RowKey, row: ActualLRP) -> bool:
-        """Take a row that needs no comparing; tell whether another claims its slot. As costly as a write to a store."""
+        """Write a row without touching it; return whether another claims its slot. Costs a write to a store."""
         return self.store.put(key, self.store.get(key), row)
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
@@ -136,14 +136,14 @@ class IndexedTables(ListTables):
 
 
 class NoTables:
-    """Tables that keep nothing: of the events that are applied to them only the tombstones stay."""
+    """Tables that store nothing: events that are applied to them leave only tombstones."""
 
     def get(self, key: RowKey) -> ActualLRP | None:  # noqa: ARG002 - of others
         """Return nothing."""
         return None
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
-        """Keep nothing; nobody else claims its slot."""
+        """Store nothing; no other row claims the slot."""
         return False
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
@@ -154,7 +154,7 @@ class NoTables:
         return None
 
     def put_desired(self, lrp: DesiredLRP) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def remove_desired(self, process_guid: str) -> None:
         """Never called, as there is nothing to remove."""

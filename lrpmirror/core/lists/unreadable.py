@@ -1,4 +1,4 @@
-"""Events that say nothing, and the early list that makes up for several of them."""
+"""Events that cannot be read, and the early list that makes up for several of them."""
 
 from math import inf
 from typing import Final
@@ -10,40 +10,40 @@ from lrpmirror.events import Event, UnreadableEvent
 __all__ = ["EARLY", "Unreadable"]
 
 EARLY: Final = 30.0
-"""How long after one list of everything the next one is read where events could not be read; then twice as long."""
+"""How many seconds after a list the next one is read where events could not be read; doubled each time in a row."""
 
 _FEW: Final = 1
-"""So many of them are no reason for that: a BBS sends one where a row was gone already."""
+"""So many unreadable events need no early list: a BBS sends one where a row was gone already."""
 
 
 class Unreadable:
-    """Counts them. What they meant only a list of everything can tell."""
+    """Counts unreadable events. Only a list of everything shows what they meant."""
 
     def __init__(self, *, most: float) -> None:
         self._most = most
         self._early = EARLY
         self._since_list = 0
         self.count = 0
-        """How many there were."""
+        """How many there were in all."""
 
     def take(self, event: Event) -> Outcome:
-        """Take an event that no rule is for, and count it if it says nothing."""
+        """Count an event that no rule applies to, if it is unreadable; return its outcome."""
         if type(event) is UnreadableEvent:
             self.count += 1
             self._since_list += 1
         return Outcome.NOTED
 
     def begin_list(self, scope: Scope, *, first: bool) -> None:
-        """Record that this is being listed: where it is everything, it makes up for what there was so far."""
+        """Record that a list begins: one of everything makes up for the unreadable events so far."""
         if scope != EVERYTHING:
             return
-        # A server that goes on so is not asked for ever more lists than any other.
+        # A server that keeps sending unreadable events is soon listed no more often than any other.
         again = self._since_list > _FEW and not first
         self._early = min(2 * self._early, self._most) if again else EARLY
         self._since_list = 0
 
     def wait(self, now: float, synced_at: float | None) -> float:
-        """Return in how many seconds everything is to be listed early; inf where it is not."""
+        """Return in how many seconds the early list is due; inf where none is."""
         if self._since_list <= _FEW or synced_at is None:
             return inf
         return max(0.0, synced_at + self._early - now)
