@@ -10,8 +10,8 @@ from msgspec.structs import force_setattr, replace
 from wire_support import rows
 
 from lrpmirror.errors import MalformedRecord
-from lrpmirror.events import ActualLRPInstanceChanged
-from lrpmirror.model import ActualLRP, ActualLRPState, PortMapping, PreferredAddress, Presence
+from lrpmirror.events import ActualLRPCreated, ActualLRPInstanceChanged
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, PortMapping, PreferredAddress, Presence
 from lrpmirror.wire import decode, encode, lazy
 from lrpmirror.wire.lazy import LazyActualLRP, record_of
 from lrpmirror.wire.proto import diego_pb2
@@ -323,3 +323,33 @@ def test_long_texts_are_not_kept_beyond_their_rows() -> None:
 def test_a_row_that_is_from_no_record_has_none() -> None:
     assert record_of(RUNNING) is None
     assert record_of(diff(RUNNING, replace(RUNNING, tag_index=4)).after) is None
+
+
+def of_group(row: ActualLRP, *, evacuating: bool) -> ActualLRP | None:
+    """Return the row of a group's event, as it is decoded."""
+    group = ActualLRPGroup(None, row) if evacuating else ActualLRPGroup(row)
+    event = decode.event_payload(ActualLRPCreated.type, encode.event(ActualLRPCreated(group)))
+    assert isinstance(event, ActualLRPCreated)
+    return event.actual_lrp_group.evacuating if evacuating else event.actual_lrp_group.instance
+
+
+@given(rows, st.booleans())
+def test_a_row_of_a_groups_event_is_decoded_in_two_steps_too(row: ActualLRP, evacuating: bool) -> None:
+    decoded = of_group(row, evacuating=evacuating)
+
+    assert decoded == row
+    assert type(decoded) is LazyActualLRP
+    # What a diff does not carry is taken from it as from a record.
+    bare = replace(row, internal_routes=(), metric_tags={})
+    assert bare.carrying_over(decoded) == row
+
+
+@pytest.mark.parametrize("evacuating", [False, True])
+@pytest.mark.parametrize("field", ["crash_reason", "placement_error"])
+def test_a_row_of_a_groups_event_is_stored_with_its_long_text_cut(field: str, evacuating: bool) -> None:
+    row = replace(RUNNING, **{field: "é" * 600})
+    decoded = of_group(row, evacuating=evacuating)
+
+    assert decoded == row
+    assert decoded is not None
+    assert decoded.as_stored() == row.as_stored() != row

@@ -30,7 +30,7 @@ from lrpmirror.events import (
     UnreadableEvent,
 )
 from lrpmirror.model import LONG_TEXT, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, stored_bytes
-from lrpmirror.wire.lazy import lazy_change, lazy_record, lazy_row
+from lrpmirror.wire.lazy import lazy_change, lazy_group, lazy_record, lazy_row
 from lrpmirror.wire.lazydesired import lazy_desired
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.text import from_utf8, rewritten
@@ -109,7 +109,7 @@ def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002
 
     An event of a type that has no name here is an UnknownEvent with its undecoded payload: empty, where the text is not
     base64, since nobody knows what a newer server sends. Cost: about 10 µs for an event of one or two rows, without
-    what `lazy` reads later; three times that on the group stream, whose rows are read at once.
+    what `lazy` reads later; twice that for two rows on the group stream.
     """
     decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
     if decoder is None:
@@ -203,7 +203,7 @@ def _stored_payload(kind: type[Message], payload: bytes, row: _Texts) -> bytes |
     Of a row, which is one in the event, long texts are cut when it is stored, and not in the event of that write. They
     are cut by bytes: so it is done to the bytes that came, before they are made text.
     """
-    if len(row.crash_reason) < _MAY_BE_LONG and len(row.placement_error) < _MAY_BE_LONG:
+    if not _may_be_long(row):
         return None
     try:
         stored = rewritten(kind, payload, _cut)
@@ -211,6 +211,10 @@ def _stored_payload(kind: type[Message], payload: bytes, row: _Texts) -> bytes |
         # A field that the schema does not name, of a wire type that none has.
         return None
     return None if stored == payload else stored
+
+
+def _may_be_long(row: _Texts) -> bool:
+    return len(row.crash_reason) >= _MAY_BE_LONG or len(row.placement_error) >= _MAY_BE_LONG
 
 
 def _cut(name: str, text: bytes) -> bytes:
@@ -253,18 +257,27 @@ def _row_changed(payload: bytes) -> ActualLRPInstanceChanged:
 
 def _group_created(payload: bytes) -> Event:
     what = ActualLRPCreated.type
-    return ActualLRPCreated(group_value(_parse(events_pb2.ActualLRPCreatedEvent, payload, what).actual_lrp_group, what))
+    message = _parse(events_pb2.ActualLRPCreatedEvent, payload, what)
+    return ActualLRPCreated(_group(message.actual_lrp_group, payload, what))
 
 
 def _group_changed(payload: bytes) -> Event:
     what = ActualLRPChanged.type
     message = _parse(events_pb2.ActualLRPChangedEvent, payload, what)
-    return ActualLRPChanged(group_value(message.before, what), group_value(message.after, what))
+    return ActualLRPChanged(_group(message.before, payload, what), _group(message.after, payload, what))
 
 
 def _group_removed(payload: bytes) -> Event:
     what = ActualLRPRemoved.type
-    return ActualLRPRemoved(group_value(_parse(events_pb2.ActualLRPRemovedEvent, payload, what).actual_lrp_group, what))
+    message = _parse(events_pb2.ActualLRPRemovedEvent, payload, what)
+    return ActualLRPRemoved(_group(message.actual_lrp_group, payload, what))
+
+
+def _group(message: diego_pb2.ActualLRPGroup, payload: bytes, what: str) -> ActualLRPGroup:
+    """Return the group of an event; its rows are read at once only where one may not be stored as it is told."""
+    if len(payload) >= LONG_TEXT and (_may_be_long(message.instance) or _may_be_long(message.evacuating)):
+        return group_value(message, what)
+    return lazy_group(message, what)
 
 
 def _crashed(payload: bytes) -> Event:

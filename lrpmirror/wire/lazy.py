@@ -17,11 +17,11 @@ from google.protobuf.message import DecodeError
 from msgspec import UNSET, Struct
 from msgspec.structs import force_setattr, replace
 
-from lrpmirror.model import ActualLRP, ActualLRPState, PortMapping, PreferredAddress, Presence
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, PortMapping, PreferredAddress, Presence
 from lrpmirror.wire.proto import diego_pb2, events_pb2
 from lrpmirror.wire.values import PRESENCES, STATES, readable_record, rest_of_row, rest_of_side, without
 
-__all__ = ["LazyActualLRP", "lazy_change", "lazy_record", "lazy_row", "record_of"]
+__all__ = ["LazyActualLRP", "lazy_change", "lazy_group", "lazy_record", "lazy_row", "record_of"]
 
 _LATER: Final[Any] = UNSET
 
@@ -203,6 +203,15 @@ def lazy_row(message: diego_pb2.ActualLRP, what: str) -> LazyActualLRP:
     for field in ("actual_lrp_key", "actual_lrp_instance_key", "modification_tag"):
         message.ClearField(field)
     return LazyActualLRP(*decoded, source=message.SerializeToString(deterministic=True))
+
+
+def lazy_group(message: diego_pb2.ActualLRPGroup, what: str) -> ActualLRPGroup:
+    """Return the group of a message, which is given away; one of its slots is filled."""
+    instance = lazy_row(message.instance, what) if message.HasField("instance") else None
+    evacuating = lazy_row(message.evacuating, what) if message.HasField("evacuating") else None
+    if instance is evacuating:
+        raise without(what, "row in either slot")
+    return ActualLRPGroup(instance, evacuating)
 
 
 def record_of(row: ActualLRP) -> bytes | None:
