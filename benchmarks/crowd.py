@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import resource
 import selectors
 import socket
@@ -25,6 +26,9 @@ PROCESSES, INSTANCES = 20, 100
 REQUEST = b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: bbs\r\nContent-Length: 0\r\n\r\n"
 
 EVENT = b"event: "
+
+PATIENCE = 5.0
+"""For how many seconds nothing must come, until what has not come is missing."""
 
 
 def main(arguments: list[str]) -> None:
@@ -93,7 +97,7 @@ def _flip(simulated: Diego, number: int) -> None:
 
 
 def _read(port: int, number: int, folder: str) -> None:
-    """Open so many streams, say so, and count their events until the end of stdin; then say how many there were."""
+    """Open so many streams, say so, and count their events; stdin says how many are to come, and then they are said."""
     context = None
     if folder:
         context = ssl.create_default_context(cafile=Path(folder) / "ca.pem")
@@ -111,11 +115,16 @@ def _read(port: int, number: int, folder: str) -> None:
         waiting.register(connection, selectors.EVENT_READ)
     print("open", flush=True)
     counted, tails = 0, dict.fromkeys(range(number + 10_000), b"")
-    while True:
-        for key, _ in waiting.select():
-            if key.fileobj is sys.stdin:
-                print(json.dumps({"counted": counted, "open": len(waiting.get_map()) - 1}), flush=True)
-                return
+    expected = math.inf
+    while counted < expected:
+        ready = waiting.select(PATIENCE)
+        if not ready and expected < math.inf:
+            break
+        for key, _ in ready:
+            if key.fd == sys.stdin.fileno():
+                expected = int(sys.stdin.readline())
+                waiting.unregister(sys.stdin)
+                continue
             data = _received(key.fileobj)
             if data is None:
                 continue
@@ -125,6 +134,7 @@ def _read(port: int, number: int, folder: str) -> None:
             data = tails[key.fd] + data
             counted += data.count(EVENT)
             tails[key.fd] = data[1 - len(EVENT) :]
+    print(json.dumps({"counted": counted, "open": len(waiting.get_map())}), flush=True)
 
 
 def _received(connection: object) -> bytes | None:

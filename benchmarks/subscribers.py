@@ -124,8 +124,7 @@ def _measure(count: int, rate: int, folder: str) -> _Seen:
         stop.set()
         prober.join()
         answer = digest(sorted(ReplySplitter().feed(_listed(server.pid, port, folder, []))))
-        time.sleep(1.0)
-        _say(readers, "\n")
+        _say(readers, f"{said['events'] * count}\n")
         counted = json.loads(_line(readers))
     deliveries = said["events"] * count
     return _Seen(

@@ -16,7 +16,7 @@ from lrpmirror.events import DesiredLRPRemoved, Event, SourceStatus
 from lrpmirror.model import DesiredLRP
 from lrpmirror.serve.load import BEHIND, CALM, FAR_BEHIND, LATE, Load
 from lrpmirror.serve.ops import ops_routes
-from lrpmirror.serve.readers import MANY, PACE, Readers, hand_out
+from lrpmirror.serve.readers import MANY, PACE, SLICE, Readers, hand_out
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, Subscription
 from lrpmirror.server.subscription import MOST
 from lrpmirror.sim import serve_diego
@@ -148,6 +148,42 @@ def test_where_most_are_far_behind_the_youngest_are_closed_and_the_others_are_no
     readers.look(0.0)
     assert [each.closed for each in several] == [False] * 18 + [True] * 2
     assert readers.load.shed == 2
+
+
+def test_where_more_comes_than_rounds_can_bring_readers_are_sent_away_until_they_can() -> None:
+    readers = Readers()
+    several = [readers.add("instances", "") for _ in range(MANY + 100)]
+    most = 0
+    for _ in range(60):
+        # A round takes as long as there are readers: what comes meanwhile is more than a slice until some are gone.
+        readers.tell("instances", numbered(SLICE * len(readers.pending("instances")) // (MANY + 80)))
+        most = max(most, len(readers._waiting))
+        for _ in readers.round():
+            pass
+        for each in several:
+            each.take_encoded(SLICE)
+        readers.look(0.0)
+    assert readers.load.shed
+    assert 0 < len(readers.pending("instances")) <= MANY + 80
+    assert len(readers.pending("instances")) == MANY + 100 - readers.load.shed
+    assert not any(each.fell_behind for each in several)
+    assert most < 2 * FAR_BEHIND
+
+
+def test_a_large_commit_is_no_overload_though_more_comes_meanwhile() -> None:
+    readers = Readers()
+    several = [readers.add("instances", "") for _ in range(MANY + 100)]
+    readers.tell("instances", numbered(20 * SLICE))
+    while readers.news.is_set():
+        for _ in readers.round():
+            pass
+        for each in several:
+            each.take_encoded(SLICE)
+        readers.look(0.0)
+        if readers.news.is_set():
+            readers.tell("instances", numbered(SLICE // 2))
+    assert not readers.load.trouble
+    assert not readers.load.shed
 
 
 @on_loopback

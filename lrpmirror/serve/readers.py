@@ -38,6 +38,9 @@ MANY: Final = 100
 PACE: Final = 1e-4
 """Seconds for each reader, where there are many, from one round to the next: how long an event may wait for others."""
 
+GROWING: Final = 3
+"""In how many rounds in a row more must have come than they took away, for readers to be behind by what waits."""
+
 TURN_OF_ROUND: Final = 0.002
 """For how many seconds readers are told before others have a turn."""
 
@@ -52,6 +55,8 @@ class Readers:
         self.due = 0.0
         """When they are to be told next, where there are many."""
         self._in_round = False
+        self._waited = 0
+        self._growing = 0
         self._open: list[tuple[Subscription, int]] = []
         self._told = 0
         self._waiting: deque[tuple[StreamKind | None, EncodedEvent | EncodedStatus]] = deque()
@@ -111,12 +116,19 @@ class Readers:
     def round(self) -> Iterator[None]:
         """Give the next slice to the readers and have it sent at once to those who take it, at each step to one."""
         self._in_round = True
+        self._count_growth()
         self.due = self._clock() + (PACE * len(self._open) if len(self._open) > MANY else 0.0)
         for subscription, told in self._next_slice():
             subscription.send(told)
             yield
         self._in_round = False
         self._told_all()
+
+    def _count_growth(self) -> None:
+        """Count the rounds in a row in which more has come than one takes away: a large commit only gets less."""
+        waiting = len(self._waiting)
+        self._growing = self._growing + 1 if waiting > max(self._waited, SLICE) else 0
+        self._waited = waiting
 
     def _next_slice(self) -> Iterator[tuple[Subscription, list[EncodedEvent | EncodedStatus]]]:
         """Take the next slice off what waits; yield each reader who is there now with what of it is for that reader."""
@@ -147,7 +159,8 @@ class Readers:
 
     def look(self, late: float) -> None:
         """Judge whether the readers are kept up with, where this comes `late` by so many seconds; O(readers)."""
-        behind = [len(each) for each, _ in self._open]
+        waiting = len(self._waiting) if self._growing >= GROWING else 0
+        behind = [len(each) + waiting for each, _ in self._open]
         for subscription, _ in self._open[len(self._open) - self.load.look(behind, late, self._clock()) :]:
             subscription.close()
 
