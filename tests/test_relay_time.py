@@ -11,12 +11,12 @@ import trio
 from core_support import desired, running
 from mirror_support import GONE, Answer, FakeBBS, differences, mirroring, settled, simulated, small
 from msgspec import Struct
-from sim_support import wanted
+from sim_support import A, run, wanted
 from simulation.redis import MemoryRedis
 
 from lrpmirror import Mirror, Tuning, open_mirror
 from lrpmirror.errors import BBSError, ChangesMissed, NoPublisher, ServiceUnavailable, UpstreamStale
-from lrpmirror.events import SourceStatus
+from lrpmirror.events import ActualLRPCrashed, Event, SourceStatus
 from lrpmirror.relay import Publisher, RelayClient, open_publisher
 from lrpmirror.relay._content import Writes
 from lrpmirror.relay._events import EventMaker
@@ -227,6 +227,36 @@ async def test_a_publisher_whose_mirror_lost_the_bbs_writes_nothing_over_what_is
         await old.publisher.wait_for(lambda status: status.role == "leader")
         await trio.sleep(3 * LEASE)
         assert b"q" in old.redis.hash(KEYS.key("scheduling_infos"))
+
+
+@simulated
+async def test_a_crash_is_told_once_to_who_follows() -> None:
+    server = small()
+    async with publishing(server) as scene:
+        await published(scene)
+        told: list[Event] = []
+
+        async def follow() -> None:
+            async with scene.client().events("instances") as stream:
+                async for events in stream:
+                    told.extend(events)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await settled()
+            server.crash("p", 0, A, "out of memory")
+            await trio.sleep(0.5)
+            assert [type(event) for event in told if isinstance(event, ActualLRPCrashed)] == [ActualLRPCrashed]
+            assert told[-1].crash_reason == "out of memory"  # type: ignore[union-attr]
+            scene.redis.stalled = True
+            run(server, A)
+            server.crash("p", 0, A, "again")
+            await trio.sleep(2)
+            scene.redis.stalled = False
+            await trio.sleep(5)
+            nursery.cancel_scope.cancel()
+        reasons = [event.crash_reason for event in told if isinstance(event, ActualLRPCrashed)]
+        assert reasons == ["out of memory", "again"]
 
 
 # What a reader does not believe

@@ -8,12 +8,18 @@ import trio
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import Cause, Commit, Delta
-from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated, ActualLRPInstanceRemoved
+from lrpmirror.core.rows.reconcile import Outcome
+from lrpmirror.events import (
+    ActualLRPCrashed,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+)
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 from lrpmirror.relay._content import Content
 from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._leading import _Floor
-from lrpmirror.relay._pending import MANY, Batch, Pending, Step
+from lrpmirror.relay._pending import CRASHES, MANY, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
 
@@ -68,6 +74,23 @@ def test_what_was_not_written_is_given_back_under_what_came_since() -> None:
     again = pending.take()
     assert again.rows == {"epoch-0": Step(None, row(tag=2)), "epoch-1": Step(row(1), None)}
     assert again.processes == {"p"}
+
+
+def test_of_crashes_that_wait_the_newest_are_kept() -> None:
+    pending = counting()
+    crashes = [ActualLRPCrashed(process_guid="p", index=0, domain="d", crash_count=n) for n in range(CRASHES + 2)]
+    for crash in crashes[:2]:
+        pending.event(crash, Outcome.NOTED, None)
+    batch = pending.take()
+    for crash in crashes[2:]:
+        pending.event(crash, Outcome.NOTED, None)
+    pending.give_back(batch)
+    assert pending.take().crashes == tuple(crashes[2:])
+    assert not pending.take().crashes
+    pending.event(crashes[0], Outcome.NOTED, None)
+    pending.lose_count()
+    pending.event(crashes[1], Outcome.NOTED, None)
+    assert not pending.crashes
 
 
 def test_a_commit_of_very_much_is_not_noted_key_by_key() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import (
+    ActualLRPCrashed,
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
     ActualLRPInstanceRemoved,
@@ -44,7 +45,7 @@ class EventMaker:
         self._gone = TombstoneTable(limit=LIMIT, age=AGE)
 
     async def tell(self, batch: Batch, rows: Writes, now: float) -> Payloads | None:
-        """Return the events of a batch, removals first; None where no event can tell it.
+        """Return the events of a batch, removals first and crashes last; None where no event can tell it.
 
         That is where a record goes back to an older version, or is there again after it was told to be gone: a mirror
         believes neither of an event, and has to list anew. `rows` is what is written of rows, encoded. O(batch).
@@ -61,7 +62,8 @@ class EventMaker:
             tellable = self._row(row, rows.records.get(field, b""), removed, written) and tellable
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        return removed + written if tellable else None
+        crashes = [(ActualLRPCrashed.type, encode.event(crash)) for crash in batch.crashes]
+        return removed + written + crashes if tellable else None
 
     def _row(self, step: Step[ActualLRP], record: bytes, removed: Payloads, written: Payloads) -> bool:
         before, after = step.before, step.after

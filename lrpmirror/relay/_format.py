@@ -18,7 +18,8 @@ A row's identity is the epoch of its modification tag, or `PROCESS/INDEX/PRESENC
 An entry of the stream is what one transaction did. Its fields are `link` and `before` (which name this entry and the
 one that it follows), `phase`, `trouble`, `age` and `revision` as in the
 status, and for each change a number and the type of the
-BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf payload.
+BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf payload; and
+last the crashes that a BBS told of, as such.
 There is one a second at least, empty where nothing changed. Whoever reads them in order has missed nothing as long as
 each follows the link that he read last; where it does not, the state has to be listed anew.
 """

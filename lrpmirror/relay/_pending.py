@@ -11,18 +11,22 @@ from msgspec import Struct
 
 from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome
-from lrpmirror.events import Event
+from lrpmirror.events import ActualLRPCrashed, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.relay._format import field_of
 
-__all__ = ["AT_ONCE", "MANY", "Batch", "Pending", "Step"]
+__all__ = ["AT_ONCE", "CRASHES", "MANY", "Batch", "Pending", "Step"]
 
 V = TypeVar("V")
 
 MANY: Final = 1_500
 """How many records one transaction changes at most; a commit of more is found by comparing instead.
 
-An entry has two events of each at most, and a script can pass on fewer than 8,000 arguments, which are two of each."""
+An entry has two events of each at most, and a script can pass on fewer than 8,000 arguments, which are two of each.
+"""
+
+CRASHES: Final = 400
+"""How many crashes wait to be told at most, the newest ones: a crash is news, and no state."""
 
 AT_ONCE: Final = 100
 """How many records are encoded before others have their turn."""
@@ -42,31 +46,37 @@ class Batch(Struct, frozen=True):
     desired: dict[str, Step[DesiredLRP]]
     processes: frozenset[str]
     """Whose set of rows has changed."""
+    crashes: tuple[ActualLRPCrashed, ...] = ()
+    """What is told beside the changes."""
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
 
 
 class Pending:
-    """A observer of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
+    """An observer of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self.rows: dict[str, Step[ActualLRP]] = {}
         self.desired: dict[str, Step[DesiredLRP]] = {}
         self.processes: dict[str, None] = {}
+        self.crashes: tuple[ActualLRPCrashed, ...] = ()
         self.everything = True
         """Whether it is not known key by key what has changed: the relay has to be compared with the mirror."""
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
 
-    # As a observer
+    # As an observer
 
-    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
-        """Record what an event changed."""
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - an observer's
+        """Record what an event changed, or a crash, which changes nothing by itself."""
         if commit is not None:
             self._take(commit)
+        elif isinstance(event, ActualLRPCrashed) and not self.everything:
+            self.crashes = (*self.crashes, event)[-CRASHES:]
+            self._wake()
 
     def listed(self, commit: Commit) -> None:
         """Record what a list changed."""
@@ -85,6 +95,7 @@ class Pending:
     def lose_count(self) -> None:
         """Take note no longer of what changes, until everything is compared."""
         self.rows, self.desired, self.processes = {}, {}, {}
+        self.crashes = ()
         self.everything = True
 
     def count_anew(self) -> None:
@@ -111,8 +122,9 @@ class Pending:
     def take(self) -> Batch:
         """Take what one transaction can write: all of it, where it is not too much."""
         if len(self) <= MANY:
-            batch = Batch(self.rows, self.desired, frozenset(self.processes))
+            batch = Batch(self.rows, self.desired, frozenset(self.processes), self.crashes)
             self.rows, self.desired, self.processes = {}, {}, {}
+            self.crashes = ()
             return batch
         desired = dict(_popped(self.desired, MANY))
         rows = dict(_popped(self.rows, MANY - len(desired)))
@@ -126,6 +138,7 @@ class Pending:
         later = self.rows, self.desired
         self.rows, self.desired = batch.rows, batch.desired
         self.processes.update(dict.fromkeys(batch.processes))
+        self.crashes = (*batch.crashes, *self.crashes)[-CRASHES:]
         for field, row in later[0].items():
             self.add_row(field, row)
         for guid, lrp in later[1].items():

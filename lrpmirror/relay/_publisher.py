@@ -166,7 +166,7 @@ class Publisher:
             await self._changed.park()
         return self.status
 
-    # As a observer of the mirror
+    # As an observer of the mirror
 
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:
         """Record what an event changed."""
