@@ -1,5 +1,5 @@
-"""What an event does to the rows and desired LRPs.
+"""Rows and desired LRPs, and how events change them.
 
-In: events, and the records of lists. Out: the store, written through a change set, which is what a commit is made of;
-and tombstones of what is gone. `reconcile` and `desired` decide, `store` keeps and indexes.
+In: events, and the records of lists. Out: the store, written through a change set, of which a commit is made; and
+tombstones of what is gone. `reconcile` and `desired` decide, `store` stores and indexes.
 """

@@ -1,4 +1,4 @@
-"""The store, written with a record of what changed."""
+"""Writing to the store with a record of what changed."""
 
 from collections.abc import Hashable, Sequence
 from typing import Final, TypeVar
@@ -17,10 +17,10 @@ DesiredDeltas = Sequence[Delta[str, DesiredLRP]]
 
 
 class ChangeSet:
-    """Writes to a store and remembers, for the commit to come, what each key was before it.
+    """Writes to a store and records, for the next commit, the value of each key before it.
 
-    Whoever writes has compared already: what is written differs from what is there. So only a key that is written twice
-    before the commit can come out as it was.
+    The caller has compared already: what is written differs from what is stored. So only a key that is written twice
+    before the commit can end with its old value.
     """
 
     def __init__(self, store: Store) -> None:
@@ -29,12 +29,12 @@ class ChangeSet:
         self.desired: Final = store.desired
         self._write: Final = store.put
         self.rows: Final[list[Delta[RowKey, ActualLRP]]] = []
-        """What was written to the rows since the last commit, in order."""
+        """The writes of rows since the last commit, in order."""
         self.lrps: Final[list[Delta[str, DesiredLRP]]] = []
-        """What was written to the desired LRPs."""
+        """The writes of desired LRPs since then."""
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
-        """Write a row; tell whether another row claims its slot."""
+        """Write a row; return whether another row claims its slot."""
         self.rows.append(Delta(key, old, row))
         return self._write(key, old, row)
 
@@ -54,7 +54,7 @@ class ChangeSet:
         self.store.remove_desired(process_guid)
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
-        """Return what differs from the state at the last call, and begin anew. O(what was written)."""
+        """Return the deltas since the last call, and begin anew. O(writes)."""
         # Most events write one row, or one desired LRP.
         rows: RowDeltas = () if not self.rows else (self.rows[0],) if len(self.rows) == 1 else _folded(self.rows)
         desired: DesiredDeltas = () if not self.lrps else (self.lrps[0],) if len(self.lrps) == 1 else _folded(self.lrps)
@@ -64,7 +64,7 @@ class ChangeSet:
 
 
 def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
-    """Return one delta a key, of those that have changed."""
+    """Return one delta for each key that has changed."""
     folded: dict[K, Delta[K, V]] = {}
     for delta in written:
         first = folded.get(delta.key)

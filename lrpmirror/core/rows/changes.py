@@ -1,4 +1,4 @@
-"""What a commit changed, as values."""
+"""Commits, deltas and changes, as values."""
 
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from enum import StrEnum
@@ -12,9 +12,9 @@ from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 __all__ = ["Arrivals", "Cause", "Change", "Commit", "Delta", "RowKey", "row_key"]
 
 RowKey = str | tuple[str, int, int]
-"""What names a row for as long as it lives: its epoch.
+"""The identity of a row for as long as it lives: its epoch.
 
-Or, for old records that have none, (process guid, index, presence).
+Or, for old records that have no epoch, (process guid, index, presence).
 """
 
 K = TypeVar("K", bound=Hashable)
@@ -30,17 +30,17 @@ class Cause(StrEnum):
     """Why something changed."""
 
     EVENT = "event"
-    """The server said so on the stream."""
+    """An event of the stream."""
     SNAPSHOT = "snapshot"
-    """A list of everything differed."""
+    """A list of everything, which differed."""
     REPAIR = "repair"
-    """A read of single processes that were in doubt differed."""
+    """A repair, the read of some processes, which differed."""
     REPLAY = "replay"
-    """It was there when the subscriber came."""
+    """No change: it was there when the subscription began."""
 
 
 class Delta(Struct, Generic[K, V], frozen=True, gc=False):
-    """One key's step within a commit, from `before` to `after`; None on either side is "not there"."""
+    """The change of one key by a commit, from `before` to `after`; None on either side: not there."""
 
     key: K
     before: V | None
@@ -48,11 +48,11 @@ class Delta(Struct, Generic[K, V], frozen=True, gc=False):
 
 
 class Arrivals(Sequence[Delta[K, V]]):
-    """What a mirror without any state gets from its first list: deltas from nothing, each made when it is read.
+    """The deltas of a mirror's first list, all from nothing, each made when it is read.
 
-    Few programs read them, and making a quarter of a million took a tenth of the time in which they were listed.
-    `parts` hold the values, of which those whose key is in `rewritten` are out of date; `later` are the deltas of
-    these. Iterating is O(values), as is an index.
+    Few programs read them, and making 250,000 took a tenth of the time of the list. `parts` hold the values, of which
+    those whose key is in `rewritten` are out of date; `later` are the deltas of these. Iterating is O(values), as is an
+    index.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Commit(Struct, frozen=True, gc=False):
     """Everything that one input changed, at once. Revisions grow by one.
 
     Rows are keyed by their identity (see `row_key`), desired LRPs by process guid. Folding the deltas of all commits in
-    order, key by key, gives the state. The deltas are in tuples, but those of the first list are made as they are read.
-    `domains` and `cells` are the new ones where they changed, else None. `released` are the processes whose last
-    desired LRP, kept while its domain was not fresh, is believed no longer.
+    order, key by key, gives the state. The deltas are in tuples; those of the first list are made when they are read.
+    `domains` and `cells` are the new ones where they changed, else None. `released` are the processes whose retained
+    desired LRP (see `core.lists.retained`) is released.
     """
 
     revision: int
@@ -116,9 +116,9 @@ class Commit(Struct, frozen=True, gc=False):
 
 
 class Change(Struct, Generic[K, V], frozen=True, gc=False):
-    """What a subscriber is told of one key: what it saw last, what is now, and the commit that made it so.
+    """A change of one key as one subscriber sees it.
 
-    `before` is what this subscriber was last told (None: nothing), `after` what is there now (None: gone). A slow
+    `before` is what this subscriber was last sent (None: nothing), `after` what is there now (None: gone). A slow
     subscriber skips what lay between. `revision` and `cause` are those of the latest commit that touched the key.
     """
 
@@ -130,15 +130,15 @@ class Change(Struct, Generic[K, V], frozen=True, gc=False):
 
     @property
     def came(self) -> tuple[Any, ...]:
-        """What is in `after` and was not in `before`, in order; of values that are no tuples, `after` where it differs.
+        """The elements of `after` that are not in `before`, in order; for values that are no tuples, `after` itself.
 
-        Of a route: the endpoints that are new, or that are otherwise than before. O(both), found when it is asked for.
+        For a route: the endpoints that are new or have changed. O(both), computed at each read.
         """
         return _without(self.after, self.before)
 
     @property
     def went(self) -> tuple[Any, ...]:
-        """What was in `before` and is not in `after`, likewise."""
+        """The elements of `before` that are not in `after`, likewise."""
         return _without(self.before, self.after)
 
 
@@ -148,9 +148,9 @@ def _parts_of(value: Any) -> tuple[Any, ...]:
     return () if value is None else (value,)
 
 
-def _without(one: Any, other: Any) -> tuple[Any, ...]:
-    """Return what is in one value and not in another."""
-    ones, others = _parts_of(one), _parts_of(other)
-    # Nearly all of a long tuple is the very same in the other.
+def _without(value: Any, excluded: Any) -> tuple[Any, ...]:
+    """Return the elements of one value that are not in another."""
+    parts, others = _parts_of(value), _parts_of(excluded)
+    # Nearly all elements of a long tuple are the same objects in the other.
     known = set(map(id, others))
-    return tuple([part for part in ones if id(part) not in known and part not in others])
+    return tuple([part for part in parts if id(part) not in known and part not in others])

@@ -1,4 +1,4 @@
-"""What an event does to the desired LRPs.
+"""How events change desired LRPs.
 
 One record per process guid. The epoch names the record and the index is its version, as for rows; but a record that was
 removed never comes back, so no event of its epoch is believed again, and another epoch for the same process means that
@@ -16,7 +16,7 @@ __all__ = ["DesiredLRPs", "DesiredReconciler"]
 
 
 FOREVER = 2**32
-"""An index that no version reaches: the wire has 32 bits for it."""
+"""A version that no record reaches: the wire has 32 bits for it."""
 
 
 class DesiredLRPs(Protocol):
@@ -36,7 +36,7 @@ class DesiredLRPs(Protocol):
 
 
 class DesiredReconciler:
-    """Applies what events say of desired LRPs. O(1) each, but for the writes."""
+    """Applies events to desired LRPs. O(1) each, plus the writes."""
 
     def __init__(
         self, lrps: DesiredLRPs, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]
@@ -46,14 +46,13 @@ class DesiredReconciler:
         self._ask_repair = ask_repair
 
     def written(self, lrp: DesiredLRP) -> Outcome:
-        """Apply a new record, or the newer side of a diff, which is a whole record too."""
+        """Apply a new record, or the `after` of a diff, which is a whole record too."""
         lrp = lrp.as_listed()
         tombstone = self._tombstones.get(lrp.epoch) if lrp.epoch else None
         if tombstone is not None:
             if lrp.tag_index <= tombstone.index:
                 return Outcome.TOMBSTONED
-            # A list did not have it, and yet it was written since: the list lagged behind, or its removal is on its
-            # way.
+            # A list lacked it, and it was written since: the list lagged behind, or its removal is on its way.
             self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
             return Outcome.UNDECIDED
         stored = self._lrps.desired(lrp.process_guid)
@@ -64,18 +63,18 @@ class DesiredReconciler:
                 if lrp.tag_index < stored.tag_index and lrp.epoch:
                     return Outcome.STALE
             elif stored.epoch and lrp.epoch:
-                # One record in the place of another, which was not said to be removed: which of the two is the older is
-                # not to be seen. A list can have had the newer one already.
+                # Another record, without a removal of the stored one: which is older cannot be seen here, since a list
+                # can have had the newer one already.
                 self._tombstones.add(stored.epoch, Tombstone(FOREVER, presumed=True))
                 self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
         elif lrp.tag_index > 0:
-            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            # A later version of a record never seen here: it may be gone again, and a list may have lacked it.
             self._ask_repair(lrp.process_guid, RepairReason.DESIRED)
         self._lrps.put_desired(lrp)
         return Outcome.APPLIED
 
     def removed(self, lrp: DesiredLRP) -> Outcome:
-        """Apply a removal; that of another epoch than the one at hand is old news."""
+        """Apply a removal; that of another epoch than the stored one is stale."""
         stored = self._lrps.desired(lrp.process_guid)
         if lrp.epoch:
             self._tombstones.add(lrp.epoch, Tombstone(FOREVER))

@@ -1,4 +1,4 @@
-"""From an event to the rule that applies it."""
+"""Dispatch: from an event to the rule that applies it."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -42,7 +42,7 @@ class Tombstones:
         self.desired.advance(now)
 
     def copy(self) -> "Tombstones":
-        """Return a copy that goes its own way. O(tombstones)."""
+        """Return an independent copy. O(tombstones)."""
         copied = Tombstones(limit=0, age=0)
         copied.rows, copied.desired = self.rows.copy(), self.desired.copy()
         return copied
@@ -67,13 +67,13 @@ class Reconciler:
         }
 
         self.rule_for: Final[Callable[[str], Callable[[Any], Outcome] | None]] = rules.get
-        """Returns what applies an event of a type, and tells what became of it; None where nothing is to be done.
+        """Returns the function that applies events of a type and returns their outcome; None: there is nothing to do.
 
-        A crash is told of by the events around it, too; and some are of types that this library does not know.
+        That is for crashes, which other events report too, and for types that this library does not know.
         """
 
     def apply(self, event: Event) -> Outcome:
-        """Apply one event, and tell what became of it."""
+        """Apply one event, and return its outcome."""
         rule = self.rule_for(event.type)
         return Outcome.NOTED if rule is None else rule(event)
 
@@ -84,8 +84,8 @@ def row_guid_of(event: Event) -> str | None:
         case ActualLRPInstanceChanged(after=row) | ActualLRPInstanceCreated(row) | ActualLRPInstanceRemoved(row):
             return row.process_guid
         case ActualLRPCreated(group) | ActualLRPRemoved(group) | ActualLRPChanged(after=group):
-            one = group.instance or group.evacuating
-            return None if one is None else one.process_guid
+            present = group.instance or group.evacuating
+            return None if present is None else present.process_guid
         case _:
             return None
 

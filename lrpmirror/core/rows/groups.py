@@ -1,4 +1,4 @@
-"""Groups from rows, by the server's rule."""
+"""Making groups of rows, by the server's rule."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,9 @@ __all__ = ["groups_of"]
 
 
 def _rank(row: ActualLRP) -> int:
-    """How strong a row's claim to the `instance` slot is.
+    """Return the priority of a row for the `instance` slot.
 
-    Between two that are CLAIMED the suspect one wins, at the server too.
+    Between two CLAIMED rows the suspect one wins, as at the server.
     """
     ordinary = row.presence is Presence.ORDINARY
     if row.state == ActualLRPState.RUNNING:

@@ -1,4 +1,4 @@
-"""Bounds on what a peer can make grow, beside those that are kept where it grows."""
+"""Bounds on what a peer can make grow, where the owner of the data does not check it itself."""
 
 from collections import defaultdict
 from typing import Final
@@ -29,10 +29,10 @@ def check_rows(store: Store, limit: int) -> None:
 
 
 def bound_outcomes(outcomes: OutcomeCounts) -> None:
-    """Count together what is beyond the bound. O(1) as long as no server makes types up, but for those O(bound)."""
+    """Merge the counts beyond the bound into one. O(1); O(bound) where a server makes up types."""
     if len(outcomes) * len(Outcome) <= MOST_OUTCOMES:
         return
-    # Those that came first stay: the types that there really are come early.
+    # The first ones stay: real types come early.
     named = [(kind, outcome) for kind, numbers in outcomes.items() for outcome in numbers]
     if len(named) > MOST_OUTCOMES:
         others = 0

@@ -1,7 +1,7 @@
-"""A dict in parts: of any size, and yet never rebuilt, copied or freed in one piece.
+"""A dict in parts, which is never rebuilt, copied or freed in one piece, whatever its size.
 
-A dict of a quarter of a million keys is rebuilt in twenty milliseconds when it grows, and copied in ten. Its parts are,
-one by one, in a hundredth of that. And a copy can share all parts with the original until one of the two writes to one.
+A dict of 250,000 keys takes 20 ms to be rebuilt when it grows, and 10 ms to be copied. Each part takes a hundredth of
+that. And a copy shares all parts with the original until one of the two writes to one.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 PARTS: Final = 128
-"""A power of two: a part of half a million keys has four thousand, which are copied in a twentieth of a millisecond."""
+"""A power of two. Of 500,000 keys a part has 4,000, which are copied in 50 µs."""
 
 MASK: Final = PARTS - 1
 
@@ -61,38 +61,38 @@ class PartedDict(Mapping[K, V], Generic[K, V]):
         (self._parts[at] if self._mine[at] else self._own(at))[key] = value
 
     def part(self, key: K) -> dict[K, V]:
-        """Return the part that a key belongs to, to be read and written to at once: after `fork` it is another."""
+        """Return the part of a key, to be read and written at once: `fork` invalidates it."""
         at = hash(key) & MASK
         return self._parts[at] if self._mine[at] else self._own(at)
 
     def pop(self, key: K) -> V | None:
-        """Remove a key where it is there, and return what it had. O(1)."""
+        """Remove a key and return its value; None where it is not there. O(1)."""
         at = hash(key) & MASK
         if key not in self._parts[at]:
             return None
         return (self._parts[at] if self._mine[at] else self._own(at)).pop(key)
 
     def copy(self) -> dict[K, V]:
-        """Return everything as one dict, in one step that no other thread gets in between. O(keys)."""
+        """Return everything as one dict, in one step that no other thread can interrupt. O(keys)."""
         found: dict[K, V] = {}
-        # Without a bytecode between two parts, at which the interpreter could go on with another thread.
+        # No bytecode runs between two parts, so the interpreter cannot switch to another thread.
         deque(map(found.update, self._parts), maxlen=0)
         return found
 
     def fork(self) -> Self:
-        """Return a copy that goes its own way. O(parts): both share what neither writes to."""
+        """Return an independent copy. O(parts): both share the parts that neither writes to."""
         self._mine = bytearray(PARTS)
         return type(self)(self._parts)
 
     def free_in_slices(self) -> Iterator[None]:
-        """Let go of everything, one part a step."""
+        """Free everything, one part a step."""
         for at in range(PARTS):
             self._parts[at] = _EMPTY
             self._mine[at] = False
             yield
 
     def parts(self) -> Iterator[dict[K, V]]:
-        """Return the parts, which are not to be written to. O(1) each."""
+        """Return the parts, which must not be written to. O(1) each."""
         return iter(self._parts)
 
     def _own(self, at: int) -> dict[K, V]:

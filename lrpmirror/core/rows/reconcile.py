@@ -1,19 +1,19 @@
-"""What an event does to the rows: who is meant, which version is newer, what is gone.
+"""How events change rows: which record is meant, which version is newer, what is gone.
 
-The epoch of a row's modification tag names the record, the index is its version, the presence is an attribute. This is
-what makes events that arrive late, twice or in the wrong order harmless:
+The epoch of a row's modification tag names the record, the index is its version, the presence is an attribute. These
+rules make events that arrive late, twice or in the wrong order harmless:
 
-- a version that is not newer than the one at hand changes nothing, but for a change of presence, which the server makes
-  without a new version;
+- a version that is not newer than the stored one changes nothing, except for a change of presence, which the server
+  makes without a new version;
 - a record that is gone leaves a tombstone with its last version, and an event that is not newer is not believed;
-- a `changed` with two epochs moves an instance from the one record to the other, as an evacuation does;
-- an unclaim is told as `created` (same epoch, next version, no instance) and then `removed` (the version before, with
+- a `changed` with two epochs moves an instance from one record to another, as an evacuation does;
+- an unclaim is sent as `created` (same epoch, next version, no instance) and then `removed` (the version before, with
   the instance that left): that `removed` says that the instance is gone, not the record;
 - a removal's version may be older than the row's, since it was read before the delete: with the same instance it means
   the row; and so it does where it carries an UNCLAIMED row, which no instance can have left;
-- a diff carries no internal routes and no metric tags, and only a start writes them: so every version that runs is read
-  again. A start that changes them can change anything else with them, or nothing, so no diff of an instance that runs
-  says that they stayed.
+- a diff carries no internal routes and no metric tags, and only a start writes them: so every RUNNING version is read
+  again. A start that changes them can change anything else too, or nothing, so no diff of a running instance proves
+  that they stayed.
 
 What these rules cannot decide is not guessed: the row stays as it is, and the process is read again (see
 `RepairReason`).
@@ -34,20 +34,20 @@ __all__ = ["Outcome", "RepairReason", "RowReconciler", "Rows"]
 
 
 class Outcome(StrEnum):
-    """What became of an event."""
+    """The outcome of an event."""
 
     # As text, which it equals: events are counted by it, and Enum's own hash is a Python function.
     __hash__ = str.__hash__
 
     APPLIED = "applied"
     SAME = "same"
-    """It says what is known already."""
+    """It is known already."""
     STALE = "stale"
-    """It is older than what is known."""
+    """It is older than the stored version."""
     TOMBSTONED = "tombstoned"
-    """Its record is gone."""
+    """Its record has a tombstone."""
     LEFT = "left"
-    """It says that an instance left a row, and the row is known to live on."""
+    """An instance left a row, and the row is known to live on."""
     UNDECIDED = "doubted"
     """It cannot be decided; the process is read again."""
     NOTED = "noted"
@@ -65,13 +65,13 @@ class RepairReason(StrEnum):
     AMBIGUOUS = "ambiguous"
     """An event could not be decided."""
     RIVALS = "rivals"
-    """Two rows claim one slot: one of them is about to leave it, or its removal was lost."""
+    """Two rows claim one slot: one is about to leave it, or its removal was lost."""
     INCOMPLETE = "incomplete"
     """The diff does not carry what a start may have changed: internal routes and metric tags."""
     DESIRED = "desired"
     """It is the desired LRP, not the rows, that could not be decided."""
     OLDER = "older"
-    """An event told of an older version than known: it was late, or the server was set back."""
+    """An event had an older version than the stored one: it was late, or the server's database was set back."""
 
 
 _INCOMPLETE: Final = RepairReason.INCOMPLETE
@@ -85,7 +85,7 @@ class Rows(Protocol):
         ...
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
-        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes."""
+        """Write the row of that identity, which is `old` now; return whether another row claims its slot."""
         ...
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
@@ -94,10 +94,7 @@ class Rows(Protocol):
 
 
 class RowReconciler:
-    """Applies what events say of actual LRPs to rows. Each method decides first, then writes.
-
-    Each is O(1) but for the writes.
-    """
+    """Applies events to rows. Each method decides first, then writes. O(1) each, plus the writes."""
 
     def __init__(self, rows: Rows, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]) -> None:
         self._rows = rows
@@ -115,7 +112,7 @@ class RowReconciler:
             if row.tag_index < stored.tag_index:
                 return Outcome.STALE
             if row.tag_index == stored.tag_index:
-                # Whole rows bring what diffs leave out; a presence that changed since then came with the same version.
+                # A whole row has what diffs leave out. Its presence may be older: it changes without a new version.
                 row = replace(row, presence=stored.presence)
                 if _is_rewritten(row, stored):
                     return self._undecided(row.process_guid)
@@ -123,20 +120,19 @@ class RowReconciler:
         return self._appeared(key, row)
 
     def _appeared(self, key: RowKey, row: ActualLRP) -> Outcome:
-        """Apply a whole row of a record that is not there."""
+        """Apply a whole row of a record that is not stored."""
         tombstone = self._tombstones.get(key)
         if tombstone is not None:
             if row.tag_index <= tombstone.index:
                 return Outcome.TOMBSTONED
             if row.state != ActualLRPState.UNCLAIMED:
                 return self._undecided(row.process_guid)
-            # Its instance left; the removal that said so has overtaken this. Was it more than that? Only a read can
-            # tell.
+            # Its instance left, and the `removed` of that came first. Whether it meant the record, only a read shows.
             if not tombstone.left:
                 self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
             self._tombstones.discard(key)
         elif row.tag_index > 0:
-            # It has been there before, unseen: it may be gone again, and a list begun since then may not have had it.
+            # A later version of a record never seen here: it may be gone again, and a list may have lacked it.
             self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
         return self._write(key, None, row)
 
@@ -144,7 +140,7 @@ class RowReconciler:
         """Apply a diff of the instance stream."""
         before, after = event.before, event.after.as_stored()
         running = after.state == _RUNNING
-        if not running and after.instance_guid and after.state in _NOBODYS:
+        if not running and after.instance_guid and after.state in _WITHOUT_INSTANCE:
             after = _without_instance(after)
         if not after.epoch:
             return self._changed_without_epoch(before, after)
@@ -154,16 +150,15 @@ class RowReconciler:
         if stored is None:
             tombstone = self._tombstones.get(after.epoch)
             if tombstone is None:
-                # As for a version of a record never seen, and the rest of the row is not known either.
+                # As for a later version of a record never seen; and what the diff leaves out is not known either.
                 self._ask_repair(after.process_guid, RepairReason.AMBIGUOUS)
                 return self._write(after.epoch, None, after)
             return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
         if after.tag_index > stored.tag_index:
-            # A diff leaves internal routes and metric tags as they were. But a start may have changed what it does not
-            # carry; and so may a version that was passed over.
+            # A start may have changed the internal routes and metric tags, and so may a version that was skipped.
             if running or before.tag_index != stored.tag_index:
                 self._ask_repair(after.process_guid, _INCOMPLETE)
-            # It is another version, so it differs.
+            # Another version always differs, so it is not compared.
             if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
                 self._ask_repair(after.process_guid, RepairReason.RIVALS)
             return _APPLIED
@@ -178,7 +173,7 @@ class RowReconciler:
             self._tombstones.add(key, Tombstone(row.tag_index, row.instance_guid))
             return Outcome.SAME if known else Outcome.TOMBSTONED
         if row.epoch and stored.tag_index > row.tag_index and row.state != ActualLRPState.UNCLAIMED:
-            # A crashed row names no instance that could tell a restart from a removal.
+            # A CRASHED row names no instance by which a restart and a removal could be told apart.
             nameless = row.state == ActualLRPState.CRASHED
             if _is_next_unclaimed(row, stored):
                 if nameless:
@@ -190,7 +185,7 @@ class RowReconciler:
         return _APPLIED
 
     def group_changed(self, event: ActualLRPChanged) -> Outcome:
-        """Apply a diff of the group stream, slot by slot; a slot that is empty on both sides is not spoken of."""
+        """Apply a diff of the group stream, slot by slot; a slot that is empty on both sides is not part of it."""
         outcome = Outcome.NOTED
         slots = (
             (event.before.instance, event.after.instance),
@@ -212,7 +207,7 @@ class RowReconciler:
     def group_removed(self, group: ActualLRPGroup) -> Outcome:
         """Apply a `removed` of the group stream.
 
-        There it always means the row, whose version may be older than the one at hand.
+        There it always means the row, and its version may be older than the stored one.
         """
         outcome = Outcome.NOTED
         for row in (group.instance, group.evacuating):
@@ -244,7 +239,7 @@ class RowReconciler:
         return self.created(after)
 
     def _presence_changed(self, stored: ActualLRP, before: ActualLRP, after: ActualLRP) -> Outcome:
-        """Apply a diff that is not newer: only a change of presence, which makes no version, can be in it."""
+        """Apply a diff that is not newer: it can only change the presence, which changes without a new version."""
         stale = Outcome.STALE if after.tag_index < stored.tag_index else Outcome.SAME
         if stale is Outcome.SAME and _is_rewritten(after, stored):
             return self._undecided(stored.process_guid)
@@ -252,16 +247,16 @@ class RowReconciler:
             return stale
         if stale is Outcome.SAME and before.presence == stored.presence:
             return self._write(row_key(stored), stored, replace(stored, presence=after.presence))
-        # Two changes of presence without a version between them have no order that could be seen here.
+        # The order of two changes of presence without a version between them cannot be seen here.
         self._ask_repair(stored.process_guid, RepairReason.AMBIGUOUS)
         return stale if after.presence == stored.presence else Outcome.UNDECIDED
 
     def _moved(self, before: ActualLRP, after: ActualLRP) -> Outcome:
-        """Move an instance from one record to another; the first lives on, unclaimed, and will say so itself."""
+        """Move an instance from one record to another; the first lives on, unclaimed, which another event reports."""
         source = self._rows.get(before.epoch)
         target = self._rows.get(after.epoch)
         tombstone = self._tombstones.get(after.epoch)
-        # The record that it moves to is mostly a new one, but can be that of another instance which is leaving too.
+        # Mostly the target is a new record, but it can be that of another instance which is leaving too.
         if target is not None and after.tag_index <= target.tag_index:
             outcome = Outcome.STALE if after.tag_index < target.tag_index else Outcome.SAME
         elif tombstone is not None and after.tag_index <= tombstone.index:
@@ -280,7 +275,7 @@ class RowReconciler:
         return outcome
 
     def _changed_without_epoch(self, before: ActualLRP, after: ActualLRP) -> Outcome:
-        """Apply a diff of an old record, which is known by its slot and always believed."""
+        """Apply a diff of an old record, which is identified by its slot and always believed."""
         old_key, key = row_key(before), row_key(after)
         stored = self._rows.get(old_key)
         outcome = self._write(key, self._rows.get(key), after if stored is None else after.carrying_over(stored))
@@ -305,14 +300,14 @@ class RowReconciler:
         return Outcome.UNDECIDED
 
 
-_NOBODYS: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
-"""Rows that are nobody's: a diff to such a state still carries the key of an instance, the server's row does not."""
+_WITHOUT_INSTANCE: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
+"""States of rows without an instance: a diff to such a state still carries an instance's key, the row does not."""
 
 
 def _is_rewritten(one: ActualLRP, stored: ActualLRP) -> bool:
-    """Return whether a version that is known has other contents now, beside what diffs do not carry and the presence.
+    """Return whether a known version has other contents now, apart from the presence and what diffs do not carry.
 
-    So it is where the server was set back and has written it again.
+    That happens where the server's database was set back and the version was written again.
     """
     return _bare(one) != _bare(stored)
 
@@ -326,5 +321,5 @@ def _without_instance(row: ActualLRP) -> ActualLRP:
 
 
 def _is_next_unclaimed(removed: ActualLRP, stored: ActualLRP) -> bool:
-    """Return whether the row at hand is what an unclaim made of the removed one, which was not UNCLAIMED."""
+    """Return whether the stored row is what an unclaim made of the removed one, which was not UNCLAIMED."""
     return stored.tag_index == removed.tag_index + 1 and stored.state == ActualLRPState.UNCLAIMED

@@ -1,8 +1,8 @@
 """The rows and desired LRPs of a mirror, with their indexes.
 
-The store is written by one owner and read from any thread. What a reader gets is either an immutable value or a copy
-made by one uninterruptible operation, so a reader never sees half of a write; only what is ordered (the range of an
-app) takes a lock, which a writer holds for no longer than an insertion.
+The store is written by one owner and read from any thread. A reader gets either an immutable value or a copy that one
+uninterruptible operation made, so it never sees half of a write. Only the ordered index (the process guids of an app)
+needs a lock, which a writer holds for no longer than an insertion.
 """
 
 from bisect import bisect_left
@@ -24,30 +24,29 @@ _RUNNING: Final = ActualLRPState.RUNNING
 _slot = attrgetter("index", "presence")
 
 row_order = attrgetter("index", "presence", "epoch")
-"""Where a row stands among those of its process.
+"""The order of the rows of a process.
 
-Two that claim one slot for a moment stand by their epochs, not as they came: what follows from rows is the same for
-whoever has had the same ones.
+Two rows that claim one slot for a moment are ordered by their epochs, not by arrival, so that equal states have equal
+tuples.
 """
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 FEW = 12
-"""Among so many rows one is found sooner by looking at each than by halving."""
+"""Among up to so many rows a linear search is faster than bisection."""
 
 Keys = dict[RowKey, None]
-"""A set that keeps its order, so that the same inputs give the same answers in the same order."""
+"""An ordered set, so that the same inputs give the same answers in the same order."""
 
 
 class Store:
     """Rows by identity, and where to find them: by process, cell, domain, state and instance.
 
-    Nearly all rows are of one domain and RUNNING. So the domain leads to processes, which are fewer, and the index by
-    state leaves RUNNING out: it would save nobody anything, and a dict that every row is in costs more to write than
-    one of the few rows that are not. Instances are in parts, by how their guid ends. For a dict is rebuilt in one piece
-    when it grows, which takes ten milliseconds at a hundred thousand keys: one may, three of the same size would do so
-    at the same row.
+    Nearly all rows are of one domain and RUNNING. So the index by domain has processes, which are fewer, and the index
+    by state leaves RUNNING out: it would save no query anything, and cost a write for every row. Instances are in
+    parts, by the last character of their guid: a dict is rebuilt in one piece when it grows, which takes 10 ms at
+    100,000 keys, and several of the same size would do so at the same row.
     """
 
     def __init__(self) -> None:
@@ -63,9 +62,9 @@ class Store:
         self._lock = Lock()
         self.domains: frozenset[str] = frozenset()
         self.get: Final[Callable[[RowKey], ActualLRP | None]] = self._rows.get
-        """Returns the row of that identity. O(1): the dict's own, since every event asks several times."""
+        """Returns the row of that identity. O(1): the dict's own method, since every event calls it several times."""
         self.rows_of: Final[Callable[[str, tuple[()]], tuple[ActualLRP, ...]]] = self._by_process.get
-        """Returns the rows of a process as `process` does; what it returns where there are none is given, as ()."""
+        """Returns the rows of a process as `process` does; the second argument, (), is what it returns without any."""
         self.desired: Final[Callable[[str], DesiredLRP | None]] = self._desired.get
         """Returns the desired LRP of a process. O(1), as `get`."""
 
@@ -77,13 +76,13 @@ class Store:
     def keys_by_cell(self) -> Iterator[list[RowKey]]:
         """Return the identities of all rows, cell by cell. Each step is uninterruptible, O(rows on the cell).
 
-        Of the rows that are written between two steps one can be missed, or be there twice.
+        A row that is written between two steps can be missed, or be returned twice.
         """
         for cell_id in list(self._by_cell):
             yield list(self._by_cell.get(cell_id, ()))
 
     def process(self, process_guid: str) -> tuple[ActualLRP, ...]:
-        """Return the rows of a process by index, presence, epoch. O(1): the tuple is kept, not made."""
+        """Return the rows of a process by index, presence, epoch. O(1): the stored tuple."""
         return self._by_process.get(process_guid, ())
 
     def row_count(self, process_guid: str) -> int:
@@ -94,8 +93,7 @@ class Store:
         """Return the rows that match every filter given, in no promised order.
 
         The cost is the least of O(rows on the cell), O(rows of that state), where that is not RUNNING, and O(rows of
-        the processes that have such a domain); O(rows) where only RUNNING is asked for, and much less than that where
-        nothing is.
+        the processes of that domain); O(rows) where only RUNNING is given, and much less than that without a filter.
         """
         if cell_id is None and state is None and domain is None:
             return tuple(_copied(self._rows.values()))
@@ -129,7 +127,7 @@ class Store:
         return len(self._by_process)
 
     def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
-        """Return all rows, those of each process together, as they are at one moment. O(processes)."""
+        """Return all rows of one moment, a tuple for each process. O(processes)."""
         return _copied(self._by_process.values())
 
     def desired_count(self) -> int:
@@ -156,12 +154,12 @@ class Store:
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
 
     def has_rivals(self, process_guid: str) -> bool:
-        """Return whether two rows of a process claim one slot, which the server never has for long.
+        """Return whether two rows of a process claim one slot, as the server never has for long.
 
         O(rows of the process).
         """
         rows = self.process(process_guid)
-        return any(_slot(one) == _slot(other) for one, other in pairwise(rows))
+        return any(_slot(row) == _slot(following) for row, following in pairwise(rows))
 
     def _prefix_range(self, prefix: str) -> Iterator[str]:
         for guid in self._desired_guids.irange(minimum=prefix):
@@ -172,7 +170,7 @@ class Store:
     # Writing
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
-        """Write the row of that identity, which is `old` now; tell whether another claims the slot that it takes.
+        """Write the row of that identity, which is `old` now; return whether another row claims its slot.
 
         O(log rows of the process), plus copying their tuple.
         """
@@ -182,15 +180,15 @@ class Store:
         guid, index = row.process_guid, row.index
         if index == old.index and row.presence == old.presence and guid == old.process_guid:
             rival = False
-            # By way of a list: half the time of joining a tuple from slices.
+            # Through a list, which takes half the time of joining slices of the tuple.
             rows = [*self._by_process[guid]]
-            # Mostly all instances of a process are there, each at its own place.
+            # Mostly all instances of a process are there, each at the position of its index.
             rows[index if 0 <= index < len(rows) and rows[index] is old else _position(rows, old)] = row
             self._by_process[guid] = tuple(rows)
         else:
-            self._displace(old)
-            rival = self._place(row)
-        # Of the indexes only those are brought along whose own key has changed.
+            self._remove_from_process(old)
+            rival = self._add_to_process(row)
+        # Only indexes whose key has changed are written.
         if old.state != row.state:
             if old.state != _RUNNING:
                 _discard(self._by_state, old.state, key)
@@ -200,22 +198,22 @@ class Store:
             _discard(self._by_cell, old.cell_id, key)
             self._by_cell[row.cell_id][key] = None
         if old.instance_guid != row.instance_guid:
-            self._move_instance(key, old, row)
+            self._reindex_instance(key, old, row)
         if old.domain != row.domain or old.process_guid != guid:
-            self._leave_domain(old)
+            self._remove_from_domain(old)
             self._by_domain[row.domain][guid] = None
         return rival
 
     def remove(self, key: RowKey, row: ActualLRP) -> None:
         """Remove the row of that identity, which is `row` now."""
         del self._rows[key]
-        self._displace(row)
-        self._leave_domain(row)
+        self._remove_from_process(row)
+        self._remove_from_domain(row)
         if row.state != _RUNNING:
             _discard(self._by_state, row.state, key)
         _discard(self._by_cell, row.cell_id, key)
         if row.instance_guid:
-            self._release_instance(row, key)
+            self._unindex_instance(row, key)
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Insert a desired LRP, or replace the one of its process. O(log desired) when new, else O(1)."""
@@ -239,11 +237,11 @@ class Store:
         _discard(self._desired_by_domain, lrp.domain, process_guid)
 
     def _insert(self, key: RowKey, row: ActualLRP) -> bool:
-        """File a row that is new."""
+        """Add a new row to all indexes."""
         guid = row.process_guid
         rows = self._by_process.get(guid)
-        rival = self._place(row)
-        # Where a sibling is of the domain, the process is known to be.
+        rival = self._add_to_process(row)
+        # Where another row of the process has the domain, the index has the process.
         if rows is None or rows[0].domain != row.domain:
             self._by_domain[row.domain][guid] = None
         if row.state != _RUNNING:
@@ -253,8 +251,8 @@ class Store:
             self._by_instance[row.instance_guid[-1]][row.instance_guid] = key
         return rival
 
-    def _place(self, row: ActualLRP) -> bool:
-        """Put a row in its process's tuple."""
+    def _add_to_process(self, row: ActualLRP) -> bool:
+        """Add a row to the tuple of its process; return whether another row claims its slot."""
         guid = row.process_guid
         rows = self._by_process.get(guid)
         if rows is None:
@@ -269,7 +267,7 @@ class Store:
         slot = _slot(row)
         return (at > 0 and _slot(rows[at - 1]) == slot) or (at < len(rows) and _slot(rows[at]) == slot)
 
-    def _displace(self, row: ActualLRP) -> None:
+    def _remove_from_process(self, row: ActualLRP) -> None:
         rows = self._by_process[row.process_guid]
         if len(rows) == 1:
             del self._by_process[row.process_guid]
@@ -277,24 +275,24 @@ class Store:
         at = _position(rows, row)
         self._by_process[row.process_guid] = (*rows[:at], *rows[at + 1 :])
 
-    def _leave_domain(self, old: ActualLRP) -> None:
-        """Take a process from a domain that none of its rows has any more, once `old` is out of its place."""
+    def _remove_from_domain(self, old: ActualLRP) -> None:
+        """Remove a process from the domain of `old`, which has left its tuple, unless another of its rows has it."""
         domain = old.domain
         for row in self._by_process.get(old.process_guid, ()):
             if row.domain == domain:
                 return
         _discard(self._by_domain, domain, old.process_guid)
 
-    def _move_instance(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
+    def _reindex_instance(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
         if row.instance_guid:
             self._by_instance[row.instance_guid[-1]][row.instance_guid] = key
         if old.instance_guid:
-            self._release_instance(old, key)
+            self._unindex_instance(old, key)
 
-    def _release_instance(self, old: ActualLRP, key: RowKey) -> None:
-        """Take an instance from a row that no longer has it.
+    def _unindex_instance(self, old: ActualLRP, key: RowKey) -> None:
+        """Remove the index entry of an instance that a row no longer has.
 
-        Another row of the process may have it too, while it moves.
+        While it moves, another row of the process may have it too, and gets the entry.
         """
         guid = old.instance_guid
         part = self._by_instance[guid[-1]]
@@ -309,7 +307,7 @@ class Store:
     # Checking
 
     def _check(self) -> None:
-        """Compare every index with one made anew from the rows. O(rows); for tests."""
+        """Compare every index with one that is made from the rows. O(rows); for tests."""
         rows = self._rows
         assert all(row_key(row) == key for key, row in rows.items()), (
             "a row is filed under another identity than its own"
@@ -355,16 +353,16 @@ def matches(row: ActualLRP, cell_id: str | None, state: str | None, domain: str 
 
 
 def _copied(of: Iterable[T]) -> list[T]:
-    """Copy from a dict that another thread may be writing.
+    """Copy from a dict that another thread may be writing, in one uninterruptible step.
 
-    Into a list, which does it in one uninterruptible step. A tuple is made after the dict has begun to be read, and
-    making it can set off the garbage collector, and with it finalizers that let the other thread in.
+    A list does that. A tuple is allocated while the dict is being read, which can start the garbage collector, and with
+    it finalizers that let the other thread run.
     """
     return list(of)
 
 
 def _position(rows: Sequence[ActualLRP], row: ActualLRP) -> int:
-    """Where that very row stands in its process's tuple."""
+    """Return the position of that very object in the tuple of its process."""
     if len(rows) > FEW:
         return bisect_left(rows, row_order(row), key=row_order)
     at = 0

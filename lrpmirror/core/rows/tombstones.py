@@ -1,4 +1,4 @@
-"""What is remembered of records that are gone, so that a late event does not bring them back."""
+"""Tombstones of records that are gone, so that a late event does not bring them back."""
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ class Tombstone(Struct, frozen=True, gc=False):
     """The last known version of a record that is gone, and the instance that it held.
 
     `left` says that only the instance left: the record is known to live on, unclaimed, under a higher index. `presumed`
-    says that no event told of the removal: a list lacked the record, or another one took its place.
+    says that no event reported the removal: a list lacked the record, or another one took its place.
     """
 
     index: int
@@ -20,7 +20,7 @@ class Tombstone(Struct, frozen=True, gc=False):
     presumed: bool = False
 
     def covers(self, index: int) -> bool:
-        """Return whether an event has told that the record was gone in that version, or later."""
+        """Return whether an event reported that the record was gone in that version, or a later one."""
         return index <= self.index and not self.presumed
 
 
@@ -49,10 +49,10 @@ class TombstoneTable:
         return entry[0] if entry is not None else None
 
     def add(self, key: RowKey, tombstone: Tombstone) -> None:
-        """Remember that a record is gone; an older memory of it never replaces a newer one."""
+        """Add a tombstone; an older version never replaces a newer one."""
         known = self._by_key.pop(key, None)
         if known is not None and known[0].index > tombstone.index:
-            # Whoever buries it again without knowing that it lives on may mean the record itself.
+            # It counts as `left` or `presumed` only where both do: the second may report the removal of the record.
             left, presumed = known[0].left and tombstone.left, known[0].presumed and tombstone.presumed
             tombstone = Tombstone(known[0].index, known[0].instance_guid, left, presumed)
         self._by_key[key] = (tombstone, self._now)
@@ -60,7 +60,7 @@ class TombstoneTable:
             del self._by_key[next(iter(self._by_key))]
 
     def discard(self, key: RowKey) -> None:
-        """Forget a record: it is known to live."""
+        """Discard the tombstone of a record, which is known to live."""
         self._by_key.pop(key, None)
 
     def keys(self) -> tuple[RowKey, ...]:
@@ -68,7 +68,7 @@ class TombstoneTable:
         return tuple(self._by_key)
 
     def advance(self, now: float) -> None:
-        """Record the time, and forget what was buried longer ago than the age allows. O(what is forgotten)."""
+        """Record the time, and discard tombstones that are older than the age. O(discarded)."""
         self._now = now
         expired = []
         for key, (_, added_at) in self._by_key.items():
@@ -79,7 +79,7 @@ class TombstoneTable:
             del self._by_key[key]
 
     def copy(self) -> "TombstoneTable":
-        """Return a copy that goes its own way. O(n)."""
+        """Return an independent copy. O(n)."""
         copied = TombstoneTable(limit=self._limit, age=self._age)
         copied._now = self._now
         copied._by_key = self._by_key.copy()
