@@ -191,12 +191,24 @@ async def test_what_is_answered_after_the_stream_was_lost_is_not_published() -> 
     async with publishing(refresh=10) as scene:
         await published(scene)
         scene.server.upsert_domain("later")
-        scene.bbs.once("cells", Answer(before=5))
+        scene.bbs.once("domains", Answer(before=5))
         await trio.sleep(12)
         scene.bbs.refusal = GONE
         scene.bbs.cut()
         await trio.sleep(20)
         assert b"later" not in scene.redis.hash(KEYS.key("domains"))
+
+
+@simulated
+@pytest.mark.parametrize("answer", [Answer(error=GONE), Answer(before=inf)])
+async def test_cells_that_cannot_be_had_keep_no_domain_from_being_looked_at(answer: Answer) -> None:
+    async with publishing(refresh=10) as scene:
+        await published(scene)
+        scene.bbs.answer = lambda name: answer if name == "cells" else Answer()
+        for name in ("later", "last"):
+            scene.server.upsert_domain(name)
+            await trio.sleep(25)
+            assert name.encode() in scene.redis.hash(KEYS.key("domains"))
 
 
 @simulated

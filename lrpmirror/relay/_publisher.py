@@ -3,10 +3,11 @@
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from functools import partial
 from random import Random
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import trio
@@ -18,6 +19,7 @@ from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.freshness.backoff import Backoff
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.freshness.status import Status as MirrorStatus
+from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.errors import BBSError, ConfigurationError, LRPMirrorError, WireError
@@ -33,10 +35,15 @@ from lrpmirror.relay._scripts import ACQUIRE, RELEASE
 
 __all__ = ["Publisher", "PublisherStatus", "open_publisher"]
 
+V = TypeVar("V")
+
 logger: Final = logging.getLogger("lrpmirror")
 
 REFRESH: Final = 10.0
 """Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+
+LISTING: Final = 10.0
+"""Seconds that a list of either may take."""
 
 STREAM_BYTES: Final = 64 * 1024 * 1024
 """How many bytes of events the stream of changes keeps."""
@@ -57,6 +64,11 @@ class Published(Held, Protocol):
     @property
     def status(self) -> MirrorStatus:
         """How fresh it is."""
+        ...
+
+    @property
+    def tuning(self) -> Tuning:
+        """Its limits."""
         ...
 
     @property
@@ -81,12 +93,12 @@ class Published(Held, Protocol):
 class Source(Protocol):
     """Who is asked for what the mirror does not follow; the BBS."""
 
-    async def domains(self) -> tuple[str, ...]:
-        """List the domains that are fresh."""
+    async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
+        """List the domains that are fresh; raises LimitExceeded for more than `most`."""
         ...
 
-    async def cells(self) -> tuple[CellPresence, ...]:
-        """List the cells that are there."""
+    async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
+        """List the cells that are there; raises LimitExceeded for more than `most`."""
         ...
 
 
@@ -211,13 +223,16 @@ class Publisher:
             await trio.sleep(interval)
             if not self._mirror.status.live:
                 continue
-            try:
-                domains, cells = await bbs.domains(), await bbs.cells()
-            except (BBSError, WireError):
-                continue
+            most = self._mirror.tuning.list_limit
+            await self._look_at(partial(bbs.domains, most=most), self._content.set_domains)
+            # Another service keeps them, which can be down while the BBS is well.
+            await self._look_at(partial(bbs.cells, most=most), self._content.set_cells)
+
+    async def _look_at(self, ask: Callable[[], Awaitable[V]], write: Callable[[V], None]) -> None:
+        with trio.move_on_after(LISTING), suppress(BBSError, WireError):
+            found = await ask()
             if self._mirror.status.live:
-                self._content.set_domains(domains)
-                self._content.set_cells(cells)
+                write(found)
                 self._wake()
 
     async def _campaign(self, redis: Commands) -> None:
