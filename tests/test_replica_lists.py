@@ -151,7 +151,7 @@ async def test_without_full_detail_a_follower_reads_single_desired_lrps_by_their
         guid = simulated.desired_lrps()[0].process_guid
         mirror._session.knowledge.store.remove_desired(guid)
         mirror._session.repairs.add(guid, RepairReason.DESIRED)
-        mirror._follower._undecided.set()
+        mirror._follower._repairs_wanted.set()
         await mirror.wait_for(lambda mirror: mirror.desired_lrp(guid) is not None, 5)
         assert lrps_of(mirror.desired_lrps()) == lrps_of(simulated.desired_lrps())
 

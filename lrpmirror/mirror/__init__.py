@@ -1,4 +1,4 @@
-"""The mirror itself: the trio shell around the machine in `core` and the client, and the queries."""
+"""The mirror itself: the trio shell around the state machine in `core` and the client, and the queries."""
 
 from lrpmirror.mirror._bbs import BBS
 from lrpmirror.mirror._feed import Changes

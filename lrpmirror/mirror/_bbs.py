@@ -1,4 +1,4 @@
-"""What a mirror needs of a BBS; `BBSClient` is one, and tests have others."""
+"""The interface that a mirror needs of a BBS; `BBSClient` has it, and tests have others."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +16,7 @@ StreamName = Literal["instances", "groups"]
 class BBS(Protocol):
     """The reads of a BBS that a mirror makes. All raise BBSError or WireError, and nothing else.
 
-    `most` is how many records are wanted at most: where more arrive, the read is given up with LimitExceeded then.
+    `most` is how many records a reply may have: with more, the read ends with LimitExceeded.
     """
 
     def events(
@@ -24,9 +24,10 @@ class BBS(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
         """Subscribe; entered once the server has answered. Yields the events of each read, in order of arrival.
 
-        `said` is called with how old all that is which has been yielded so far, whenever the source says so: at first,
-        then every second or so, and when that changes; from the iteration, once what was told before has been taken. A
-        BBS never says so: what it tells is its own state. Whoever tells another's state must, or it passes for new.
+        `said` is called with the source's status, which says how old the state is that all events so far lead to: at
+        first, then about every second, and when it changes. It is called from the iteration, after the events before
+        it have been taken. A BBS never sends one: it sends its own state. A source that passes on another's state must
+        send it, or its state counts as new.
         """
         ...
 
@@ -47,7 +48,7 @@ class BBS(Protocol):
         ...
 
     def renewed(self) -> bool:
-        """Return whether the certificates have been replaced since the last call, so that the stream should be too."""
+        """Return whether the certificates on disk have changed since the last call; then the stream is replaced."""
         ...
 
     async def ping(self) -> bool:

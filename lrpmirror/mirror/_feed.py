@@ -1,4 +1,4 @@
-"""Changes of one kind, brought to those who want them: by callback, or to be iterated."""
+"""A feed: changes of one kind, delivered to subscribers by callback or by iteration."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import TracebackType
@@ -14,7 +14,7 @@ from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 __all__ = ["Changes", "Feed"]
 
 AT_ONCE: Final = 500
-"""Up to so many changes are brought to the subscribers at once: less than a millisecond for each of them."""
+"""Up to so many changes are published at once, which takes less than a millisecond for each subscriber."""
 
 BATCH: Final = 2_000
 """How many changes a batch of an iteration has at most."""
@@ -26,8 +26,8 @@ V = TypeVar("V")
 class Changes(Generic[K, V]):
     """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
 
-    A batch is what has changed since the one before, one change a key; of very many, as after the first list, the first
-    few thousand, and then the next. The iteration ends when the mirror is closed.
+    A batch has what changed since the batch before, one change for each key; at most a few thousand, the rest is in the
+    next batches. The iteration ends when the mirror is closed.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Changes(Generic[K, V]):
         return self.mailbox.lag(self._clock())
 
     def begin(self) -> None:
-        """Gather changes from now on; what entering the block does. Raises MirrorClosed when the mirror is closed."""
+        """Collect changes from now on, as entering the block does. Raises MirrorClosed when the mirror is closed."""
         self._join(self)
 
     def leave(self) -> None:
-        """Gather no more, and end the iteration; what leaving the block does."""
+        """Collect no more changes and end the iteration, as leaving the block does."""
         self._forget(self)
         self.end()
 
@@ -72,7 +72,7 @@ class Changes(Generic[K, V]):
 
     async def __anext__(self) -> list[Change[K, V]]:
         await trio.lowlevel.checkpoint()
-        # Asked without a pause before taking: what has changed can change back while this task waits for its turn.
+        # Checked and taken without an await in between, in which a key could change back.
         while True:
             failure = self.mailbox.take_failure()
             if failure is not None:
@@ -88,7 +88,7 @@ class Changes(Generic[K, V]):
             await self._ready.wait()
 
     def end(self) -> None:
-        """End the iteration once what has changed so far is taken."""
+        """End the iteration after the changes so far."""
         self._closed = True
         self._wake()
 
@@ -97,12 +97,12 @@ class Changes(Generic[K, V]):
 
 
 class Feed(Generic[K, V]):
-    """Where changes of one kind are published and subscribed to.
+    """Publishes changes of one kind to its subscribers.
 
-    `topic` says for whom a delta is, of those who want some topics only; `present` gives what is there, of some topics
-    or all, as deltas from nothing: as it is now, whenever it is gone through.
+    `topic` returns the topic of a delta; `present` returns what is there, of some topics or of all, as deltas from
+    nothing that are made when they are read.
 
-    Many changes, and what many keys are for a late subscriber, are gone through bit by bit, in a task of their own.
+    Many changes, and the replay of many keys for a new subscriber, are published in slices by a task of their own.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Feed(Generic[K, V]):
         replay: bool,
         errors: ErrorPolicy,
     ) -> Subscription[K, V]:
-        """Call back on changes, in a task of its own, until it is cancelled or the feed is closed."""
+        """Call back on changes, in a task, until the subscription is cancelled or the feed is closed."""
         self._check_open()
         wanted = None if topics is None else frozenset(topics)
         subscription: Subscription[K, V] = Subscription(
@@ -180,10 +180,10 @@ class Feed(Generic[K, V]):
     def lags(self) -> list[Lag]:
         """Return how far behind each subscriber is. O(subscribers); may be called from any thread."""
         subscriptions, iterations = list(self._subscriptions), list(self._iterations)
-        return [one.lag for one in subscriptions] + [one.lag for one in iterations]
+        return [subscription.lag for subscription in subscriptions] + [iteration.lag for iteration in iterations]
 
     def close(self) -> None:
-        """Publish no more: iterations end, callbacks are not called again."""
+        """Stop publishing: iterations end, callbacks are not called again."""
         self._closed = True
         for subscription in tuple(self._subscriptions):
             subscription.cancel()
@@ -193,7 +193,7 @@ class Feed(Generic[K, V]):
     async def _advance(
         self, mailboxes: Iterable[Mailbox[K, V]], free_in_slices: Callable[[], Iterator[None]] | None
     ) -> None:
-        """Go through what is on the backlog of some mailboxes, then let go of it."""
+        """Publish the backlogs of some mailboxes, then free what they were made of."""
         for mailbox in mailboxes:
             while mailbox.advance(AT_ONCE):
                 await trio.lowlevel.checkpoint()

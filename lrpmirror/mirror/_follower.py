@@ -1,4 +1,4 @@
-"""Carrying bytes in and effects out: the streams, the lists and the repairs of one mirror, as tasks."""
+"""The follower: tasks that read the streams, lists and repairs of one mirror into its session."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -26,10 +26,10 @@ logger = logging.getLogger("lrpmirror")
 
 
 class Publish(Protocol):
-    """Tells everyone of commits, or of a new phase."""
+    """Publishes commits, or a new phase."""
 
     def __call__(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
-        """Tell of commits; `listed` where a list was brought to the views with `prepare`, whether it was believed."""
+        """Publish commits; `listed`: a list that `prepare` was called for has been committed, or was not believed."""
         ...
 
 
@@ -39,9 +39,9 @@ class Follower:
     The reader of the stream never waits for the lists, nor for subscribers: the server drops a reader that falls
     behind.
 
-    There is one stream, but for a while where it is replaced in use: then the events of both are applied, which the
-    session does not mind, until a list that was begun after the new one was opened has been committed. Nothing is
-    missed so, and the state stays current throughout.
+    There is one stream, except while it is being replaced: then the events of both are applied, which is harmless to
+    the session, until a list that was begun after the new one was opened has been committed. So nothing is missed, and
+    the state stays current throughout.
     """
 
     def __init__(
@@ -60,52 +60,53 @@ class Follower:
         self._clock = clock
         self._publish = publish
         self._prepare = prepare
-        self.deriving: Final = trio.Lock()
-        """Held while a list is brought to the views, and committed; and while a view is made."""
+        self.views_lock: Final = trio.Lock()
+        """Held while views are prepared for a list and it is committed, and while a view is built."""
         self._stream: StreamName = stream
         self._full = full
         self._watchdog = Watchdog(bbs, session, clock)
-        # One list at a time, since a list is judged by the events since it was asked for.
-        self._listing = trio.Lock()
-        self._reading = trio.CancelScope()
+        # One list at a time, since the session applies events to one list.
+        self._list_lock = trio.Lock()
+        self._list_scope = trio.CancelScope()
+        """Runs the list in progress."""
         self._until_next_list = trio.CancelScope()
-        """What lasts until the next list of everything is due."""
-        self._undecided = trio.Event()
-        self._wanted = trio.Event()
-        self._found = trio.Event()
-        self._replacing = trio.Event()
+        """Waits until the next list of everything is due; its deadline can be moved forward."""
+        self._repairs_wanted = trio.Event()
+        self._list_wanted = trio.Event()
+        self._audit_open = trio.Event()
+        self._replacement_wanted = trio.Event()
         self._link = self._new_link()
-        self._next: Link | None = None
+        self._next_link: Link | None = None
         self._delay = 0.0
-        self._outliving: trio.Nursery
-        """For what goes on when the stream is lost."""
+        self._outer_nursery: trio.Nursery
+        """Outlives the tasks of a stream."""
 
     async def run(self) -> None:
         """Follow the stream for ever; on every loss wait, reconnect and list again."""
-        async with trio.open_nursery() as self._outliving:
+        async with trio.open_nursery() as self._outer_nursery:
             while True:
                 async with trio.open_nursery() as nursery:
-                    self._link, self._next = self._new_link(), None
-                    self._replacing = trio.Event()
-                    nursery.start_soon(self._carry, self._link, nursery)
+                    self._link, self._next_link = self._new_link(), None
+                    self._replacement_wanted = trio.Event()
+                    nursery.start_soon(self._run_link, self._link, nursery)
                 await trio.sleep(self._delay)
 
     def resync(self) -> None:
-        """Ask for a list of everything now, instead of at the next interval."""
-        self._wanted.set()
+        """Request a list of everything now, instead of at the next interval."""
+        self._list_wanted.set()
 
     def replace(self, reason: str) -> None:
-        """Have the stream replaced by a new one, without a gap. Nothing to do where it is not open yet."""
+        """Request that the stream is replaced by a new one, without a gap. Does nothing where it is not open yet."""
         if self._link.is_open:
             logger.info("the event stream is being replaced: %s", reason)
-            self._replacing.set()
+            self._replacement_wanted.set()
 
     # The streams
 
     def _new_link(self) -> Link:
         return Link(Lister(self._bbs, self._clock, full=self._full, cells_timeout=self._session.tuning.cells_timeout))
 
-    async def _carry(self, link: Link, nursery: trio.Nursery) -> None:
+    async def _run_link(self, link: Link, nursery: trio.Nursery) -> None:
         """Follow one stream to its end."""
         with link.scope:
             try:
@@ -113,7 +114,7 @@ class Follower:
                 async with self._bbs.events(self._stream, full=self._full, said=said) as batches:
                     self._opened(link, nursery)
                     error = await self._read(link, batches)
-                    # Before the connection is closed, which takes a moment: what is known to be over is not LIVE.
+                    # Before the connection is closed, which takes a moment in which the mirror must not be LIVE.
                     self._ended(link, error, nursery)
             except (BBSError, WireError) as error:
                 self._ended(link, error, nursery)
@@ -127,7 +128,7 @@ class Follower:
                 self._publish(session.events(events, now))
                 session.check_limits()
                 if session.repairs:
-                    self._undecided.set()
+                    self._repairs_wanted.set()
                 early = session.unreadable.wait(now, session.freshness.synced_at)
                 if early < inf:
                     self._until_next_list.deadline = min(self._until_next_list.deadline, trio.current_time() + early)
@@ -148,8 +149,8 @@ class Follower:
     def _opened(self, link: Link, nursery: trio.Nursery) -> None:
         now = self._clock()
         link.opened(self._session.tuning, now)
-        if link is self._next:
-            self._wanted.set()
+        if link is self._next_link:
+            self._list_wanted.set()
             return
         link.settled.set()
         self._session.stream_opened(now)
@@ -165,44 +166,44 @@ class Follower:
     def _ended(self, link: Link, error: LRPMirrorError, nursery: trio.Nursery) -> None:
         if not link.ended(error):
             return
-        if link is self._next:
-            self._next = None
+        if link is self._next_link:
+            self._next_link = None
         elif link is self._link:
             self._delay = self._session.stream_lost(error)
-            self._reading.cancel()
-            if self._next is not None and self._next.is_open:
-                # It was there to take over, and does so before its list is in: for the mirror it is a new stream.
-                self._follow(self._next)
+            self._list_scope.cancel()
+            if self._next_link is not None and self._next_link.is_open:
+                # The replacement takes over before its list is committed: to the session it is a new stream.
+                self._switch_to(self._next_link)
                 self._session.stream_opened(self._link.heard_at)
                 self._apply_source_status()
-                self._wanted.set()
+                self._list_wanted.set()
             else:
                 nursery.cancel_scope.cancel()
             self._publish(())
 
-    def _follow(self, link: Link) -> None:
-        """Go on with a stream that was opened beside the one before."""
-        self._link, self._next = link, None
+    def _switch_to(self, link: Link) -> None:
+        """Follow a stream that was opened beside the one before."""
+        self._link, self._next_link = link, None
         link.settled.set()
 
     def _apply_source_status(self) -> None:
-        """Have it count what the source said on a stream before that was the one that is followed."""
+        """Apply the status that the source reported before this stream was the followed one."""
         if self._link.source_status is not None:
             self._session.freshness.source_reported(*self._link.source_status)
 
     async def _keep_replaced(self, nursery: trio.Nursery) -> None:
         while True:
-            await self._replacing.wait()
-            self._replacing = trio.Event()
+            await self._replacement_wanted.wait()
+            self._replacement_wanted = trio.Event()
             while (error := await self._replace(nursery)) is not None:
                 delay = self._session.replacement_failed(error)
                 self._publish(())
                 await trio.sleep(delay)
 
     async def _replace(self, nursery: trio.Nursery) -> LRPMirrorError | None:
-        """Open another stream, and wait until it is the one that is followed; return what it ended with before."""
-        link = self._next = self._new_link()
-        nursery.start_soon(self._carry, link, nursery)
+        """Open another stream, and wait until it is the followed one; return its error where it ends before that."""
+        link = self._next_link = self._new_link()
+        nursery.start_soon(self._run_link, link, nursery)
         await link.settled.wait()
         return link.error
 
@@ -223,7 +224,7 @@ class Follower:
                 self.replace("it has been silent for so long that it may be dead")
 
     async def _keep_renewed(self) -> None:
-        """Let a stream not go on for ever as whom it was opened."""
+        """Replace the stream when the certificates with which it was opened have been replaced."""
         while True:
             await trio.sleep(self._session.tuning.renewal_interval)
             if self._bbs.renewed():
@@ -234,49 +235,49 @@ class Follower:
     async def _keep_synced(self, nursery: trio.Nursery) -> None:
         session = self._session
         while True:
-            self._wanted = trio.Event()
-            async with self._listing:
+            self._list_wanted = trio.Event()
+            async with self._list_lock:
                 delay = await self._sync()
             if session.repairs:
-                self._undecided.set()
+                self._repairs_wanted.set()
             if delay is None:
-                self._found.set()
+                self._audit_open.set()
                 delay = session.next_list(self._clock())
             with trio.move_on_after(delay) as self._until_next_list:
-                await self._wanted.wait()
+                await self._list_wanted.wait()
             if self._until_next_list.cancelled_caught:
                 await self._await_other_stream(nursery)
 
     async def _await_other_stream(self, nursery: trio.Nursery) -> None:
-        """Where only a list on another stream can decide whether the server was set back, wait until there is one."""
-        session, upcoming = self._session, self._next
+        """Where only a list on another stream can decide about a rollback, replace the stream and wait for that."""
+        session, upcoming = self._session, self._next_link
         if not session.guards.rollback.wants_stream((upcoming or self._link).opened_at):
             return
         if upcoming is None:
             self.replace("a list that was read with it was older than what is known")
         elif upcoming.is_open:
-            # Its own list was older, and so is not believed before another stream's.
+            # Its own list had older versions, so another stream is needed.
             self._ended(upcoming, ConnectionFailed("its list was older than what is known"), nursery)
             upcoming.scope.cancel()
         with trio.move_on_after(session.next_interval()):
-            await self._wanted.wait()
+            await self._list_wanted.wait()
 
     async def _sync(self) -> float | None:
-        """List everything; return after how long to try again, or None where there is a list."""
-        session, upcoming = self._session, self._next
+        """List everything; return in how many seconds to try again, or None where there is a list."""
+        session, upcoming = self._session, self._next_link
         if upcoming is not None and not upcoming.is_open:
             upcoming = None
         link = upcoming or self._link
         snapshot = session.begin_list(self._clock(), EVERYTHING, opened_at=link.opened_at)
         try:
-            error = await self._fill(link.lister.everything, snapshot, session.tuning.list_timeout)
+            error = await self._attempt(link.lister.everything, snapshot, session.tuning.list_timeout)
             async with self._prepared(snapshot, error, session.tuning.list_timeout) as error:
                 return self._listed(snapshot, error, upcoming) if session.is_listing(snapshot) else 0.0
         finally:
-            self._outliving.start_soon(_free_in_slices, snapshot)
+            self._outer_nursery.start_soon(_free_in_slices, snapshot)
 
     def _listed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
-        """Commit a list of everything that has settled, or failed; return what `_sync` does."""
+        """Commit a settled list of everything, or record that it failed; return what `_sync` does."""
         session = self._session
         if error is not None:
             delay = session.list_failed(snapshot, error)
@@ -286,23 +287,23 @@ class Follower:
         rolled_back = session.guards.take_rollback()
         if rolled_back is not None:
             logger.warning("%s", rolled_back)
-        if upcoming is not None and upcoming is self._next and not session.guards.held:
+        if upcoming is not None and upcoming is self._next_link and not session.guards.held:
             self._take_over(upcoming)
         self._publish(_all(commit), listed=True)
         return None
 
     def _take_over(self, link: Link) -> None:
         given_up = self._link
-        self._follow(link)
+        self._switch_to(link)
         self._session.stream_replaced(link.heard_at)
         self._apply_source_status()
         given_up.scope.cancel()
 
     async def _keep_audited(self) -> None:
-        """Judge what audits find, once the events that may explain it have had the time to come."""
+        """Judge audits after their grace time, in which events may explain the differences."""
         session = self._session
         while True:
-            await self._found.wait()
+            await self._audit_open.wait()
             while (wait := session.audit_wait(self._clock())) is not None:
                 await trio.sleep(wait)
                 drift = session.end_audit(self._clock())
@@ -311,18 +312,18 @@ class Follower:
                 logger.warning("%s", drift)
                 self._publish(())
                 if drift.first:
-                    self._wanted.set()
+                    self._list_wanted.set()
                 elif drift.repeated:
                     self.replace(f"{drift.row} lists in a row differed from what it had told")
-            self._found = trio.Event()
+            self._audit_open = trio.Event()
 
-    async def _fill(
-        self, fill: Callable[[PendingSnapshot], Awaitable[None]], snapshot: PendingSnapshot, timeout: float
+    async def _attempt(
+        self, step: Callable[[PendingSnapshot], Awaitable[None]], snapshot: PendingSnapshot, timeout: float
     ) -> LRPMirrorError | None:
-        """Read a list, until it is whole, fails or takes too long; or until it is broken off: then it is of no use."""
-        with trio.CancelScope() as self._reading, trio.move_on_after(timeout):
+        """Run a step of a list until it ends, fails or takes too long; return the error. A lost stream cancels it."""
+        with trio.CancelScope() as self._list_scope, trio.move_on_after(timeout):
             try:
-                await fill(snapshot)
+                await step(snapshot)
             except (BBSError, WireError) as error:
                 return error
             return None
@@ -331,18 +332,18 @@ class Follower:
     async def _keep_repaired(self) -> None:
         session = self._session
         while True:
-            await self._undecided.wait()
+            await self._repairs_wanted.wait()
             await trio.sleep(session.tuning.repair_delay)
-            async with self._listing:
+            async with self._list_lock:
                 scope = session.take_repairs()
                 if scope is None:
-                    self._undecided = trio.Event()
+                    self._repairs_wanted = trio.Event()
                     continue
                 delay = await self._read_some(scope, self._repaired)
             await trio.sleep(delay)
 
     def _repaired(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
-        """Commit a read of some processes, or record that it failed; return how long to wait before the next."""
+        """Commit a repair, or record that it failed; return how long to wait before the next."""
         session = self._session
         if error is not None:
             return session.list_failed(snapshot, error)
@@ -350,13 +351,13 @@ class Follower:
         return 0.0
 
     async def _keep_probed(self) -> None:
-        """Look, at an interval, whether the server still has what changed last."""
+        """Check at an interval whether the server still has what changed last."""
         session = self._session
         while True:
             await trio.sleep(session.tuning.probe_interval)
             scope = session.take_probe()
             if scope is not None:
-                async with self._listing:
+                async with self._list_lock:
                     delay = await self._read_some(scope, self._probed)
                 await trio.sleep(delay)
 
@@ -365,20 +366,20 @@ class Follower:
         if error is not None:
             return session.list_failed(snapshot, error)
         if session.probes.is_lost(self._commit_some(snapshot)):
-            self._wanted.set()
-        # What it had otherwise is judged as that of any list is.
-        self._found.set()
+            self._list_wanted.set()
+        # Its differences are judged as those of any list.
+        self._audit_open.set()
         return 0.0
 
     async def _read_some(
         self, scope: Scope, finish: Callable[[PendingSnapshot, LRPMirrorError | None], float]
     ) -> float:
-        """Read some processes; return what `finish` does, which commits them or notes the error."""
+        """Read some processes; return what `finish` returns, which commits them or records the error."""
         session = self._session
         snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
-        error = await self._fill(self._link.lister.some, snapshot, session.tuning.repair_timeout)
+        error = await self._attempt(self._link.lister.some, snapshot, session.tuning.repair_timeout)
         async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
-            # Where it is no longer the one in progress, the list of everything that comes next settles it.
+            # Where it is no longer the list in progress, the next list of everything settles it.
             return finish(snapshot, error) if session.is_listing(snapshot) else 0.0
 
     def _commit_some(self, snapshot: PendingSnapshot) -> Commit | None:
@@ -386,17 +387,17 @@ class Follower:
         commit = session.end_list(snapshot, self._clock())
         self._publish(_all(commit), listed=True)
         if session.guards.rollback.wants_list:
-            self._wanted.set()
+            self._list_wanted.set()
         return commit
 
     @asynccontextmanager
     async def _prepared(
         self, snapshot: PendingSnapshot, error: LRPMirrorError | None, timeout: float
     ) -> AsyncIterator[LRPMirrorError | None]:
-        """Bring the views to what a list leads to, if it is whole; the block commits it, without an await before."""
-        async with self.deriving:
+        """Prepare the views for a list, if it is complete; the block commits it, with no await before that."""
+        async with self.views_lock:
             if error is None and self._session.is_listing(snapshot):
-                error = await self._fill(self._bring_to_views, snapshot, timeout)
+                error = await self._attempt(self._bring_to_views, snapshot, timeout)
             yield error
 
     async def _bring_to_views(self, snapshot: PendingSnapshot) -> None:
@@ -405,7 +406,7 @@ class Follower:
 
 
 async def _free_in_slices(snapshot: PendingSnapshot) -> None:
-    """Let go of what was listed, bit by bit: a quarter of a million rows at once would hold up everybody."""
+    """Free what was listed, a slice a step: 250,000 rows at once would block the event loop."""
     for _ in snapshot.free_in_slices():
         await trio.lowlevel.checkpoint()
 

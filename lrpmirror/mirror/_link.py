@@ -12,25 +12,25 @@ __all__ = ["Link"]
 
 
 class Link:
-    """A subscription, from its first try to its end; the follower runs it."""
+    """A subscription, from the attempt to open it to its end; the follower runs it."""
 
     def __init__(self, lister: Lister) -> None:
         self.lister = lister
-        """What lists while it is followed. It learns what its server is too old for; the next server may be newer."""
+        """Reads the lists while it is followed, and learns what its server is too old for; the next may be newer."""
         self.watch: Watch | None = None
-        """What tells whether it is alive; None before it is open."""
+        """Decides whether it is alive; None before it is open."""
         self.opened_at = 0.0
         """When the server answered."""
         self.heard_at = 0.0
         """When it was opened, or last brought something."""
         self.source_status: tuple[SourceStatus, float] | None = None
-        """What the source last said of itself, and when."""
+        """The latest status that the source reported, and when."""
         self.error: LRPMirrorError | None = None
-        """What it ended with."""
+        """The error that ended it."""
         self.scope = trio.CancelScope()
-        """What it runs in: cancelling it closes the connection."""
+        """Runs it: cancelling closes the connection."""
         self.settled = trio.Event()
-        """That it is the one that is followed, or has ended before it was."""
+        """Set when it is the followed one, or has ended before that."""
 
     @property
     def is_open(self) -> bool:
@@ -43,13 +43,13 @@ class Link:
         self.opened_at = self.heard_at = now
 
     def received(self, now: float) -> None:
-        """Record that it brought something. O(1)."""
+        """Record that the stream brought something. O(1)."""
         self.heard_at = now
         if self.watch is not None:
             self.watch.received(now)
 
     def ended(self, error: LRPMirrorError) -> bool:
-        """Record that it ended; tell whether that is news."""
+        """Record that it ended; return whether it had not ended before."""
         if self.error is not None:
             return False
         self.error = error

@@ -1,4 +1,4 @@
-"""Reading lists into a snapshot, whatever paths the server has."""
+"""Reading lists into a snapshot, by the paths that the server has."""
 
 from collections.abc import Callable, Iterator
 from operator import attrgetter
@@ -15,7 +15,7 @@ __all__ = ["Lister"]
 
 
 class Lister:
-    """Reads what a snapshot is to be filled with. There is one for each stream, since the next server may be newer."""
+    """Fills snapshots. There is one for each stream, since the next server may have other paths."""
 
     def __init__(self, bbs: BBS, clock: Callable[[], float], *, full: bool, cells_timeout: float) -> None:
         self._bbs = bbs
@@ -26,8 +26,8 @@ class Lister:
         self._has_parts = not full
 
     async def everything(self, snapshot: PendingSnapshot) -> None:
-        """List it all. Raises BBSError, WireError; LimitExceeded where events come in faster than lists."""
-        # The domains first: a domain that was fresh before the desired LRPs were listed vouches that they are complete.
+        """List everything. Raises BBSError, WireError; LimitExceeded where too many events arrive meanwhile."""
+        # The domains first: only a domain that was fresh before the list proves that its desired LRPs are complete.
         most = snapshot.list_limit
         domains = await self._bbs.domains(most=most)
         snapshot.check_count("domains", len(domains))
@@ -38,9 +38,9 @@ class Lister:
         await self._settle(snapshot)
 
     async def _cells(self, snapshot: PendingSnapshot) -> None:
-        """List the cells, which another service keeps: it can be down while the BBS is well, and holds up nothing.
+        """List the cells, which come from another service: it can be down while the BBS is up, and delays nothing.
 
-        Where they cannot be had in a short time, those known before stay.
+        Where they do not arrive in a short time, the known cells stay.
         """
         snapshot.answered_at = self._clock()
         with trio.move_on_after(self._cells_timeout) as waiting:
@@ -52,14 +52,14 @@ class Lister:
             except (BBSError, WireError) as error:
                 snapshot.cells_error = error
                 return
-            # In an order of our own: that of the server changes from reply to reply, which is no change of the cells.
+            # Sorted, since the server's order changes from reply to reply.
             snapshot.answered_at = None
             snapshot.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
         if waiting.cancelled_caught:
             snapshot.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
 
     async def some(self, snapshot: PendingSnapshot) -> None:
-        """List what is in the snapshot's scope, which is of some processes. Raises BBSError, WireError."""
+        """List the processes of the snapshot's scope. Raises BBSError, WireError."""
         if snapshot.scope.rows:
             guids, most = sorted(snapshot.scope.rows), snapshot.list_limit
             snapshot.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
@@ -72,7 +72,7 @@ class Lister:
             most = snapshot.list_limit
             snapshot.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full, most=most))
         except RequestRefused:
-            # A replica of a BBS can have their parts only.
+            # A replica of a BBS can have only their parts.
             if not self._has_parts:
                 raise
             await self._read("scheduling_infos", snapshot, snapshot.list_scheduling_parts, process_guids=guids)

@@ -1,4 +1,4 @@
-"""The mirror as its users see it: reads, status, subscriptions."""
+"""The public mirror: reads, status, subscriptions, views."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,8 +38,8 @@ class Mirror(Reads):
     """An in-memory mirror of a BBS, made by `open_mirror`.
 
     Reads are synchronous, do no I/O and return frozen values: between two awaits they all see one state. They may be
-    called from any thread. Until the first synchronisation they find nothing, and `status` says so; after a lost
-    connection they find the last known state, and `status` says that too.
+    called from any thread. Before the first synchronisation they find nothing; after a lost connection they find the
+    last known state. `status` says which it is.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Mirror(Reads):
     # Freshness
 
     async def wait_synced(self, timeout: float | None = None) -> None:
-        """Wait until the mirror has had the whole state once. Returns at once where it has, even if it is stale by now.
+        """Wait until the mirror has had the full state once. Returns at once where it has, even if it is stale by now.
 
         Raises NotSynced when that takes more than `timeout` seconds, with the last error as its cause; MirrorClosed
         when the mirror is closed first.
@@ -81,7 +81,7 @@ class Mirror(Reads):
                     raise MirrorClosed("the mirror was closed before it was synchronised")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
-        # The checkpoint of a timeout of 0 is too late, the state is not.
+        # With a timeout of 0 the checkpoint is cancelled although there is a state.
         if self._session.freshness.synced_at is not None:
             return
         error = self._session.freshness.last_error
@@ -90,18 +90,18 @@ class Mirror(Reads):
 
     @property
     def counts(self) -> Counts:
-        """What was counted since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
+        """The counters since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
         lags = self._rows.lags() + self._desired.lags() + [lag for view in self._views for lag in view.lags]
         return replace(self._session.counts(), subscribers=tuple(lags))
 
     def resync(self) -> None:
-        """Ask for a list of everything now, instead of at the next interval. Returns at once."""
+        """Request a list of everything now, instead of at the next interval. Returns at once."""
         self._follower.resync()
 
     def reconnect(self) -> None:
         """Replace the event stream by a new one, without a gap: the phase stays as it is. Returns at once.
 
-        The new one is subscribed, and a list committed on it, before the old one is given up. If that fails the old one
+        The new stream is opened, and a list committed on it, before the old one is closed. If that fails the old one
         stays, `status.trouble` says why, and it is tried again. Does nothing while there is no stream: then one is
         being opened anyway.
         """
@@ -120,11 +120,11 @@ class Mirror(Reads):
     ) -> Subscription[RowKey, ActualLRP]:
         """Call back on changes of rows, keyed by their identity, from now on.
 
-        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` is not there.
-        With `replay` it is first told of the rows that are there, with the cause REPLAY. The callback may be
-        synchronous or asynchronous; it is called in a task of its own and never twice at once. A slow one is told of
-        fewer, larger steps. `errors` says what its failure does: `raise` ends the mirror's block with it, `log` logs
-        it, `cancel` logs it and ends the subscription. Raises MirrorClosed when the mirror is closed.
+        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` does not exist.
+        With `replay` it first gets the rows that are there, with the cause REPLAY. The callback may be synchronous or
+        asynchronous; it is called in a task of its own and never twice at once. A slow one gets fewer, larger changes.
+        `errors` says what its failure does: `raise` ends the mirror's block with it, `log` logs it, `cancel` logs it
+        and ends the subscription. Raises MirrorClosed when the mirror is closed.
         """
         return self._rows.subscribe(callback, process_guids, where, replay=replay, errors=errors)
 
@@ -137,7 +137,7 @@ class Mirror(Reads):
     ) -> Changes[RowKey, ActualLRP]:
         """Iterate over changes of rows: `async with mirror.changes() as changes: async for batch in changes: …`.
 
-        A batch is a list of changes, one a key: what has changed since the batch before. The rest as in `subscribe`.
+        A batch is a list of what changed since the batch before, one change for each key. The rest as in `subscribe`.
         """
         return self._rows.changes(process_guids, where, replay=replay)
 
@@ -164,18 +164,18 @@ class Mirror(Reads):
         return self._desired.changes(process_guids, where, replay=replay)
 
     async def view(self, view: AnyView[K, C, V]) -> MirrorView[K, V]:
-        """Keep a view of this mirror: a read-only mapping, always that of the rows at the same revision.
+        """Make a view of this mirror: a read-only mapping that always has the revision of the rows.
 
-        It is derived in O(all rows), bit by bit, while everybody else goes on, and returned when it is whole: of the
-        revision that the mirror has then. From then on it costs what each commit changes. See `lrpmirror.views` for
-        those that come with the library. Raises MirrorClosed when the mirror is closed.
+        It is derived in O(all rows), in slices while other tasks run, and returned when it is complete, at the revision
+        that the mirror has then. From then on it costs what each commit changes. See `lrpmirror.views` for those that
+        come with the library. Raises MirrorClosed when the mirror is closed.
         """
         self._check_open()
         kept: MirrorView[K, V] = MirrorView(
             view, self._nursery, self._clock, self.check_fresh, forget=lambda: self._forget(kept)
         )
         # No list is committed meanwhile.
-        async with self._follower.deriving:
+        async with self._follower.views_lock:
             self._check_open()
             self._build = build = ViewBuild(self._session, kept.derivation)
             try:
@@ -194,25 +194,25 @@ class Mirror(Reads):
 
     @contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:
-        """Let somebody see every event and commit as it happens, while the block lasts.
+        """Call an observer with every event and commit as it happens, while the block lasts.
 
-        For what a subscription, which coalesces, cannot give: a replica's event streams. The stream waits for an
-        observer.
+        For what a subscription, which coalesces, cannot do, such as a replica's event streams. The event stream waits
+        for the observer.
         """
         session = self._session
         session.observers = (*session.observers, observer)
         try:
             yield
         finally:
-            session.observers = tuple(one for one in session.observers if one is not observer)
+            session.observers = tuple(other for other in session.observers if other is not observer)
 
     async def wait_for(
         self, predicate: Callable[[Self], bool], timeout: float | None = None, *, what: str = ""
     ) -> None:
         """Wait until `predicate(mirror)` holds; it is tried now and after each commit and change of phase.
 
-        Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was waited for and how the
-        mirror is. Raises MirrorClosed when the mirror is closed first.
+        Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was waited for and the
+        mirror's status. Raises MirrorClosed when the mirror is closed first.
         """
         holds = False
         with trio.move_on_after(inf if timeout is None else timeout):
@@ -221,7 +221,7 @@ class Mirror(Reads):
                     raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
                 await self._waiting.park()
             await trio.lowlevel.checkpoint()
-        # The checkpoint of a timeout of 0 is too late, the answer is not.
+        # With a timeout of 0 the checkpoint is cancelled although the predicate holds.
         if holds:
             return
         status = self.status
@@ -242,7 +242,7 @@ class Mirror(Reads):
             await self.wait_for(lambda _: self.has_seen(process_guid, tag), timeout, what=present)
         except NotSeen as error:
             has = self._session.knowledge.tags(process_guid)
-            tags = ", ".join(f"{one.epoch}:{one.index}" for one in has) or "none at all"
+            tags = ", ".join(f"{known.epoch}:{known.index}" for known in has) or "none at all"
             raise NotSeen(f"{error}; of that process it has: {tags}") from error.__cause__
 
     # Inside
@@ -276,7 +276,7 @@ class Mirror(Reads):
         self._views = [kept for kept in self._views if kept is not view]
 
     def _publish(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
-        """Tell everyone of commits, of which the one of a list is `listed`, or of a new phase. Waits for nobody."""
+        """Publish commits, or a new phase; `listed` as in `Publish`. Waits for no subscriber."""
         for commit in commits:
             self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
@@ -296,7 +296,7 @@ class Mirror(Reads):
         self._waiting.unpark_all()
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
-        """Bring the views aside to what a list leads to, one slice a step. `_publish` follows when it is committed."""
+        """Prepare the views for a list, a slice a step. `_publish` is called when it is committed."""
         if self._preparation is not None:
             # The list before was never committed.
             self._nursery.start_soon(_free_in_slices, self._preparation.discard())
@@ -307,7 +307,7 @@ class Mirror(Reads):
         return self._preparation.steps()
 
     def _finish(self, prepared: Preparation, commit: Commit | None) -> None:
-        """Let the views be what they were prepared to be, all at once."""
+        """Switch all views at once to what was prepared."""
         revision, cause = (self.revision, Cause.SNAPSHOT) if commit is None else (commit.revision, commit.cause)
         differences = dict(prepared.finish(commit, {view.derivation for view in self._views}))
         for view in self._views:
@@ -316,9 +316,9 @@ class Mirror(Reads):
         self._nursery.start_soon(_free_in_slices, prepared.discard())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
-        """Derive again what the commits touched, once for all of them: no reader can look in between.
+        """Derive again what the commits touched, once for all of them, since nothing reads in between.
 
-        And the processes whose desired LRPs were completed, which no commit tells of.
+        Also the processes whose desired LRPs were completed, which is no part of a commit.
         """
         session = self._session
         dirty = dirtied_by(commits)
@@ -328,7 +328,7 @@ class Mirror(Reads):
         cells = session.knowledge.cells if any(commit.cells is not None for commit in commits) else None
         for view in self._views:
             everything = domains_changed and view.follows_domains
-            # A process that is gone is among those touched only.
+            # `dirty` has the processes that are gone, too.
             others = terms_of(session.knowledge.process_guids()) if everything else whole if view.reads_secrets else {}
             of_view = {**others, **{guid: replace(one, terms=True) for guid, one in dirty.items()}} if others else dirty
             view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
@@ -346,7 +346,7 @@ class Mirror(Reads):
 
 
 async def _free_in_slices(steps: Iterator[None]) -> None:
-    """Let go of what is of no use any more, bit by bit."""
+    """Free what is no longer used, a slice a step."""
     for _ in steps:
         await trio.lowlevel.checkpoint()
 

@@ -1,4 +1,4 @@
-"""Opening a mirror: its client, its session, its state file and its tasks, for as long as a block lasts."""
+"""Opening a mirror: its client, session, state file and tasks, which live as long as a block."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -35,30 +35,30 @@ async def open_mirror(
     tuning: Tuning | None = None,
     rng: Random | None = None,
 ) -> AsyncIterator[Mirror]:
-    """Open a mirror of a BBS, which lives as long as the block. It connects in the background: see `wait_synced`.
+    """Open a mirror of a BBS, which lives as long as the block. It connects in the background; see `wait_synced`.
 
     `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client. It
     can be the URL of a relay, such as `redis://redis.service.cf.internal`, where `lrpmirror publish` keeps the state of
     a BBS: see `lrpmirror.relay.RelayClient` for its forms.
-    `stream` is what to follow: "instances", or "groups" for servers that have nothing better. `detail="full"` keeps
-    whole desired LRPs, which means environments and credentials in memory. `timeout` and `limits` are what is allowed
-    to a server: how long it may take, and how much it may send. `tuning` has the mirror's own intervals, delays and
-    limits; `rng` makes their jitter repeatable.
+    `stream` is what to follow: "instances", or "groups" for old servers that have only those. `detail="full"` keeps
+    whole desired LRPs, which means environments and credentials in memory. `timeout` and `limits` are how long a
+    server may take and how much it may send. `tuning` has the mirror's own intervals, delays and limits; `rng` makes
+    their jitter repeatable.
 
-    `state_file` is where the state is kept from one life of the mirror to the next. It is read before the block begins:
-    what it has is there at once, STALE, and its `state_age` counts from when it was the server's, by the clock on the
-    wall; where that was set back since, the age is not known, and passes for fresh nowhere. `status.restored_at` says
-    so until the first list is in, whose commit is the true difference; revisions go on. What may hold secrets is not in
+    `state_file` keeps the state from one run of the mirror to the next. It is read before the block begins: its state
+    is there at once, STALE, and its `state_age` counts from when it was the server's, by the system's clock; where
+    that was set back since, the age is not known, and no check of freshness passes. `status.restored_at` is set until
+    the first list is committed, whose commit is the true difference; revisions go on. What may hold secrets is not in
     the file: `detail`, and the routes of other routers than `cf-router`, `tcp-router` and `internal-router`, whose
-    value is `null`. The first list brings them, without a change of which subscribers would be told. The file is
-    written every `Tuning.state_interval` seconds where anything has changed, and when the block ends, which waits for
-    it up to `Tuning.state_patience` seconds. A file that is damaged, of a later version or of another BBS is renamed,
-    which is logged and in `status.last_error`, and the mirror begins without; a failure to write it is logged once and
-    in `status.last_error` too.
+    value is `null`. The first list brings them, without a change that subscribers would get. The file is written every
+    `Tuning.state_interval` seconds where anything has changed, and when the block ends, which waits for it up to
+    `Tuning.state_patience` seconds. A file that is damaged, of a later version or of another BBS is renamed, which is
+    logged and in `status.last_error`, and the mirror begins without it; a failure to write it is logged once and in
+    `status.last_error` too.
 
-    Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here
-    but a status: the mirror goes on trying. What a subscriber raises (by its error policy) ends the block, in an
-    ExceptionGroup.
+    Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here:
+    the status says so, and the mirror goes on trying. What a subscriber raises (by its error policy) ends the block,
+    in an ExceptionGroup.
     """
     if stream not in ("instances", "groups"):
         raise ConfigurationError(f"stream={stream!r} is neither 'instances' nor 'groups'")
@@ -85,7 +85,7 @@ async def open_mirror(
             state_file_writer = await stack.enter_async_context(
                 state_file_of(file, session, clock, bbs=getattr(client, "url", ""))
             )
-        # Closed only after the tasks: what was on its way to one when it was cancelled is still taken note of.
+        # Closed only after the tasks: what reached one just before it was cancelled is still recorded.
         with ExitStack() as closing:
             async with background() as nursery:
                 mirror = Mirror(client, session, nursery, clock, stream=stream, full=detail == "full")

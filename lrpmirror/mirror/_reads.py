@@ -13,7 +13,7 @@ __all__ = ["Reads"]
 
 
 class Reads:
-    """What can be asked of a mirror's state; `Mirror` adds what changes with time."""
+    """The queries of a mirror's state; `Mirror` adds waiting, subscriptions and views."""
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
         self._session = session
@@ -39,17 +39,17 @@ class Reads:
     def check_fresh(self, max_age: float) -> None:
         """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
 
-        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
-        least. Else it was before what went wrong, which is the cause of the error; so a state that has been stale for
-        less than `max_age` passes. Before the first synchronisation nothing does, but the state of a file may.
+        While LIVE that was at the last proof of life (see `Status`), of which there is one every `Tuning.ping_interval`
+        at least. Else it was before the trouble, which is the cause of the error; so a state that has been stale for
+        less than `max_age` passes. Before the first synchronisation nothing passes, except perhaps a state file's.
 
-        The queries do the same where they are given `max_age`.
+        Queries with `max_age` do the same.
         """
         self.status.check_fresh(max_age)
 
     # Actual LRPs
 
-    # What can be given by name only costs a fifth of the whole, where it is not given: its default is looked up.
+    # No keyword-only parameters: looking up their defaults would be a fifth of the cost.
     def actual_lrps(
         self,
         process_guid: str | None = None,
@@ -66,8 +66,8 @@ class Reads:
         NotFresh as `check_fresh` does.
         """
         if process_guid is not None and cell_id is None and state is None and domain is None and max_age is None:
-            # The dict's own method, since one more function would be a quarter of it all; and called as a variable,
-            # since an attribute that is called is looked for in the class first.
+            # The dict's own method: another function would add a quarter of the cost. Called as a local variable,
+            # since calling an attribute looks in the class first.
             rows_of = self._session.knowledge.store.rows_of
             return rows_of(process_guid, ())
         if max_age is not None:
@@ -87,9 +87,9 @@ class Reads:
         return groups_of(self._session.knowledge.store.process(process_guid))
 
     def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
-        """Return all rows, those of each process together, as they are at one moment: for who goes through them slowly.
+        """Return all rows of one moment, a tuple for each process, for callers that iterate over them slowly.
 
-        O(processes), which is a fraction of what `actual_lrps()` costs.
+        O(processes), a fraction of the cost of `actual_lrps()`.
         """
         return self._session.knowledge.store.rows_by_process()
 
@@ -106,7 +106,7 @@ class Reads:
     # Desired LRPs, domains, cells
 
     def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
-        """Return what should run of a process, or None. O(1).
+        """Return the desired LRP of a process, or None. O(1).
 
         With `max_age` it raises NotFresh as `check_fresh` does.
         """
@@ -128,7 +128,7 @@ class Reads:
         return self._session.knowledge.store.select_desired(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether that version of a record of a process, or a later one, has been here; also if it is gone.
+        """Return whether the mirror has seen that version of a record, or a later one; also if the record is gone.
 
         O(rows of the process). See `wait_for_tag`.
         """
@@ -136,7 +136,7 @@ class Reads:
 
     @property
     def domains(self) -> frozenset[str]:
-        """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
+        """The domains that were fresh at the last list: their owners confirm that their desired LRPs are complete.
 
         O(1).
         """
@@ -144,14 +144,14 @@ class Reads:
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
-        """The cells that were there at the last list that could be had, by id.
+        """The cells of the latest list of cells that succeeded, by id.
 
         The BBS sends no events about them. O(1).
         """
         return self._session.knowledge.cells
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what became of the latest events about a process and why, the oldest first; for people who wonder.
+        """Return the outcomes of the latest events about a process, and why, the oldest first; for diagnosis.
 
         Those among the latest 20,000 about all processes, and the last one before them; since the first
         synchronisation. O(decisions kept): about a millisecond.

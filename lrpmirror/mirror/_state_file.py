@@ -1,4 +1,4 @@
-"""Keeping the state of a mirror in a file: read at the beginning, written at an interval and at the end."""
+"""The state file of a mirror: read at the beginning, written at an interval and at the end."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ logger: Final = logging.getLogger("lrpmirror")
 
 
 class _Export(Struct, frozen=True):
-    """A state, when it was taken by the clock on the wall, and how long before that it was known to be the server's."""
+    """A state, when it was taken by the system's clock, and how long before that it was known to be the server's."""
 
     exported: ExportedState
     at: float
@@ -27,7 +27,7 @@ class _Export(Struct, frozen=True):
 
 
 class StateFileWriter:
-    """Reads and writes the state file of one session. A failure is logged and noted in the session, and no more."""
+    """Reads and writes the state file of one session. A failure is only logged and recorded in the session."""
 
     def __init__(self, file: StateFile, session: Session, clock: Callable[[], float], bbs: str) -> None:
         self._file = file
@@ -35,14 +35,14 @@ class StateFileWriter:
         self._clock = clock
         self._bbs = bbs
         self._saved_revision: int | None = None
-        """The revision that the file has."""
+        """The revision of the state in the file."""
         self._final: _Export | None = None
         self._logged: set[tuple[type, object]] = set()
         """The kinds of failures that were logged since the file was last written."""
 
     async def begin(self) -> None:
-        """Lock the file and take the state that it has. Raises ConfigurationError for a file that cannot be used."""
-        # Waited for also when cancelled: only then is it known whether there is a lock to release.
+        """Lock the file and restore its state. Raises ConfigurationError for a file that cannot be used."""
+        # Shielded, since a lock that is taken has to be released.
         with trio.CancelScope(shield=True):
             await self._file.offload(self._file.acquire)
         try:
@@ -55,7 +55,7 @@ class StateFileWriter:
             self._restore(loaded)
 
     async def run(self, publish: Callable[[], None]) -> None:
-        """Write the file at an interval, where anything has changed. `publish` is called when that has failed."""
+        """Write the file at an interval, where anything has changed. Calls `publish` when that has failed."""
         session = self._session
         while True:
             await trio.sleep(session.tuning.state_interval)
@@ -66,11 +66,11 @@ class StateFileWriter:
                 publish()
 
     def take_final_state(self) -> None:
-        """Take the state that is to be written at the end. O(rows), as `Session.exported`."""
+        """Export the state that `end` writes. O(rows), as `Knowledge.export`."""
         self._final = self._take()
 
     async def end(self) -> None:
-        """Write what was taken last, and unlock the file; not for longer than `Tuning.state_patience` seconds."""
+        """Write the final state, and unlock the file, within `Tuning.state_patience` seconds."""
         last, file = self._final, self._file
         if last is None:
             file.release()
@@ -78,7 +78,7 @@ class StateFileWriter:
         patience = self._session.tuning.state_patience
         scope = trio.CancelScope(shield=True, deadline=trio.current_time() + patience)
         with scope:
-            # Unlocked by whoever writes, who may be in the middle of it when it is given up here.
+            # The writing thread unlocks it, since it may still be writing when the wait ends here.
             await self._write(last, file.release)
         if scope.cancelled_caught:
             file.give_up()
@@ -103,7 +103,7 @@ class StateFileWriter:
 
     def _take(self) -> _Export | None:
         session = self._session
-        # The state of an earlier life is in the file already.
+        # Before a list was committed, the state is what the file has.
         if session.freshness.synced_at is None:
             return None
         now = self._clock()
@@ -111,7 +111,7 @@ class StateFileWriter:
         return _Export(session.knowledge.export(), self._file.wall(), 0.0 if current_at is None else now - current_at)
 
     async def _write(self, export: _Export, then: Callable[[], None]) -> bool:
-        """Write a state, then call `then`, both in a thread; tell whether it went well."""
+        """Write a state, then call `then`, both in a thread; return whether it was written."""
         file, bbs = self._file, self._bbs
 
         def work() -> None:
@@ -142,7 +142,7 @@ class StateFileWriter:
 async def state_file_of(
     file: StateFile, session: Session, clock: Callable[[], float], *, bbs: str
 ) -> AsyncIterator[StateFileWriter]:
-    """Begin with the state of a file where it has one, and write it at the end, however the block ends."""
+    """Restore the state of a file where it has one, and write it at the end, however the block ends."""
     state_file_writer = StateFileWriter(file, session, clock, bbs)
     try:
         await state_file_writer.begin()

@@ -1,4 +1,4 @@
-"""Callbacks on change, each in a task of its own."""
+"""Subscriptions: callbacks on changes, each in a task of its own."""
 
 import logging
 from collections.abc import Awaitable, Callable, Hashable
@@ -19,14 +19,14 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 Callback = Callable[[Change[K, V]], Awaitable[object] | object]
-"""What a subscriber hands in: called with each change, and awaited if it is asynchronous."""
+"""A subscriber's function: called with each change, and its result awaited if it is awaitable."""
 
 ErrorPolicy = Literal["raise", "log", "cancel"]
-"""What a callback's error does: end the mirror's block with it, be logged, or be logged and end the subscription."""
+"""What an error of a callback does: it ends the mirror's block, is logged, or is logged and ends the subscription."""
 
 
 class Subscription(Generic[K, V]):
-    """A callback that is being told of changes, until it is cancelled or the mirror is closed."""
+    """A callback that is called with changes, until it is cancelled or the mirror is closed."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Subscription(Generic[K, V]):
                 if failure is not None:
                     self._failed(failure, "the filter `where` of a subscriber failed")
                 elif self.mailbox:
-                    # One at a time, so that what waits behind a slow call goes on gathering what comes.
+                    # One at a time, so that keys that wait behind a slow call go on coalescing.
                     await self._deliver(self.mailbox.take_oldest())
                 else:
                     break

@@ -52,10 +52,7 @@ class MirrorView(Mapping[K, V]):
         self.follows_domains = view.follows_domains
         self.reads_secrets = view.reads_secrets
         self.revision = 0
-        """The last commit that this view has taken in.
-
-        That of the mirror, for whoever reads both between two awaits.
-        """
+        """The last commit that this view includes; between two awaits that of the mirror."""
 
     def __getitem__(self, key: K) -> V:
         return self.derivation.values[key]
@@ -81,7 +78,7 @@ class MirrorView(Mapping[K, V]):
         return self.derivation.values.get(key, default)
 
     def copy(self, *, max_age: float | None = None) -> dict[K, V]:
-        """Return everything there is now, in one uninterruptible step. O(keys).
+        """Return all keys and values of now, in one uninterruptible step. O(keys).
 
         With `max_age` it raises NotFresh as `Mirror.check_fresh` does.
         """
@@ -102,7 +99,7 @@ class MirrorView(Mapping[K, V]):
 
     @property
     def failures(self) -> Mapping[Any, Exception]:
-        """What the view raises at present, by process guid or by key; those keep the values that they had.
+        """What the view raises now, by process guid or by key; those keep the contributions or value that they had.
 
         O(failures).
         """
@@ -122,9 +119,9 @@ class MirrorView(Mapping[K, V]):
         replay: bool = True,
         errors: ErrorPolicy = "raise",
     ) -> Subscription[K, V]:
-        """Call back with each change from now on; the arguments are those of `Mirror.subscribe`, with keys of the view.
+        """Call back on changes from now on; the arguments are those of `Mirror.subscribe`, with keys of the view.
 
-        A subscriber of some keys costs nothing on changes of others.
+        A subscriber of some keys costs nothing when others change.
         """
         return self._feed.subscribe(callback, keys, where, replay=replay, errors=errors)
 
@@ -139,14 +136,14 @@ class MirrorView(Mapping[K, V]):
         return self._feed.changes(keys, where, replay=replay)
 
     def drop(self) -> None:
-        """Keep the view no longer: it stays as it is, and its subscriptions end."""
+        """Stop updating the view: it stays as it is, and its subscriptions end."""
         self._forget()
         self._feed.close()
 
     # For the mirror
 
     def begin(self, revision: int) -> None:
-        """Record that the view is whole, and of which revision."""
+        """Record that the view is complete, and its revision."""
         self.revision = revision
         self._log_failures()
         self._feed.publish((), revision, Cause.REPLAY)
@@ -159,7 +156,7 @@ class MirrorView(Mapping[K, V]):
         revision: int,
         cause: Cause,
     ) -> None:
-        """Take in what the mirror tells of."""
+        """Derive again what is dirty, and publish the changes."""
         deltas = self.derivation.update(processes, dirty)
         if cells is not None:
             deltas += self.derivation.update_cells(cells)
@@ -168,7 +165,7 @@ class MirrorView(Mapping[K, V]):
         self._feed.publish(deltas, revision, cause)
 
     def turn(self, difference: Difference[K, V] | None, revision: int, cause: Cause) -> None:
-        """Record that the derivation has turned into another, prepared one, and tell in what they differ."""
+        """Record that the derivation has taken over a prepared one, and publish the difference."""
         self.revision = revision
         self._log_failures()
         if difference is not None:  # pragma: no branch - no view is begun while others are prepared
@@ -177,11 +174,11 @@ class MirrorView(Mapping[K, V]):
     def _log_failures(self) -> None:
         for source, error in self.derivation.take_failures():
             logger.error("the view %s failed on %s and keeps what it had for it", self._name, source, exc_info=error)
-            # It is in `failures` for as long as it lasts, which what the view had in its hands need not be.
+            # `failures` keeps the error as long as it lasts; its frames would keep the view's local variables.
             without_frames(error)
 
     def _present(self, keys: frozenset[Hashable] | None) -> tuple[int, Iterable[Delta[K, V]]]:
-        # What the others were told, so that the next change begins there for the late one too; and as it is now.
+        # What other subscribers were last sent, so that the next change has the same `before` for the new one.
         notified = self.derivation.notified()
         if keys is None:
             return len(notified), (Delta(key, None, notified.of(key)) for key in notified)

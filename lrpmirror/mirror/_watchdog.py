@@ -13,7 +13,7 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog:
-    """Asks the server whether it lives, on a connection of its own, when its stream has been silent."""
+    """Pings the server on a connection of its own when the stream has been silent."""
 
     def __init__(self, bbs: BBS, session: Session, clock: Callable[[], float]) -> None:
         self._bbs = bbs
@@ -21,7 +21,7 @@ class Watchdog:
         self._clock = clock
 
     async def ping(self, watch: Watch) -> StreamDead | None:
-        """Ping once; return what a stream is to be given up with, where it was one failure too many."""
+        """Ping once; return the error to end the stream with, where it was one failure too many."""
         error = await self._ask()
         if error is None:
             watch.answered()
@@ -38,7 +38,7 @@ class Watchdog:
         except trio.TooSlowError:
             return TimedOut(f"no answer to a ping within {timeout:g} s")
         except UnknownPath:
-            # A server that is too old for pings, or a proxy that lets none through; it has answered.
+            # A server that is too old for pings, or a proxy that blocks them: it has answered.
             return None
         except (BBSError, WireError) as error:
             return error

@@ -198,7 +198,7 @@ class Decisions:
         at: float,
         repairs: Repairs,
     ) -> None:
-        """Note what became of an event that was just applied; `kind` is its type. O(1)."""
+        """Record the outcome of an event that was just applied; `kind` is its type. O(1)."""
         index: int | None
         reported: Record | None
         stored: Record | None
@@ -275,7 +275,7 @@ class Decisions:
     def trim(self) -> None:
         """Forget what the ring has no room for, but for the last decision about each process. O(what is forgotten).
 
-        Called when something was noted: once for all events of a read.
+        Called after decisions were recorded, once for all events of a read.
         """
         ring = self._ring
         for _ in range(len(ring) - self._kept):
