@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import httpx
 from google.protobuf.message import Message
+from patience import PATIENCE
 from sim_support import NET, A, run, wanted
 from sim_support import diego as new_diego
 
@@ -41,7 +42,7 @@ def over_http(diego: Diego, drive: Callable[["RemoteBBS"], _R], **options: Any) 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with (
         serve_diego_in_thread(diego, **options) as served,
-        httpx.Client(base_url=served.url, timeout=10, verify=context) as http,
+        httpx.Client(base_url=served.url, timeout=PATIENCE, verify=context) as http,
     ):
         return drive(RemoteBBS(http))
 
@@ -78,7 +79,9 @@ class RemoteStream:
 
     def __init__(self, http: httpx.Client, path: str) -> None:
         method = "GET" if path == "/v1/events.r1" else "POST"
-        asked = http.build_request(method, path, content=events_pb2.EventsByCellId().SerializeToString(), timeout=10)
+        asked = http.build_request(
+            method, path, content=events_pb2.EventsByCellId().SerializeToString(), timeout=PATIENCE
+        )
         self._reply = http.send(asked, stream=True)
         assert self._reply.headers["content-type"] == "text/event-stream; charset=utf-8"
         self._pieces = self._reply.iter_raw()

@@ -17,6 +17,7 @@ import pytest
 import trio
 from cli_support import Simulation, started
 from client_support import PROTOBUF, STREAM_HEAD, Received, Served, chunk, reply, serving
+from patience import PATIENCE
 from wire_support import without_younger
 
 from lrpmirror.cli import main
@@ -27,7 +28,6 @@ from lrpmirror.wire import encode, sse
 
 RECORDING = Path(__file__).parents[2] / "shared" / "recordings" / "06-mixed"
 
-PATIENCE = 20
 """Seconds after which a test that waits has failed."""
 
 PATHS = {
@@ -182,12 +182,12 @@ def scripted_bbs(
     bbs = Scripted(recorded_lists() if lists is None else lists, streams or silent, ends=ends, pause=pause)
     thread = Thread(target=trio.run, args=(bbs.run,))
     thread.start()
-    assert bbs.ready.wait(10), "the scripted BBS did not come up"
+    assert bbs.ready.wait(PATIENCE), "the scripted BBS did not come up"
     try:
         yield bbs
     finally:
         trio.from_thread.run_sync(bbs.over.set, trio_token=bbs.token)
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -196,12 +196,12 @@ def served_diego(diego: Diego) -> Iterator[Simulation]:
     served = Simulation(Autopilot(Diego(), apps=1, cells=1), diego)
     thread = Thread(target=trio.run, args=(served.serve, 0))
     thread.start()
-    assert served.ready.wait(10), "the simulation did not come up"
+    assert served.ready.wait(PATIENCE), "the simulation did not come up"
     try:
         yield served
     finally:
         served.call(served.over.set)
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 import trio
+from patience import PATIENCE
 
 from lrpmirror.sim import Autopilot, Diego, Rates, ServedDiego, serve_diego
 
@@ -79,12 +80,12 @@ def simulated_bbs(*, seed: int = 1, apps: int = 4, cells: int = 3, steps: int = 
     simulation = Simulation(pilot, diego)
     thread = Thread(target=trio.run, args=(simulation.serve, steps))
     thread.start()
-    assert simulation.ready.wait(10), "the simulation did not come up"
+    assert simulation.ready.wait(PATIENCE), "the simulation did not come up"
     try:
         yield simulation
     finally:
         simulation.call(simulation.over.set)
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 def started(*arguments: str, **options: object) -> subprocess.Popen[bytes]:

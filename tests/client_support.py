@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trio
 from msgspec import Struct
+from patience import PATIENCE
 
 from lrpmirror.client import BBSClient
 from lrpmirror.model import ActualLRP
@@ -55,10 +56,10 @@ def recorded(name: str) -> bytes:
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run an async test that must be over within ten seconds."""
+    """Run an async test, which must come to its end."""
 
     async def limited() -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await main()
 
     trio.run(limited)

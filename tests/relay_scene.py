@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import trio
+from patience import PATIENCE
 from relay_support import Autopilot, publishing, reading, serve_diego, settled, small_diego
 
 from lrpmirror import Mirror
@@ -91,7 +92,7 @@ class Scene:
                 self.judge.note()
             await trio.sleep(0.02)
 
-    async def settle(self, seconds: float = 15) -> None:
+    async def settle(self, seconds: float = PATIENCE) -> None:
         """Stop the life, and wait until the reader has what the BBS has."""
         self.resting = True
         await settled(self.mirror, self.diego, seconds)
@@ -113,7 +114,7 @@ async def playing(url: str, *, publish: bool = True, to: str = "", **options: An
         nursery.start_soon(scene.judge.run)
         if publish:
             async with publishing(served, to or url, **options) as publisher:
-                await mirror.wait_synced(30)
+                await mirror.wait_synced(PATIENCE)
                 scene.publisher = publisher
                 yield scene
         else:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 import trio
+from patience import PATIENCE
 from replica_support import differences
 
 from lrpmirror import Mirror, Tuning, open_mirror
@@ -205,7 +206,7 @@ def reading(url: str | RelayClient, **options: Any) -> AbstractAsyncContextManag
     return open_mirror(url, **{"tuning": QUICK, "rng": Random(2), **options})
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float = 5) -> bool:
+async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float = PATIENCE) -> bool:
     """Ask again and again until the answer is such."""
     with trio.move_on_after(seconds):
         for _ in iter(int, 1):
@@ -219,7 +220,7 @@ def agree(mirror: Mirror, diego: Diego) -> bool:
     return mirror.status.live and not differences(mirror, diego)
 
 
-async def settled(mirror: Mirror, diego: Diego, seconds: float = 10) -> None:
+async def settled(mirror: Mirror, diego: Diego, seconds: float = PATIENCE) -> None:
     """Wait until a mirror is live and has what the simulation has; else fail with what it has otherwise."""
     try:
         await mirror.wait_for(lambda one: agree(one, diego), seconds)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import trio
 from msgspec import Struct
+from patience import PATIENCE
 
 from lrpmirror import ActualLRP, ActualLRPGroup, BBSClient, DesiredLRP, Mirror, Tuning, open_mirror
 from lrpmirror.core.rows.changes import row_key
@@ -42,12 +43,12 @@ QUICK = Tuning(
 
 
 def on_loopback(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test on the real clock; it must be over within fifteen seconds."""
+    """Run an async test on the real clock; it must come to its end."""
 
     @wraps(test)
     def run_test(*args: Any, **kwargs: Any) -> None:
         async def limited() -> None:
-            with trio.fail_after(15):
+            with trio.fail_after(PATIENCE):
                 await test(*args, **kwargs)
 
         trio.run(limited)
@@ -94,7 +95,7 @@ def _differing(mine: dict[Any, Any], others: Iterable[Any], key: Callable[[Any],
     ]
 
 
-async def agree(mirror: Mirror, diego: Diego, seconds: float = 5) -> None:
+async def agree(mirror: Mirror, diego: Diego, seconds: float = PATIENCE) -> None:
     """Wait until the mirror equals the simulation; fail with the differences if it does not."""
     with suppress(NotSeen):
         await mirror.wait_for(lambda _: not differences(mirror, diego), seconds)
@@ -104,7 +105,7 @@ async def agree(mirror: Mirror, diego: Diego, seconds: float = 5) -> None:
 
 async def settled(mirror: Mirror) -> None:
     """Wait until nothing is in doubt."""
-    await mirror.wait_for(lambda mirror: mirror.counts.repairs_pending == 0, 5)
+    await mirror.wait_for(lambda mirror: mirror.counts.repairs_pending == 0, PATIENCE)
 
 
 class Reply(Struct, frozen=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import recorded, started
+from patience import PATIENCE
 
 from lrpmirror.cli import main
 from lrpmirror.cli.shared import bbs
@@ -126,6 +127,6 @@ def test_an_interrupted_replay_is_quiet_and_status_130() -> None:
     # It prints far more than a pipe holds, so after the first line it is at work, or waits for us.
     assert process.stdout.readline().startswith(b"{")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert err == b""
     assert process.returncode == 130

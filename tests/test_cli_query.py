@@ -20,6 +20,7 @@ from cli_query_support import (
 )
 from cli_support import Simulation, simulated_bbs, started
 from client_support import Received
+from patience import PATIENCE
 
 from lrpmirror.cli import main
 from lrpmirror.cli.commands.query import COMMANDS
@@ -253,7 +254,7 @@ def test_a_reader_that_leaves_is_no_error_but_a_status() -> None:
         process = started("actual-lrps", "--bbs-url", bbs.url, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(20) == 141
+        assert process.wait(PATIENCE) == 141
         assert process.stderr is not None
         assert process.stderr.read() == b""
         process.stderr.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import simulated_bbs, started
+from patience import PATIENCE
 
 from lrpmirror.cli import main
 from lrpmirror.core.rows.changes import row_key
@@ -110,7 +111,7 @@ def test_a_lost_connection_is_status_1_and_leaves_what_came_before(tmp_path: Pat
         while not (target / "snapshot" / "domains.part").exists():
             assert process.poll() is None, first
         bbs.call(lambda: bbs.served.host.cut(streams_only=True))
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     last = err.decode().splitlines()[-1]
     assert last.startswith("lrpmirror record: ")
@@ -126,7 +127,7 @@ def test_ctrl_c_ends_a_recording_well(tmp_path: Path) -> None:
         while not (target / "snapshot" / "cells.part").exists():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     # It came after the lists, or else cut the last of them short: that is told apart, and both are quiet.
     assert process.returncode in (0, 130)
     assert b"Traceback" not in err

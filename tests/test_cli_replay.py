@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cli_support import IN_PARTS, NAMES, recorded, started
+from patience import PATIENCE
 from wire_support import without_younger
 
 from lrpmirror.cli import main
@@ -217,7 +218,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(20) == 141
+    assert process.wait(PATIENCE) == 141
     process.stderr.close()
 
 
@@ -232,6 +233,6 @@ def test_output_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     command = ["lrpmirror", "replay", str(tmp_path), "--print", "domains"]
     run = "import sys; from lrpmirror.cli import main; sys.argv = sys.argv[1:]; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", run, *command], env=environment, capture_output=True, check=False, timeout=20
+        [sys.executable, "-c", run, *command], env=environment, capture_output=True, check=False, timeout=PATIENCE
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, '"☃!"\n'.encode(), b"")

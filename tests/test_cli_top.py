@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from cli_support import simulated_bbs, started
+from patience import PATIENCE
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -48,7 +49,7 @@ def board_over(apps: int = 6, cells: int = 4, url: str = "") -> Iterator[Board]:
 
 
 def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -290,7 +291,7 @@ def test_what_happens_shows_as_changes_and_rates() -> None:
         board.begin()
 
         async def look(pilot: Pilot[None]) -> None:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE
             while not (board.rates and board.changes("")):
                 assert time.monotonic() < deadline
                 await pilot.pause(0.1)
@@ -319,7 +320,7 @@ class Session:
         os.write(self._ours, keys)
 
     def until_written(self, text: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while text not in self.plain:
             assert time.monotonic() < deadline, self.plain[-2000:]
             self._read(0.1)
@@ -354,7 +355,7 @@ def on_a_terminal(*arguments: str, width: int = 80, height: int = 24) -> Iterato
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
         os.close(ours)
         os.close(theirs)
 

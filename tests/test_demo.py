@@ -16,6 +16,7 @@ from cli_support import started
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from patience import PATIENCE
 from rich.cells import cell_len
 from rich.console import Console, Group
 
@@ -361,7 +362,7 @@ def test_on_a_terminal_it_redraws_a_screen_of_its_size_and_puts_the_terminal_bac
         # How a terminal whose other side is closed ends.
         pass
     os.close(ours)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, b"")
     text = data.decode()
     assert text.startswith("\x1b[?1049h")

@@ -13,6 +13,7 @@ import trustme
 from mirror_support import differences, lively
 from msgspec import Struct
 from msgspec.structs import replace
+from patience import PATIENCE
 from tls_support import issue
 
 from lrpmirror import TLS, Mirror, Phase, Timeouts, Tuning, open_mirror
@@ -24,6 +25,8 @@ P = ParamSpec("P")
 
 SWIFT = Tuning(resync_interval=0.8, first_delay=0.02, most_delay=0.2, repair_delay=0.02)
 PACE = 100.0
+
+CUTS = 12
 
 
 class Certificates(Struct, frozen=True):
@@ -56,12 +59,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def on_sockets(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
-    """Run an async test that must be over within half a minute."""
+    """Run an async test on the real clock, which must come to its end."""
 
     @wraps(test)
     def run_test(*args: P.args, **kwargs: P.kwargs) -> None:
         async def limited() -> None:
-            with trio.fail_after(30):
+            with trio.fail_after(PATIENCE):
                 await test(*args, **kwargs)
 
         trio.run(limited)
@@ -82,7 +85,7 @@ async def until(holds: Callable[[], bool]) -> None:
         await trio.sleep(0.002)
 
 
-async def converged(mirror: Mirror, diego: Diego, timeout: float = 10.0) -> None:
+async def converged(mirror: Mirror, diego: Diego, timeout: float = PATIENCE) -> None:
     await mirror.wait_for(lambda m: m.status.live and not differences(m, diego), timeout, what="the server's state")
 
 
@@ -101,11 +104,11 @@ async def test_a_mirror_reaches_and_keeps_the_state_of_a_deployment_that_lives(
         serve_diego(diego, tls=certificates.server if secure else None) as served,
         mirror_of(served, tls=certificates.client if secure else None) as mirror,
     ):
-        await mirror.wait_synced(timeout=5)
+        await mirror.wait_synced(PATIENCE)
         assert not differences(mirror, diego)
         for _ in range(20):
             await live(autopilot, 3)
-            await mirror.wait_for(lambda m: not differences(m, diego, notified=True), timeout=5)
+            await mirror.wait_for(lambda m: not differences(m, diego, notified=True), timeout=PATIENCE)
         await converged(mirror, diego)
         assert mirror.status.last_error is None
         assert served.host.streams == 1
@@ -123,11 +126,10 @@ async def test_a_mirror_ends_in_the_servers_state_after_its_connections_were_cut
         mirror_of(served, tls=certificates.client if secure else None) as mirror,
     ):
         cuts = 0
-        for _ in range(12):
+        while cuts < CUTS:
             await live(autopilot, rng.randrange(1, 10))
             await trio.sleep(rng.uniform(0, 0.02))
             cuts += served.host.cut(streams_only=rng.random() < 0.5)
-        assert cuts >= 6
         await converged(mirror, diego)
         assert isinstance(mirror.status.last_error, ConnectionFailed)
 
@@ -136,17 +138,17 @@ async def test_a_mirror_ends_in_the_servers_state_after_its_connections_were_cut
 async def test_a_mirror_survives_a_fail_over() -> None:
     diego, autopilot = lively()
     async with serve_diego(diego) as served, mirror_of(served) as mirror:
-        await mirror.wait_synced(timeout=5)
+        await mirror.wait_synced(PATIENCE)
         known = mirror.actual_lrps()
         await served.host.refuse()
         served.host.cut()
-        await mirror.wait_for(lambda m: m.status.phase is Phase.STALE, timeout=5)
+        await mirror.wait_for(lambda m: m.status.phase is Phase.STALE, timeout=PATIENCE)
         autopilot.run(30)
         assert isinstance(mirror.status.last_error, ConnectionFailed)
         assert mirror.actual_lrps() == known
         served.app.available = False
         await served.host.accept()
-        await mirror.wait_for(lambda m: isinstance(m.status.last_error, ServiceUnavailable), timeout=5)
+        await mirror.wait_for(lambda m: isinstance(m.status.last_error, ServiceUnavailable), timeout=PATIENCE)
         assert mirror.actual_lrps() == known
         served.app.available = True
         await converged(mirror, diego)
@@ -156,8 +158,9 @@ async def test_a_mirror_survives_a_fail_over() -> None:
 async def test_a_server_that_is_not_in_service_yet_is_waited_for() -> None:
     diego, _ = lively()
     async with serve_diego(diego, available=False) as served, mirror_of(served) as mirror:
+        await mirror.wait_for(lambda m: m.status.last_error is not None, PATIENCE)
         with pytest.raises(NotSynced, match="503"):
-            await mirror.wait_synced(timeout=0.2)
+            await mirror.wait_synced(timeout=0)
         assert mirror.status.phase is Phase.CONNECTING
         served.app.available = True
         await converged(mirror, diego)
@@ -168,7 +171,7 @@ async def test_a_server_that_falls_silent_costs_a_list_its_time_and_nothing_else
     diego, autopilot = lively()
     timeouts = Timeouts(connect=0.3, write=0.3, read=0.3)
     async with serve_diego(diego) as served, mirror_of(served, timeout=timeouts) as mirror:
-        await mirror.wait_synced(timeout=5)
+        await mirror.wait_synced(PATIENCE)
         served.host.pause()
         autopilot.run(10)
         mirror.resync()
@@ -186,8 +189,9 @@ async def test_a_stranger_is_kept_out(certificates: Certificates) -> None:
         serve_diego(diego, tls=certificates.server) as served,
         mirror_of(served, tls=certificates.stranger) as mirror,
     ):
+        await mirror.wait_for(lambda m: m.status.last_error is not None, PATIENCE)
         with pytest.raises(NotSynced) as caught:
-            await mirror.wait_synced(timeout=0.3)
+            await mirror.wait_synced(timeout=0)
         # With TLS 1.3 the server's refusal comes after the client's handshake, and its reason may be lost with the
         # connection.
         assert isinstance(caught.value.__cause__, ConnectionFailed)
@@ -205,7 +209,7 @@ async def test_a_certificate_that_is_renewed_is_taken_up_by_another_stream_and_t
         serve_diego(diego, tls=server) as served,
         mirror_of(served, tls=files.tls, tuning=replace(SWIFT, renewal_interval=0.05)) as mirror,
     ):
-        await mirror.wait_synced(timeout=5)
+        await mirror.wait_synced(PATIENCE)
         phases = {mirror.status.phase}
 
         def replaced(mirror: Mirror) -> bool:
@@ -215,7 +219,7 @@ async def test_a_certificate_that_is_renewed_is_taken_up_by_another_stream_and_t
         leaf = files.authority.issue_cert("client")
         files.key.write_bytes(leaf.private_key_pem.bytes())
         files.cert.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        await mirror.wait_for(replaced, timeout=10)
+        await mirror.wait_for(replaced, timeout=PATIENCE)
         assert phases == {Phase.LIVE}
         await until(lambda: served.host.streams == 1)
         await live(autopilot, 5)
@@ -233,7 +237,7 @@ async def test_a_mirror_of_an_old_server_does_with_what_there_is(stream: str) ->
         "/v1/desired_lrp_routing_infos/list",
     )
     async with serve_diego(diego, hidden=hidden) as served, mirror_of(served, stream=stream) as mirror:
-        await mirror.wait_synced(timeout=5)
+        await mirror.wait_synced(PATIENCE)
         await live(autopilot, 40)
         await converged(mirror, diego)
 

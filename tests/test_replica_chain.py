@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trio
 from msgspec import Struct
+from patience import PATIENCE
 from replica_support import agree, following, http, on_loopback, replicating
 from sim_support import TAGS, A, diego, run, wanted
 
@@ -121,7 +122,7 @@ async def test_when_a_link_falls_silent_the_age_grows_behind_it(link: str) -> No
         assert age >= 0.4
         silent.host.resume()
         links.diego.update_desired("p", annotation="it speaks again")
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while (links.end.status.state_age or 0.0) > 0.3:  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.01)
 
@@ -130,7 +131,7 @@ async def test_when_a_link_falls_silent_the_age_grows_behind_it(link: str) -> No
 async def test_beyond_a_bound_a_replica_answers_nothing_and_closes_its_streams() -> None:
     async with chain(max_age=0.6) as links, BBSClient(links.near.url) as client, http() as plain:
         async with cut(links.bbs):
-            await links.end.wait_for(lambda m: m.counts.errors.get("ServiceUnavailable", 0) > 0, 5)
+            await links.end.wait_for(lambda m: m.counts.errors.get("ServiceUnavailable", 0) > 0, PATIENCE)
             with pytest.raises(ServiceUnavailable):
                 await client.ping()
             with pytest.raises(ServiceUnavailable):
@@ -168,12 +169,12 @@ async def test_domains_lapse_when_nobody_has_seen_for_too_long_that_they_are_fre
         assert replica.domains() == ("cf-apps",)
         replica._max_age = 0.1
         links.bbs.app.hidden = frozenset({"/v1/domains/list"})
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while replica.domains():  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.02)
         assert links.near.mirror.status.live, "it is only the domains that are not known"
         links.bbs.app.hidden = frozenset()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while not replica.domains():  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.02)
 

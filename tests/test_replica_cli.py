@@ -14,6 +14,7 @@ import httpx
 import pytest
 import trustme
 from cli_support import simulated_bbs, started
+from patience import PATIENCE
 
 from lrpmirror.cli import main
 from lrpmirror.errors import ConfigurationError
@@ -30,12 +31,12 @@ def free_port() -> int:
 def serving(
     *arguments: str, listen: str = "127.0.0.1:0", files: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the command, for as long as the block lasts, and for half a minute at most; with so many open files."""
+    """Start the command, for as long as the block lasts, and not for ever; with so many open files."""
     pipe = subprocess.PIPE
     process = started("serve", "--listen", listen, *arguments, stdout=pipe, stderr=pipe)
     if files is not None:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
-    limit = Timer(30, process.kill)
+    limit = Timer(PATIENCE, process.kill)
     limit.start()
     try:
         yield process
@@ -61,7 +62,7 @@ def said(process: subprocess.Popen[bytes], what: str) -> str:
 
 def listed(url: str, *options: str) -> list[str]:
     process = started("domains", "--bbs-url", url, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     return out.decode().splitlines()
 
@@ -74,7 +75,7 @@ def test_it_serves_until_it_is_stopped_and_ends_quietly(stop: signal.Signals) ->
         assert " actual and " in said(process, "live:")
         assert listed(url) == ['"cf-apps"']
         process.send_signal(stop)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert b"Traceback" not in err
 
@@ -94,7 +95,7 @@ def test_with_a_state_file_it_begins_with_what_it_knew(tmp_path: Path) -> None:
         with serving("--bbs-url", simulation.url, *options) as process:
             known = said(process, "live:").partition("live: ")[2]
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE)
         assert path.stat().st_mode & 0o777 == 0o600
         url = simulation.url
     with serving("--bbs-url", url, *options) as process:
@@ -165,7 +166,7 @@ def test_a_port_that_is_taken_is_said_in_one_line() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with serving("--bbs-url", "http://127.0.0.1:9", listen=f"127.0.0.1:{port}") as process:
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     (line,) = err.decode().splitlines()
     assert "cannot listen" in line

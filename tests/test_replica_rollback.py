@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from patience import PATIENCE
 from replica_support import differences, following, on_loopback, replicating
 from sim_support import diego, wanted
 
@@ -33,21 +34,21 @@ async def test_mirrors_of_mirrors_end_in_the_state_of_a_server_that_was_set_back
         following(replica.url, state_file=None) as other,
     ):
         for one in (replica.mirror, mirror, other):
-            await one.wait_synced(5)
+            await one.wait_synced(PATIENCE)
         simulated.restore(backup)
         autopilot.step()
         if cut:
             served.host.cut()
         else:
             replica.mirror.resync()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             await until(lambda: not any(differences(one, simulated) for one in (replica.mirror, mirror, other)))
             await until(lambda: all(one.status.live for one in (replica.mirror, mirror, other)))
         assert replica.mirror.counts.rollbacks == 1
         assert (mirror.counts.rollbacks, other.counts.rollbacks) == (1, 1)
         for _ in range(20):
             autopilot.step()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await until(lambda: not any(differences(one, simulated) for one in (replica.mirror, other)))
 
 
@@ -57,7 +58,7 @@ async def test_a_reader_that_lists_once_its_stream_has_ended_has_the_state_as_di
     simulated.desire(wanted("kept"))
     backup = simulated.backup()
     async with serve_diego(simulated) as served, replicating(served.url) as replica:
-        await replica.mirror.wait_synced(5)
+        await replica.mirror.wait_synced(PATIENCE)
         async with BBSClient(replica.url) as client:
             async with client.events("instances") as events:
                 simulated.remove_desired("kept")

@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 from msgspec.structs import replace
+from patience import PATIENCE
 from replica_support import agree, following, on_loopback, replicating
 from sim_support import NET, OTHER_NET, ROUTES, TAGS, A, B, C, diego, row, run, silent, types, wanted
 
@@ -39,7 +40,7 @@ class Told:
         self._events: list[Event] = []
 
     async def next(self, count: int) -> list[Event]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while len(self._events) < count:
                 self._events += await anext(aiter(self._stream))
         found, self._events = self._events[:count], self._events[count:]
@@ -53,7 +54,7 @@ class Told:
         return found
 
     async def until_closed(self) -> list[Event]:
-        with suppress(ConnectionFailed), trio.fail_after(5):
+        with suppress(ConnectionFailed), trio.fail_after(PATIENCE):
             async for events in self._stream:
                 self._events += events
         return self._events

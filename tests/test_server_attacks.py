@@ -14,6 +14,7 @@ import httpx
 import pytest
 import trustme
 from cli_support import simulated_bbs, started
+from patience import PATIENCE
 from test_replica_cli import first_line, said, serving
 from test_server_http import request
 
@@ -25,10 +26,10 @@ SCHEDULING = "/v1/desired_lrp_scheduling_infos/list"
 
 @contextmanager
 def sim(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the simulation, for as long as the block lasts, and for half a minute at most."""
+    """Start the simulation, for as long as the block lasts, and not for ever."""
     pipe = subprocess.PIPE
     process = started("sim", "--listen", "127.0.0.1:0", "--pace", "0", *arguments, stdout=pipe, stderr=pipe)
-    limit = Timer(30, process.kill)
+    limit = Timer(PATIENCE, process.kill)
     limit.start()
     try:
         yield process
@@ -52,7 +53,7 @@ def both(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str, str]]:
 
 def connect(url: str) -> socket.socket:
     parts = httpx.URL(url)
-    return socket.create_connection((parts.host, parts.port), timeout=10)
+    return socket.create_connection((parts.host, parts.port), timeout=PATIENCE)
 
 
 def ask(url: str, raw: bytes) -> bytes:
@@ -67,12 +68,12 @@ def ask(url: str, raw: bytes) -> bytes:
 
 
 def get(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False, timeout=10)
+    return httpx.get(url, trust_env=False, timeout=PATIENCE)
 
 
 def ends_well(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert b"Traceback" not in err
 

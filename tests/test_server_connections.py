@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from http_support import GET, connect, endless, everything, hosting, parsed, still_serves
+from patience import PATIENCE
 
 from lrpmirror.server import BBSApp, serve_app
 from lrpmirror.server.admission import Admission
@@ -104,7 +105,7 @@ def test_an_application_that_answers_head_without_an_end_is_stopped() -> None:
 
     async def main() -> None:
         async with hosting(app) as host, await connect(host) as stream:
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 for number in range(2):
                     await stream.send_all(HEAD)
                     assert (await stream.receive_some()).startswith(b"HTTP/1.1 200"), number
@@ -131,7 +132,7 @@ def test_who_sends_on_and_on_while_it_is_answered_is_left() -> None:
         async with serve_app(BBSApp(Diego())) as host, await connect(host) as stream:
             await stream.send_all(GET.replace(b" / ", b" /v1/events "))
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
-            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
                 while True:
                     await stream.send_all(b"a" * 1000)
             await trio.testing.wait_all_tasks_blocked(0.01)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from patience import PATIENCE
 from sim_support import A, B, diego, run, wanted
 
 from lrpmirror.errors import ConfigurationError, ConnectionFailed, ServiceUnavailable
@@ -21,7 +22,7 @@ from lrpmirror.wire.proto import requests_pb2 as pb
 async def served(bbs: Diego, **options: Any) -> AsyncIterator[tuple[ServedDiego, httpx.AsyncClient]]:
     async with (
         serve_diego(bbs, **options) as server,
-        httpx.AsyncClient(base_url=server.url, timeout=5) as client,
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,
     ):
         yield server, client
 
@@ -315,7 +316,7 @@ def test_a_server_that_is_left_to_itself_lets_time_pass_and_converges() -> None:
         run(bbs, A, 0)
         bbs.lose_cell("cell-a")
         async with served(bbs, ticking=True, pace=1000) as (_, client):
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 while len(bbs.actual_lrps()) == 1:  # noqa: ASYNC110 - virtual time has no event
                     await trio.sleep(0.01)
             assert pb.DomainsResponse.FromString((await client.post("/v1/domains/list")).content).domains == ["cf-apps"]

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
+from patience import PATIENCE
 
 from lrpmirror.server.http import Stream
 from lrpmirror.server.quick_writes import QuickWriter
@@ -84,7 +85,7 @@ def test_a_client_that_reads_slowly_and_writes_meanwhile_gets_every_byte_in_orde
                 await trio.lowlevel.checkpoint()
 
         async with connection(authority if encrypted else None) as (server, client):
-            with trio.fail_after(30):
+            with trio.fail_after(PATIENCE):
                 async with trio.open_nursery() as nursery:
                     for task in (serve, listen, read):
                         nursery.start_soon(task)
@@ -130,7 +131,7 @@ def test_what_a_client_does_not_take_at_once_is_sent_before_all_else_whoever_sen
                 await writer.finish(slowly)
                 await write(writer, b"last")
 
-            with trio.fail_after(30):
+            with trio.fail_after(PATIENCE):
                 async with trio.open_nursery() as nursery:
                     if isinstance(server, trio.SSLStream):
                         nursery.start_soon(server._retry, lambda: None)
@@ -149,7 +150,7 @@ def test_while_another_sends_nothing_is_written_in_between(authority: trustme.CA
             writer, got = QuickWriter(server), bytearray()
             async with server._inner_send_lock:
                 assert not writer.write(b"waits")
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 await writer.finish(slowly)
                 while len(got) < 5:
                     got.extend(await client.receive_some())
@@ -169,7 +170,7 @@ def test_what_the_handshake_has_left_to_be_sent_goes_first(authority: trustme.CA
         server._delayed_outgoing = server._delayed_outgoing or b""
         writer = QuickWriter(server)
         assert not writer.write(b"the first")
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await writer.finish(slowly)
             assert await client.receive_some() == b"the first"
         assert writer.write(b"the next")

@@ -8,6 +8,7 @@ import trio
 from http_support import connect, parsed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from replica_support import replicating
 from sim_support import A, diego, run, wanted
 
@@ -81,7 +82,7 @@ class Other:
 
     async def is_served(self) -> None:
         await self._stream.send_all(self._raw)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             [reply] = parsed(await self._stream.receive_some())
         assert reply.status == 200
 

@@ -8,6 +8,7 @@ import h11
 import httpx
 import pytest
 import trio
+from patience import PATIENCE
 from sim_support import A, B, diego, recording, run, types, wanted
 
 from lrpmirror.events import Event, UnknownEvent
@@ -64,7 +65,7 @@ class Reader:
         return False
 
     async def _next(self) -> object:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 self._http.receive_data(bytes(await self._stream.receive_some(65536)))
             return event
@@ -79,7 +80,7 @@ async def reading(server: ServedDiego, path: str = INSTANCES, cell_id: str = "")
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110 - the server has no event for it
             await trio.sleep(0.005)
 
@@ -301,7 +302,7 @@ def test_a_reader_does_not_fall_behind_by_what_the_autopilot_does_in_one_step() 
         bbs = Diego(seed=1)
         pilot = Autopilot(bbs, seed=1, apps=40, instances=3000)
         async with serve_diego(bbs, autopilot=pilot, pace=50) as server, reading(server) as reader:
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE):
                 assert len(await reader.next(4000)) == 4000
 
     trio.run(main)
@@ -338,7 +339,7 @@ def test_under_any_asgi_server_a_stream_ends_when_its_reader_leaves() -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/v1/events/lrp_instances.r1", "headers": []}
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE):
             await BBSApp(bbs)(scope, receive, send)
         assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
 
@@ -385,7 +386,7 @@ def test_a_client_that_breaks_the_protocol_or_leaves_harms_nobody(sent: bytes) -
             stream = await trio.open_tcp_stream("127.0.0.1", host.port)
             async with stream:
                 # Closing with something unread resets the connection, which is the client's affair too.
-                with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
                     if sent:
                         await stream.send_all(sent)
                     await stream.send_eof()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from patience import PATIENCE
 
 from lrpmirror.events import Event, UnknownEvent
 from lrpmirror.server import BBSApp, StreamKind, Subscription
@@ -60,7 +61,7 @@ def test_what_happens_while_the_head_is_being_sent_is_in_the_stream() -> None:
     scope = {"type": "http", "method": "POST", "path": "/v1/events/lrp_instances.r1", "headers": []}
 
     async def main() -> None:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await BBSApp(Source())(scope, receive, send)
 
     trio.run(main)

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from msgspec.structs import asdict
+from patience import PATIENCE
 from sim_support import A, diego, drain, wanted
 
 from lrpmirror.errors import ConfigurationError
@@ -316,7 +317,10 @@ def test_in_the_calm_and_without_a_plan_all_requests_go_well(path: str) -> None:
 
 @asynccontextmanager
 async def served(bbs: Diego, **options: Any) -> AsyncIterator[tuple[ServedDiego, httpx.AsyncClient]]:
-    async with serve_diego(bbs, **options) as server, httpx.AsyncClient(base_url=server.url, timeout=5) as client:
+    async with (
+        serve_diego(bbs, **options) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,
+    ):
         yield server, client
 
 
@@ -347,7 +351,7 @@ def test_whatever_the_plan_in_the_calm_a_client_finds_everything_at_the_same_add
                             await trio.sleep(0.01)
                 await server.calm()
                 server.diego.desire(wanted(instances=2))
-                async with httpx.AsyncClient(base_url=server.url, timeout=5) as later:
+                async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as later:
                     assert (await later.post(LIST)).content, f"seed {seed}: {server.mishaps}"
 
     trio.run(main)

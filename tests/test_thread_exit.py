@@ -138,7 +138,7 @@ def test_a_callback_that_does_not_return_is_not_waited_for_for_ever(url: str, tm
 
         mirror = opened(tuning=lrpmirror.Tuning(state_patience=0.5))
         mirror.subscribe(callback)
-        begun.wait(10)
+        begun.wait(100)
     """
     done = ended(program, url, tmp_path)
     assert done.returncode == 0

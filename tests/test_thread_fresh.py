@@ -41,8 +41,9 @@ def test_a_view_may_insist_on_it_too() -> None:
 
 def test_what_keeps_the_mirror_from_being_fresh_is_the_cause() -> None:
     with entered(FakeBBS(refused=True)) as mirror:
+        mirror.wait_for(lambda one: one.status.last_error is not None, PATIENCE)
         with pytest.raises(NotSynced) as late:
-            mirror.wait_synced(timeout=0.2)
+            mirror.wait_synced(timeout=0)
         assert isinstance(late.value.__cause__, ConnectionFailed)
         with pytest.raises(NotFresh, match=r"connecting and has no state yet.*refused") as caught:
             mirror.check_fresh(60)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 from mirror_support import GONE, Answer, FakeBBS, differences, simulated, small
+from patience import PATIENCE
 from sim_support import wanted
 from warm_start_support import FailingDisk, T, Wall, at_once, one_life, state_file, warm
 
@@ -203,7 +204,7 @@ async def test_a_mirror_that_is_cancelled_while_it_opens_leaves_no_lock(path: Pa
 def test_the_mirror_of_other_programs_keeps_its_state_too(path: Path) -> None:
     bbs = FakeBBS(small())
     with MirrorThread(bbs, state_file=path) as mirror:
-        mirror.wait_synced(timeout=10)
+        mirror.wait_synced(timeout=PATIENCE)
         rows = mirror.actual_lrps()
     bbs.refusal = GONE
     with MirrorThread(bbs, state_file=str(path)) as mirror:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import pytest
 import trio
 from msgspec.structs import replace
+from patience import PATIENCE
 
 from lrpmirror import Change, MirrorThread, Tuning
 from lrpmirror.errors import ConnectionFailed
@@ -44,9 +45,6 @@ __all__ = [
 
 T = TypeVar("T")
 Changes = list[Change[Any, Any]]
-
-PATIENCE = 10.0
-"""How long a test waits for what must come, in seconds, before it fails."""
 
 
 def row(process_guid: str = "p", index: int = 0, version: int = 0, **fields: Any) -> ActualLRP:
@@ -285,7 +283,7 @@ def run_program(text: str, folder: Path, *arguments: str) -> "subprocess.Complet
     # CPython 3.12 and later warn of any fork of a program with threads.
     options = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
     command = [sys.executable, *options, str(path), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
 
 class DiegoThread:
