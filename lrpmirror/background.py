@@ -1,4 +1,4 @@
-"""Tasks that live as long as a block of code and are nobody's business after it, and what foreign code raises."""
+"""Background tasks that live as long as a block, and the classification of what foreign code raises."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,9 +9,9 @@ __all__ = ["background", "ends_the_task", "is_failure"]
 
 
 def ends_the_task(error: BaseException) -> bool:
-    """Return whether this is how a task is ended from outside, by a cancelled block or a closed coroutine.
+    """Return whether an exception ends a task from outside: its block was cancelled, or its coroutine closed.
 
-    It must be let through, also where it is only one in a group.
+    It must be raised again, also where it is only one in a group.
     """
     if isinstance(error, BaseExceptionGroup):
         return any(map(ends_the_task, error.exceptions))
@@ -19,10 +19,10 @@ def ends_the_task(error: BaseException) -> bool:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return whether what foreign code has raised is a failure of that code, whatever class it is of.
+    """Return whether what foreign code has raised is a failure of that code, of whatever class.
 
-    Else it ends the task, or the program (KeyboardInterrupt, SystemExit). An asyncio.CancelledError is a failure where
-    nobody has cancelled the task: it comes from something else that the code has waited for.
+    If not, it ends the task, or the program (KeyboardInterrupt, SystemExit). An asyncio.CancelledError is a failure:
+    in a trio task it comes from something else that the code has waited for.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_failure, error.exceptions))
@@ -33,9 +33,9 @@ def is_failure(error: BaseException) -> bool:
 async def background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery for tasks beside the block, which are cancelled at its end, however it ends.
 
-    What the block itself raises leaves it as it was raised, and not in the ExceptionGroup that a nursery would make of
-    it: so a context manager that is built on this is as transparent as one without tasks. What a task raises ends the
-    block, in an ExceptionGroup; where both happen, one group has both, the block's first.
+    What the block itself raises leaves it unchanged, not in the ExceptionGroup of a nursery: so a context manager that
+    is built on this is as transparent as one without tasks. What a task raises ends the block, in an ExceptionGroup;
+    where both happen, one group has both, the block's first.
     """
     failure: BaseException | None = None
     try:
@@ -44,7 +44,7 @@ async def background() -> AsyncIterator[trio.Nursery]:
                 yield nursery
             except BaseException as error:
                 if ends_the_task(error):
-                    # It has to pass the scope, or the generator, that it belongs to.
+                    # It has to reach the cancel scope, or the generator, that it belongs to.
                     raise
                 failure = error
             finally:

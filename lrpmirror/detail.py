@@ -1,8 +1,8 @@
-"""What a desired LRP says beyond what schedulers and routers use: environment, actions, checks, credentials.
+"""The parts of a desired LRP that schedulers and routers do not use: environment, actions, checks, credentials.
 
-One frozen Struct for each message, with the BBS's own field names (`from_` stands for `from`), tuples for what is
-repeated, read-only mappings for maps, None for a message or optional number that is not there. Much of it is secret, so
-nothing here prints its content: a value's printed form is the name of its type.
+One frozen Struct for each message, with the BBS's own field names (`from_` stands for `from`), tuples for repeated
+fields, read-only mappings for maps, None for a message or optional number that is not set. Much of it is secret, so
+the printed form of a value is only the name of its type.
 """
 
 from collections.abc import Mapping

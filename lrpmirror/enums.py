@@ -1,4 +1,4 @@
-"""Enums that admit what a newer server made up."""
+"""Enums that admit values which a newer server may send."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ __all__ = ["OpenIntEnum"]
 
 
 class OpenIntEnum(IntEnum):
-    """An IntEnum that admits numbers which it has no name for; their name is the number."""
+    """An IntEnum that admits numbers without a name; their name is the number."""
 
     @classmethod
     def _missing_(cls, value: object) -> "OpenIntEnum | None":

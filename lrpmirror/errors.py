@@ -146,7 +146,7 @@ class ServiceUnavailable(BBSError):
 
 
 class NoPublisher(ServiceUnavailable):
-    """Nobody keeps the relay current, or nobody ever has; the message says who did last."""
+    """No publisher keeps the relay current, or none ever has; the message names the last one."""
 
 
 class RelayRefused(BBSError):
@@ -154,7 +154,7 @@ class RelayRefused(BBSError):
 
 
 class RelayUnreadable(BBSError):
-    """What is in a relay is of another version of its format, or no format of it."""
+    """The data in a relay has another version of the format, or none."""
 
 
 class UnknownPath(BBSError):
@@ -179,9 +179,9 @@ class RequestRefused(BBSError):
 
 
 def _shown(message: str) -> str:
-    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    """Return a server's text for use in a message: printable, and of limited length."""
     cut = message if len(message) <= _LONGEST_SHOWN else message[:_LONGEST_SHOWN] + "…"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in cut)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in cut)
 
 
 class ResourceNotFound(RequestRefused):
@@ -189,7 +189,7 @@ class ResourceNotFound(RequestRefused):
 
 
 class ListNotBelieved(BBSError):
-    """A list would remove so much of the state, or is older than it, that it is not believed at once.
+    """A list would remove too much of the state, or is older than it, and is not believed before a second one agrees.
 
     The message has the numbers. The mirror keeps what it has, says STALE, and reads a second list after a wait: see
     `Tuning.brake_share` and `Tuning.rollback_wait`.
@@ -197,9 +197,9 @@ class ListNotBelieved(BBSError):
 
 
 class UpstreamStale(BBSError):
-    """Who is followed is no BBS, and does not follow the BBS at the moment; so nothing here is known to be current.
+    """The followed server is a replica that has lost the BBS, so its state is not known to be current.
 
-    `trouble` is why, as the one who has lost the BBS says: the name of an error.
+    `trouble` is the reason that the replica reports: the name of an error.
     """
 
     def __init__(self, trouble: str) -> None:
@@ -255,29 +255,29 @@ class MirrorForked(MirrorError):
 
 
 def without_frames(error: E) -> E:
-    """Take the traceback off an error that is kept, and off what it came from; return the error.
+    """Remove the traceback of an error that is to be stored, and of its causes and contexts; return the error.
 
-    Each would keep all that the functions had in their hands which it passed through (megabytes, of a stream), and with
-    an error that those have a hold of they would live until the garbage collector comes by.
+    A traceback keeps the local variables of all functions that the error passed through (megabytes, of a stream). Where
+    these refer to the error, they would live until the next garbage collection.
     """
     left: list[BaseException | None] = [error]
     seen: set[int] = set()
     while left:
-        one = left.pop()
-        if one is None or id(one) in seen:
+        exception = left.pop()
+        if exception is None or id(exception) in seen:
             continue
-        seen.add(id(one))
-        one.__traceback__ = None
-        left += (one.__cause__, one.__context__)
-        if isinstance(one, BaseExceptionGroup):
-            left += one.exceptions
+        seen.add(id(exception))
+        exception.__traceback__ = None
+        left += (exception.__cause__, exception.__context__)
+        if isinstance(exception, BaseExceptionGroup):
+            left += exception.exceptions
     return error
 
 
 def failure_of(error: BaseException) -> Exception:
-    """Return what foreign code has raised as an Exception: itself, or a MirrorError for what is none.
+    """Return what foreign code has raised as an Exception: itself, or a MirrorError where it is not one.
 
-    What ends the program (KeyboardInterrupt, SystemExit) is no failure, and raised again.
+    KeyboardInterrupt and SystemExit, which end the program, are raised again.
     """
     if isinstance(error, Exception):
         return error

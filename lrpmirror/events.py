@@ -1,6 +1,6 @@
-"""What happens, as a BBS tells it: the ten LRP events of its streams, and the ones this library has no name for.
+"""The events of a BBS: the ten LRP events of its streams, and classes for unknown and unreadable ones.
 
-The `type` of each class is its name on the wire; but that of an UnreadableEvent, which can be of any of them.
+The `type` of each class is its name on the wire, except for UnreadableEvent, which can be of any type.
 """
 
 from typing import ClassVar
@@ -36,7 +36,7 @@ class DesiredLRPCreated(Struct, frozen=True, gc=False):
 
 
 class DesiredLRPChanged(Struct, frozen=True, gc=False):
-    """A desired LRP was written; both sides are whole."""
+    """A desired LRP was written; both sides are complete."""
 
     type: ClassVar[str] = "desired_lrp_changed"
     before: DesiredLRP
@@ -53,7 +53,7 @@ class DesiredLRPRemoved(Struct, frozen=True, gc=False):
 
 
 class ActualLRPInstanceCreated(Struct, frozen=True, gc=False):
-    """A row was created, or unclaimed: then its epoch is one that was there before."""
+    """A row was created; or unclaimed, and then its epoch was there before."""
 
     type: ClassVar[str] = "actual_lrp_instance_created"
     actual_lrp: ActualLRP
@@ -82,14 +82,14 @@ class ActualLRPInstanceRemoved(Struct, frozen=True, gc=False):
 
 
 class ActualLRPCreated(Struct, frozen=True, gc=False):
-    """On the group stream: a slot was filled. The other slot, empty here, is not spoken of."""
+    """On the group stream: a slot was filled. The other slot is empty here, which says nothing about it."""
 
     type: ClassVar[str] = "actual_lrp_created"
     actual_lrp_group: ActualLRPGroup
 
 
 class ActualLRPChanged(Struct, frozen=True, gc=False):
-    """On the group stream: a slot was written. The other slot, empty here, is not spoken of."""
+    """On the group stream: a slot was written. The other slot is empty here, which says nothing about it."""
 
     type: ClassVar[str] = "actual_lrp_changed"
     before: ActualLRPGroup
@@ -97,14 +97,14 @@ class ActualLRPChanged(Struct, frozen=True, gc=False):
 
 
 class ActualLRPRemoved(Struct, frozen=True, gc=False):
-    """On the group stream: a slot was emptied. The other slot, empty here, is not spoken of."""
+    """On the group stream: a slot was emptied. The other slot is empty here, which says nothing about it."""
 
     type: ClassVar[str] = "actual_lrp_removed"
     actual_lrp_group: ActualLRPGroup
 
 
 class ActualLRPCrashed(Struct, frozen=True, kw_only=True, gc=False):
-    """An instance crashed. Information only: what it did to the row is told by the events around it."""
+    """An instance crashed. Information only: the change of the row is reported by other events."""
 
     type: ClassVar[str] = "actual_lrp_crashed"
     process_guid: str
@@ -120,7 +120,7 @@ class ActualLRPCrashed(Struct, frozen=True, kw_only=True, gc=False):
 class UnknownEvent(Struct, frozen=True, gc=False):
     """An event of a type that this library does not know, as newer servers send; counted and skipped.
 
-    Its printed form says how much data there is, and not what, since nobody knows whether it is secret.
+    Its printed form has the size of the data, not the data, which may be secret.
     """
 
     type: str
@@ -131,11 +131,11 @@ class UnknownEvent(Struct, frozen=True, gc=False):
 
 
 class UnreadableEvent(Struct, frozen=True, gc=False):
-    """An event that says nothing: its payload is empty, damaged, or without what such an event is about.
+    """An event that cannot be read: its payload is empty, damaged, or lacks the record that such an event is about.
 
-    A BBS sends empty ones where a row was gone before its removal could be told of. It is counted and skipped, and what
-    it may have meant the next list brings; when it is not the only one, that list is read early. It holds nothing of
-    the payload, which could be secret.
+    A BBS sends empty ones where a row was gone before its removal could be sent. It is counted and skipped, and the
+    next list brings what it may have meant; where there are several, that list is read early. It has nothing of the
+    payload, which could be secret.
     """
 
     type: ClassVar[str] = "unreadable"
@@ -148,14 +148,14 @@ class UnreadableEvent(Struct, frozen=True, gc=False):
 
 
 class SourceStatus(Struct, frozen=True):
-    """How old what a source tells is, as it says of itself; no event, but it has its place among them.
+    """How old a source's state is, as the source reports it; no event, but sent in order with them.
 
-    A BBS never says so: it is the origin. A replica of one does, and whoever else passes on what it has been told: a
-    follower's state, with all that was told before this, was known to be the BBS's `age` seconds ago.
+    A BBS never sends it, being the origin. A replica does, and any other source that passes on a BBS's state: the state
+    of a follower that has applied everything before this was known to be the BBS's `age` seconds ago.
     """
 
     age: float
-    """In seconds, when this was sent."""
+    """In seconds, at the time of sending."""
     trouble: str = ""
     """Why the source does not follow the BBS now, as the name of an error; empty where it does."""
 

@@ -1,7 +1,6 @@
-"""What a forked child has of a mirror: a copy that nothing keeps current, and that says so.
+"""Forked children: their copy of a mirror, which nothing keeps current, is marked as closed.
 
-Of a program that forks only the thread that forks goes on in the child. What a mirror has that a child must not have,
-or must know of, is registered here.
+Only the thread that forks goes on in the child. Objects that a child must not use, or must adapt, are registered here.
 """
 
 import os
@@ -14,12 +13,12 @@ __all__ = ["notify_when_forked"]
 
 
 class Forkable(Protocol):
-    """What is told in the child that it is a copy."""
+    """An object that is notified in the child that it is a copy."""
 
     def forked(self, error: MirrorForked) -> None:
-        """Record it, in the child. Waits for nothing: a lock may be held by a thread that is not there any more.
+        """Adapt to being a copy, in the child. Must not wait: a lock may be held by a thread that is gone.
 
-        Nor does it call trio, whose means of waiting are shared with the parent.
+        Nor may it call trio, whose file descriptors are shared with the parent.
         """
         ...
 
@@ -27,9 +26,9 @@ class Forkable(Protocol):
 _forkable: WeakSet[Forkable] = WeakSet()
 
 
-def notify_when_forked(one: Forkable) -> None:
-    """Tell it in a forked child, for as long as it lives."""
-    _forkable.add(one)
+def notify_when_forked(forkable: Forkable) -> None:
+    """Call `forked` of an object in each forked child, for as long as the object lives."""
+    _forkable.add(forkable)
 
 
 def _forked() -> None:
@@ -37,8 +36,8 @@ def _forked() -> None:
         "the mirror was opened by the process from which this one was forked, and nothing keeps its copy here current: "
         "open a mirror after the fork"
     )
-    for one in list(_forkable):
-        one.forked(error)
+    for forkable in list(_forkable):
+        forkable.forked(error)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - as every POSIX system has

@@ -1,4 +1,4 @@
-"""Mappings that cannot be changed."""
+"""Immutable mappings."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any, Generic, TypeVar, cast
@@ -12,11 +12,10 @@ V = TypeVar("V")
 
 
 class _FrozenMap(Struct, Generic[K, V], frozen=True, gc=False):
-    """A dict behind a door that only lets look.
+    """A read-only wrapper of a dict.
 
-    `types.MappingProxyType` would do, but the garbage collector tracks each: a quarter of a million rows with metric
-    tags made a collection stop the event loop for tens of milliseconds. A Struct with `gc=False` costs it nothing, and
-    half the memory.
+    Unlike `types.MappingProxyType`, a Struct with `gc=False` is not tracked by the garbage collector: with 250,000 rows
+    with metric tags a collection stopped the event loop for tens of milliseconds. It also takes half the memory.
     """
 
     _items: dict[K, V]
@@ -61,5 +60,8 @@ Mapping.register(_FrozenMap)
 
 
 def frozen(items: dict[K, V]) -> Mapping[K, V]:
-    """Return a read-only mapping of a dict, which the caller gives away: of values that refer to no container. O(1)."""
+    """Return a read-only mapping of a dict that the caller does not use any more. O(1).
+
+    The values must not refer to containers, since the garbage collector does not see them.
+    """
     return cast("Mapping[K, V]", _FrozenMap(items))

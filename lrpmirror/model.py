@@ -1,7 +1,7 @@
-"""What a BBS keeps, as frozen values: rows, groups, desired LRPs, cells.
+"""The records of a BBS as frozen values: rows, groups, desired LRPs, cells.
 
-Values are never changed, only replaced, so whoever holds one may keep it, hand it to another thread and compare it
-later. Integers are the protocol's; `since` is nanoseconds since 1970. Enums keep values that a newer server made up:
+Values are never changed, only replaced, so a caller may keep one, pass it to another thread and compare it later.
+Integers are the protocol's; `since` is nanoseconds since 1970. Enums admit values that a newer server may send:
 `ActualLRPState("PAUSED")` and `Presence(7)` are members of their own, which compare and print like any other.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 LONG_TEXT: Final = 1024
-"""From so many bytes on a crash reason or placement error is cut when a BBS stores it."""
+"""A crash reason or placement error of so many bytes or more is cut when a BBS stores it."""
 
 _KEPT: Final = 1013
 _MARK: Final = b"(truncated)"
@@ -48,15 +48,15 @@ EMPTY: Final[Mapping[str, str]] = frozen({})
 
 
 def stored_bytes(text: bytes) -> bytes:
-    """Return a crash reason or placement error as a BBS stores it: a long one is cut, wherever that cuts a character.
+    """Return a crash reason or placement error as a BBS stores it: a long one is cut, even within a character.
 
-    The event of that very write has it in full; lists, and the `before` of the next event, as it was stored.
+    The event of the write itself has it in full; lists, and the `before` of the next event, have it as it was stored.
     """
     return text if len(text) < LONG_TEXT else text[:_KEPT] + _MARK
 
 
 def stored_text(text: str) -> str:
-    """Do as `stored_bytes` to a text that is text; what is left of a character is U+FFFD."""
+    """Return a text as `stored_bytes` does with its bytes; a cut character becomes U+FFFD."""
     if len(text) < _SURELY_SHORT:
         return text
     data = text.encode(errors="replace")
@@ -64,14 +64,14 @@ def stored_text(text: str) -> str:
 
 
 class ActualLRPState(StrEnum):
-    """Where an instance is in its life. States that a newer server made up are admitted."""
+    """The state of an instance. Unknown states of a newer server are admitted."""
 
     UNCLAIMED = "UNCLAIMED"
     CLAIMED = "CLAIMED"
     RUNNING = "RUNNING"
     CRASHED = "CRASHED"
 
-    # As text, which it equals: rows are filed by it, and Enum's own hash is a Python function.
+    # The hash of the text that it equals: rows are indexed by it, and Enum's own hash is a Python function.
     __hash__ = str.__hash__
 
     @classmethod
@@ -85,7 +85,7 @@ class ActualLRPState(StrEnum):
 
 
 class Presence(OpenIntEnum):
-    """How a row stands to its index: the ordinary one, one that is leaving its cell, one whose cell is lost."""
+    """The role of a row at its index: the ordinary one, one that is leaving its cell, one whose cell is lost."""
 
     ORDINARY = 0
     EVACUATING = 1
@@ -109,7 +109,7 @@ class DynamicValue(OpenIntEnum):
 
 
 class ModificationTag(Struct, frozen=True, gc=False):
-    """A record's identity and version: the epoch names the record, the index grows with each write of it."""
+    """The identity and version of a record: the epoch names the record, the index grows with each write of it."""
 
     epoch: str = ""
     index: int = 0
@@ -161,20 +161,20 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
         return ModificationTag(self.epoch, self.tag_index)
 
     def carrying_over(self, stored: "ActualLRP") -> "ActualLRP":
-        """Return this row with the internal routes and metric tags of another, which a diff does not carry. O(1)."""
+        """Return this row with the internal routes and metric tags of another, since a diff carries neither. O(1)."""
         if stored.internal_routes or stored.metric_tags:
             return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
         return self
 
     def as_stored(self) -> "ActualLRP":
-        """Return this row of an event as lists have it, and so every later event: see `stored_bytes`. O(1)."""
+        """Return this row of an event as lists and later events have it: see `stored_bytes`. O(1)."""
         reason, error = stored_text(self.crash_reason), stored_text(self.placement_error)
         if reason is self.crash_reason and error is self.placement_error:
             return self
         return replace(self, crash_reason=reason, placement_error=error)
 
     def is_confirmed_by(self, listed: "ActualLRP") -> bool:
-        """Return whether another row is equal, and remember it where that makes the next comparison cheaper. O(1)."""
+        """Return whether a listed row is equal; a subclass may keep its bytes for the next comparison. O(1)."""
         return self == listed
 
     def __hash__(self) -> int:
@@ -247,7 +247,7 @@ class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def has_detail(self) -> bool:
-        """Whether there is a `detail`; asking so never decodes it."""
+        """Whether there is a `detail`; this never decodes it."""
         return self.detail is not None
 
     def without_detail(self) -> "DesiredLRP":
@@ -258,7 +258,7 @@ class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):
         """Return a whole record of an event as a list has it. O(1).
 
         When the server lists whole records, it fills in the deprecated metrics guid from the metric tag `source_id`; in
-        events it does not. Unless both are made alike, every list would look like a change.
+        events it does not. Without this, every list would look like a change.
         """
         source = self.metric_tags.get("source_id")
         if self.detail is None or self.detail.metrics_guid or source is None:
@@ -285,7 +285,7 @@ class Provider(Struct, frozen=True, gc=False):
 
 
 class CellCapacity(Struct, frozen=True, gc=False):
-    """What a cell has in all."""
+    """The total capacity of a cell."""
 
     memory_mb: int = 0
     disk_mb: int = 0
@@ -293,7 +293,7 @@ class CellCapacity(Struct, frozen=True, gc=False):
 
 
 class CellPresence(Struct, frozen=True, kw_only=True, gc=False):
-    """A cell that is there."""
+    """A cell that is present."""
 
     cell_id: str
     rep_address: str = ""

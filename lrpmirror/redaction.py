@@ -1,7 +1,7 @@
-"""What is kept of a desired LRP where secrets are not wanted: a list of what is known to hold none.
+"""Removing secrets from desired LRPs: only what is known to hold none is kept.
 
-Environments, actions and credentials are only in `detail`. Routes can hold keys too (`diego-ssh` has the one that opens
-a container), so only those of known routers keep their value.
+Environments, actions and credentials are only in `detail`. Routes can hold keys too (`diego-ssh` has the one that gives
+access to a container), so only those of known routers keep their value.
 """
 
 from typing import Final

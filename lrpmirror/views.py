@@ -1,4 +1,4 @@
-"""Views: derived state that a mirror keeps up to date. Give one to `Mirror.view`.
+"""Views: derived state that a mirror keeps up to date. Pass one to `Mirror.view`.
 
     routes = await mirror.view(lrpmirror.views.HTTPRoutes())
     routes["app.example.com"]
@@ -12,8 +12,8 @@ Each class documents its rules. A view of your own is a subclass of `View` with 
         def combine(self, key, contributions):
             return sum(contributions.values())
 
-It derives a process again whenever anything of it changes. `InstanceView` is the form whose work is in proportion to
-the change, as that of the views here is.
+It derives a process again whenever anything of it changes. `InstanceView` is the form whose cost is in proportion to
+the change; the views here have that form.
 """
 
 from lrpmirror.core.derived.view import AnyView, InstanceView, Process, Share, Step, View

@@ -1,4 +1,4 @@
-"""Recordings: a BBS's traffic in a folder, to be read, replayed and compared without a BBS.
+"""Recordings: the traffic of a BBS in a folder, which can be read, replayed and compared without a BBS.
 
     with Recorder("incident-7") as recorder:
         async with BBSClient(url, tap=recorder.tap) as client, open_mirror(client) as mirror: …
@@ -17,9 +17,9 @@ A recording is a folder:
     expected/NAME.pb                  lists read after the last event, where they could be had
 
 NAME is one of `actual_lrps`, `actual_lrp_groups`, `desired_lrps`, `desired_lrp_scheduling_infos`,
-`desired_lrp_routing_infos`, `domains`, `cells`. A list that was empty is an empty file.
+`desired_lrp_routing_infos`, `domains`, `cells`. An empty list is an empty file.
 
-The lists of any folder with all events of the instance stream on top give those of `expected`, but for the internal
+The lists of any folder with all events of the instance stream on top give those of `expected`, except for the internal
 routes and metric tags of rows that were started by a `changed` event, which the stream does not carry.
 """
 

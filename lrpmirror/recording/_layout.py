@@ -1,4 +1,4 @@
-"""The names in a recording's folder, and its about.json."""
+"""The file names of a recording, and its about.json."""
 
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -28,7 +28,7 @@ ListName = Literal[
 """The lists that a recording can hold, by the names of their files without `.pb`."""
 
 LIST_NAMES: Final[tuple[ListName, ...]] = get_args(ListName)
-"""All of them."""
+"""All list names."""
 
 StreamName = Literal["instances", "groups"]
 """The streams that a recording can hold."""
@@ -37,7 +37,7 @@ STREAM_NAMES: Final[tuple[StreamName, ...]] = get_args(StreamName)
 
 
 class About(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What about.json says of a recording."""
+    """The content of about.json."""
 
     format: int = FORMAT
     note: str = ""
@@ -49,7 +49,7 @@ class About(Struct, frozen=True, kw_only=True, omit_defaults=True):
     recorded_at: str = ""
     """When the recording began, in UTC (ISO 8601)."""
     ended: str = ""
-    """Why the recording ended, where that was not by itself."""
+    """Why the recording ended before it was closed; empty where it was closed."""
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -63,7 +63,7 @@ def dump_about(about: About) -> bytes:
 
 
 def load_about(path: Path) -> About:
-    """Read about.json; raises RecordingError where it is not readable, no such JSON, or of a newer format."""
+    """Read about.json; raises RecordingError where it cannot be read or decoded, or has a newer format."""
     try:
         about = _DECODER.decode(path.read_bytes())
     except OSError as exc:

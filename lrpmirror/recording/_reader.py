@@ -1,4 +1,4 @@
-"""A recording that is read: lists as bytes, records and values, streams as frames and events."""
+"""Reading a recording: lists as bytes, records and values, streams as frames and events."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,7 +31,7 @@ __all__ = ["Lists", "Recording"]
 T = TypeVar("T")
 
 _ANY_SIZE: Final = 2**31 - 1
-"""The size of a record is no danger here: its file is in memory already."""
+"""Records need no limit here: their file is in memory already."""
 
 _PIECE: Final = 1024 * 1024
 """How many bytes of a stream are in memory at once."""
@@ -41,7 +41,7 @@ class Lists:
     """The lists of one folder: `snapshot`, `expected`, or one of the steps.
 
     Every read raises RecordingError, which names the file and what is wrong with it, and RequestRefused where the
-    recorded reply is the BBS's refusal. Nothing is kept: each call reads its file again.
+    recorded reply is the BBS's refusal. Nothing is cached: each call reads its file again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,11 +49,11 @@ class Lists:
 
     @property
     def names(self) -> tuple[ListName, ...]:
-        """The lists that there are."""
+        """The names of the lists in the folder."""
         return tuple(name for name in LIST_NAMES if (self.path / list_file(name)).is_file())
 
     def raw(self, name: ListName) -> bytes:
-        """Return the body of a reply as it was received."""
+        """Return the body of a list's reply as it was received."""
         path = self.path / list_file(name)
         try:
             return path.read_bytes()
@@ -119,10 +119,10 @@ class Lists:
 
 
 class Recording:
-    """A folder of recorded traffic. Read-only; nothing of it is kept in memory but its about.json.
+    """A folder of recorded traffic. Read-only; only its about.json is kept in memory.
 
-    Raises RecordingError at construction where there is no such folder or its about.json is no such file; a folder
-    without about.json is taken as one that says nothing.
+    Raises RecordingError at construction where there is no such folder or its about.json cannot be read; without
+    about.json its defaults apply.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -135,12 +135,12 @@ class Recording:
 
     @property
     def streams(self) -> tuple[StreamName, ...]:
-        """The streams that there are."""
+        """The names of the streams in the recording."""
         return tuple(name for name in STREAM_NAMES if (self.path / stream_file(name)).is_file())
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders with lists that there are: `snapshot`, `steps/NN` in order, `expected`."""
+        """The folders of the recording that have lists: `snapshot`, `steps/NN` in order, `expected`."""
         steps = sorted(f"{STEPS}/{step.name}" for step in (self.path / STEPS).glob("*") if step.is_dir())
         return tuple(name for name in (SNAPSHOT, *steps, EXPECTED) if (self.path / name).is_dir())
 
@@ -149,7 +149,7 @@ class Recording:
 
         Raises RecordingError where there is no such folder.
         """
-        # A name of the recording's own means the recording's own, wherever the program was started.
+        # The recording's own folders come first, whatever the working directory has.
         given = Path(folder)
         path = self.path / given if str(folder) in self.folders or not given.is_dir() else given
         if not path.is_dir():
@@ -157,7 +157,7 @@ class Recording:
         return Lists(path)
 
     def frames(self, stream: StreamName = "instances") -> Iterator[Frame]:
-        """Yield the events of a stream as framed, in order. An incomplete one at the end is left out.
+        """Yield the frames of a stream, in order. An incomplete one at the end is left out.
 
         Raises RecordingError where the stream is missing or cannot be read.
         """
@@ -177,12 +177,12 @@ class Recording:
     def events(self, stream: StreamName = "instances", *, full: bool = False) -> Iterator[Event]:
         """Yield the events of a stream, in order; `full`: desired LRPs with their `detail`.
 
-        One that says nothing is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged; then
-        it names the event.
+        One that cannot be decoded is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged;
+        then it names the event.
         """
         for frame in self.frames(stream):
             event = decode.stream_event(frame.event, frame.data, full=full)
-            # No server frames an event so: the file is not what was recorded.
+            # No server sends such a frame, so the file was damaged.
             if type(event) is UnreadableEvent and not decode.is_base64(frame.data):
                 raise RecordingError(f"{self.path / stream_file(stream)}, event {frame.id!r}: {event.reason}")
             yield event

@@ -1,4 +1,4 @@
-"""A recording that is written, from what a client is shown by the BBS."""
+"""Writing a recording, from what a client receives from the BBS."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ _LISTS: Final[Mapping[str, ListName]] = {
     "domains": "domains",
     "cells": "cells",
 }
-"""The lists by the names under which a client shows them."""
+"""The lists by the names that a client passes to its tap."""
 
 _STREAMS: Final[Mapping[str, StreamName]] = {"events.instances": "instances", "events.groups": "groups"}
 
@@ -65,18 +65,18 @@ class Recorder:
         with Recorder("incident-7") as recorder:
             async with BBSClient(url, tls=tls, tap=recorder.tap) as client: …
 
-    Open a stream before listing, as a mirror does. Of each list the latest whole reply is kept, in `snapshot` until
-    `step` or `expect` name another folder. A recording holds one connection of each stream, because the gap between two
-    cannot be seen in it: it ends when a stream is opened again.
+    Open a stream before listing, as a mirror does. Of each list the latest complete reply is kept, in `snapshot` until
+    `step` or `expect` choose another folder. A recording has one connection of each stream, because a gap between two
+    could not be seen in it: it ends when a stream is opened again.
 
     By default nothing secret is written: desired LRPs are without environment, actions and credentials, and their
-    routes without the values of other routers than the HTTP, TCP and internal ones; all else is byte for byte.
-    `secrets=True` writes every byte as it came, for which `desired_lrps` have to be listed. Files are readable by
-    their owner only (0600, in folders of 0700).
+    routes without the values of other routers than the HTTP, TCP and internal ones; everything else is byte for byte.
+    `secrets=True` writes every byte as it was received, for which `desired_lrps` have to be listed. Files are readable
+    by their owner only (0600, in folders of 0700).
 
-    A recorder that was shown nothing leaves nothing behind. `tap` never raises, so it never disturbs the client; what
-    goes wrong ends the recording, is in `error`, and is raised by `close`. It writes to files in the calling task: a
-    disk that stalls stalls the client.
+    A recorder that received nothing leaves no files. `tap` never raises, so it never disturbs the client; an error ends
+    the recording, is in `error`, and is raised by `close`. It writes to files in the calling task: a disk that stalls
+    stalls the client.
 
     Raises RecordingError at construction where the folder is not empty or cannot be made.
     """
@@ -84,9 +84,9 @@ class Recorder:
     def __init__(self, path: str | Path, *, secrets: bool = False, note: str = "") -> None:
         self.path: Final = Path(path)
         self.error: RecordingError | None = None
-        """What went wrong; None: nothing."""
+        """The error that ended the recording, if any."""
         self.ended = ""
-        """Why the recording has ended before it was closed; empty: it goes on."""
+        """Why the recording has ended before it was closed; empty: it has not."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self._about = About(note=note, secrets=secrets, recorded_at=started)
         self._folder = SNAPSHOT
@@ -115,12 +115,12 @@ class Recorder:
     def counts(self) -> Counts:
         """How much has been written. O(lists)."""
         streams = {name: stream.events for name, stream in self._streams.items()}
-        lists = {name: one.records for name, one in self._lists.items()}
-        size = sum(one.size for one in self._streams.values()) + sum(one.size for one in self._lists.values())
+        lists = {name: file.records for name, file in self._lists.items()}
+        size = sum(file.size for file in self._streams.values()) + sum(file.size for file in self._lists.values())
         return Counts(streams, lists, size)
 
     def tap(self, name: str, chunk: bytes) -> None:
-        """Take a piece of a reply; an empty one begins it. This is what `BBSClient(tap=…)` is given."""
+        """Write a piece of a reply; an empty piece begins a reply. For `BBSClient(tap=…)`."""
         if self.ended or self._closed:
             return
         with self._writing():
@@ -130,21 +130,21 @@ class Recorder:
                 self._take_list(_LISTS[name], chunk)
 
     def step(self, label: str) -> None:
-        """Let lists go to a folder of the next step from now on; the label goes to about.json."""
+        """Write lists to the folder of a new step from now on; the label goes to about.json."""
         self._about = replace(self._about, steps=(*self._about.steps, label))
         self._move_to(f"{STEPS}/{len(self._about.steps) - 1:02}")
 
     def expect(self) -> None:
-        """Let lists go to `expected` from now on: for when the last event has come."""
+        """Write lists to `expected` from now on; call it after the last event."""
         self._move_to(EXPECTED)
 
     def drop_expected(self) -> None:
-        """Remove the lists of `expected`: an event came after they were asked for."""
+        """Remove the lists of `expected`, where an event arrived after their request."""
         folder = self.path / EXPECTED
         with self._writing():
             if self._folder == EXPECTED:
-                for one in self._lists.values():
-                    one.close(keep=False)
+                for list_ in self._lists.values():
+                    list_.close(keep=False)
                 self._lists.clear()
             for file in folder.glob("*.pb"):
                 file.unlink()
@@ -152,11 +152,11 @@ class Recorder:
                 folder.rmdir()
 
     def end(self, reason: str) -> None:
-        """End the recording: what comes from now on is not written, and about.json says why."""
+        """End the recording: nothing is written from now on, and about.json says why."""
         self.ended = self.ended or reason
 
     def close(self) -> None:
-        """Complete the files; closing twice changes nothing. Raises RecordingError where anything was not written."""
+        """Complete the files; closing again does nothing. Raises RecordingError where anything was not written."""
         self._close()
         if self.error is not None:
             raise self.error
@@ -207,8 +207,8 @@ class Recorder:
         self._folder = folder
 
     def _complete_lists(self) -> None:
-        for one in self._lists.values():
-            one.close()
+        for list_ in self._lists.values():
+            list_.close()
         self._lists.clear()
 
     def _write_about(self, about: About) -> None:
@@ -220,7 +220,7 @@ class Recorder:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Map what the file system refuses, and what cannot be read well enough to be written without secrets."""
+        """Record errors of the file system, and of data that cannot be decoded for the removal of secrets."""
         try:
             yield
         except OSError as exc:
@@ -255,7 +255,7 @@ class _StreamFile:
             except WireError:
                 if not self._secrets:
                     raise
-                # Byte for byte, it is recorded whatever it is; only the counting ends.
+                # With secrets it is recorded byte for byte; only the counting ends.
                 self._decoder = None
         self.events += len(frames)
         if not self._secrets and frames:
@@ -267,12 +267,12 @@ class _StreamFile:
     def _put(self, data: bytes) -> None:
         self.size += len(data)
         self._file.write(data)
-        # What is written is to be there if the process is killed.
+        # So that it is in the file if the process is killed.
         self._file.flush()
 
 
 class _ListFile:
-    """One list's reply that is being written: beside its place, which it takes once it is whole."""
+    """One list's reply that is being written: under another name, until it is complete."""
 
     def __init__(self, path: Path, redact: Callable[[bytes], bytes] | None) -> None:
         self.records = 0
@@ -332,7 +332,7 @@ def _create(path: Path) -> BinaryIO:
 
 
 def _make_folder(path: Path) -> bool:
-    """Make a folder that only its owner can enter; tell whether it was not there before."""
+    """Make a folder that only its owner can enter; return whether it is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir(mode=0o700)

@@ -1,8 +1,8 @@
-"""What of the traffic is kept where secrets are not asked for: a list of what is known to hold none.
+"""Removing secrets from recorded traffic: only what is known to hold none is kept.
 
-Environments, actions and credentials are only in desired LRPs, so those are written anew from what the mirror decodes
-of them, and of their routes what `lrpmirror.redaction` leaves. Events of types that have no name here keep their name
-only, since nobody knows what is in them.
+Environments, actions and credentials are only in desired LRPs, so those are encoded again from what the mirror decodes
+of them, with the routes that `lrpmirror.redaction` leaves. Events of unknown types keep only their name, since they may
+have any content.
 """
 
 from binascii import b2a_base64
@@ -43,7 +43,7 @@ RECORDS: Final[Mapping[ListName, Callable[[bytes], bytes]]] = {
 
 
 def redacted_frame(frame: Frame) -> bytes:
-    """Return an event as it is written without secrets. Of one that cannot be decoded nothing but its name is left."""
+    """Return the bytes of an event without secrets. Of an unknown or undecodable one only its name is left."""
     data = frame.data
     if frame.event in _DESIRED:
         event = decode.stream_event(frame.event, frame.data)

@@ -1,4 +1,4 @@
-"""A recording brought through the mirror's machine: the lists, then every event."""
+"""Replaying a recording through the mirror's session: the lists, then every event."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 class Difference(Struct, frozen=True):
-    """One record that a replay ends with and a list has otherwise; None on either side is "not there"."""
+    """A record in which the end of a replay differs from a list; None on either side: not there."""
 
     kind: str
     """`actual_lrp`, `actual_lrp_group` or `desired_lrp`."""
@@ -47,10 +47,10 @@ def replay(
     """Return the replay of a recording: iterate over it for its commits, or `finish` it; then read its state.
 
     It begins with the lists of a folder (see `Recording.lists`) and applies all events of a stream, in order. `full`
-    keeps whole desired LRPs, secrets included, for which the folder has to have `desired_lrps.pb`. What the folder
-    does not have of domains and cells, about which there are no events, is taken from `snapshot`.
+    keeps whole desired LRPs, secrets included, for which the folder has to have `desired_lrps.pb`. Domains and cells
+    that the folder does not have are taken from `snapshot`, since there are no events about them.
 
-    Raises RecordingError where lists are missing or cannot be read; reading on raises it for the stream.
+    Raises RecordingError where lists are missing or cannot be read; iterating raises it for the stream.
     """
     return Replay(recording, recording.lists(lists), stream, full=full)
 
@@ -63,20 +63,20 @@ class Replay:
         self.lists: Final = lists
         self.stream: Final = stream
         self.full: Final = full
-        # No delay is ever drawn from it: there is nobody to try again.
+        # The random source is never used: nothing is tried again.
         self.session: Final = Session(Tuning(), Random(0))  # noqa: S311 - not a secret
         self.events: Final[Counter[str]] = Counter()
-        """How many events of each type were applied so far."""
+        """Events applied so far, by type."""
         self.commits = 0
-        """How many commits were made so far."""
+        """Commits made so far."""
         self._steps = self._run()
 
     def __iter__(self) -> Iterator[Commit]:
-        """Go on from where the last iteration stopped: the lists as one commit, then one for each event that counts."""
+        """Continue where the last iteration stopped: the lists as one commit, then one for each event that counts."""
         return self._steps
 
     def finish(self) -> "Replay":
-        """Apply all that is left, and return the replay itself."""
+        """Apply all remaining events, and return the replay itself."""
         for _ in self:
             pass
         return self
@@ -107,18 +107,18 @@ class Replay:
         return sorted(self.session.knowledge.cells, key=lambda cell: cell.cell_id)
 
     def differences(self, expected: Lists) -> list[Difference]:
-        """Compare the state with the lists of a folder that are there, usually `expected`; empty where they agree.
+        """Compare the state with the lists that a folder has, usually `expected`; empty where they agree.
 
-        Internal routes and metric tags that the replayed row has not are no difference, nor are other ones where an
-        instance of the process was started by a `changed` event, since the stream does not carry them there. Domains
-        and cells are not compared, since they come and go without an event. Raises RecordingError.
+        Internal routes and metric tags that the replayed row lacks are no difference; nor are others where an instance
+        of the process was started by a `changed` event, since the stream does not carry them there. Domains and cells
+        are not compared, since they change without an event. Raises RecordingError.
         """
         found: list[Difference] = []
         names = expected.names
         if "actual_lrps" in names:
-            there = {row_key(row): row for row in expected.actual_lrps()}
-            rows = {row_key(row): self._filled(row, there.get(row_key(row))) for row in self.actual_lrps()}
-            found += _compare("actual_lrp", there, rows)
+            listed = {row_key(row): row for row in expected.actual_lrps()}
+            rows = {row_key(row): self._filled(row, listed.get(row_key(row))) for row in self.actual_lrps()}
+            found += _compare("actual_lrp", listed, rows)
         if "actual_lrp_groups" in names:
             groups = {_slot_of(group): group for group in expected.actual_lrp_groups()}
             made = {_slot_of(group): group for group in self.actual_lrp_groups()}
@@ -133,20 +133,20 @@ class Replay:
     # Inside
 
     def _compare_desired(self, lrps: Iterable[DesiredLRP], *, with_tags: bool = True) -> list[Difference]:
-        there = {lrp.process_guid: lrp for lrp in lrps}
+        listed = {lrp.process_guid: lrp for lrp in lrps}
         own = self.desired_lrps() if with_tags else [replace(lrp, metric_tags={}) for lrp in self.desired_lrps()]
-        return _compare("desired_lrp", there, {lrp.process_guid: lrp for lrp in own})
+        return _compare("desired_lrp", listed, {lrp.process_guid: lrp for lrp in own})
 
     def _filled(self, row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
-        """Return a row with the internal routes and metric tags that no event told, from how it is expected."""
+        """Return a row with the internal routes and metric tags that no event carried, from the expected row."""
         if expected is None:
             return row
-        # What a mirror would read again: another version of it ran since these two were last told.
-        untold = RepairReason.INCOMPLETE in self.session.repairs.reasons_of(row.process_guid)
+        # Where a mirror would read the process again: a version has run since these two fields were known.
+        unknown = RepairReason.INCOMPLETE in self.session.repairs.reasons_of(row.process_guid)
         return replace(
             row,
-            internal_routes=expected.internal_routes if untold or not row.internal_routes else row.internal_routes,
-            metric_tags=expected.metric_tags if untold or not row.metric_tags else row.metric_tags,
+            internal_routes=expected.internal_routes if unknown or not row.internal_routes else row.internal_routes,
+            metric_tags=expected.metric_tags if unknown or not row.metric_tags else row.metric_tags,
         )
 
     def _filled_group(self, group: ActualLRPGroup, expected: ActualLRPGroup | None) -> ActualLRPGroup:
@@ -170,9 +170,9 @@ class Replay:
             yield commit
         for event in self.recording.events(self.stream, full=self.full):
             self.events[event.type] += 1
-            for one in session.events((event,), 0):
+            for commit in session.events((event,), 0):
                 self.commits += 1
-                yield one
+                yield commit
 
     def _list(self, pending: PendingSnapshot) -> None:
         lists, snapshot = self.lists, Lists(self.recording.path / SNAPSHOT)
@@ -185,7 +185,7 @@ class Replay:
             raise RecordingError(
                 f"{lists.path} holds the BBS's refusal instead of a list ({exc}): replay from another folder"
             ) from exc
-        # The cells are kept by another service, which can be down while the BBS is well.
+        # The cells come from another service, which can be down while the BBS is up.
         cells = lists if "cells" in lists.names else snapshot
         with suppress(RequestRefused):
             pending.cells = tuple(cells.cells()) if "cells" in cells.names else None

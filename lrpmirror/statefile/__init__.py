@@ -1,4 +1,4 @@
-"""The state of a mirror in a file, from which the next one begins: its format, and how it is written and read.
+"""State files: the state of a mirror, with which the next one begins; their format, and how they are written and read.
 
 A file has no secrets: see `lrpmirror.redaction`.
 """

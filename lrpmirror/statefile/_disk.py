@@ -1,4 +1,4 @@
-"""What a state file needs of a file system: single steps, each of which can fail by itself. All raise OSError."""
+"""The file system as a state file uses it: single steps, each of which can fail by itself with OSError."""
 
 import os
 import stat
@@ -14,19 +14,19 @@ MODE: Final = 0o600
 
 
 class Disk:
-    """The real one; tests have others, that fail or stop between two steps."""
+    """The real file system; tests have others, which fail or stop between two steps."""
 
     def create(self, path: Path) -> int:
-        """Create a file for its owner alone and return its descriptor; what is there under that name is removed."""
+        """Create a file for its owner alone and return its descriptor; an existing file of that name is removed."""
         with suppress(FileNotFoundError):
             path.unlink()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
-        # A umask can only have taken something away: never was it open to others.
+        # A umask can only have removed permissions, so the file was never open to others.
         os.fchmod(descriptor, MODE)
         return descriptor
 
     def write(self, descriptor: int, data: bytes) -> None:
-        """Write all of some bytes. Others run meanwhile, since it lets the interpreter go."""
+        """Write bytes, all of them. Other threads run meanwhile, since it releases the interpreter lock."""
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]
@@ -40,11 +40,11 @@ class Disk:
         os.close(descriptor)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Give a file another name, and what had it before none, in one step."""
+        """Rename a file in one step; a file that had the new name is gone."""
         old.replace(new)
 
     def sync_directory(self, path: Path) -> None:
-        """Wait until the names in a directory are on the disk."""
+        """Wait until the entries of a directory are on the disk."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -56,12 +56,12 @@ class Disk:
         path.unlink()
 
     def find(self, path: Path) -> os.stat_result:
-        """Return what is under a name, without following a link."""
+        """Return the status of a file, without following a link."""
         return path.lstat()
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[tuple[BinaryIO, int]]:
-        """Open a regular file, and no link, to read; with its size."""
+        """Open a regular file for reading, without following a link; yields it and its size."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             about = os.fstat(descriptor)

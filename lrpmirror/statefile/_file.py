@@ -1,4 +1,4 @@
-"""One state file on a disk: locked, read, written in one step, set aside where it is of no use."""
+"""One state file on a disk: locking, reading, writing in one step, setting aside a file that cannot be used."""
 
 import errno
 import fcntl
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class Loaded(Struct, frozen=True):
-    """What a state file had: the state, its indexes, and how many seconds ago it was last known to be the server's.
+    """The state of a file, as a value and indexed, and how many seconds ago it was last known to be the server's.
 
-    The age is None where the clock on the wall was set back since, so that nobody knows.
+    The age is None where it is not known, since the system's clock was set back.
     """
 
     exported: ExportedState
@@ -41,13 +41,13 @@ class Offload(Protocol):
     """Does some work without stopping the event loop, and returns what it returns."""
 
     async def __call__(self, work: Callable[[], T], /) -> T:
-        """Do it."""
+        """Do the work."""
         ...
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a thread beside the event loop; where the wait is cancelled, the work goes on by itself."""
-    # A limiter of its own: closing a mirror does not wait for the threads that the program has in use.
+    """Do some work in a thread beside the event loop; where the wait is cancelled, the work goes on."""
+    # A limiter of its own, so that closing a mirror does not wait for threads that the program uses.
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
 
@@ -57,8 +57,8 @@ class StateFile:
     `acquire` comes first and `release` last. Every method but `give_up` can block, and may be called in any thread.
     `disk` and `wall` (the time in seconds since 1970) stand in for the real ones in tests, `offload` for `in_thread`.
 
-    The file is written beside its own name and then renamed, so there is always a whole one. Beside it are PATH.lock,
-    which stays, PATH.new while it is written, and what was set aside, at most one file of each kind: PATH.damaged,
+    The file is written under another name and then renamed, so there is always a complete one. Beside it are PATH.lock,
+    which stays, PATH.new while it is written, and files that were set aside, at most one of each kind: PATH.damaged,
     PATH.foreign and PATH.future.
     """
 
@@ -85,9 +85,9 @@ class StateFile:
         self._given_up = False
 
     def acquire(self) -> None:
-        """Make sure that the file can be used, and lock it against other mirrors.
+        """Check that the file can be used, and lock it against other mirrors.
 
-        Raises ConfigurationError for what an operator has to mend.
+        Raises ConfigurationError for what an operator has to fix.
         """
         self._check_directory()
         self._check_file()
@@ -99,7 +99,7 @@ class StateFile:
                 "must be able to write in that directory"
             ) from exc
         try:
-            # Whatever the umask took away would keep the next mirror from opening it.
+            # Permissions that the umask removed would keep the next mirror from opening it.
             os.fchmod(descriptor, MODE)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -112,7 +112,7 @@ class StateFile:
         notify_when_forked(self)
 
     def release(self) -> None:
-        """Let other mirrors have the file. Does nothing where it is not locked."""
+        """Unlock the file. Does nothing where it is not locked."""
         with self._release_lock:
             descriptor, self._lock = self._lock, -1
             self._released = True
@@ -122,9 +122,9 @@ class StateFile:
     def load(self, bbs: str) -> Loaded | None:
         """Read the state of that BBS; None where there is no file yet. O(records), 20 µs each.
 
-        The age counts by the clock on the wall, and is not known where that was set back since. Raises StateFileError
-        for a file that is damaged, of another BBS or of a later version, once it is set aside; ConfigurationError for
-        one that cannot be opened.
+        The age counts by the system's clock, and is not known where that was set back since. Raises StateFileError for
+        a file that is damaged, of another BBS or of a later version, after setting it aside; ConfigurationError for one
+        that cannot be opened.
         """
         try:
             with self._disk.reading(self.path) as (file, size):
@@ -145,13 +145,13 @@ class StateFile:
         return Loaded(exported, exported.indexed(), header.age + passed if passed >= 0 else None)
 
     def save(self, exported: ExportedState, *, bbs: str, taken_at: float, age: float) -> bool:
-        """Write a state in the place of the one before; False where another `save` or `give_up` overtook it.
+        """Replace the state in the file; return False where a later `save`, or `give_up`, ended this one.
 
-        `taken_at` is when it was taken, by the clock on the wall; `age` how long before that it was last known to be
-        the server's. O(records), 10 µs each. Raises StateFileError where it cannot be written; what was there stays
+        `taken_at` is when the state was taken, by the system's clock; `age` how long before that it was last known to
+        be the server's. O(records), 10 µs each. Raises StateFileError where it cannot be written; the old state stays
         then.
         """
-        # Whoever writes an older state gives way at its next part.
+        # A `save` of an older state that is still running stops at its next part.
         self._current = mine = object()
         data = parts(exported, bbs=bbs, taken_at=max(0.0, taken_at), age=max(0.0, age))
         with self._turn, self._mapped():
@@ -162,14 +162,14 @@ class StateFile:
         return written
 
     def forked(self, _: MirrorForked) -> None:
-        """Leave the file to the parent, whose it is: a lock ends only when nobody has it open any more."""
+        """Leave the file to the parent process. Its lock would last as long as a child had it open."""
         descriptor, self._lock = self._lock, -1
         self._given_up = self._released = True
         if descriptor >= 0:
             os.close(descriptor)
 
     def give_up(self) -> None:
-        """Have every `save` end soon and change nothing: one that runs in another thread, and one that is to begin."""
+        """Make every `save` end soon and change nothing, running or not begun yet."""
         self._given_up = True
 
     @property
@@ -206,7 +206,7 @@ class StateFile:
     def _set_aside(self, kind: str) -> str:
         name = Path(f"{self.path}.{kind}")
         with self._release_lock:
-            # Where the mirror was cancelled while it was read, the file can be another's by now, and another one.
+            # Where the mirror was cancelled during the read, another mirror may have the file by now.
             if self._released:
                 return "it stays where it is"
             try:

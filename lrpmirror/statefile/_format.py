@@ -1,12 +1,12 @@
 r"""The bytes of a state file.
 
-    lrpmirror state 1\n           what it is, and the version of the format
-    length, header               JSON: whose state, of when, and how many records of each kind follow
+    lrpmirror state 1\n           the name and version of the format
+    length, header               JSON: of which BBS and when, and how many records of each kind follow
     length, record; …            rows, desired LRPs, retained ones, domains, cells: as in the lists of a BBS
     checksum                     BLAKE2b of all before, 16 bytes
 
-Lengths are 32 bits, big-endian. The checksum is compared before anything but the first line is believed, and whatever
-the file says is bounded by its size, so a file costs no more memory than a small multiple of that.
+Lengths are 32 bits, big-endian. The checksum is compared before anything but the first line is used, and every length
+and count is checked against the size of the file, so reading takes no more memory than a small multiple of that.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,10 +33,10 @@ VERSION: Final = 1
 """The version that is written, and the newest that is read."""
 
 MAGIC: Final = b"lrpmirror state "
-"""What every version begins with; its number and a line feed follow."""
+"""The first bytes of every version; its number and a line feed follow."""
 
 MOST_BYTES: Final = 4 << 30
-"""A file beyond that is no state of a mirror: it would have some ten million rows."""
+"""A larger file is no state of a mirror: it would have some ten million rows."""
 
 RECORDS: Final = 64
 """How many records one part has: encoding them takes about half a millisecond."""
@@ -52,10 +52,10 @@ Seconds = Annotated[float, Meta(ge=0, le=1e15)]
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What a state file says of itself."""
+    """The header of a state file."""
 
     software: str
-    """What wrote it, for people."""
+    """The program that wrote it, for people."""
     bbs: str
     """The URL of the BBS whose state it is; empty where the client had none."""
     taken_at: Seconds
@@ -71,7 +71,7 @@ class Header(Struct, frozen=True, kw_only=True):
 
 
 class UnusableError(Exception):
-    """A file is not to be used: `kind` is "damaged", "foreign" or "future", and says by which name it is set aside."""
+    """A file cannot be used. `kind`, the suffix with which it is set aside, is "damaged", "foreign" or "future"."""
 
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(why)
@@ -116,7 +116,7 @@ def _content(header: Header, exported: ExportedState) -> Iterator[bytes]:
 
 
 def _row(row: ActualLRP) -> bytes:
-    # Another one is read in a copy: what reading leaves in a row is half a kilobyte, for as long as the mirror has it.
+    # Encode a copy: reading all fields of a lazy row leaves half a kilobyte in it for as long as the mirror has it.
     return record_of(row) or encode.actual_lrp(replace(row))
 
 
@@ -126,8 +126,8 @@ def _desired(lrp: DesiredLRP) -> bytes:
 
 def _records(encoder: Callable[[T], bytes], values: Iterable[T]) -> Iterator[bytes]:
     left = iter(values)
-    while some := b"".join([_framed(encoder(value)) for value in islice(left, RECORDS)]):
-        yield some
+    while part := b"".join([_framed(encoder(value)) for value in islice(left, RECORDS)]):
+        yield part
 
 
 def _framed(record: bytes) -> bytes:
@@ -225,11 +225,11 @@ class _Content:
     def _take(self, length: int, what: str) -> bytes:
         if length > self._end - self._at:
             raise _damaged(f"ends in the middle of a record of the kind {what!r}, at byte {self._at}")
-        taken = self._file.read(length)
-        if len(taken) != length:
+        data = self._file.read(length)
+        if len(data) != length:
             raise _damaged("became shorter while it was read")
         self._at += length
-        return taken
+        return data
 
 
 def _software() -> str:

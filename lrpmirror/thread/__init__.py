@@ -1,4 +1,4 @@
-"""The mirror for programs that do not run trio: in a thread of its own, read from any other."""
+"""The mirror for programs that do not run trio: it runs in a thread of its own and is read from any other."""
 
 from lrpmirror.thread._changes import ThreadChanges
 from lrpmirror.thread._delivery import ThreadSubscription

@@ -1,4 +1,4 @@
-"""Changes of one kind, iterated over by a thread that blocks."""
+"""Changes of one kind, for blocking iteration."""
 
 from collections.abc import Hashable, Iterator
 from math import inf
@@ -22,9 +22,9 @@ V = TypeVar("V")
 class ThreadChanges(Generic[K, V]):
     """Batches of changes, to be iterated over with `for` for as long as a `with` block lasts.
 
-    A batch is what has changed since the one before, one change a key. The iteration blocks while there is none, and
-    ends when the mirror is closed, or the view is dropped, and what has changed until then is taken. Where a failure
-    ends the mirror, it is raised. One thread iterates; `lag` may be read by any.
+    A batch has what changed since the batch before, one change for each key. The iteration blocks while there is none.
+    It ends after the last changes when the mirror is closed or the view is dropped. A failure that ends the mirror is
+    raised. One thread iterates; any thread may read `lag`.
     """
 
     def __init__(self, changes: Changes[K, V], portal: Portal) -> None:
@@ -37,9 +37,9 @@ class ThreadChanges(Generic[K, V]):
         return self._changes.lag
 
     def take(self, timeout: float | None = None) -> list[Change[K, V]]:
-        """Return the next batch; an empty one where none comes within `timeout` seconds.
+        """Return the next batch; an empty one where there is none within `timeout` seconds.
 
-        Raises MirrorClosed where none will come any more, and what ended the mirror if that was a failure.
+        Raises MirrorClosed where there will be none any more, or the failure that ended the mirror.
         """
         return self._portal.wait(lambda: self._next(timeout), timeout, late=MirrorError, after=self._rest)
 
@@ -69,7 +69,7 @@ class ThreadChanges(Generic[K, V]):
         return []
 
     def _rest(self) -> list[Change[K, V]]:
-        """Take what is left, where nothing more comes."""
+        """Return the last changes, after the end."""
         rest = self._changes.mailbox.take()
         if not rest:
             raise MirrorClosed("there will be no more changes: the mirror is closed, or the view was dropped")

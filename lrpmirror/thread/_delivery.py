@@ -1,4 +1,4 @@
-"""Callbacks for programs in other threads: in the mirror's thread, on an executor, or on an asyncio loop."""
+"""Subscriptions of a MirrorThread: callbacks in the mirror's thread, on an executor, or on an asyncio loop."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from lrpmirror.mirror import Changes
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.thread._portal import Portal
 
-__all__ = ["Callback", "Courier", "ErrorPolicy", "ThreadSubscription", "courier_to"]
+__all__ = ["Callback", "Delivery", "ErrorPolicy", "ThreadSubscription", "delivery_to"]
 
 logger = logging.getLogger("lrpmirror")
 
@@ -28,54 +28,54 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 SLICE: Final = 0.005
-"""For how many seconds callbacks are called in a row before others on their loop have a turn."""
+"""For how many seconds callbacks are called in a row before other tasks of their loop get a turn."""
 
 CHECK: Final = 0.25
-"""After how many seconds of waiting for a loop it is asked whether it has been closed, which it tells nobody."""
+"""How often, in seconds, a loop that is waited for is checked for being closed, since it does not notify of that."""
 
 
-class _GoneError(Exception):
-    """The executor or loop takes nothing more."""
+class _ClosedError(Exception):
+    """The executor or loop of a subscriber has been closed."""
 
 
-class Courier(Protocol):
-    """Brings batches to where a subscriber wants them: returns when one has been dealt with."""
+class Delivery(Protocol):
+    """Calls a subscriber's callback in its place, and returns when a batch has been processed."""
 
     async def __call__(self, subscription: "ThreadSubscription[K, V]", batch: Sequence[Change[K, V]]) -> None:
-        """Have `subscription` tell of a batch. Raises what its callback raises, and _GoneError."""
+        """Have `subscription` call back with a batch. Raises what its callback raises, and _ClosedError."""
         ...
 
 
 class ThreadSubscription(Generic[K, V]):
-    """A callback that is being told of changes, until it is cancelled or the mirror is closed.
+    """A callback that is called with changes, until it is cancelled or the mirror is closed.
 
-    For any thread. The callback is called with one change at a time, in order, and the next one waits until it has
-    returned; meanwhile what changes again is still one change.
+    May be used from any thread. The callback is called with one change at a time, in order, and has to return before
+    the next call; meanwhile several changes of a key are combined into one.
     """
 
     def __init__(
-        self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy, portal: Portal
+        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy, portal: Portal
     ) -> None:
         self._callback = callback
         self._changes = changes
-        self._courier = courier
+        self._delivery = delivery
         self._errors = errors
         self._portal = portal
         self.cancelled = False
-        """Whether it has ended, for whatever reason."""
+        """Whether the subscription has ended, for any reason."""
 
     @property
     def lag(self) -> Lag:
         """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1).
 
-        What has been handed to it, which is at most what has changed since the time before, is not among them.
+        The batch that is being processed, of at most a few thousand changes, does not count.
         """
         return self._changes.lag
 
     def cancel(self) -> None:
-        """End the subscription: no further call is begun. May be called at any time, also from the callback.
+        """End the subscription: no further call begins. May be called at any time, also from the callback.
 
-        Returns at once; a call that is running goes on to its end.
+        Returns at once; a running call goes on to its end.
         """
         if not self.cancelled:
             self.cancelled = True
@@ -88,15 +88,15 @@ class ThreadSubscription(Generic[K, V]):
                 batch = await self._next()
                 if batch is None or self.cancelled:
                     return
-                await self._courier(self, batch)
-        except _GoneError as gone:
-            logger.warning("%s: its subscription ends", gone)
+                await self._delivery(self, batch)
+        except _ClosedError as closed:
+            logger.warning("%s: its subscription ends", closed)
         finally:
             self.cancelled = True
             self._changes.leave()
 
     async def _next(self) -> list[Change[K, V]] | None:
-        """Return the next batch, by the error policy if the subscriber's filter fails; None where there are no more."""
+        """Return the next batch, None at the end. An error of the subscriber's filter goes by the error policy."""
         while True:
             try:
                 return await anext(self._changes)
@@ -117,8 +117,8 @@ class ThreadSubscription(Generic[K, V]):
     ) -> None:
         """Call back with each change of a batch.
 
-        `pause` lets others on the same loop have a turn; `is_failure` tells what a callback has raised from what ends
-        the task that this runs in.
+        `pause` gives other tasks of the loop a turn; `is_failure` returns whether an exception is the callback's, and
+        not one that ends the task.
         """
         until = monotonic() + SLICE
         for change in batch:
@@ -137,7 +137,7 @@ class ThreadSubscription(Generic[K, V]):
                 until = monotonic() + SLICE
 
     def call_all_now(self, batch: Sequence[Change[K, V]]) -> None:
-        """Call back with each change of a batch, where nothing can be awaited."""
+        """Call back with each change of a batch, without awaiting anything."""
         for change in batch:
             if self.cancelled:
                 return
@@ -163,10 +163,10 @@ class ThreadSubscription(Generic[K, V]):
             self.cancel()
 
 
-def courier_to(
+def delivery_to(
     callback: Callback[K, V], executor: Executor | None, loop: asyncio.AbstractEventLoop | None, errors: ErrorPolicy
-) -> Courier:
-    """Return what brings changes to an executor, to a loop, or with neither to a callback in the mirror's thread."""
+) -> Delivery:
+    """Return the delivery on an executor, on a loop, or with neither in the mirror's thread."""
     if errors not in ("raise", "log", "cancel"):
         raise ConfigurationError(f"errors={errors!r} is none of 'raise', 'log' and 'cancel'")
     if executor is not None and loop is not None:
@@ -174,15 +174,15 @@ def courier_to(
     if executor is not None and iscoroutinefunction(callback):
         raise ConfigurationError("an asynchronous callback cannot run in an executor: give the loop that is to run it")
     if executor is not None:
-        return _Executing(executor)
-    return _here if loop is None else _Looping(loop)
+        return _OnExecutor(executor)
+    return _in_mirror_thread if loop is None else _OnLoop(loop)
 
 
-async def _here(subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
+async def _in_mirror_thread(subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
     await subscription.call_all(batch, trio.lowlevel.checkpoint, is_failure)
 
 
-class _Executing:
+class _OnExecutor:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
@@ -190,26 +190,26 @@ class _Executing:
         try:
             future = self._executor.submit(subscription.call_all_now, batch)
         except RuntimeError as exc:
-            raise _GoneError("a subscriber's executor has been shut down") from exc
+            raise _ClosedError("a subscriber's executor has been shut down") from exc
         await _finished(future, lambda: False, "a subscriber's executor has been shut down")
 
 
-class _Looping:
+class _OnLoop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # A loop keeps no hold of its tasks.
+        # A loop has only weak references to its tasks.
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
         future: Future[None] = Future()
 
         def begin() -> None:
-            # Made only here, since a coroutine that no loop ever begins is a mistake to Python.
+            # Made only here, since Python warns about a coroutine that is never awaited.
             calls = subscription.call_all(batch, partial(asyncio.sleep, 0), _is_failure_on_loop)
             try:
                 task = self._loop.create_task(calls)
             except BaseException as error:
-                # A loop can have a task factory of somebody's.
+                # The program's task factory can raise.
                 calls.close()
                 future.set_exception(error)
                 raise
@@ -228,20 +228,20 @@ class _Looping:
         try:
             self._loop.call_soon_threadsafe(begin)
         except RuntimeError as exc:
-            raise _GoneError("a subscriber's asyncio loop has been closed") from exc
+            raise _ClosedError("a subscriber's asyncio loop has been closed") from exc
         await _finished(future, self._loop.is_closed, "a subscriber's asyncio loop has been closed, or ends its tasks")
 
 
 def _is_failure_on_loop(error: BaseException) -> bool:
-    """Return whether a callback has raised it: a CancelledError is the loop's where somebody has cancelled the task."""
+    """Return whether a callback has raised it. A CancelledError is the loop's where the task is being cancelled."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and not task.cancelling()
     return is_failure(error)
 
 
-async def _finished(future: "Future[None]", gone: Callable[[], bool], what: str) -> None:
-    """Wait for what runs elsewhere, and raise what it raises; _GoneError where it will never run."""
+async def _finished(future: "Future[None]", is_closed: Callable[[], bool], what: str) -> None:
+    """Wait for a future of another thread, and raise its error; _ClosedError where it will never be run."""
     done = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
@@ -253,10 +253,10 @@ async def _finished(future: "Future[None]", gone: Callable[[], bool], what: str)
     while not done.is_set():
         with trio.move_on_after(CHECK):
             await done.wait()
-        if gone() and not future.done():
-            raise _GoneError(what)
+        if is_closed() and not future.done():
+            raise _ClosedError(what)
     if future.cancelled():
-        raise _GoneError(what)
+        raise _ClosedError(what)
     error = future.exception()
     if error is not None:
         raise error

@@ -1,9 +1,9 @@
-"""The end of a program: its main thread has ended, and mirrors that nobody has closed are closed."""
+"""The end of the program: when its main thread has ended, open mirrors are closed."""
 
 import atexit
 
-# It has to be there before what is registered here, and is so told after that: it waits for the threads of executors,
-# which may wait for a mirror.
+# Imported first, since it registers a function that waits for the threads of executors, which may wait for a mirror.
+# What is registered later runs earlier.
 import concurrent.futures.thread  # noqa: F401 - as above
 import threading
 from collections.abc import Callable
@@ -16,53 +16,53 @@ __all__ = ["RUNNING"]
 
 
 class Closable(Protocol):
-    """What has a thread that must be told to end."""
+    """An object whose thread has to be stopped."""
 
     def request_stop(self) -> None:
-        """Have the thread end soon."""
+        """Request that the thread ends, without waiting."""
         ...
 
     def stop_at_exit(self) -> None:
-        """Wait for its end, but not for ever."""
+        """Wait for its end, for a bounded time."""
         ...
 
 
 class Running:
-    """Those whose threads have not ended."""
+    """The objects whose threads have not ended."""
 
     def __init__(self) -> None:
         self._all: dict[Closable, None] = {}
         notify_when_forked(self)
 
-    def add(self, one: Closable) -> None:
-        """Close it at the end of the program."""
-        self._all[one] = None
+    def add(self, closable: Closable) -> None:
+        """Register an object, to be stopped at the end of the program."""
+        self._all[closable] = None
 
-    def discard(self, one: Closable) -> None:
-        """Record that it has ended."""
-        self._all.pop(one, None)
+    def discard(self, closable: Closable) -> None:
+        """Unregister an object whose thread has ended."""
+        self._all.pop(closable, None)
 
     def forked(self, _: MirrorForked) -> None:
-        """Forget those of the parent: their threads are not here."""
+        """Unregister all, in a forked child, which does not have the parent's threads."""
         self._all = {}
 
     def close(self) -> None:
-        """Have all of them end at once, and wait for that."""
+        """Stop all of them, at the same time, and wait for that."""
         running = list(self._all)
-        for one in running:
-            one.request_stop()
-        for one in running:
-            one.stop_at_exit()
+        for closable in running:
+            closable.request_stop()
+        for closable in running:
+            closable.stop_at_exit()
 
 
 RUNNING: Final = Running()
 
 
 def _at_end_of_main_thread(function: Callable[[], None]) -> None:
-    """Have a function called when the main thread has ended, while threads can still be started and waited for."""
+    """Register a function to be called when the main thread has ended, while threads can still be started."""
     try:
-        # Not public, but for many years what executors end their threads by. What `atexit` calls comes too late: after
-        # the wait for all threads that are no daemons, and since CPython 3.12 no thread can be started then.
+        # Not public, but used by executors for many years. `atexit` is too late: it runs after the wait for all
+        # threads that are no daemons, and since CPython 3.12 no thread can be started then.
         threading._register_atexit(function)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
     except (AttributeError, RuntimeError):
         atexit.register(function)

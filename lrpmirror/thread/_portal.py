@@ -1,4 +1,4 @@
-"""The way from other threads into the one that runs the mirror."""
+"""Calls from other threads into the mirror's thread."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
@@ -15,11 +15,11 @@ __all__ = ["Portal"]
 T = TypeVar("T")
 
 PATIENCE: Final = 1.0
-"""For how many seconds more than its timeout a wait trusts the mirror's thread to give up by itself."""
+"""How many seconds longer than its timeout a wait lets the mirror's thread answer."""
 
 
 class Portal:
-    """Calls functions in the mirror's thread, which runs trio, on behalf of other threads; and knows why it ended.
+    """Calls functions in the mirror's thread, which runs trio, for other threads; and stores why it ended.
 
     `open`, `close`, `closed`, `shut` and `ended` are called in that thread, in this order; everything else anywhere.
     """
@@ -33,7 +33,7 @@ class Portal:
         self.closing = False
         """Whether the mirror is being closed, or has been."""
         self.failure: BaseException | None = None
-        """What ended the mirror, unless it was closed."""
+        """The error that ended the mirror, if any."""
         self._failure_raised = False
         self._ended = Event()
         self._forked: MirrorForked | None = None
@@ -41,7 +41,7 @@ class Portal:
     # The thread's side
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Admit calls. Waits live in `nursery`, which must last longer than what is waited for, to see its end."""
+        """Admit calls. Waits run in `nursery`, which must outlive the mirror, so that they see its end."""
         self._nursery, self._thread = nursery, get_ident()
         self._token = trio.lowlevel.current_trio_token()
 
@@ -50,7 +50,7 @@ class Portal:
         self.closing = True
 
     def closed(self, failure: BaseException | None) -> None:
-        """Tell those who wait that the mirror has ended, by that failure or because it was to."""
+        """Notify waits that the mirror has ended, by that failure or because it was closed."""
         self.failure = failure
         self._closed.set()
 
@@ -59,7 +59,7 @@ class Portal:
         self._nursery = None
 
     def ended(self, failure: BaseException | None) -> None:
-        """Record that the thread ends, and answer whoever still waits: nobody else will."""
+        """Record that the thread ends, and fail all calls that have no answer yet."""
         self.failure = self.failure or failure
         self._ended.set()
         for future in list(self._unanswered):
@@ -69,12 +69,12 @@ class Portal:
     # In a forked child
 
     def forked(self, error: MirrorForked) -> None:
-        """Record that this is a copy in a forked child, which has no such thread: everything raises that."""
+        """Record that this is a copy in a forked child, which has no such thread: all calls raise `error`."""
         self._forked = self.failure = error
         self._token = self._nursery = None
         self._thread = 0
         self.closing = self._failure_raised = True
-        # A new one: the lock of the old can be held, by the thread that is not there.
+        # A new one, since a thread of the parent may hold the lock of the old one.
         self._ended = Event()
         self._ended.set()
 
@@ -87,28 +87,28 @@ class Portal:
 
     @property
     def is_copy(self) -> bool:
-        """Whether this is a forked child, which has no such thread."""
+        """Whether this is a copy in a forked child, which has no such thread."""
         return self._forked is not None
 
     @property
     def unseen_failure(self) -> BaseException | None:
-        """What ended the mirror, unless it has been raised to somebody."""
+        """The error that ended the mirror, unless a caller has got it."""
         return None if self._failure_raised else self.failure
 
     def raise_failure(self, *, again: bool) -> None:
-        """Raise what ended the mirror, if anything did; if it has been raised before only where `again` says so."""
+        """Raise the error that ended the mirror, if any; one that was raised before only with `again`."""
         if self.failure is not None and (again or not self._failure_raised):
             self._failure_raised = True
             raise self.failure
 
     def run_soon(self, function: Callable[[], object]) -> None:
-        """Have a function called soon, without waiting for it; not at all where the thread has ended."""
+        """Schedule a function without waiting for it; it is not called where the thread has ended."""
         if self._token is not None:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(function)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function between two steps of the mirror, and return or raise what it does.
+        """Call a function in the mirror's thread, between two of its steps, and return or raise what it does.
 
         In the caller's own thread where that is the mirror's, or where the mirror's has ended. Raises MirrorForked.
         """
@@ -128,7 +128,7 @@ class Portal:
             else:
                 future.set_result(result)
 
-        with self._expecting(future):
+        with self._tracked(future):
             try:
                 self._token.run_sync_soon(run)
             except trio.RunFinishedError:
@@ -149,21 +149,21 @@ class Portal:
     ) -> T:
         """Wait for an asynchronous function, which keeps to `timeout` itself, and return or raise what it does.
 
-        Raises what ends the mirror meanwhile, or has ended it. An interrupt (Ctrl-C) ends the wait. `late` is raised
-        for a thread that does not answer in time; `after` gives the answer where the thread has ended already.
+        Raises the error that ends the mirror meanwhile, or has ended it. An interrupt (Ctrl-C) ends the wait. Raises
+        `late` where the thread does not answer in time; returns `after()` where the thread has ended already.
         """
         if self.inside:
             raise MirrorError("a callback in the mirror's thread cannot wait for the mirror: it would wait for itself")
         self.raise_failure(again=True)
         future: Future[T] = Future()
         scope = trio.CancelScope()
-        with self._expecting(future):
-            # All in one block: an interrupt between the two would leave a wait behind that nobody waits for.
+        with self._tracked(future):
+            # In one block, since an interrupt between the two would leave the function running.
             try:
                 self._enter(lambda: self._start(future, scope, function))
                 return future.result(None if timeout is None else min(timeout + PATIENCE, TIMEOUT_MAX))
             except trio.RunFinishedError:
-                # The run has ended, and its thread is about to say why.
+                # The run has ended, and its thread is about to record why.
                 self._ended.wait()
                 self.raise_failure(again=True)
                 return after()
@@ -186,8 +186,8 @@ class Portal:
         self._token.run_sync_soon(function)
 
     @contextmanager
-    def _expecting(self, future: "Future[Any]") -> Iterator[None]:
-        # Before it is asked for, so that no future is missed that the end of the thread leaves unanswered.
+    def _tracked(self, future: "Future[Any]") -> Iterator[None]:
+        # Before the call, so that the end of the thread misses no future.
         self._unanswered.add(future)
         try:
             yield
@@ -195,7 +195,7 @@ class Portal:
             self._unanswered.discard(future)
 
     def _start(self, future: "Future[T]", scope: trio.CancelScope, function: Callable[[], Awaitable[T]]) -> None:
-        # Else `ended` will answer it.
+        # Without a nursery, `ended` sets the future's error.
         if self._nursery is not None:
             self._nursery.start_soon(self._run, future, scope, function)
 
@@ -207,7 +207,7 @@ class Portal:
                 raise
             except MirrorClosed as error:
                 if self.closing:
-                    # That it is closed is known before why.
+                    # The reason is recorded a moment later.
                     await self._closed.wait()
                 future.set_exception(self.failure or error)
             except BaseException as error:  # noqa: BLE001 - it is the caller's, and raised there

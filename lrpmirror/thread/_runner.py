@@ -1,4 +1,4 @@
-"""The life of a mirror's thread: begun, stopped, failed."""
+"""Running a mirror's thread: start, stop, failure."""
 
 import logging
 import select
@@ -13,7 +13,7 @@ import trio
 from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
-from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription
+from lrpmirror.thread._delivery import Callback, Delivery, ErrorPolicy, ThreadSubscription
 from lrpmirror.thread._exit import RUNNING
 from lrpmirror.thread._portal import Portal
 
@@ -29,9 +29,9 @@ V = TypeVar("V")
 
 
 class Runner:
-    """Runs a mirror in a thread of its own, and the deliveries to its subscribers.
+    """Runs a mirror in a thread of its own, and delivers changes to its subscribers.
 
-    `open_mirror` makes the mirror of a client, in that thread.
+    `open_mirror` opens the mirror of a client, in that thread.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Runner:
         self._mirror: Mirror | None = None
         self._begun = Event()
         self.closed = False
-        """Whether it has been told to stop."""
+        """Whether a stop has been requested."""
         self._left_running = False
         self._patience = patience
         self._name = name
@@ -65,7 +65,7 @@ class Runner:
 
     @property
     def failure(self) -> LRPMirrorError | None:
-        """What ended the mirror, unless it was closed."""
+        """The error that ended the mirror, if any."""
         failure = self.portal.failure
         if failure is None or isinstance(failure, LRPMirrorError):
             return failure
@@ -74,12 +74,12 @@ class Runner:
         return error
 
     def start(self) -> None:
-        """Start the thread, and return once the mirror is open. Raises what keeps it from being so."""
+        """Start the thread, and return once the mirror is open. Raises the error that prevents that."""
         if self._thread is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
         _check_threads()
-        # A daemon, since the end of the program waits for it too, but not for ever: see `_exit`. Made only now: CPython
-        # from 3.13 on does not start one after a fork that was made before it.
+        # A daemon: the end of the program waits for it for a bounded time, see `_exit`. Made only now, since CPython
+        # 3.13 does not start a thread in a fork that was made before the fork.
         thread = self._thread = Thread(target=self._run, name=self._name, daemon=True)
         notify_when_forked(self.portal)
         try:
@@ -93,7 +93,7 @@ class Runner:
             raise
 
     def stop(self, timeout: float) -> None:
-        """Have the thread end, and wait for that as long as `timeout`. Raises its failure where nobody has seen it."""
+        """Stop the thread, and wait up to `timeout` seconds. Raises its failure where no caller has got it."""
         self.request_stop()
         if self.portal.inside or self.portal.is_copy or self._thread is None or self._thread.ident is None:
             return
@@ -109,7 +109,7 @@ class Runner:
         self.portal.raise_failure(again=False)
 
     def stop_at_exit(self) -> None:
-        """Wait for the thread, which was told to end, as long as it may take to write its state file."""
+        """Wait for the thread, whose stop was requested, as long as it may take to write its state file."""
         if self._thread is None or self._thread.ident is None:
             return
         self._thread.join(self._patience + CALLBACK_PATIENCE)
@@ -119,10 +119,10 @@ class Runner:
             logger.error("the mirror's thread had ended by an error", exc_info=self.portal.unseen_failure)
 
     def deliver(
-        self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy
+        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy
     ) -> ThreadSubscription[K, V]:
         """Begin to deliver changes to a callback. Raises MirrorClosed."""
-        subscription = ThreadSubscription(callback, changes, courier, errors, self.portal)
+        subscription = ThreadSubscription(callback, changes, delivery, errors, self.portal)
 
         def begin() -> None:
             if self._deliveries is None:
@@ -141,7 +141,7 @@ class Runner:
             del self._subscriptions[subscription]
 
     def request_stop(self) -> None:
-        """Have the thread end soon, and begin no callback from now on."""
+        """Request that the thread ends; no callback begins from now on."""
         self.closed = True
         for subscription in list(self._subscriptions):
             subscription.cancel()
@@ -193,7 +193,7 @@ class Runner:
 
 
 def _check_threads() -> None:
-    """Raise ConfigurationError where threads are greenlets: an event loop in one would hold up the whole program."""
+    """Raise ConfigurationError where threads are greenlets: an event loop in one would block the whole program."""
     gevent = sys.modules.get("gevent.monkey")
     patched = gevent is not None and any(map(gevent.is_module_patched, ("threading", "select")))
     if patched or (sys.platform == "linux" and not hasattr(select, "epoll")):
@@ -204,7 +204,7 @@ def _check_threads() -> None:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Take an error out of the groups that nurseries put it in, where it is the only one."""
+    """Return the error in groups that nurseries made of a single one; else the group."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

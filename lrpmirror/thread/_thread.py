@@ -1,4 +1,4 @@
-"""The mirror as programs see it that do not run trio."""
+"""The public mirror for programs that do not run trio."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from lrpmirror.mirror._bbs import StreamName
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
 from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, courier_to
+from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, delivery_to
 from lrpmirror.thread._runner import Runner
 from lrpmirror.thread._view import ThreadView
 
@@ -47,25 +47,25 @@ class MirrorThread:
             mirror.wait_synced(timeout=30)
             mirror.actual_lrps(process_guid)
 
-    The arguments are those of `open_mirror`; a client that is given, or what yields one when it is entered, is entered
-    in the mirror's thread, and is for that thread only. Entering the block starts the thread, without asking the BBS
-    for anything yet: see `wait_synced`. What a `state_file` has is there then. It raises ConfigurationError for options
-    or files that cannot be used. Leaving it closes the mirror: see `close`. A MirrorThread is entered once; there may
-    be several in a program.
+    The arguments are those of `open_mirror`. A client that is given, or a context manager that yields one, is entered
+    in the mirror's thread, and is for that thread only. Entering the block starts the thread, without requests to the
+    BBS yet: see `wait_synced`. The state of a `state_file` is there then. It raises ConfigurationError for options or
+    files that cannot be used. Leaving it closes the mirror: see `close`. A MirrorThread is entered once; a program may
+    have several.
 
-    Reads are those of `Mirror`. They are called from any thread, take no lock and wait for nothing. Each gives whole
-    values, which never change. Other than on the mirror's own thread, one read and the next can be of different
-    revisions, and a read of many rows can fall between two rows of one commit: `consistently` reads at one revision.
+    Reads are those of `Mirror`. They may be called from any thread, take no lock and do not wait. Each returns complete
+    values, which never change. Unlike in the mirror's own thread, one read and the next can be of different revisions,
+    and a read of many rows can fall between two rows of one commit: `consistently` reads at one revision.
 
-    Waiting, subscribing, making views and closing can take a moment, until the mirror's thread has one. An asyncio
-    program does these, where it must not be held up, by `await asyncio.to_thread(mirror.wait_synced)`.
+    Waiting, subscribing, making views and closing can take a moment, until the mirror's thread is free. An asyncio
+    program that must not block calls them as in `await asyncio.to_thread(mirror.wait_synced)`.
 
     After `os.fork()` the child has a copy that nothing keeps current: its status is CLOSED with MirrorForked, which
-    waits, subscriptions and new views raise, and no state passes for fresh. The parent's goes on. Programs that fork
-    (preforking servers, multiprocessing) open the mirror in the child, or use another process for it.
+    waits, subscriptions and new views raise, and no check of freshness passes. The parent's goes on. Programs that fork
+    (preforking servers, multiprocessing) open the mirror in the child, or in another process.
 
-    What ends the mirror's thread before it is closed, such as a callback that raised, is raised by each wait from then
-    on, and by closing where no wait has raised it. Reads go on, and the status is CLOSED with that error.
+    An error that ends the mirror's thread, such as one that a callback raised, is raised by each wait from then on, and
+    by closing where no wait has raised it. Reads go on, and the status is CLOSED with that error.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class MirrorThread:
         rng: Random | None = None,
         name: str = "lrpmirror",
     ) -> None:
-        """Keep the arguments; `name` is the thread's."""
+        """Store the arguments; `name` is the thread's."""
         options = partial(
             open_mirror,
             tls=tls,
@@ -98,9 +98,9 @@ class MirrorThread:
         self._portal = self._runner.portal
 
     def open(self) -> Self:
-        """Start, as entering the block does; for who has no block, and calls `close` or leaves it to the program's end.
+        """Start the thread, as entering the block does; for programs that call `close`, or leave that to their end.
 
-        Raises ConfigurationError for options or files that cannot be used, MirrorError for one that was opened before.
+        Raises ConfigurationError for options or files that cannot be used, MirrorError where it was opened before.
         """
         self._runner.start()
         return self
@@ -122,25 +122,25 @@ class MirrorThread:
         try:
             self.close()
         except BaseException as error:
-            # What leaves the block is the caller's first concern.
+            # The error that leaves the block comes first.
             logger.exception("the mirror's thread had ended by an error")
             value.add_note(f"Meanwhile the mirror's thread had ended by an error, which is logged: {error!r}")
 
     def close(self, timeout: float = 1.0) -> None:
         """End the mirror and its thread; reads stay, with the last state. Leaving the block does it too.
 
-        No callback is begun from now on. One that is running on an executor or an asyncio loop is left to finish there,
-        and not waited for. Of those that run in the mirror's thread, an asynchronous one is cancelled where it awaits,
-        and a synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and the
-        thread ends when it returns. The same holds for a state file, which is written then. What else the mirror is
-        doing (reading a list, connecting, waiting) is broken off. Waits in other threads raise MirrorClosed. In the
-        mirror's own thread, by a callback, it returns at once and the thread ends after that callback.
+        No callback begins from now on. One that is running on an executor or an asyncio loop is left to finish there,
+        and not waited for. Of those in the mirror's thread, an asynchronous one is cancelled where it awaits, and a
+        synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and the thread
+        ends when it returns. The same holds for writing the state file, which is done then. Whatever else the mirror
+        is doing (reading a list, connecting, waiting) is cancelled. Waits in other threads raise MirrorClosed. Called
+        in the mirror's own thread, by a callback, it returns at once and the thread ends after that callback.
 
-        Where nobody closes it, the end of the program does: when its main thread has ended, also by an error. Then the
-        state file is written, within `Tuning.state_patience`, and a callback that runs in the mirror's thread has a
-        second to return. What `atexit` calls comes after that, and finds the mirror closed.
+        A mirror that is not closed is closed at the end of the program: when its main thread has ended, also by an
+        error. Then the state file is written, within `Tuning.state_patience`, and a callback in the mirror's thread has
+        a second to return. `atexit` functions run after that, and find the mirror closed.
 
-        Closing again does nothing. Raises what has ended the mirror's thread, if anything has and no wait raised it.
+        Closing again does nothing. Raises the error that ended the mirror's thread, if any and no wait has raised it.
         """
         self._runner.stop(timeout)
 
@@ -157,11 +157,11 @@ class MirrorThread:
 
     @property
     def revision(self) -> int:
-        """The number of the last commit; 0 before the first. What is read after it is as new or newer. O(1)."""
+        """The number of the last commit; 0 before the first. Later reads are as new or newer. O(1)."""
         return self._mirror.revision
 
     def wait_synced(self, timeout: float | None = None) -> None:
-        """Wait until the mirror has had the whole state once. Returns at once where it has, even if it is stale by now.
+        """Wait until the mirror has had the full state once. Returns at once where it has, even if it is stale by now.
 
         Raises NotSynced when that takes more than `timeout` seconds, with the last error as its cause; MirrorClosed
         when the mirror is closed first.
@@ -179,7 +179,7 @@ class MirrorThread:
 
         It is called in the mirror's thread, so all that it reads is of one revision; and it should be quick. What it
         raises is raised here. Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was
-        waited for and how the mirror is. Raises MirrorClosed when the mirror is closed first.
+        waited for and the mirror's status. Raises MirrorClosed when the mirror is closed first.
         """
         wait = partial(self._mirror.wait_for, lambda _: predicate(self), timeout, what=what)
 
@@ -207,45 +207,45 @@ class MirrorThread:
     def check_fresh(self, max_age: float) -> None:
         """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
 
-        While LIVE that was at the last proof of life (see `Status`), which there is every `Tuning.ping_interval` at
-        least, unless a callback keeps the mirror's thread busy. Else it was before what went wrong, which is the cause
+        While LIVE that was at the last proof of life (see `Status`), of which there is one every `Tuning.ping_interval`
+        at least, unless a callback keeps the mirror's thread busy. Else it was before the trouble, which is the cause
         of the error; so a state that has been stale for less than `max_age` passes. Before the first synchronisation
-        nothing does.
+        nothing passes, except perhaps a state file's.
 
-        The queries do the same where they are given `max_age`.
+        Queries with `max_age` do the same.
         """
         self.status.check_fresh(max_age)
 
     @property
     def counts(self) -> Counts:
-        """What was counted since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
+        """The counters since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
         return self._portal.call(lambda: self._mirror.counts)
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return what became of the latest events and lists about a process, and why, the oldest first.
+        """Return the outcomes of the latest events and lists about a process, and why, the oldest first.
 
         As `Mirror.explain`.
         """
         return self._portal.call(lambda: self._mirror.explain(process_guid))
 
     def resync(self) -> None:
-        """Ask for a list of everything now, instead of at the next interval. Returns at once."""
+        """Request a list of everything now, instead of at the next interval. Returns at once."""
         self._portal.run_soon(self._mirror.resync)
 
     def reconnect(self) -> None:
         """Replace the event stream by a new one, without a gap: the phase stays as it is. Returns at once.
 
-        The new one is subscribed, and a list committed on it, before the old one is given up. If that fails the old one
+        The new stream is opened, and a list committed on it, before the old one is closed. If that fails the old one
         stays, `status.trouble` says why, and it is tried again. Does nothing while there is no stream: then one is
         being opened anyway.
         """
         self._portal.run_soon(self._mirror.reconnect)
 
     def consistently(self, read: Callable[[], T]) -> T:
-        """Return what `read()` returns, having called it between two commits: all that it reads is of one revision.
+        """Call `read()` between two commits, so that all that it reads is of one revision; return what it returns.
 
         It runs in the mirror's thread, so it should be quick. What it raises is raised here. Once the mirror is closed,
-        nothing changes any more and it runs in the caller's.
+        nothing changes any more and it runs in the caller's thread.
         """
         return self._portal.call(read)
 
@@ -290,7 +290,7 @@ class MirrorThread:
         return self._mirror.instance(instance_guid)
 
     def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
-        """Return what should run of a process, or None. O(1).
+        """Return the desired LRP of a process, or None. O(1).
 
         With `max_age` it raises NotFresh as `check_fresh` does.
         """
@@ -312,7 +312,7 @@ class MirrorThread:
         return self._mirror.desired_lrps(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether that version of a record of a process, or a later one, has been here; also if it is gone.
+        """Return whether the mirror has seen that version of a record, or a later one; also if the record is gone.
 
         O(rows of the process).
         """
@@ -320,7 +320,7 @@ class MirrorThread:
 
     @property
     def domains(self) -> frozenset[str]:
-        """The domains that were fresh at the last list: whose owner vouches that their desired LRPs are complete.
+        """The domains that were fresh at the last list: their owners confirm that their desired LRPs are complete.
 
         O(1).
         """
@@ -328,7 +328,7 @@ class MirrorThread:
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
-        """The cells that were there at the last list that could be had; the BBS sends no events about them. O(1)."""
+        """The cells of the latest list of cells that succeeded; the BBS sends no events about them. O(1)."""
         return self._mirror.cells
 
     # Changes
@@ -346,23 +346,23 @@ class MirrorThread:
     ) -> ThreadSubscription[RowKey, ActualLRP]:
         """Call back on changes of rows, keyed by their identity, from now on.
 
-        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` is not there;
-        `where` is called in the mirror's thread. With `replay` it is first told of the rows that are there, with the
-        cause REPLAY.
+        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` does not exist;
+        `where` is called in the mirror's thread. With `replay` it first gets the rows that are there, with the cause
+        REPLAY.
 
-        The callback is called with one change at a time, in order and never twice at once: in the mirror's thread, to
-        which it should soon return, and where it may be a function for trio; or on an `executor` of threads; or on an
-        asyncio `loop`, where it may be a coroutine function. While it is busy, what changes again waits as one change a
-        key: a slow one is told of fewer, larger steps. An executor or loop that has been closed ends the subscription,
-        which is logged as a warning.
+        The callback is called with one change at a time, in order and never twice at once: in the mirror's thread,
+        where it should return soon and may be a function for trio; or on an `executor` of threads; or on an asyncio
+        `loop`, where it may be a coroutine function. While it is busy, several changes of a key are combined into one:
+        a slow one gets fewer, larger changes. An executor or loop that has been closed ends the subscription, which is
+        logged as a warning.
 
         `errors` says what its failure does: `raise` ends the mirror, and its next wait or closing raises it; `log` logs
         it; `cancel` logs it and ends the subscription. Raises MirrorClosed when the mirror is closed,
         ConfigurationError for arguments that contradict each other.
         """
-        courier = courier_to(callback, executor, loop, errors)
+        delivery = delivery_to(callback, executor, loop, errors)
         changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
-        return self._runner.deliver(callback, changes, courier, errors)
+        return self._runner.deliver(callback, changes, delivery, errors)
 
     def changes(
         self,
@@ -373,7 +373,7 @@ class MirrorThread:
     ) -> ThreadChanges[RowKey, ActualLRP]:
         """Iterate over changes of rows, blocking: `with mirror.changes() as changes: for batch in changes: …`.
 
-        A batch is a list of changes, one a key: what has changed since the batch before. The rest as in `subscribe`.
+        A batch is a list of what changed since the batch before, one change for each key. The rest as in `subscribe`.
         """
         changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
         return ThreadChanges(changes, self._portal)
@@ -390,9 +390,9 @@ class MirrorThread:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> ThreadSubscription[str, DesiredLRP]:
         """Call back on changes of desired LRPs, keyed by process guid; the rest as in `subscribe`."""
-        courier = courier_to(callback, executor, loop, errors)
+        delivery = delivery_to(callback, executor, loop, errors)
         changes = self._mirror.changes_desired(process_guids=process_guids, where=where, replay=replay)
-        return self._runner.deliver(callback, changes, courier, errors)
+        return self._runner.deliver(callback, changes, delivery, errors)
 
     def changes_desired(
         self,
@@ -406,12 +406,12 @@ class MirrorThread:
         return ThreadChanges(changes, self._portal)
 
     def view(self, view: AnyView[K, C, V]) -> ThreadView[K, V]:
-        """Keep a view of this mirror: a read-only mapping, which each commit brings up to date.
+        """Make a view of this mirror: a read-only mapping, which each commit brings up to date.
 
-        The view is derived in the mirror's thread, in O(all rows), bit by bit: the caller waits until it is whole, the
-        mirror goes on. From then on it costs what each commit changes. See `lrpmirror.views` for those that come with
-        the library. Raises MirrorClosed when the mirror is closed, MirrorError from a callback in the mirror's thread,
-        which cannot wait for it.
+        The view is derived in the mirror's thread, in O(all rows), in slices: the caller waits until it is complete,
+        the mirror goes on. From then on it costs what each commit changes. See `lrpmirror.views` for those that come
+        with the library. Raises MirrorClosed when the mirror is closed, MirrorError from a callback in the mirror's
+        thread, which cannot wait for it.
         """
 
         def after() -> MirrorView[K, V]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, overload
 from lrpmirror.core.derived.subscriptions import Lag
 from lrpmirror.mirror import Changes, MirrorView
 from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import Callback, Courier, ErrorPolicy, ThreadSubscription, courier_to
+from lrpmirror.thread._delivery import Callback, Delivery, ErrorPolicy, ThreadSubscription, delivery_to
 from lrpmirror.thread._portal import Portal
 
 __all__ = ["Deliver", "ThreadView"]
@@ -22,17 +22,17 @@ class Deliver(Protocol):
     """Begins to deliver changes to a callback."""
 
     def __call__(
-        self, callback: Callback[K, V], changes: Changes[K, V], courier: Courier, errors: ErrorPolicy
+        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy
     ) -> ThreadSubscription[K, V]:
         """Return the subscription, which has begun. Raises MirrorClosed."""
         ...
 
 
 class ThreadView(Mapping[K, V]):
-    """Derived state as a read-only mapping, made by `MirrorThread.view`; for any thread.
+    """Derived state as a read-only mapping, made by `MirrorThread.view`; may be used from any thread.
 
     Reading a key is O(1). Iterating goes over the keys, items or values as they are at its beginning, in O(keys).
-    `dict(view)` asks for each key by itself and can find one gone meanwhile: take `copy()`.
+    `dict(view)` looks up each key by itself and can find one gone meanwhile: use `copy()`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ThreadView(Mapping[K, V]):
         return self._view.get(key, default)
 
     def copy(self, *, max_age: float | None = None) -> dict[K, V]:
-        """Return everything there is now, in one uninterruptible step. O(keys).
+        """Return all keys and values of now, in one uninterruptible step. O(keys).
 
         With `max_age` it raises NotFresh as `MirrorThread.check_fresh` does.
         """
@@ -88,12 +88,12 @@ class ThreadView(Mapping[K, V]):
 
     @property
     def revision(self) -> int:
-        """The last commit that this view has taken in; what is read after it is as new or newer. O(1)."""
+        """The last commit that this view includes; later reads are as new or newer. O(1)."""
         return self._view.revision
 
     @property
     def failures(self) -> Mapping[Any, Exception]:
-        """What the view raises at present, by process guid or by key; those keep the values that they had.
+        """What the view raises now, by process guid or by key; those keep the contributions or value that they had.
 
         O(failures).
         """
@@ -115,9 +115,9 @@ class ThreadView(Mapping[K, V]):
         executor: Executor | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> ThreadSubscription[K, V]:
-        """Call back with each change from now on; as `MirrorThread.subscribe`, with keys of the view."""
-        courier = courier_to(callback, executor, loop, errors)
-        return self._deliver(callback, self._view.changes(keys=keys, where=where, replay=replay), courier, errors)
+        """Call back on changes from now on; as `MirrorThread.subscribe`, with keys of the view."""
+        delivery = delivery_to(callback, executor, loop, errors)
+        return self._deliver(callback, self._view.changes(keys=keys, where=where, replay=replay), delivery, errors)
 
     def changes(
         self, *, keys: Iterable[K] | None = None, where: Callable[[V], bool] | None = None, replay: bool = True
@@ -126,5 +126,5 @@ class ThreadView(Mapping[K, V]):
         return ThreadChanges(self._view.changes(keys=keys, where=where, replay=replay), self._portal)
 
     def drop(self) -> None:
-        """Keep the view no longer: it stays as it is, and its subscriptions end once they are told of what it is."""
+        """Stop updating the view: it stays as it is, and its subscriptions end once they have all changes."""
         self._portal.call(self._view.drop)
