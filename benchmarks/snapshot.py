@@ -92,7 +92,7 @@ def _parts(scheduling: list[bytes], routing: list[bytes]) -> Run:
         for some in slices(scheduling, RECORDS):
             snapshot.list_scheduling_parts([decode.scheduling_info(record) for record in some])
         for some in slices(routing, RECORDS):
-            snapshot.list_metric_tags([decode.desired_lrp(record) for record in some])
+            snapshot.list_metric_tags([decode.routing_info(record) for record in some])
         finished(session, snapshot)
     run.answer = sorted(session.knowledge.store.desired_guids())
     return run

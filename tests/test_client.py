@@ -103,7 +103,7 @@ CALLS: list[tuple[Call, str, Message, bytes, Any]] = [
         "/v1/desired_lrp_routing_infos/list",
         DESIRED_REQUEST,
         encode.routing_info(DESIRED),
-        (decode.desired_lrp(encode.routing_info(DESIRED)),),
+        (decode.routing_info(encode.routing_info(DESIRED)),),
     ),
     (
         lambda client: client.domains(),
@@ -267,7 +267,7 @@ RECORDED_LISTS = [
         "desired_lrp_scheduling_infos",
         decode.scheduling_info,
     ),
-    ("routing_infos", "/v1/desired_lrp_routing_infos/list", "desired_lrp_routing_infos", decode.desired_lrp),
+    ("routing_infos", "/v1/desired_lrp_routing_infos/list", "desired_lrp_routing_infos", decode.routing_info),
 ]
 
 

@@ -342,6 +342,7 @@ _DECODERS = {
     "actual LRP group": decode.actual_lrp_group,
     "desired LRP": decode.desired_lrp,
     "scheduling info": decode.scheduling_info,
+    "routing info": decode.routing_info,
     "cell presence": decode.cell_presence,
 }
 

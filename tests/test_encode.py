@@ -65,7 +65,7 @@ def test_recorded_events_are_encoded_to_the_bytes_that_they_were() -> None:
             encode.scheduling_info,
             diego_pb2.DesiredLRPSchedulingInfo,
         ),
-        ("desired_lrp_routing_infos", decode.desired_lrp, encode.routing_info, diego_pb2.DesiredLRP),
+        ("desired_lrp_routing_infos", decode.routing_info, encode.routing_info, diego_pb2.DesiredLRP),
     ],
 )
 def test_recorded_records_are_encoded_to_the_bytes_that_they_were(
@@ -121,7 +121,7 @@ def test_any_scheduling_info_comes_back(desired: DesiredLRP) -> None:
 @given(desired_lrps)
 @settings(deadline=None)
 def test_a_routing_info_has_key_instances_routes_metric_tags_and_version(desired: DesiredLRP) -> None:
-    assert decode.desired_lrp(encode.routing_info(desired)) == DesiredLRP(
+    assert decode.routing_info(encode.routing_info(desired)) == DesiredLRP(
         process_guid=desired.process_guid,
         domain=desired.domain,
         log_guid=desired.log_guid,

@@ -132,7 +132,7 @@ def routing_infos(
     """Ask for the routing part of desired LRPs; old servers do not know how to answer."""
     request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_routing_infos/list"
-    return _desired(path, decode.desired_lrp, "routing_infos", request)
+    return _desired(path, decode.routing_info, "routing_infos", request)
 
 
 def desired_lrp(process_guid: str, *, full: bool = False) -> Question[DesiredLRP]:

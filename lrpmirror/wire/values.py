@@ -38,6 +38,7 @@ __all__ = [
     "readable_record",
     "rest_of_row",
     "rest_of_side",
+    "routing_value",
     "row_value",
     "scheduling_value",
     "without",
@@ -146,7 +147,12 @@ def _routes(routes: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def _metric_tags(tags: Mapping[str, diego_pb2.MetricTagValue]) -> Mapping[str, MetricTagValue]:
-    return frozen({name: MetricTagValue(tag.static, _DYNAMIC[tag.dynamic]) for name, tag in tags.items()})
+    found = {}
+    # A quarter sooner than by items(), which is a Python function of protobuf's maps.
+    for name in tags:
+        tag = tags[name]
+        found[name] = MetricTagValue(tag.static, _DYNAMIC[tag.dynamic])
+    return frozen(found)
 
 
 def desired_value(message: _Desired, what: str, make: Callable[..., DesiredLRP] = DesiredLRP) -> DesiredLRP:
@@ -173,6 +179,25 @@ def desired_value(message: _Desired, what: str, make: Callable[..., DesiredLRP] 
         routes=_routes(message.routes.routes),
         volume_drivers=tuple([mount.driver for mount in mounts]) if mounts else (),
         placement_tags=tuple(message.placement_tags),
+        metric_tags=_metric_tags(tags) if tags else _NO_TAGS,
+        epoch=tag.epoch,
+        tag_index=tag.index,
+    )
+
+
+def routing_value(message: hot_pb2.DesiredLRP, what: str) -> DesiredLRP:
+    """Return the desired LRP of a routing info, of which nothing else is set."""
+    process_guid = message.process_guid
+    if not process_guid:
+        raise without(what, "process guid")
+    tag = message.modification_tag
+    tags = message.metric_tags
+    return DesiredLRP(
+        process_guid=process_guid,
+        domain=message.domain,
+        log_guid=message.log_guid,
+        instances=message.instances,
+        routes=_routes(message.routes.routes),
         metric_tags=_metric_tags(tags) if tags else _NO_TAGS,
         epoch=tag.epoch,
         tag_index=tag.index,
