@@ -72,6 +72,18 @@ def _older_is_believed(changed: Any) -> Any:
     return believe
 
 
+def _routes_are_wiped(changed: Any) -> Any:
+    def wipe(self: Any, event: Any) -> Any:
+        after = event.after.as_stored()
+        stored = self._rows.get(after.epoch)
+        if stored is None or event.before.epoch != after.epoch or after.tag_index <= stored.tag_index:
+            return changed(self, event)
+        left = after.state in reconcile._WITHOUT_INSTANCE
+        return self._write(after.epoch, stored, reconcile._without_instance(after) if left else after)
+
+    return wipe
+
+
 def _removal_forgets_nothing(add: Any) -> Any:
     def forget(self: Any, key: Any, row: Any, **more: Any) -> None:
         add(self, key, row, **more)
@@ -214,31 +226,37 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         what="a removed row leaves no tombstone, so a late event brings it back",
         mutant=_put(tombstones.TombstoneTable, "add", _constant(None)),
         laws=_names(laws.events_bring_back_no_removed_record),
+        first=32,
     ),
     "older-versions-are-believed": Mutant(
         what="a late diff replaces a newer row",
         mutant=_put(reconcile.RowReconciler, "changed", _older_is_believed),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
+        first=23,
     ),
     "lagging-lists-are-believed": Mutant(
         what="a list of a server that lags replaces newer records",
         mutant=_put(snapshot, "_is_older", _constant(value=False)),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
+        first=32,
     ),
     "older-lists-are-believed-at-once": Mutant(
         what="a list that is older needs no other one to agree",
         mutant=_put(rollback.OlderRecords, "confirms", _constant(value=True)),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
+        first=32,
     ),
     "older-lists-are-never-believed": Mutant(
         what="a server that was set back is taken for one that lags for ever",
         mutant=_put(rollback.OlderRecords, "confirms", _constant(value=False)),
         laws=_names(laws.the_end_is_the_servers_state),
+        first=32,
     ),
     "old-instance-keys-stay": Mutant(
         what="a crashed row keeps the instance that the diff still names",
         mutant=_put(reconcile, "_without_instance", lambda _: lambda row: row),
         laws=_names(laws.no_row_that_the_server_never_had),
+        first=7,
     ),
     "lists-forget-events": Mutant(
         what="events that arrive while a list is read are not brought on top of it",
@@ -311,26 +329,24 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         mutant=_put(_pipe, "KEEP_ALIVE", lambda _: ()),
         laws=_names(laws.dead_streams_are_noticed),
         machines=("shell",),
+        first=13,
     ),
     "a-failed-list-is-the-last": Mutant(
         what="a list that fails is not tried again",
         mutant=_put(Follower, "_sync", _failure_ends_listing),
         laws=_END,
         machines=("shell",),
+        first=5,
     ),
     "presence-is-no-change": Mutant(
         what="a change of presence at an equal version is dropped",
         mutant=_put(reconcile.RowReconciler, "_presence_changed", _presence_is_no_change),
         laws=_END,
-        first=260,
+        first=264,
     ),
     "routes-are-wiped": Mutant(
         what="a diff wipes what it does not carry, and nobody asks for it again",
-        mutant=_put(
-            reconcile.RowReconciler,
-            "_advanced",
-            lambda _: lambda self, stored, _before, after: self._write(after.epoch, stored, after),
-        ),
+        mutant=_put(reconcile.RowReconciler, "changed", _routes_are_wiped),
         laws=_END,
     ),
     "removed-desired-stay": Mutant(
@@ -343,6 +359,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         mutant=_put(desired.DesiredReconciler, "written", _older_desired_is_believed),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
         machines=("shell",),
+        first=79,
     ),
     "desired-fields-are-merged": Mutant(
         what="a newer desired LRP keeps the number of instances of the one before",
@@ -353,13 +370,14 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         what="one event of ten is lost between the stream and the rows",
         mutant=_put(Session, "events", _some_are_lost),
         laws=_END,
+        first=7,
     ),
     "no-brake": Mutant(
         what="a list that takes everything away is believed at once",
         mutant=_put(DeletionGuard, "judge", _constant(None)),
         laws=_names(laws.one_list_does_not_take_everything),
         # What a plan removes is mostly replaced, which is no loss on balance: one plan in two hundred shows it.
-        first=440,
+        first=503,
     ),
     "live-behind-the-brake": Mutant(
         what="a mirror that does not believe the last list still calls itself live",
@@ -367,18 +385,21 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
             TRANSITIONS, {(Phase.LIVE, Step.HELD): Phase.LIVE, (Phase.RESYNCING, Step.HELD): Phase.LIVE}
         ),
         laws=_names(laws.live_means_that_lists_are_believed),
+        first=32,
     ),
     "silence-is-golden": Mutant(
         what="a stream that has been silent for long is not replaced",
         mutant=_put(Watch, "_idle_at", _constant(inf)),
         laws=_names(laws.silent_streams_are_replaced),
         machines=("shell",),
+        first=43,
     ),
     "a-refusal-is-an-answer": Mutant(
         what="a ping that fails counts as a sign of life",
         mutant=_put(Watchdog, "_ask", _refusal_is_an_answer),
         laws=_names(laws.age_counts_from_the_last_byte),
         machines=("shell",),
+        first=67,
     ),
     "lists-are-heard-on-the-stream": Mutant(
         what="a list that is committed counts as something that the stream has brought",
@@ -391,13 +412,14 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         mutant=_put(Knowledge, "export", _last_row_is_not_kept),
         laws=_names(laws.what_was_kept_was_known),
         machines=("shell",),
+        first=19,
     ),
     "damage-is-believed": Mutant(
         what="a state file is read whether or not its checksum is right",
         mutant=_put(_format, "_compare_checksum", lambda _: lambda file, _size: file.seek(0)),
         laws=_names(laws.what_was_kept_was_known, laws.age_counts_from_the_last_byte),
         machines=("shell",),
-        first=125,
+        first=12,
     ),
     "no-repairs": Mutant(
         what="processes about which an event could not be decided are never read again",
