@@ -10,9 +10,9 @@ from simulation.redis import MemoryRedis
 
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
-from lrpmirror.relay._format import HASHES, Keys
+from lrpmirror.relay._format import Keys
 from lrpmirror.relay._pending import MANY
-from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE
+from lrpmirror.relay._scripts import ACQUIRE, COMMIT, FIRST_HASH, RELEASE
 
 KEYS = Keys("x")
 
@@ -69,7 +69,8 @@ async def commit(
         str(len(entry)),
         *entry,
     ]
-    args += [str(len(put)), *put, str(len(remove)), *remove, *("0" for _ in range(2 * len(HASHES) - 2))]
+    if put or remove:
+        args += [str(FIRST_HASH), str(len(put)), *put, str(len(remove)), *remove]
     done: list[bytes] = await redis.run(COMMIT, KEYS.all, args)
     return done
 

@@ -40,6 +40,11 @@ class Writes:
         self.remove: list[str] = []
 
     @property
+    def any(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.records or self.remove)
+
+    @property
     def put(self) -> list[str | bytes]:
         """Fields and values, in turns."""
         return [part for pair in self.records.items() for part in pair]

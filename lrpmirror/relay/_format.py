@@ -162,10 +162,10 @@ class Status(Struct, frozen=True, kw_only=True):
         except (KeyError, ValueError) as exc:
             raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
 
-    def fields(self) -> list[str]:
+    def fields(self) -> dict[str, str]:
         """Return what the publisher writes beside phase and age: the rest is the transaction's own to say."""
         own = ("format", "revision", "detail", "trouble", "publisher")
-        return [part for name in own for part in (name, str(getattr(self, name)))]
+        return {name: str(getattr(self, name)) for name in own}
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from math import ceil, floor
 from typing import Any, Final
-from uuid import uuid4
 
 import trio
 from msgspec import Struct
@@ -17,7 +16,7 @@ from lrpmirror.relay._content import Content
 from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Entry, Keys, Status
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
-from lrpmirror.relay._scripts import COMMIT
+from lrpmirror.relay._scripts import COMMIT, FIRST_HASH
 
 __all__ = ["Counters", "Deposed", "Leading"]
 
@@ -31,6 +30,9 @@ TURN: Final = 300.0
 
 GRACE: Final = 2.0
 """Seconds that the mirror has, when it takes over, to hear of what is there and newer than what it has."""
+
+NOTHING: Final = "-"
+"""What an entry says to follow that goes on from none that is there."""
 
 _BEHIND: Final = "RelayBehind"
 """The trouble of a publisher whose mirror is live, while it brings the relay up to date."""
@@ -92,8 +94,12 @@ class Leading:
         self._event_maker = EventMaker()
         self._floor = _Floor(stream_bytes)
         self._token = ""
+        self._number = 0
+        """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
         self._link = ""
         self._counts = ""
+        self._said: dict[str, str] = {}
+        """What is known to be in the status, of what the publisher says itself."""
         self._clock: ServerClock
         """What the clock of the server that is written to said last."""
         self._flight: _Flight | None = None
@@ -122,6 +128,7 @@ class Leading:
     async def begin(self, redis: Commands, token: str) -> None:
         """Record that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
+        self._said = {}
         self._clock = await ask(redis)
         found = Status.read(await redis.read_hash(self._keys.status), self._where)
         link = found.link if found is not None else ""
@@ -265,7 +272,8 @@ class Leading:
         current_at = trio.current_time() - (mirror.state_age or 0.0)
         if self._silent and phase != CLOSED:
             phase, trouble = FILLING, trouble or _BEHIND
-        link = uuid4().hex
+        self._number += 1
+        link = f"{self._token}-{self._number}"
         self._flight = _Flight(link, batch)
         writes = await self._content.writes(of)
         events = (
@@ -278,7 +286,7 @@ class Leading:
             trouble=trouble,
             publisher=self._name,
         )
-        before = self._link if events is not None and not self._gap else uuid4().hex
+        before = self._link if events is not None and not self._gap else NOTHING
         entry = Entry(
             link=link,
             before=before,
@@ -291,13 +299,16 @@ class Leading:
         size = sum(len(payload) for _, payload in entry.events)
         head = [self._token, str(round(LEASE * 1000)), self._link, link]
         head += [self._floor.oldest, self._counts, phase, "1" if mirror.live else "0"]
-        rest = [*_group(status.fields()), *_group(fields)]
-        for name in HASHES:
-            rest += [*_group(writes[name].put), *_group(writes[name].remove)]
+        said = status.fields()
+        news = [part for name, value in said.items() if self._said.get(name) != value for part in (name, value)]
+        rest = [*_group(news), *_group(fields)]
+        for number, name in enumerate(HASHES, FIRST_HASH):
+            if (changed := writes[name]).any:
+                rest += [str(number), *_group(changed.put), *_group(changed.remove)]
         outcome, *told = await self._send(redis, head, current_at, rest)
         if outcome == b"done":
             self._flight = None
-            self._link, self._counts = link, told[1].decode()
+            self._link, self._counts, self._said = link, told[1].decode(), said
             self._content.written()
             self._floor.add(told[0].decode(), size)
             self._written_at = trio.current_time()

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["ACQUIRE", "COMMIT", "RELEASE", "SCRIPTS", "Script"]
+__all__ = ["ACQUIRE", "COMMIT", "FIRST_HASH", "RELEASE", "SCRIPTS", "Script"]
 
 
 class Script(Struct, frozen=True):
@@ -53,8 +53,8 @@ COMMIT: Final = _script("""\
 --   the counts that the hashes have, as one text, or '', the phase,
 --   whether the writer is live with the BBS;
 --   how old its state is, in ms, and when it was so, in ms of the clock here; how many ms ago that may be;
---   then three groups, each after its length: fields of the status, fields of an entry (none: no entry);
---   then for each hash two groups: fields with values to set, fields to remove.
+--   then two groups, each after its length: fields of the status, fields of an entry (none: no entry);
+--   then for each hash that changes its number in KEYS and two groups: fields with values to set, fields to remove.
 local at = 11
 local function group()
   local n = tonumber(ARGV[at + 1])
@@ -85,7 +85,9 @@ local age = string.format('%.3f', (ARGV[9] + waited) / 1000)
 local status, status_end = group()
 local entry, entry_end = group()
 local changes = 0
-for i = 4, #KEYS do
+while at < #ARGV do
+  at = at + 1
+  local i = tonumber(ARGV[at])
   local from, to = group()
   local added = each('HSET', KEYS[i], from, to)
   changes = changes + (to - from + 1) / 2
@@ -120,6 +122,9 @@ written: `fenced` (somebody else leads, or nobody), `diverged` (another link is 
 `late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
 
 What has waited on its way is written as so much older."""
+
+FIRST_HASH: Final = 4
+"""The number of the first of the hashes in the keys of COMMIT."""
 
 SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}
 """All of them, by name."""

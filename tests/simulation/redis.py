@@ -191,9 +191,11 @@ class MemoryRedis:
         if not 0 <= waited <= int(most):
             return [b"late", heartbeat]
         told_age = f"{(int(age) + waited) / 1000:.3f}".encode()
-        fields, entry, *writes = _groups(args[11:])
+        (fields, entry), numbered = _groups(args[11:], 2)
         changes = 0
-        for key, put, remove in zip(hash_keys, writes[::2], writes[1::2], strict=True):
+        while numbered:
+            key = keys[int(numbered[0]) - 1]
+            (put, remove), numbered = _groups(numbered[1:], 2)
             self.hash(key).update(_pairs(put))
             for field in remove:
                 self.hash(key).pop(field, None)
@@ -309,14 +311,14 @@ def order(entry_id: str) -> tuple[int, int]:
     return int(millis), int(number or 0)
 
 
-def _groups(args: Sequence[bytes]) -> list[list[bytes]]:
+def _groups(args: Sequence[bytes], number: int) -> tuple[list[list[bytes]], Sequence[bytes]]:
+    """Return the first groups, and what follows them."""
     groups: list[list[bytes]] = []
-    at = 0
-    while at < len(args):
-        size = int(args[at])
-        groups.append(list(args[at + 1 : at + 1 + size]))
-        at += 1 + size
-    return groups
+    for _ in range(number):
+        size = int(args[0])
+        groups.append(list(args[1 : 1 + size]))
+        args = args[1 + size :]
+    return groups, args
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
