@@ -314,7 +314,7 @@ def test_files_that_change_while_they_are_loaded_are_looked_at_again(
     deployed.renew()
     load = _tls.load
 
-    def slow(tls: TLS) -> _tls.Loaded:
+    def slow(tls: TLS) -> _tls.LoadedTLS:
         loaded = load(tls)
         deployed.renew()
         return loaded

@@ -25,7 +25,7 @@ from lrpmirror.cli.commands.demo import Settings, play
 from lrpmirror.cli.shared.agreement import disagreements
 from lrpmirror.cli.shared.screen import render
 from lrpmirror.cli.shared.status_line import status_line
-from lrpmirror.cli.shared.view import CellView, Kind, News, ProcessView, View, kind_of, name_of
+from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, kind_of, name_of
 from lrpmirror.cli.shared.words import desired_in_words, found, row_in_words
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.rows.changes import Cause
@@ -48,7 +48,7 @@ VIEW = View(
     domains=("cf-apps",),
     cells=(CellView("cell-1", "z1", True, {Kind.RUNNING: 3}), CellView("", "", True, {Kind.CRASHED: 1})),
     processes=(ProcessView("app-1", 2, {Kind.RUNNING: 1, Kind.CRASHED: 1}, "0: out of memory"),),
-    news=(News(74.0, "app-1/0 crashed on cell-1"), News(3.0, "app-1/0 runs on cell-1")),
+    news=(NewsItem(74.0, "app-1/0 crashed on cell-1"), NewsItem(3.0, "app-1/0 runs on cell-1")),
 )
 
 
@@ -130,7 +130,7 @@ VIEWS = st.builds(
     domains=st.lists(NAMES, max_size=3).map(tuple),
     cells=st.lists(st.builds(CellView, NAMES, NAMES, st.booleans(), COUNTS), max_size=9).map(tuple),
     processes=st.lists(st.builds(ProcessView, NAMES, st.none() | st.integers(0), COUNTS, NAMES), max_size=9).map(tuple),
-    news=st.lists(st.builds(News, st.floats(0, 1e6), NAMES), max_size=9).map(tuple),
+    news=st.lists(st.builds(NewsItem, st.floats(0, 1e6), NAMES), max_size=9).map(tuple),
 )
 
 
@@ -268,12 +268,12 @@ class Kept:
 
     def __init__(self) -> None:
         self.views: list[View] = []
-        self.news: list[News] = []
+        self.news: list[NewsItem] = []
 
     async def show(self, view: View) -> None:
         self.views.append(view)
 
-    async def tell(self, news: Sequence[News]) -> None:
+    async def tell(self, news: Sequence[NewsItem]) -> None:
         self.news += news
 
 

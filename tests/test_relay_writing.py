@@ -18,7 +18,7 @@ from lrpmirror.events import (
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 from lrpmirror.relay._content import Content
 from lrpmirror.relay._events import EventMaker
-from lrpmirror.relay._leading import _Floor
+from lrpmirror.relay._leading import _Retention
 from lrpmirror.relay._pending import CRASHES, MANY, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
@@ -203,7 +203,7 @@ async def test_a_desired_lrp_in_the_place_of_another_is_a_removal_and_a_creation
 # Where the relay differs
 
 
-class Held(Nothing):
+class FakeMirror(Nothing):
     """A mirror with some rows and a desired LRP."""
 
     def __init__(self, rows: Iterable[ActualLRP], wanted: DesiredLRP | None = None) -> None:
@@ -225,7 +225,7 @@ def rows_there(*rows: ActualLRP) -> Mapping[bytes, bytes]:
 
 
 def test_a_row_that_is_older_foreign_or_no_row_is_found_and_one_that_is_right_is_not() -> None:
-    content = Content(Held([row(0, 2), row(1)]), counting(), full=False)
+    content = Content(FakeMirror([row(0, 2), row(1)]), counting(), full=False)
     there = {**rows_there(row(0, 1), row(1), row(2)), b"epoch-9": b"\xff"}
 
     assert content.compare("actual_lrps", there) == {
@@ -239,12 +239,12 @@ def test_what_is_pending_is_not_compared() -> None:
     pending = counting()
     committed(pending, Delta("epoch-0", row(0, 1), row(0, 2)))
 
-    assert Content(Held([row(0, 2)]), pending, full=False).compare("actual_lrps", rows_there(row(0, 1))) == {}
+    assert Content(FakeMirror([row(0, 2)]), pending, full=False).compare("actual_lrps", rows_there(row(0, 1))) == {}
 
 
 def test_what_the_relay_lacks_is_found_also_where_nonsense_stood_in_its_place() -> None:
     pending = counting()
-    content = Content(Held([row(0), row(1)]), pending, full=False)
+    content = Content(FakeMirror([row(0), row(1)]), pending, full=False)
     for field, step in content.compare("actual_lrps", {b"epoch-0": b"\xff"}).items():
         assert isinstance(step, Step)
         pending.add_row(field, step)  # type: ignore[arg-type]
@@ -254,7 +254,7 @@ def test_what_the_relay_lacks_is_found_also_where_nonsense_stood_in_its_place() 
 
 
 def test_each_part_of_a_desired_lrp_is_compared_by_itself() -> None:
-    content = Content(Held([], lrp(2)), counting(), full=False)
+    content = Content(FakeMirror([], lrp(2)), counting(), full=False)
 
     assert content.compare("routing_infos", {b"p": encode.routing_info(lrp(2))}) == {}
     found = content.compare("scheduling_infos", {b"p": encode.scheduling_info(lrp(1))})
@@ -266,10 +266,10 @@ def test_each_part_of_a_desired_lrp_is_compared_by_itself() -> None:
 
 
 def test_the_stream_keeps_the_newest_entries_up_to_so_many_bytes() -> None:
-    floor = _Floor(1000)
+    retention = _Retention(1000)
     for n in range(10):
-        floor.add(f"{n}-0", 150)
+        retention.add(f"{n}-0", 150)
 
-    assert floor.oldest == "8-0"
-    floor.forget()
-    assert floor.oldest == ""
+    assert retention.oldest == "8-0"
+    retention.forget()
+    assert retention.oldest == ""

@@ -29,7 +29,7 @@ def in_time(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
-class Guest:
+class FakeClient:
     def __init__(self) -> None:
         self.left = False
 
@@ -42,7 +42,7 @@ class Guest:
 
 def test_a_stranger_who_begins_anew_keeps_the_place_that_it_had() -> None:
     admission = Admission(Limits(max_connections=2), Traffic())
-    slow, other = Guest(), Guest()
+    slow, other = FakeClient(), FakeClient()
     for guest in (slow, other, slow, slow):
         admission.waiting(guest, known=False)
     assert admission.make_room(2)

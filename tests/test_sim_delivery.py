@@ -8,7 +8,7 @@ from sim_support import NET, OTHER_NET, A, diego, drain, run, types, wanted
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.events import ActualLRPInstanceRemoved, Event, UnknownEvent, UnreadableEvent
 from lrpmirror.sim import Diego, Faults, InstanceKey
-from lrpmirror.sim.delivery import Courier
+from lrpmirror.sim.delivery import EventDelivery
 
 
 def told_by(faults: Faults | None, operations: list[list[list[str]]]) -> list[str]:
@@ -18,11 +18,11 @@ def told_by(faults: Faults | None, operations: list[list[list[str]]]) -> list[st
     def deliver(event: Event) -> None:
         arrived.append(event.type)
 
-    courier = Courier(deliver, faults)
+    delivery = EventDelivery(deliver, faults)
     for goroutines in operations:
-        courier.send([[UnknownEvent(word) for word in words] for words in goroutines])
-    courier.settle()
-    assert courier.under_way == 0
+        delivery.send([[UnknownEvent(word) for word in words] for words in goroutines])
+    delivery.settle()
+    assert delivery.under_way == 0
     return arrived
 
 

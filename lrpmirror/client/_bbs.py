@@ -11,9 +11,9 @@ import trio
 from google.protobuf.message import DecodeError
 
 from lrpmirror.client import _endpoints as endpoints
-from lrpmirror.client._endpoints import ListName, Question, StreamName
-from lrpmirror.client._errors import Asked, ErrorsOf
-from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Bounds, Hooks, Tap, exchange
+from lrpmirror.client._endpoints import ListName, ListRequest, StreamName
+from lrpmirror.client._errors import MappedErrors, RequestInfo
+from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Hooks, ReplyLimits, Tap, exchange
 from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
@@ -78,7 +78,7 @@ class BBSClient:
         self.url = checked_url(url, tls)
         timeouts = checked_timeouts(timeout)
         self._limits = checked_limits(limits)
-        self._bounds = Bounds(limits.max_list, timeouts.list)
+        self._reply_limits = ReplyLimits(limits.max_list, timeouts.list)
         if tls is not None and not tls.verify:
             warn_of_insecure_tls(stacklevel=2)
         self._identity = Identity(tls or TLS(), on_tls_problem) if self.url.startswith("https:") else None
@@ -123,14 +123,14 @@ class BBSClient:
 
     async def ping(self) -> bool:
         """Ask whether the BBS is there and in service; what else it can be is an error."""
-        asked = Asked("POST", endpoints.PING, self.url, self._identity)
-        async with self._exchange(asked, b"", PROTOBUF, "") as body:
+        info = RequestInfo("POST", endpoints.PING, self.url, self._identity)
+        async with self._exchange(info, b"", PROTOBUF, "") as body:
             reply = b""
             while piece := await body.read():
                 reply += piece
                 if len(reply) > self._limits.max_record:
-                    raise LimitExceeded(f"{asked}: over {self._limits.max_record} bytes, which no ping answers")
-            return _available(reply, asked)
+                    raise LimitExceeded(f"{info}: over {self._limits.max_record} bytes, which no ping answers")
+            return _available(reply, info)
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """Return the fresh domains."""
@@ -156,12 +156,12 @@ class BBSClient:
         guids = tuple(dict.fromkeys(process_guids))
         if not guids:
             return ()
-        question = endpoints.actual_lrps_by_process_guids(guids)
-        if not self._older.get(question.path):
+        request = endpoints.actual_lrps_by_process_guids(guids)
+        if not self._older.get(request.path):
             try:
-                return await self._all(question, most)
+                return await self._all(request, most)
             except UnknownPath:
-                self._older[question.path] = 1
+                self._older[request.path] = 1
         rows: list[ActualLRP] = []
         for guid in guids:
             rows += await self._all(
@@ -267,8 +267,8 @@ class BBSClient:
         """Open a stream by the newest path that the server knows."""
         paths, age = endpoints.STREAMS[name], self._older.get(name, 0)
         while True:
-            asked = Asked(paths[age].method, paths[age].path, self.url, self._identity)
-            opening = self._exchange(asked, request, EVENT_STREAM, f"events.{name}")
+            info = RequestInfo(paths[age].method, paths[age].path, self.url, self._identity)
+            opening = self._exchange(info, request, EVENT_STREAM, f"events.{name}")
             try:
                 body = await stack.enter_async_context(opening)
             except UnknownPath:
@@ -280,36 +280,36 @@ class BBSClient:
                 return body
 
     @asynccontextmanager
-    async def _batches(self, question: Question[T]) -> AsyncIterator[Batches[T]]:
-        asked = Asked("POST", question.path, self.url, self._identity)
-        async with self._exchange(asked, question.body, PROTOBUF, question.tap) as body:
-            yield Batches(body, question.decode, self._limits)
+    async def _batches(self, request: ListRequest[T]) -> AsyncIterator[Batches[T]]:
+        info = RequestInfo("POST", request.path, self.url, self._identity)
+        async with self._exchange(info, request.body, PROTOBUF, request.tap) as body:
+            yield Batches(body, request.decode, self._limits)
 
-    async def _all(self, question: Question[T], most: int | None = None) -> tuple[T, ...]:
+    async def _all(self, request: ListRequest[T], most: int | None = None) -> tuple[T, ...]:
         values: list[T] = []
-        async with self._batches(question) as batches:
+        async with self._batches(request) as batches:
             async for batch in batches:
                 values += batch
                 if most is not None and len(values) > most:
-                    asked = Asked("POST", question.path, self.url, self._identity)
+                    info = RequestInfo("POST", request.path, self.url, self._identity)
                     raise LimitExceeded(
-                        f"{asked}: over {most} records, which is all that is wanted (list_limit, of a mirror)"
+                        f"{info}: over {most} records, which is all that is wanted (list_limit, of a mirror)"
                     )
         return tuple(values)
 
-    async def _one(self, question: Question[T]) -> T:
-        values = await self._all(question)
+    async def _one(self, request: ListRequest[T]) -> T:
+        values = await self._all(request)
         if len(values) != 1:
-            asked = Asked("POST", question.path, self.url, self._identity)
-            raise UnexpectedReply(f"{asked}: {len(values)} records in the reply, where there is always one")
+            info = RequestInfo("POST", request.path, self.url, self._identity)
+            raise UnexpectedReply(f"{info}: {len(values)} records in the reply, where there is always one")
         return values[0]
 
     @asynccontextmanager
-    async def _exchange(self, asked: Asked, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:
+    async def _exchange(self, info: RequestInfo, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:
         endless = content_type == EVENT_STREAM
-        client, bounds = (self._streams, ENDLESS) if endless else (self._lists, self._bounds)
+        client, limits = (self._streams, ENDLESS) if endless else (self._lists, self._reply_limits)
         hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
-        async with exchange(client, asked, request, content_type=content_type, hooks=hooks, bounds=bounds) as body:
+        async with exchange(client, info, request, content_type=content_type, hooks=hooks, limits=limits) as body:
             self.source = body.source
             yield body
 
@@ -320,8 +320,8 @@ def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.Asyn
     return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)
 
 
-def _available(reply: bytes, asked: Asked) -> bool:
-    with ErrorsOf(asked, "reading the reply"):
+def _available(reply: bytes, info: RequestInfo) -> bool:
+    with MappedErrors(info, "reading the reply"):
         try:
             return text.parse(requests_pb2.PingResponse, reply).available
         except DecodeError as exc:

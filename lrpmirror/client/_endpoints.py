@@ -18,8 +18,8 @@ ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduli
 StreamName = Literal["instances", "groups"]
 
 
-class Question(Struct, Generic[T], frozen=True):
-    """One request whose reply is a list of records: where to send what, and what the records are.
+class ListRequest(Struct, Generic[T], frozen=True):
+    """One request whose reply is a list of records: its path and body, and how to decode a record.
 
     `tap` is the name under which the body is shown to the tap; empty for one that asks for particular processes,
     because that reply is no snapshot.
@@ -58,60 +58,60 @@ def by_cell(cell_id: str) -> bytes:
     return _request(events_pb2.EventsByCellId, cell_id=cell_id).SerializeToString()
 
 
-def domains() -> Question[str]:
+def domains() -> ListRequest[str]:
     """Ask for the fresh domains."""
-    return Question("/v1/domains/list", b"", decode.domain, "domains")
+    return ListRequest("/v1/domains/list", b"", decode.domain, "domains")
 
 
-def cells() -> Question[CellPresence]:
+def cells() -> ListRequest[CellPresence]:
     """Ask for the cells that are there."""
-    return Question("/v1/cells/list.r1", b"", decode.cell_presence, "cells")
+    return ListRequest("/v1/cells/list.r1", b"", decode.cell_presence, "cells")
 
 
 def actual_lrps(
     domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
-) -> Question[ActualLRP]:
+) -> ListRequest[ActualLRP]:
     """Ask for rows; the filters narrow each other."""
     request = _request(
         requests_pb2.ActualLRPsRequest, domain=domain, cell_id=cell_id, process_guid=process_guid, index=index
     )
     whole = not process_guid and index is None
-    return Question(
+    return ListRequest(
         "/v1/actual_lrps/list", request.SerializeToString(), decode.actual_lrp, "actual_lrps" if whole else ""
     )
 
 
-def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> Question[ActualLRP]:
+def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> ListRequest[ActualLRP]:
     """Ask for the rows of some processes; only servers from late 2025 know how to answer."""
     request = _request(requests_pb2.ActualLRPsByProcessGuidsRequest, process_guids=process_guids)
-    return Question("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
+    return ListRequest("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
 
 
-def actual_lrp_groups(domain: str = "", cell_id: str = "") -> Question[ActualLRPGroup]:
+def actual_lrp_groups(domain: str = "", cell_id: str = "") -> ListRequest[ActualLRPGroup]:
     """Ask for groups; the filters narrow each other."""
     request = _request(requests_pb2.ActualLRPGroupsRequest, domain=domain, cell_id=cell_id)
-    return Question(
+    return ListRequest(
         "/v1/actual_lrp_groups/list", request.SerializeToString(), decode.actual_lrp_group, "actual_lrp_groups"
     )
 
 
-def actual_lrp_groups_by_process_guid(process_guid: str) -> Question[ActualLRPGroup]:
+def actual_lrp_groups_by_process_guid(process_guid: str) -> ListRequest[ActualLRPGroup]:
     """Ask for the groups of one process."""
     request = _request(requests_pb2.ActualLRPGroupsByProcessGuidRequest, process_guid=process_guid)
     path = "/v1/actual_lrp_groups/list_by_process_guid"
-    return Question(path, request.SerializeToString(), decode.actual_lrp_group)
+    return ListRequest(path, request.SerializeToString(), decode.actual_lrp_group)
 
 
-def actual_lrp_group(process_guid: str, index: int) -> Question[ActualLRPGroup]:
+def actual_lrp_group(process_guid: str, index: int) -> ListRequest[ActualLRPGroup]:
     """Ask for the group of one index."""
     request = _request(requests_pb2.ActualLRPGroupByProcessGuidAndIndexRequest, process_guid=process_guid, index=index)
     path = "/v1/actual_lrp_groups/get_by_process_guid_and_index"
-    return Question(path, request.SerializeToString(), decode.actual_lrp_group)
+    return ListRequest(path, request.SerializeToString(), decode.actual_lrp_group)
 
 
 def desired_lrps(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = (), *, full: bool = False
-) -> Question[DesiredLRP]:
+) -> ListRequest[DesiredLRP]:
     """Ask for whole desired LRPs; only with `full` is more of them decoded than schedulers and routers use."""
     request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     return _desired("/v1/desired_lrps/list.r3", _desired_decoder(full), "desired_lrps", request)
@@ -119,7 +119,7 @@ def desired_lrps(
 
 def scheduling_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
-) -> Question[DesiredLRP]:
+) -> ListRequest[DesiredLRP]:
     """Ask for the scheduling part of desired LRPs."""
     request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_scheduling_infos/list"
@@ -128,24 +128,24 @@ def scheduling_infos(
 
 def routing_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
-) -> Question[DesiredLRP]:
+) -> ListRequest[DesiredLRP]:
     """Ask for the routing part of desired LRPs; old servers do not know how to answer."""
     request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_routing_infos/list"
     return _desired(path, decode.routing_info, "routing_infos", request)
 
 
-def desired_lrp(process_guid: str, *, full: bool = False) -> Question[DesiredLRP]:
+def desired_lrp(process_guid: str, *, full: bool = False) -> ListRequest[DesiredLRP]:
     """Ask for one desired LRP."""
     return _one_desired("/v1/desired_lrps/get_by_process_guid.r3", _desired_decoder(full), process_guid)
 
 
-def scheduling_info(process_guid: str) -> Question[DesiredLRP]:
+def scheduling_info(process_guid: str) -> ListRequest[DesiredLRP]:
     """Ask for the scheduling part of one desired LRP."""
     return _one_desired("/v1/desired_lrp_scheduling_infos/get_by_process_guid", decode.scheduling_info, process_guid)
 
 
-LISTS: Final[dict[str, Callable[..., Question[Any]]]] = {
+LISTS: Final[dict[str, Callable[..., ListRequest[Any]]]] = {
     "actual_lrps": actual_lrps,
     "actual_lrp_groups": actual_lrp_groups,
     "desired_lrps": desired_lrps,
@@ -175,11 +175,11 @@ def _desired(
     decoder: Callable[[bytes], DesiredLRP],
     tap: str,
     request: requests_pb2.DesiredLRPsRequest,
-) -> Question[DesiredLRP]:
+) -> ListRequest[DesiredLRP]:
     whole = not request.process_guids and not request.app_guids
-    return Question(path, request.SerializeToString(), decoder, tap if whole else "")
+    return ListRequest(path, request.SerializeToString(), decoder, tap if whole else "")
 
 
-def _one_desired(path: str, decoder: Callable[[bytes], DesiredLRP], process_guid: str) -> Question[DesiredLRP]:
+def _one_desired(path: str, decoder: Callable[[bytes], DesiredLRP], process_guid: str) -> ListRequest[DesiredLRP]:
     request = _request(requests_pb2.DesiredLRPByProcessGuidRequest, process_guid=process_guid)
-    return Question(path, request.SerializeToString(), decoder)
+    return ListRequest(path, request.SerializeToString(), decoder)

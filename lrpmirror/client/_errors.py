@@ -27,8 +27,8 @@ _ROUTER_ERROR = "X-Cf-Routererror"
 _LONGEST_QUOTE = 200
 
 
-class Asked(Struct, frozen=True):
-    """What was asked of whom, and as whom, for messages: `POST /v1/ping at https://bbs:8889`."""
+class RequestInfo(Struct, frozen=True):
+    """A request as error messages name it (`POST /v1/ping at https://bbs:8889`), and the identity that sent it."""
 
     method: str
     path: str
@@ -39,8 +39,8 @@ class Asked(Struct, frozen=True):
         return f"{self.method} {self.path} at {self.url}"
 
 
-class ErrorsOf:
-    """Raises what goes wrong in its block as an error of this library that says what was asked of whom.
+class MappedErrors:
+    """Maps a foreign error of its block to an error of this library that names the request.
 
     `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. The
     foreign error is the `__cause__`. Errors about the bytes of a reply, and the BBS's own refusals, are raised as they
@@ -48,8 +48,8 @@ class ErrorsOf:
     by `contextlib` costs five times as much.
     """
 
-    def __init__(self, asked: Asked, doing: str, lost: str = "the connection broke") -> None:
-        self._asked = asked
+    def __init__(self, info: RequestInfo, doing: str, lost: str = "the connection broke") -> None:
+        self._info = info
         self._doing = doing
         self._lost = lost
 
@@ -60,19 +60,19 @@ class ErrorsOf:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End the block: raise the error that stands for what it ended with, if that is foreign."""
-        asked, doing = self._asked, self._doing
+        info, doing = self._info, self._doing
         if error is None:
             return
         if isinstance(error, httpx.TimeoutException):
-            raise TimedOut(f"{asked}: timed out {_phase(error, doing)}") from error
+            raise TimedOut(f"{info}: timed out {_phase(error, doing)}") from error
         if isinstance(error, (httpx.TransportError, OSError)):
-            raise _connection_error(error, asked, f"{self._lost} while {doing}") from error
-        if isinstance(error, (WireError, RequestRefused)) and not str(error).startswith(str(asked)):
+            raise _connection_error(error, info, f"{self._lost} while {doing}") from error
+        if isinstance(error, (WireError, RequestRefused)) and not str(error).startswith(str(info)):
             # Only the text grows: the type, and the fields of a refusal, stay what callers match on.
-            error.args = (f"{asked}: {error}",)
+            error.args = (f"{info}: {error}",)
 
 
-def check_reply(asked: Asked, response: httpx.Response, content_type: str, *, endless: bool) -> None:
+def check_reply(info: RequestInfo, response: httpx.Response, content_type: str, *, endless: bool) -> None:
     """Raise unless the head of a reply is what the protocol promises: 200, the content type, and where its body ends.
 
     Of that a stream, which is endless, says nothing.
@@ -84,23 +84,23 @@ def check_reply(asked: Asked, response: httpx.Response, content_type: str, *, en
     router = response.headers.get(_ROUTER_ERROR)
     sender = f"; sent by a router in between, not by the BBS ({_ROUTER_ERROR}: {quoted(router)})" if router else ""
     if status == httpx.codes.SERVICE_UNAVAILABLE:
-        raise ServiceUnavailable(f"{asked}: 503, the BBS is not in service{sender}; retry later")
+        raise ServiceUnavailable(f"{info}: 503, the BBS is not in service{sender}; retry later")
     if status == httpx.codes.NOT_FOUND and not router:
-        raise UnknownPath(f"{asked}: 404, the server does not know this path; an older BBS, or no BBS at this URL")
+        raise UnknownPath(f"{info}: 404, the server does not know this path; an older BBS, or no BBS at this URL")
     if status != httpx.codes.OK:
-        raise UnexpectedReply(f"{asked}: status {status} instead of 200{sender}")
+        raise UnexpectedReply(f"{info}: status {status} instead of 200{sender}")
     given = response.headers.get("Content-Type", "")
     if given.partition(";")[0].strip().lower() != content_type:
         raise UnexpectedReply(
-            f"{asked}: content type {quoted(given)} instead of {content_type}{sender}; is this the URL of a BBS?"
+            f"{info}: content type {quoted(given)} instead of {content_type}{sender}; is this the URL of a BBS?"
         )
     if response.extensions.get(OPEN_ENDED) and not endless:
         raise UnexpectedReply(
-            f"{asked}: a reply that does not say where it ends (neither Content-Length nor chunks), so that one which "
+            f"{info}: a reply that does not say where it ends (neither Content-Length nor chunks), so that one which "
             f"was cut off would pass for whole{sender}; a BBS says so: is there a proxy of HTTP/1.0 in between?"
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnexpectedReply(f"{asked}: an encoded body, which was not asked for{sender}")
+        raise UnexpectedReply(f"{info}: an encoded body, which was not asked for{sender}")
 
 
 def quoted(text: str) -> str:
@@ -123,43 +123,43 @@ def _phase(exc: httpx.TimeoutException, doing: str) -> str:
     return f"while {doing}"
 
 
-def _connection_error(exc: BaseException, asked: Asked, lost: str) -> BBSError:
-    """Tell apart what matters to who reads the message: names, TLS of either side, refusal, breakage."""
+def _connection_error(exc: BaseException, info: RequestInfo, lost: str) -> BBSError:
+    """Distinguish what helps the reader of the message: name resolution, TLS of either side, refusal, breakage."""
     if isinstance(exc, HandshakeCutError):
-        known = asked.identity.own_problem() if asked.identity else ""
+        known = info.identity.own_problem() if info.identity else ""
         return ConnectionFailed(
-            f"{asked}: the BBS closed the connection during the TLS handshake{known and f'; {known}'}"
+            f"{info}: the BBS closed the connection during the TLS handshake{known and f'; {known}'}"
         )
     roots = tuple(_causes(exc))
     for root in roots:
         if isinstance(root, ssl.SSLCertVerificationError):
-            problem = asked.identity.authority_problem() if asked.identity else ""
+            problem = info.identity.authority_problem() if info.identity else ""
             return TLSFailed(
-                f"{asked}: the server's certificate is not accepted: {root.verify_message or root.reason}; "
+                f"{info}: the server's certificate is not accepted: {root.verify_message or root.reason}; "
                 f"{problem or 'check `ca`, and the host name in the URL'}"
             )
         if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError):
-            return TLSFailed(f"{asked}: {_tls_reason(root, asked)}")
+            return TLSFailed(f"{info}: {_tls_reason(root, info)}")
     for root in roots:
         if isinstance(root, socket.gaierror):
-            return ConnectionFailed(f"{asked}: the host name cannot be resolved: {root.strerror}")
+            return ConnectionFailed(f"{info}: the host name cannot be resolved: {root.strerror}")
     if isinstance(exc, httpx.ConnectError):
         errors = [root for root in roots if isinstance(root, OSError) and root.strerror]
         reason = errors[-1].strerror if errors else str(exc) or type(exc).__name__
-        return ConnectionFailed(f"{asked}: no connection: {reason}")
-    return ConnectionFailed(f"{asked}: {lost}: {str(exc) or type(exc).__name__}")
+        return ConnectionFailed(f"{info}: no connection: {reason}")
+    return ConnectionFailed(f"{info}: {lost}: {str(exc) or type(exc).__name__}")
 
 
-def _own_problem(asked: Asked) -> str:
+def _own_problem(info: RequestInfo) -> str:
     return (
-        asked.identity.own_problem() if asked.identity else ""
+        info.identity.own_problem() if info.identity else ""
     ) or "check `cert` and `key`: it may want another certificate"
 
 
-def _tls_reason(error: ssl.SSLError, asked: Asked) -> str:
+def _tls_reason(error: ssl.SSLError, info: RequestInfo) -> str:
     reason = error.reason or str(error)
     if "ALERT" in reason:
-        return f"the server refused the TLS handshake ({reason}); {_own_problem(asked)}"
+        return f"the server refused the TLS handshake ({reason}); {_own_problem(info)}"
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
         return f"the server does not speak TLS ({reason}); is it an http URL?"
     return f"TLS failed ({reason})"

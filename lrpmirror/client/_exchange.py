@@ -11,7 +11,7 @@ import httpx
 import trio
 from msgspec import Struct
 
-from lrpmirror.client._errors import Asked, ErrorsOf, check_reply
+from lrpmirror.client._errors import MappedErrors, RequestInfo, check_reply
 from lrpmirror.client._transport import READ, Read
 from lrpmirror.errors import ConnectionFailed, LimitExceeded, ServiceUnavailable, TimedOut
 from lrpmirror.events import SourceStatus
@@ -29,9 +29,9 @@ _SOURCE: Final = source.HEADER.decode()
 
 
 class Hooks:
-    """Who is told of a request's course: of each piece as it was received, and of a server out of reach.
+    """Callbacks of a request: `received` for each piece as it came, `lost` when the server is out of reach.
 
-    Of the latter when a block that it is entered for ends with such an error.
+    As a context manager it calls `lost` when the block ends with such an error.
     """
 
     def __init__(self, received: Callable[[bytes], None] | None, lost: Callable[[], None]) -> None:
@@ -44,27 +44,27 @@ class Hooks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Tell of an error after which another server may answer."""
+        """Call `lost` for an error after which another server may answer."""
         if isinstance(error, (ConnectionFailed, TimedOut, ServiceUnavailable)):
             self.lost()
 
 
-class Bounds(Struct, frozen=True):
-    """What the body of a reply may take: bytes, and seconds of waiting for them in all."""
+class ReplyLimits(Struct, frozen=True):
+    """Limits of the body of a reply: bytes, and seconds of waiting for them in all."""
 
     size: float
     seconds: float
 
 
-ENDLESS: Final = Bounds(math.inf, math.inf)
-"""The bounds of a stream."""
+ENDLESS: Final = ReplyLimits(math.inf, math.inf)
+"""The limits of a stream: none."""
 
 
 class Body:
     """The body of a reply that is being read. One that is endless, a stream, ends in an error only."""
 
-    def __init__(self, response: httpx.Response, asked: Asked, hooks: Hooks, bounds: Bounds) -> None:
-        self.asked = asked
+    def __init__(self, response: httpx.Response, info: RequestInfo, hooks: Hooks, limits: ReplyLimits) -> None:
+        self.info = info
         self.source = _source_of(response)
         """How old what the reply tells is, where it says so."""
         self._response = response
@@ -73,9 +73,9 @@ class Body:
         self._pieces = None if direct else response.aiter_raw()
         self._read: Read = direct or partial(anext, self._pieces, b"")
         self._hooks = hooks
-        self._bounds = bounds
-        self._endless = bounds is ENDLESS
-        self._errors = ErrorsOf(asked, "reading the reply", _CLOSED if self._endless else "the connection broke")
+        self._limits = limits
+        self._endless = limits is ENDLESS
+        self._errors = MappedErrors(info, "reading the reply", _CLOSED if self._endless else "the connection broke")
         self._size = 0
         self._waited = 0.0
         self._over = False
@@ -86,7 +86,7 @@ class Body:
         Raises a BBSError, MalformedChunk, and LimitExceeded for a body that is too large.
         """
         if self._over:
-            raise ConnectionFailed(f"{self.asked}: the reply has been read to its end, or left")
+            raise ConnectionFailed(f"{self.info}: the reply has been read to its end, or left")
         try:
             with self._hooks:
                 piece = await (self._next() if self._endless else self._next_within_bounds())
@@ -102,19 +102,19 @@ class Body:
         with self._errors:
             piece = await self._read()
         if self._endless and not piece:
-            raise ConnectionFailed(f"{self.asked}: {_CLOSED}; connect again, and list again")
+            raise ConnectionFailed(f"{self.info}: {_CLOSED}; connect again, and list again")
         return piece
 
     async def _next_within_bounds(self) -> bytes:
         began = trio.current_time()
-        with trio.move_on_at(began + self._bounds.seconds - self._waited) as patience:
+        with trio.move_on_at(began + self._limits.seconds - self._waited) as patience:
             piece = await self._next()
         if patience.cancelled_caught:
-            raise TimedOut(f"{self.asked}: the reply has not come within {self._bounds.seconds} seconds of waiting")
+            raise TimedOut(f"{self.info}: the reply has not come within {self._limits.seconds} seconds of waiting")
         self._waited += trio.current_time() - began
         self._size += len(piece)
-        if self._size > self._bounds.size:
-            raise LimitExceeded(f"{self.asked}: the reply is over {self._bounds.size} bytes (max_list)")
+        if self._size > self._limits.size:
+            raise LimitExceeded(f"{self.info}: the reply is over {self._limits.size} bytes (max_list)")
         return piece
 
     async def close(self) -> None:
@@ -136,18 +136,24 @@ class Body:
 
 @asynccontextmanager
 async def exchange(
-    client: httpx.AsyncClient, asked: Asked, request: bytes, *, content_type: str, hooks: Hooks, bounds: Bounds
+    client: httpx.AsyncClient,
+    info: RequestInfo,
+    request: bytes,
+    *,
+    content_type: str,
+    hooks: Hooks,
+    limits: ReplyLimits,
 ) -> AsyncIterator[Body]:
     """Send a request; yield the body once the head has come and is as promised."""
     headers = {"Content-Type": PROTOBUF, "Accept": content_type}
-    with hooks, ErrorsOf(asked, "waiting for the reply"):
-        message = client.build_request(asked.method, asked.url + asked.path, content=request, headers=headers)
+    with hooks, MappedErrors(info, "waiting for the reply"):
+        message = client.build_request(info.method, info.url + info.path, content=request, headers=headers)
         message.stream = _RequestBody(request)
         response = await client.send(message, stream=True)
-    body = Body(response, asked, hooks, bounds)
+    body = Body(response, info, hooks, limits)
     try:
         with hooks:
-            check_reply(asked, response, content_type, endless=bounds is ENDLESS)
+            check_reply(info, response, content_type, endless=limits is ENDLESS)
         if hooks.received:
             hooks.received(b"")
         yield body

@@ -27,13 +27,13 @@ class Framing(Protocol):
         """Return the bytes of the body; raises a WireError for what is none, at the latest with the next call."""
 
 
-class _Chunks(ChunkedDecoder):
+class _ChunkedBody(ChunkedDecoder):
     """A body in chunks."""
 
     open_ended = False
 
 
-class _Sized:
+class _SizedBody:
     """A body whose head says how long it is."""
 
     open_ended = False
@@ -51,8 +51,8 @@ class _Sized:
         return piece
 
 
-class _Rest:
-    """A body that is all there is."""
+class _BodyUntilClose:
+    """A body that ends where the connection does."""
 
     ended = False
     open_ended = True
@@ -64,11 +64,11 @@ class _Rest:
 def framing_of(response: h11.Response, max_trailers: int) -> Framing:
     """Choose by the head of a reply, as RFC 9112 says; h11 has refused heads that contradict themselves."""
     if response.status_code in _BODYLESS:
-        return _Sized(0)
+        return _SizedBody(0)
     headers = {name: value for name, value in response.headers if name in {b"transfer-encoding", b"content-length"}}
     if b"transfer-encoding" in headers:
         # h11 lets no other coding than this one pass.
-        return _Chunks(max_trailers=max_trailers)
+        return _ChunkedBody(max_trailers=max_trailers)
     if b"content-length" in headers:
-        return _Sized(int(headers[b"content-length"]))
-    return _Rest()
+        return _SizedBody(int(headers[b"content-length"]))
+    return _BodyUntilClose()

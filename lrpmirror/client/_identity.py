@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from lrpmirror.client._tls import TLS, Loaded, authorities_problem, certificate_problem, load
+from lrpmirror.client._tls import TLS, LoadedTLS, authorities_problem, certificate_problem, load
 from lrpmirror.errors import ConfigurationError, without_frames
 
 logger = logging.getLogger("lrpmirror")
@@ -38,7 +38,7 @@ class Identity:
         tls: TLS,
         refused: Callable[[ConfigurationError], None] | None = None,
         *,
-        loader: Callable[[TLS], Loaded] | None = None,
+        loader: Callable[[TLS], LoadedTLS] | None = None,
     ) -> None:
         self._tls = tls
         self._loader = loader
@@ -99,7 +99,7 @@ class Identity:
         newer = f"the files that are there now cannot be used: {self._problem}" if self._problem else ""
         return "; ".join(part for part in (problem, newer) if part)
 
-    def _take_up(self, loaded: Loaded, digest: str) -> None:
+    def _take_up(self, loaded: LoadedTLS, digest: str) -> None:
         self._loaded = loaded
         self._digest = digest
         self._problem, self._told = None, ""
@@ -119,7 +119,7 @@ class Identity:
         if self._refused:
             self._refused(problem)
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedTLS:
         return (self._loader or load)(self._tls)
 
     def _read(self) -> str:

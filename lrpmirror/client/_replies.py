@@ -6,7 +6,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import trio
 
-from lrpmirror.client._errors import ErrorsOf
+from lrpmirror.client._errors import MappedErrors
 from lrpmirror.client._exchange import Body
 from lrpmirror.client._options import Limits
 from lrpmirror.errors import LimitExceeded, MalformedRecord
@@ -36,7 +36,7 @@ class Batches(Generic[T]):
         self._decode = decode_record
         self._splitter = ReplySplitter(max_record=limits.max_record)
         self._records: deque[bytes] = deque()
-        self._errors = ErrorsOf(body.asked, "reading the list")
+        self._errors = MappedErrors(body.info, "reading the list")
         self._number = 0
         self._max_number = limits.max_records
 
@@ -81,7 +81,7 @@ class EventStream:
     ) -> None:
         self._body = body
         self._decoder = EventStreamDecoder(max_frame=max_frame)
-        self._errors = ErrorsOf(body.asked, "reading the stream")
+        self._errors = MappedErrors(body.info, "reading the stream")
         self._texts: list[tuple[str, bytes]] = []
         self._full = full
         self._said = said

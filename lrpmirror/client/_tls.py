@@ -40,7 +40,7 @@ def warn_of_insecure_tls(stacklevel: int) -> None:
     warnings.warn(text, InsecureTLSWarning, stacklevel=stacklevel + 1)
 
 
-class Loaded(Struct, frozen=True, eq=False):
+class LoadedTLS(Struct, frozen=True, eq=False):
     """What the files held when they were read: the context made of them, and the certificates, as DER."""
 
     context: ssl.SSLContext
@@ -48,7 +48,7 @@ class Loaded(Struct, frozen=True, eq=False):
     authorities: tuple[bytes, ...]
 
 
-def load(tls: TLS) -> Loaded:
+def load(tls: TLS) -> LoadedTLS:
     """Read the files and build the context for connections to a BBS: TLS 1.2 or newer, HTTP/1.1.
 
     Raises ConfigurationError, naming the file and what is wrong with it, when one is missing, unreadable, of another
@@ -70,10 +70,10 @@ def load(tls: TLS) -> Loaded:
         context.load_default_certs()
     if tls.cert is not None:
         own = _identify(context, Path(tls.cert), None if tls.key is None else Path(tls.key))
-    return Loaded(context, own, tuple(authorities))
+    return LoadedTLS(context, own, tuple(authorities))
 
 
-def load_server(tls: TLS) -> Loaded:
+def load_server(tls: TLS) -> LoadedTLS:
     """Read the files and build the context of a server that demands certificates, as a BBS does: TLS 1.2 or newer.
 
     Raises ConfigurationError as `load` does, and where one of the three files is not given.
@@ -85,7 +85,7 @@ def load_server(tls: TLS) -> Loaded:
     context.verify_mode = ssl.CERT_REQUIRED
     authorities = _trust(context, Path(tls.ca))
     own = _identify(context, Path(tls.cert), Path(tls.key))
-    return Loaded(context, own, tuple(authorities))
+    return LoadedTLS(context, own, tuple(authorities))
 
 
 def _trust(context: ssl.SSLContext, ca: Path) -> list[bytes]:

@@ -12,11 +12,11 @@ from lrpmirror.relay._format import HASHES, field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
-__all__ = ["Content", "Held", "Writes"]
+__all__ = ["Content", "MirrorReads", "Writes"]
 
 
-class Held(Protocol):
-    """What is asked of the mirror that is published."""
+class MirrorReads(Protocol):
+    """The reads of the mirror that is published."""
 
     def actual_lrps(self, process_guid: str | None = None, /) -> tuple[ActualLRP, ...]:
         """Return the rows, or those of a process."""
@@ -60,7 +60,7 @@ class Writes:
 class Content:
     """What the hashes of a relay are to hold, by the mirror."""
 
-    def __init__(self, mirror: Held, pending: Pending, *, full: bool) -> None:
+    def __init__(self, mirror: MirrorReads, pending: Pending, *, full: bool) -> None:
         self._mirror = mirror
         self._pending = pending
         self._full = full

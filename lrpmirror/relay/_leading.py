@@ -18,7 +18,7 @@ from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, U
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
 from lrpmirror.relay._scripts import COMMIT, FIRST_HASH
 
-__all__ = ["Counters", "Deposed", "Leading"]
+__all__ = ["Counters", "Leading", "LeaseLost"]
 
 logger: Final = logging.getLogger("lrpmirror")
 
@@ -40,8 +40,8 @@ _BEHIND: Final = "RelayBehind"
 AnyStep = Step[ActualLRP] | Step[DesiredLRP] | None
 
 
-class Deposed(Exception):  # noqa: N818 - what happened is the name
-    """Somebody else leads now, or nobody."""
+class LeaseLost(Exception):  # noqa: N818 - what happened is the name
+    """Another publisher leads now, or none."""
 
 
 class Counters(Struct):
@@ -60,7 +60,7 @@ class Counters(Struct):
     """How often what was there was not what the publisher had left."""
 
 
-class _Flight(Struct, frozen=True):
+class _Unconfirmed(Struct, frozen=True):
     """A transaction whose outcome is not known."""
 
     link: str
@@ -92,7 +92,7 @@ class Leading:
         self._detail = detail
         self._counters = counters
         self._event_maker = EventMaker()
-        self._floor = _Floor(stream_bytes)
+        self._retention = _Retention(stream_bytes)
         self._token = ""
         self._number = 0
         """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
@@ -102,7 +102,7 @@ class Leading:
         """What is known to be in the status, of what the publisher says itself."""
         self._clock: ServerClock
         """What the clock of the server that is written to said last."""
-        self._flight: _Flight | None = None
+        self._unconfirmed: _Unconfirmed | None = None
         self._silent = False
         """Whether what is written is told to nobody, since whoever follows has to list anew anyway."""
         self._gap = False
@@ -132,13 +132,13 @@ class Leading:
         self._clock = await ask(redis)
         found = Status.read(await redis.read_hash(self._keys.status), self._where)
         link = found.link if found is not None else ""
-        flight, self._flight = self._flight, None
-        if flight is not None and flight.link == link:
+        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        if unconfirmed is not None and unconfirmed.link == link:
             # It was written, and only its answer was lost.
             self._link = link
             self._content.written()
-        elif flight is not None:
-            self._pending.give_back(flight.batch)
+        elif unconfirmed is not None:
+            self._pending.give_back(unconfirmed.batch)
         self._foreign = bool(link) and link != self._link
         if not link or link != self._link:
             self._current = False
@@ -148,7 +148,7 @@ class Leading:
         self._counts = " ".join(map(str, found.counts)) if found is not None else ""
         if not link:
             self._fall_silent()
-        self._floor.forget()
+        self._retention.forget()
 
     async def keep(self, redis: Commands, wait: Callable[[float], Any]) -> None:
         """Write what changes, and a heartbeat where nothing does, until deposed; `wait` waits for a change."""
@@ -274,7 +274,7 @@ class Leading:
             phase, trouble = FILLING, trouble or _BEHIND
         self._number += 1
         link = f"{self._token}-{self._number}"
-        self._flight = _Flight(link, batch)
+        self._unconfirmed = _Unconfirmed(link, batch)
         writes = await self._content.writes(of)
         events = (
             None if self._silent else await self._event_maker.tell(batch, writes["actual_lrps"], trio.current_time())
@@ -298,7 +298,7 @@ class Leading:
         fields = [] if self._silent else entry.fields()
         size = sum(len(payload) for _, payload in entry.events)
         head = [self._token, str(round(LEASE * 1000)), self._link, link]
-        head += [self._floor.oldest, self._counts, phase, "1" if mirror.live else "0"]
+        head += [self._retention.oldest, self._counts, phase, "1" if mirror.live else "0"]
         said = status.fields()
         news = [part for name, value in said.items() if self._said.get(name) != value for part in (name, value)]
         rest = [*_group(news), *_group(fields)]
@@ -307,10 +307,10 @@ class Leading:
                 rest += [str(number), *_group(changed.put), *_group(changed.remove)]
         outcome, *told = await self._send(redis, head, current_at, rest)
         if outcome == b"done":
-            self._flight = None
+            self._unconfirmed = None
             self._link, self._counts, self._said = link, told[1].decode(), said
             self._content.written()
-            self._floor.add(told[0].decode(), size)
+            self._retention.add(told[0].decode(), size)
             self._written_at = trio.current_time()
             self._counters.transactions += 1
             self._counters.records += len(batch)
@@ -318,10 +318,10 @@ class Leading:
             self._gap = self._gap and not fields
             self._counters.bytes += size
             return
-        self._flight = None
+        self._unconfirmed = None
         self._pending.give_back(batch)
         if outcome == b"fenced":
-            raise Deposed
+            raise LeaseLost
         self._altered(outcome.decode(), told[0].decode())
         if outcome == b"diverged":
             await self.begin(redis, self._token)
@@ -374,7 +374,7 @@ class Leading:
                 return
 
 
-class _Floor:
+class _Retention:
     """Which entries of the stream are to be kept: the newest ones, with so many bytes of events."""
 
     def __init__(self, most: int) -> None:

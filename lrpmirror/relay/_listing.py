@@ -14,7 +14,7 @@ from lrpmirror.relay._format import HASHES, Keys, Status
 from lrpmirror.relay._stream import check_status
 from lrpmirror.wire import decode
 
-__all__ = ["Lists", "Once", "Records", "Wanted", "all_of", "order"]
+__all__ = ["Lists", "RecordFilter", "Records", "SingleBatch", "all_of", "order"]
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Lists:
             )
 
 
-class Wanted:
+class RecordFilter:
     """The filters of a list."""
 
     def __init__(
@@ -150,11 +150,13 @@ class Wanted:
 class Records:
     """The records of one list, some at a time. No generator, which would have to be closed."""
 
-    def __init__(self, lists: Lists, redis: Commands, name: str, wanted: Wanted, status: Status, *, full: bool) -> None:
+    def __init__(
+        self, lists: Lists, redis: Commands, name: str, record_filter: RecordFilter, status: Status, *, full: bool
+    ) -> None:
         self._lists = lists
         self._redis = redis
         self._name = name
-        self._wanted = wanted
+        self._filter = record_filter
         self._status = status
         self._full = full
         self._cursor: int | None = None
@@ -173,14 +175,14 @@ class Records:
         some, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
         if self._name != "joined":
             some = self._lists.decoded(self._name, some, full=self._full)
-        return some if self._wanted.all else list(filter(self._wanted.passes, some))
+        return some if self._filter.all else list(filter(self._filter.passes, some))
 
     async def _fetch(self) -> None:
         """Ask for more: encoded records, or desired LRPs of which both parts have been joined."""
         lists, redis, joined = self._lists, self._redis, self._name == "joined"
-        if self._wanted.guids:
+        if self._filter.guids:
             self._cursor = 0
-            self._waiting = await lists.read_some(redis, self._name, self._wanted.guids)
+            self._waiting = await lists.read_some(redis, self._name, self._filter.guids)
             return
         name = "scheduling_infos" if joined else self._name
         self._cursor, found = await redis.scan(lists.keys.key(name), self._cursor or 0, SCAN, ahead=True)
@@ -207,8 +209,8 @@ async def all_of(
     return tuple(values)
 
 
-class Once:
-    """One batch."""
+class SingleBatch:
+    """A list that is one batch."""
 
     def __init__(self, batch: list[Any]) -> None:
         self._batches = [batch]

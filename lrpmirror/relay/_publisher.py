@@ -27,9 +27,9 @@ from lrpmirror.events import Event
 from lrpmirror.model import CellPresence
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
-from lrpmirror.relay._content import Content, Held
+from lrpmirror.relay._content import Content, MirrorReads
 from lrpmirror.relay._format import LEASE, Keys
-from lrpmirror.relay._leading import Counters, Deposed, Leading
+from lrpmirror.relay._leading import Counters, Leading, LeaseLost
 from lrpmirror.relay._pending import Pending
 from lrpmirror.relay._scripts import ACQUIRE, RELEASE
 
@@ -58,7 +58,7 @@ FAREWELL: Final = 1.0
 """Seconds that saying goodbye may take."""
 
 
-class Published(Held, Protocol):
+class Published(MirrorReads, Protocol):
     """The mirror that is published."""
 
     @property
@@ -204,11 +204,11 @@ class Publisher:
                     self._backoff.succeeded()
                     while True:
                         await self._campaign(redis)
-                        with suppress(Deposed):
+                        with suppress(LeaseLost):
                             await self._lead(redis)
                         logger.info("%s: another publisher leads now, or none: this one stands by", self._where)
             except (BBSError, WireError) as error:
-                self._told("unconnected", error)
+                self._record_role("unconnected", error)
             await trio.sleep(self._backoff.failed())
 
     async def watch(self) -> None:
@@ -251,17 +251,17 @@ class Publisher:
             if status.synced_at is not None:
                 # Whoever leads writes what changes from here on.
                 self._pending.lose_count()
-            self._told("standby", None)
+            self._record_role("standby", None)
             await self._wait(trio.current_time() + CAMPAIGN, woken=status.synced_at is None)
 
     async def _lead(self, redis: Commands) -> None:
-        self._told("leader", None)
+        self._record_role("leader", None)
         logger.info("%s: this publisher leads", self._where)
         try:
             await self._leading.keep(redis, self._wait_for_change)
         except trio.Cancelled:
             # On a connection of its own: that of this block is cancelled with it.
-            with trio.move_on_after(FAREWELL, shield=True), suppress(BBSError, Deposed):
+            with trio.move_on_after(FAREWELL, shield=True), suppress(BBSError, LeaseLost):
                 async with self._connect() as another:
                     await self._leading.end(another)
                     await another.run(RELEASE, (self._keys.lease,), (self._token,))
@@ -282,7 +282,7 @@ class Publisher:
     def _wake(self) -> None:
         self._woken.set()
 
-    def _told(self, role: Literal["leader", "standby", "unconnected"], trouble: LRPMirrorError | None) -> None:
+    def _record_role(self, role: Literal["leader", "standby", "unconnected"], trouble: LRPMirrorError | None) -> None:
         if trouble is not None and str(trouble) != str(self._trouble):
             logger.info("the relay is not written: %s", trouble)
         self._role, self._trouble = role, trouble

@@ -23,7 +23,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._format import Keys, Status
-from lrpmirror.relay._listing import Lists, Once, Records, Wanted, all_of, order
+from lrpmirror.relay._listing import Lists, RecordFilter, Records, SingleBatch, all_of, order
 from lrpmirror.relay._stream import RelayStream, open_stream
 
 __all__ = ["RelayClient"]
@@ -221,11 +221,11 @@ class RelayClient:
         by_process: dict[str, list[ActualLRP]] = {}
         for row in rows:
             by_process.setdefault(row.process_guid, []).append(row)
-        yield Once([group for some in by_process.values() for group in groups_of(some)])
+        yield SingleBatch([group for some in by_process.values() for group in groups_of(some)])
 
     @asynccontextmanager
     async def _list(self, name: str, *, full: bool = False, **filters: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:
-        wanted = Wanted(**filters)
+        record_filter = RecordFilter(**filters)
         async with self._connect() as redis:
             status = await self._caught_up(redis)
             if name == "desired_lrps" and status.detail != "full":
@@ -235,7 +235,7 @@ class RelayClient:
                         f"{self._where} has no whole desired LRPs: its publisher runs without --detail full",
                     )
                 name = "joined"
-            yield Records(self._lists, redis, name, wanted, status, full=full)
+            yield Records(self._lists, redis, name, record_filter, status, full=full)
 
     # Reading
 

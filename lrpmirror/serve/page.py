@@ -22,17 +22,17 @@ __all__ = ["content_policy", "page_routes"]
 _INLINE: Final = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 KEPT: Final = 0.9
-"""For how many seconds a picture serves everyone who asks, so that many viewers cost as much as one."""
+"""For how many seconds a page model answers all requests, so that many viewers cost as much as one."""
 
 
 class _State:
-    """Answers with the picture of the moment. One is taken at a time, and only when somebody looks."""
+    """Answers with the current page model. One is made at a time, and only on request."""
 
     def __init__(self, mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> None:
         self._mirror = mirror
         self._event_rates = event_rates
         self._clock = clock
-        # Made when somebody first looks.
+        # Made at the first request.
         self._cells: MirrorView[str, CellLoad] | None = None
         self._processes: MirrorView[str, ProcessHealth] | None = None
         self._taking = trio.Lock()

@@ -129,7 +129,7 @@ async def page_model_of(
 def _look(
     mirror: Mirror, cells: MirrorView[str, CellLoad], processes: MirrorView[str, ProcessHealth], event_rates: EventRates
 ) -> Iterator[PageModel | None]:
-    """Yield the picture in the end, and None at each step before."""
+    """Yield None at each step, and the page model at the end."""
     on_cells: dict[str, dict[str, int]] = {}
     for row in chain.from_iterable(mirror.rows_by_process()):
         letters = on_cells.setdefault(row.cell_id, {})
@@ -137,7 +137,7 @@ def _look(
         letters[one] = letters.get(one, 0) + 1
         yield None
     waiting = on_cells.pop("", {})
-    shown: _First[tuple[Any, CellModel]] = _First(CELLS, lambda cell: cell[0])
+    shown: _FirstN[tuple[Any, CellModel]] = _FirstN(CELLS, lambda cell: cell[0])
     totals = Counter(waiting)
     for cell_id in (*cells, *(gone for gone in on_cells if gone not in cells)):
         letters = on_cells.get(cell_id, {})
@@ -145,7 +145,7 @@ def _look(
         shown.add((natural(cell_id), _cell(cell_id, cells.get(cell_id), letters)))
         yield None
     healths: Counter[str] = Counter()
-    troubled: _First[tuple[tuple[int, str], ProcessHealth]] = _First(TROUBLED, lambda process: process[0])
+    troubled: _FirstN[tuple[tuple[int, str], ProcessHealth]] = _FirstN(TROUBLED, lambda process: process[0])
     for guid in processes:
         value = processes.get(guid)
         if value is not None:
@@ -173,8 +173,8 @@ def _look(
     )
 
 
-class _First(Generic[T]):
-    """Keeps the first of many things, in an order, without ever having all of them in hand."""
+class _FirstN(Generic[T]):
+    """Keeps the first N of many items by an order, without holding all of them."""
 
     def __init__(self, number: int, order: Callable[[T], Any]) -> None:
         self._number = number

@@ -1,4 +1,4 @@
-"""Who may be connected, and who has to make room for others: whom the server has waited for the longest."""
+"""Admission of connections: at the limit, the one that the server has waited for the longest is cut off."""
 
 from collections import OrderedDict
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.traffic import Traffic
 
-__all__ = ["Admission", "Guest"]
+__all__ = ["Admission", "Client"]
 
 
-class Guest(Protocol):
-    """A connection, as far as it is about its place."""
+class Client(Protocol):
+    """A client's connection, as far as admission is concerned with it."""
 
     def leave(self) -> None:
         """End at once, whatever it is doing."""
@@ -21,7 +21,8 @@ class Admission:
     """The connections of a server and the bodies that they send, held to its limits. Every method is O(1).
 
     A connection is `waiting` while the server waits for it: for its handshake, its head, its body or its next request.
-    Those have to go first that have never sent a whole request, then the others, each by how long it has been.
+    Connections that have never sent a whole request are cut off first, then the others, each in order of
+    waiting.
     """
 
     def __init__(self, limits: Limits, traffic: Traffic) -> None:
@@ -29,59 +30,59 @@ class Admission:
         self.traffic = traffic
         self._most = limits.connections
         self._most_buffered = limits.max_buffered
-        self._strangers: OrderedDict[Guest, None] = OrderedDict()
-        self._known: OrderedDict[Guest, None] = OrderedDict()
-        self._sending: OrderedDict[Guest, int] = OrderedDict()
+        self._new: OrderedDict[Client, None] = OrderedDict()
+        self._returning: OrderedDict[Client, None] = OrderedDict()
+        self._sending: OrderedDict[Client, int] = OrderedDict()
         self._buffered = 0
 
     @property
     def buffered(self) -> int:
-        """How many bytes of bodies are being held."""
+        """How many bytes of request bodies are held."""
         return self._buffered
 
-    def waiting(self, guest: Guest, *, known: bool) -> None:
-        """Note that the server waits for a connection from now on; of strangers the first time counts."""
+    def waiting(self, client: Client, *, known: bool) -> None:
+        """Record that the server waits for a connection from now on; for a new one the first time counts."""
         if known:
-            self._known[guest] = None
+            self._returning[client] = None
         else:
-            self._strangers.setdefault(guest, None)
+            self._new.setdefault(client, None)
 
-    def answering(self, guest: Guest) -> None:
-        """Note that a connection has sent its request: it is not cut off for others until it is waited for again."""
-        self._strangers.pop(guest, None)
-        self._known.pop(guest, None)
+    def answering(self, client: Client) -> None:
+        """Record that a connection has sent its request: it is not cut off until it is waited for again."""
+        self._new.pop(client, None)
+        self._returning.pop(client, None)
 
-    def gone(self, guest: Guest) -> None:
+    def gone(self, client: Client) -> None:
         """Forget a connection."""
-        self.answering(guest)
-        self.release(guest)
+        self.answering(client)
+        self.release(client)
 
     def make_room(self, connections: int) -> bool:
-        """Return whether there is room for one more beside so many, if need be at the cost of one that is waiting."""
-        return connections < self._most or self._displace(self._strangers) or self._displace(self._known)
+        """Return whether one more than `connections` fits; if need be, cut off one that is waiting."""
+        return connections < self._most or self._displace(self._new) or self._displace(self._returning)
 
-    def hold(self, guest: Guest, size: int) -> bool:
-        """Count so many bytes more of a body; return whether there is room, if need be at the cost of older ones."""
-        self._sending[guest] = self._sending.get(guest, 0) + size
+    def hold(self, client: Client, size: int) -> bool:
+        """Count `size` more bytes of a body; return whether they fit, if need be after cutting off older senders."""
+        self._sending[client] = self._sending.get(client, 0) + size
         self._buffered += size
         while self._buffered > self._most_buffered:
             oldest = next(iter(self._sending))
-            if oldest is guest:
+            if oldest is client:
                 return False
             self._cut(oldest)
         return True
 
-    def release(self, guest: Guest) -> None:
+    def release(self, client: Client) -> None:
         """Forget the body of a connection."""
-        self._buffered -= self._sending.pop(guest, 0)
+        self._buffered -= self._sending.pop(client, 0)
 
-    def _displace(self, waiting: OrderedDict[Guest, None]) -> bool:
+    def _displace(self, waiting: OrderedDict[Client, None]) -> bool:
         if not waiting:
             return False
         self._cut(next(iter(waiting)))
         return True
 
-    def _cut(self, guest: Guest) -> None:
+    def _cut(self, client: Client) -> None:
         self.traffic.displaced += 1
-        self.gone(guest)
-        guest.leave()
+        self.gone(client)
+        client.leave()

@@ -1,7 +1,7 @@
 """How events travel from the write to the readers: in order, or with the faults that a real server has.
 
 A server sends what one operation causes from a goroutine of its own, after the write. Here a goroutine is a queue of
-events that a courier empties; without faults at once, with faults whenever a seeded die says so.
+events; without faults it is delivered at once, with faults when a seeded random number says so.
 """
 
 import random
@@ -14,12 +14,12 @@ from msgspec import Struct
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event, UnreadableEvent
 
-__all__ = ["Courier", "Faults"]
+__all__ = ["EventDelivery", "Faults"]
 
 _REMOVED: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved)
 
 MAX_UNDER_WAY: Final = 16
-"""How many goroutines wait at most; beyond that the courier goes on, so that no event waits for ever."""
+"""How many goroutines wait at most; beyond that delivery goes on, so that no event waits for ever."""
 
 
 class Faults(Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Faults(Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"Faults({name}={getattr(self, name)}): give a chance between 0 and 1")
 
 
-class Courier:
+class EventDelivery:
     """Carries the events of one stream to `deliver`, which is called once for each event, in the order of arrival."""
 
     def __init__(self, deliver: Callable[[Event], None], faults: Faults | None) -> None:

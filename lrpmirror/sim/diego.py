@@ -22,7 +22,7 @@ from lrpmirror.server.filters import desired_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
 from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
-from lrpmirror.sim.delivery import Courier, Faults
+from lrpmirror.sim.delivery import EventDelivery, Faults
 from lrpmirror.sim.groups import groups_of_rows
 from lrpmirror.sim.lifecycle import Report
 from lrpmirror.sim.state import START, Backup, State, StopRequest
@@ -56,8 +56,8 @@ class Diego:
         self._state = State(seed, now)
         self._lost_cells: dict[str, CellPresence] = {}
         self._subscriptions: dict[StreamKind, list[Subscription]] = {"instances": [], "groups": []}
-        self._instances = Courier(lambda event: self._publish("instances", event), None)
-        self._groups = Courier(lambda event: self._publish("groups", event), None)
+        self._instances = EventDelivery(lambda event: self._publish("instances", event), None)
+        self._groups = EventDelivery(lambda event: self._publish("groups", event), None)
         self.faults = faults
         self._rng = self._state.random
         self.trace_id = ""

@@ -18,7 +18,7 @@ _REMEMBERED: Final = 4096
 _SHORT: Final = 24
 
 
-class _Sizes(dict[bytes, int]):
+class _ChunkSizes(dict[bytes, int]):
     """The size that a chunk's line states; 0 for the last chunk's, and for one to be looked at slowly.
 
     The events of a stream have a few hundred sizes, so a line is read once and looked up from then on. Nothing is kept
@@ -43,7 +43,7 @@ class ChunkedDecoder:
     def __init__(self, *, max_line: int = 4096, max_trailers: int = 16 * 1024) -> None:
         self._max_line = max_line
         self._max_trailers = max_trailers
-        self._sizes = _Sizes({b"": 0})
+        self._sizes = _ChunkSizes({b"": 0})
         self._failed: WireError | None = None
         self._offset = 0  # of the first byte at hand, among those that were sent
         # The line before a chunk is read together with the CRLF that ends the chunk before it. The first has none.

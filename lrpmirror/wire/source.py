@@ -21,17 +21,17 @@ HEADER: Final = b"x-lrpmirror-source"
 """The header of each reply, in lower case."""
 
 
-class _Said(msgspec.Struct, omit_defaults=True):
+class _StatusJSON(msgspec.Struct, omit_defaults=True):
     age: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
     trouble: Annotated[str, msgspec.Meta(max_length=200, pattern="^[ -~]*$")] = ""
 
 
-_parse: Final = msgspec.json.Decoder(_Said).decode
+_parse: Final = msgspec.json.Decoder(_StatusJSON).decode
 
 
 def header(status: SourceStatus) -> bytes:
     """Return the value of the header. Raises MalformedFrame for what no reader would understand."""
-    text = msgspec.json.encode(_Said(round(status.age, 3), status.trouble))
+    text = msgspec.json.encode(_StatusJSON(round(status.age, 3), status.trouble))
     if parse_header(text) is None:
         raise MalformedFrame(f"{status} cannot be told: an age is in seconds, and trouble the name of an error")
     return text
@@ -45,10 +45,10 @@ def comment(status: SourceStatus) -> bytes:
 def parse_header(value: bytes) -> SourceStatus | None:
     """Read the value of the header; None for what does not say anything: the state is no fresher for it."""
     try:
-        said = _parse(value)
+        parsed = _parse(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return SourceStatus(said.age, said.trouble)
+    return SourceStatus(parsed.age, parsed.trouble)
 
 
 def parse_comment(data: bytes) -> SourceStatus | None:

@@ -30,14 +30,14 @@ _Raw = tuple[bytes, bytes, bytes]
 """An event's id, name and data."""
 
 
-class _Names(dict[bytes, str]):
+class _EventNames(dict[bytes, str]):
     """The known events' names, shared by all frames; others are decoded each time, so that no server makes it grow."""
 
     def __missing__(self, name: bytes) -> str:
         return from_utf8(name)
 
 
-_NAMES: Final = _Names(
+_NAMES: Final = _EventNames(
     (kind.type.encode(), kind.type) for kind in get_args(Event) if kind not in (UnknownEvent, UnreadableEvent)
 )
 

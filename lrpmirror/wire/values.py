@@ -49,7 +49,7 @@ _V = TypeVar("_V")
 _Desired = diego_pb2.DesiredLRP | hot_pb2.DesiredLRP
 
 
-class _Members(dict[Any, _E]):
+class _EnumMembers(dict[Any, _E]):
     """An enum's members by value, for one dict access each; values that have no name are made anew, and not kept."""
 
     def __init__(self, kind: type[_E]) -> None:
@@ -60,10 +60,10 @@ class _Members(dict[Any, _E]):
         return self._kind(value)
 
 
-STATES: Final = _Members(ActualLRPState)
-PRESENCES: Final = _Members(Presence)
-_PREFERRED: Final = _Members(PreferredAddress)
-_DYNAMIC: Final = _Members(DynamicValue)
+STATES: Final = _EnumMembers(ActualLRPState)
+PRESENCES: Final = _EnumMembers(Presence)
+_PREFERRED: Final = _EnumMembers(PreferredAddress)
+_DYNAMIC: Final = _EnumMembers(DynamicValue)
 _NO_ROUTES: Final[Mapping[str, bytes]] = frozen({})
 _NO_TAGS: Final[Mapping[str, MetricTagValue]] = frozen({})
 

@@ -357,7 +357,7 @@ class CoreTrial:
         return [replace(lrp, detail=None) for lrp in self._server().desired_lrps()]
 
     def _records(self, records: Sequence[ActualLRP] | Sequence[DesiredLRP], take: Any) -> Iterator[float]:
-        """Take what a list has, as the troubles of the moment have it."""
+        """Take what a list has, as the active faults have it."""
         trouble = self.active_faults.now
         if (refused := trouble("refused lists")) is not None:
             raise RequestRefused(refused.choice, "by the plan")
@@ -391,7 +391,7 @@ class CoreTrial:
             for _ in self._listing.preparation.steps():
                 yield 0.0
 
-    # Those who are told
+    # Subscribers
 
     def _finish(self, prepared: Preparation | None, commit: Commit | None) -> None:
         """Let the views be what they were prepared to be."""

@@ -111,7 +111,7 @@ class FaultRunner:
         self._set_right()
 
     def _set_right(self) -> None:
-        """Let everything be as the troubles of the moment have it."""
+        """Bring everything in line with the active faults."""
         now, network = self._active_faults.now, self._network
         network.refusing = now("refused") is not None or now("fail-over") is not None
         network.unreachable = now("unreachable") is not None

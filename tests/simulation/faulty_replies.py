@@ -1,4 +1,4 @@
-"""Answers that go wrong: an application around the BBS's, which does to requests what the moment's troubles say."""
+"""Answers that go wrong: an application around the BBS's, which does to requests what the active faults say."""
 
 from collections.abc import Callable
 from random import Random
@@ -58,7 +58,7 @@ class FaultyReplies:
         trouble = self._active_faults.now
         if self.moment:
             await trio.sleep(self._rng.uniform(0, self.moment))
-            send = _Late(send, self._rng.uniform(0, self.moment))
+            send = _DelayedReply(send, self._rng.uniform(0, self.moment))
         slow = trouble("slow lists")
         if slow and slow.choice == "before":
             await trio.sleep(slow.amount)
@@ -74,12 +74,12 @@ class FaultyReplies:
         if broken := trouble("truncated lists"):
             send = _Truncated(send, broken.amount)
         if slow and slow.choice == "after":
-            send = _Late(send, slow.amount)
+            send = _DelayedReply(send, slow.amount)
         await app(scope, receive, send)
 
 
-class _Late:
-    """Waits before the head: the state has been read by then."""
+class _DelayedReply:
+    """Delays the head of a reply; the state has been read by then."""
 
     def __init__(self, send: Send, seconds: float) -> None:
         self._send = send

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-__all__ = ["Link", "Way", "broken"]
+__all__ = ["Direction", "Link", "broken"]
 
 WINDOW: Final = 65536
 """How much can be under way or unread before a sender has to wait."""
@@ -23,7 +23,7 @@ def broken(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class Way:
+class Direction:
     """What is sent in one direction, until it is read."""
 
     def __init__(self, spawn: Callable[..., None]) -> None:
@@ -159,8 +159,8 @@ class Link:
         self.opened_at = now
         self.request = b""
         """The first line of the request, where it is not encrypted."""
-        self.to_server = Way(spawn)
-        self.to_client = Way(spawn)
+        self.to_server = Direction(spawn)
+        self.to_client = Direction(spawn)
         self.gone_at: float | None = None
         """When the peers lost each other without a word; None: they have not."""
         self.stuck_at: float | None = None

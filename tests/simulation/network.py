@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from simulation.link import Link, Way, broken
+from simulation.link import Direction, Link, broken
 
 __all__ = ["ADDRESS", "HOST", "PORT", "Network"]
 
@@ -234,17 +234,17 @@ class _Socket(trio.socket.SocketType):
         link.on_vanish = lambda: self._network.start_soon(self._keep_alive, link)
 
     async def send(self, data: Any, flags: int = 0) -> int:
-        way = self._way(sending=True)
+        way = self._direction(sending=True)
         piece = bytes(data)
         if self._client and self._link is not None:
             self._link.sent_by_client(piece)
         return await way.send(piece)
 
     async def recv(self, size: int, flags: int = 0) -> bytes:
-        return await self._way(sending=False).receive(size)
+        return await self._direction(sending=False).receive(size)
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        data = await self._way(sending=False).receive(nbytes or len(buffer))
+        data = await self._direction(sending=False).receive(nbytes or len(buffer))
         memoryview(buffer)[: len(data)] = data
         return len(data)
 
@@ -256,7 +256,7 @@ class _Socket(trio.socket.SocketType):
 
     def shutdown(self, flag: int) -> None:
         self._shut = True
-        self._way(sending=True).end()
+        self._direction(sending=True).end()
 
     def close(self) -> None:
         if self._closed:
@@ -273,19 +273,19 @@ class _Socket(trio.socket.SocketType):
         else:
             link.server_closed = True
         if not self._shut:
-            self._way_to_peer(link).end()
-        self._way_here(link).fail(broken(errno.EPIPE))
+            self._direction_to_peer(link).end()
+        self._direction_here(link).fail(broken(errno.EPIPE))
         self._network.forget(link)
 
-    def _way(self, *, sending: bool) -> Way:
+    def _direction(self, *, sending: bool) -> Direction:
         if self._closed or self._link is None:
             raise broken(errno.EBADF)
-        return self._way_to_peer(self._link) if sending else self._way_here(self._link)
+        return self._direction_to_peer(self._link) if sending else self._direction_here(self._link)
 
-    def _way_to_peer(self, link: Link) -> Way:
+    def _direction_to_peer(self, link: Link) -> Direction:
         return link.to_server if self._client else link.to_client
 
-    def _way_here(self, link: Link) -> Way:
+    def _direction_here(self, link: Link) -> Direction:
         return link.to_client if self._client else link.to_server
 
     async def _keep_alive(self, link: Link) -> None:

@@ -90,8 +90,8 @@ class LawObserver:
             return
         self._looked_at = session.knowledge.revision, session.freshness.synced_at
         laws.index_is_scan(session)
-        laws.folded_changes_are_the_state("a witness, of rows", self._rows, laws.rows_of(session))
-        laws.folded_changes_are_the_state("a witness, of desired LRPs", self._desired, laws.desired_of(session))
+        laws.folded_changes_are_the_state("an observer, of rows", self._rows, laws.rows_of(session))
+        laws.folded_changes_are_the_state("an observer, of desired LRPs", self._desired, laws.desired_of(session))
         processes = [session.knowledge.process(guid) for guid in session.knowledge.process_guids()]
         for name, derivation in views:
             laws.view_is_recomputation(name, derivation, processes, session.knowledge.cells)

@@ -65,7 +65,7 @@ class RelayTrial(ShellTrial):
         )
 
     def _make_fault_runner(self, kept: TrialStateFile | None, certificates: Certificates | None) -> FaultRunner:
-        conductor = _FaultRunner(
+        runner = _FaultRunner(
             self.network,
             self.active_faults,
             self.diego,
@@ -74,8 +74,8 @@ class RelayTrial(ShellTrial):
             certificates=certificates,
             kept=kept,
         )
-        conductor.reach(self.redis, self._publishers)
-        return conductor
+        runner.reach(self.redis, self._publishers)
+        return runner
 
     def _begin_beside(self, nursery: trio.Nursery) -> None:
         for publisher in self._publishers.values():

@@ -58,7 +58,7 @@ class ShellTrial:
         self.rng = Random(plan.seed)
         self.digest = Digest()
         self.active_faults = ActiveFaults()
-        self.diego = _Impatient(seed=plan.seed)
+        self.diego = _SmallBufferDiego(seed=plan.seed)
         self.history = History(self.diego)
         self.life = Workload(plan, self.diego)
         self.steps = 0
@@ -206,8 +206,8 @@ class ShellTrial:
         await mirror.wait_for(lambda one: one.status.synced_at != before, timeout=BOUND)
 
 
-class _Impatient(Diego):
-    """A server that keeps fewer events for a reader than a real one: here less happens at once."""
+class _SmallBufferDiego(Diego):
+    """A server that buffers fewer events for a reader than a real one, since less happens at once here."""
 
     def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = KEPT_EVENTS) -> Subscription:
         """Return a subscription from now on."""

@@ -138,12 +138,12 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
         story = Story(mirror, lambda: trio.current_time() - began)
         nursery.start_soon(story.watch_phases)
         nursery.start_soon(_show, mirror, story, display, f"lrpmirror demo, seed {settings.seed}", began)
-        life = _Life(settings, pilot, served, story)
+        run = _DemoRun(settings, pilot, served, story)
         async with trio.open_nursery() as living:
             living.start_soon(_end_when, asked, living.cancel_scope)
             await mirror.wait_synced(SYNC)
             story.follow()
-            await life.live()
+            await run.run()
             living.cancel_scope.cancel()
         await served.host.accept()
         wrong = await settled_disagreements(mirror, diego)
@@ -155,11 +155,11 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
             wrong = await settled_disagreements(mirror, diego)
         await display.tell(story.take_fresh())
         nursery.cancel_scope.cancel()
-    return _outcome(diego, life, wrong)
+    return _outcome(diego, run, wrong)
 
 
-class _Life:
-    """The course of the simulation, step by step, with the cuts of the connection at their steps."""
+class _DemoRun:
+    """Runs the simulation step by step, and cuts the connection at the steps set for it."""
 
     def __init__(self, settings: Settings, pilot: Autopilot, served: ServedDiego, story: Story) -> None:
         self._settings = settings
@@ -169,7 +169,7 @@ class _Life:
         self.steps = 0
         self.cuts = 0
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Take all steps, or go on until cancelled."""
         settings = self._settings
         due = trio.current_time()
@@ -206,12 +206,12 @@ async def _show(mirror: Mirror, story: Story, display: Display, title: str, bega
         await trio.sleep(display.interval)
 
 
-def _outcome(diego: Diego, life: _Life, wrong: list[str]) -> Outcome:
+def _outcome(diego: Diego, run: _DemoRun, wrong: list[str]) -> Outcome:
     if wrong:
         return Outcome(f"mirror and simulator DISAGREE on {len(wrong)}: {', '.join(wrong[:3])}", agreed=False)
-    cuts = "1 cut connection" if life.cuts == 1 else f"{life.cuts} cut connections"
+    cuts = "1 cut connection" if run.cuts == 1 else f"{run.cuts} cut connections"
     text = (
         f"mirror and simulator agree: {len(diego.actual_lrps())} instances, {len(diego.desired_lrps())} desired LRPs, "
-        f"{len(diego.cells())} cells, after {life.steps} virtual seconds and {cuts}"
+        f"{len(diego.cells())} cells, after {run.steps} virtual seconds and {cuts}"
     )
     return Outcome(text, agreed=True)

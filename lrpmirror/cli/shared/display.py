@@ -11,7 +11,7 @@ import trio
 from lrpmirror.cli.shared.extra import require
 from lrpmirror.cli.shared.status_line import status_line
 from lrpmirror.cli.shared.tables import printable
-from lrpmirror.cli.shared.view import News, View
+from lrpmirror.cli.shared.view import NewsItem, View
 
 __all__ = ["Display", "open_display"]
 
@@ -26,7 +26,7 @@ class Display(Protocol):
         """Show a view in the place of the one before. Does not hold up other tasks, however slow the reader is."""
         ...
 
-    async def tell(self, news: Sequence[News]) -> None:
+    async def tell(self, news: Sequence[NewsItem]) -> None:
         """Show what has happened since the last time."""
         ...
 
@@ -43,7 +43,7 @@ class Lines:
         """Print where things stand."""
         await self._write(f"{status_line(view)}\n")
 
-    async def tell(self, news: Sequence[News]) -> None:
+    async def tell(self, news: Sequence[NewsItem]) -> None:
         """Print what happened."""
         await self._write("".join(f"{one.at:6.1f} s    {printable(one.text)}\n" for one in news))
 

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from lrpmirror.cli.shared.screen import render
-from lrpmirror.cli.shared.view import News, View
+from lrpmirror.cli.shared.view import NewsItem, View
 
 __all__ = ["Screen", "open_screen"]
 
@@ -28,7 +28,7 @@ class Screen:
         lines = Group(*render(view, width, height))
         await trio.to_thread.run_sync(lambda: self._live.update(lines, refresh=True))
 
-    async def tell(self, news: Sequence[News]) -> None:
+    async def tell(self, news: Sequence[NewsItem]) -> None:
         """Show nothing: the next view has them."""
 
 

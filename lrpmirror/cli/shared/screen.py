@@ -7,7 +7,7 @@ from rich.text import Text
 
 from lrpmirror.cli.shared.paint import bar, legend, line, phase_line
 from lrpmirror.cli.shared.status_line import amounts, clock
-from lrpmirror.cli.shared.view import CellView, Kind, News, ProcessView, View
+from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View
 
 __all__ = ["render"]
 
@@ -71,7 +71,7 @@ def _process(process: ProcessView, width: int) -> Text:
     return line((label, "bold" if process.trouble else "")).append_text(generated).append_text(note)
 
 
-def _news(news: News) -> Text:
+def _news(news: NewsItem) -> Text:
     return line((f"{clock(news.at)}  ", "dim"), news.text)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from lrpmirror.cli.shared.view import News, name_of
+from lrpmirror.cli.shared.view import NewsItem, name_of
 from lrpmirror.cli.shared.words import desired_in_words, found, is_completion, row_in_words
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.rows.changes import Change, RowKey
@@ -47,8 +47,8 @@ class Story:
         self._clock = clock
         self._completions = completions
         self._names: dict[str, str] = {}
-        self._fresh: deque[News] = deque(maxlen=_MISSED)
-        self.latest: deque[News] = deque(maxlen=kept)
+        self._fresh: deque[NewsItem] = deque(maxlen=_MISSED)
+        self.latest: deque[NewsItem] = deque(maxlen=kept)
         """The latest first."""
 
     def follow(self) -> None:
@@ -58,11 +58,11 @@ class Story:
 
     def tell(self, text: str, process_guid: str = "") -> None:
         """Add a piece of news."""
-        news = News(self._clock(), text, process_guid)
+        news = NewsItem(self._clock(), text, process_guid)
         self.latest.appendleft(news)
         self._fresh.append(news)
 
-    def take_fresh(self) -> list[News]:
+    def take_fresh(self) -> list[NewsItem]:
         """Return what is new since the last call, the oldest first."""
         fresh = list(self._fresh)
         self._fresh.clear()

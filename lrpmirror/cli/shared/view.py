@@ -11,7 +11,7 @@ from lrpmirror.core.freshness.status import Phase
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
-__all__ = ["CellView", "Kind", "News", "ProcessView", "View", "kind_of", "name_of", "view_of"]
+__all__ = ["CellView", "Kind", "NewsItem", "ProcessView", "View", "kind_of", "name_of", "view_of"]
 
 _GUID: Final = 36
 """The length of an app's guid, which the process guid of a Cloud Foundry app begins with."""
@@ -54,7 +54,7 @@ class ProcessView(Struct, frozen=True):
         return 4 * ailing + 2 * missing + (self.kinds.get(Kind.EVACUATING, 0) or self.wanted is None)
 
 
-class News(Struct, frozen=True):
+class NewsItem(Struct, frozen=True):
     """Something that happened, in words, and when, in seconds since the beginning."""
 
     at: float
@@ -81,7 +81,7 @@ class View(Struct, frozen=True, kw_only=True):
     cells: tuple[CellView, ...] = ()
     processes: tuple[ProcessView, ...] = ()
     """Those in most trouble first."""
-    news: tuple[News, ...] = ()
+    news: tuple[NewsItem, ...] = ()
     """The latest first."""
 
 
@@ -104,7 +104,7 @@ def name_of(process_guid: str, lrp: DesiredLRP | None = None, row: ActualLRP | N
     return f"{name}@{version[:4]}" if version else name
 
 
-def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[News]) -> View:
+def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[NewsItem]) -> View:
     """Take a view of a mirror as it is now. O(rows + desired LRPs)."""
     rows, status = mirror.actual_lrps(), mirror.status
     error = status.trouble

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from lrpmirror.cli.shared.story import Story
-from lrpmirror.cli.shared.view import Kind, News, kind_of, name_of
+from lrpmirror.cli.shared.view import Kind, NewsItem, kind_of, name_of
 from lrpmirror.cli.shared.waiting import Waiting
 from lrpmirror.cli.top._process import ProcessDetail
 from lrpmirror.cli.top._ranking import Ranking
@@ -139,7 +139,7 @@ class Board:
         """What happened in each of the last seconds, the oldest first."""
         return tuple(self._seconds)
 
-    def changes(self, text: str) -> list[News]:
+    def changes(self, text: str) -> list[NewsItem]:
         """Return the latest changes that have a text in them, the latest first. O(changes kept)."""
         text = text.lower()
         latest = list(self._story.latest)
