@@ -60,8 +60,8 @@ class BBSClient:
     Raises ConfigurationError at construction; each request raises the BBSErrors, and WireErrors for replies that cannot
     be read. RequestRefused is the BBS's own refusal.
 
-    What an older server does not know is asked for in the older way, newest first, and the answer is remembered until a
-    request or stream fails with ConnectionFailed, TimedOut or ServiceUnavailable: what answers after that may be newer.
+    Requests that an older server does not know fall back to older paths, newest first. The path found is remembered
+    until a request or stream fails with ConnectionFailed, TimedOut or ServiceUnavailable: the next server may be newer.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class BBSClient:
         self._tap = tap
         self._older: dict[str, int] = {}
         self.source: SourceStatus | None = None
-        """How old what the last reply told was, if a replica answered it and not a BBS; None: nothing was said."""
+        """How old the state of the last reply was, if a replica answered it and not a BBS; None if it did not say."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,8 +103,8 @@ class BBSClient:
     def renewed(self) -> bool:
         """Look at the TLS files, and return whether a new set of them has been taken up since the last call.
 
-        The connections that are open then, which a stream's is for months, go on as whom they were opened: open another
-        stream and leave the old one. Cost: microseconds, and milliseconds where the files have changed.
+        Open connections, such as that of a stream, go on with the old identity: open another stream and leave the old
+        one. Cost: microseconds, and milliseconds where the files have changed.
         """
         if self._identity is None:
             return False
@@ -114,15 +114,15 @@ class BBSClient:
 
     @property
     def tls_problem(self) -> ConfigurationError | None:
-        """Why the TLS files that were there at the last look are not those in use; None when they are."""
+        """Why the TLS files found at the last check are not in use; None when they are."""
         return self._identity.problem if self._identity else None
 
     def forget_fallbacks(self) -> None:
-        """Ask in the newest way again, next time."""
+        """Try the newest paths again from the next request on."""
         self._older.clear()
 
     async def ping(self) -> bool:
-        """Ask whether the BBS is there and in service; what else it can be is an error."""
+        """Return whether the BBS is in service; raises where it cannot be reached."""
         info = RequestInfo("POST", endpoints.PING, self.url, self._identity)
         async with self._exchange(info, b"", PROTOBUF, "") as body:
             reply = b""
@@ -137,7 +137,7 @@ class BBSClient:
         return await self._all(endpoints.domains(), most)
 
     async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
-        """Return the cells that are there."""
+        """Return the registered cells."""
         return await self._all(endpoints.cells(), most)
 
     async def actual_lrps(
@@ -149,7 +149,7 @@ class BBSClient:
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = None
     ) -> tuple[ActualLRP, ...]:
-        """Return the rows of some processes; nothing is asked for none.
+        """Return the rows of some processes; without any, no request is sent.
 
         Servers before late 2025 are asked for one process after the other.
         """
@@ -230,7 +230,7 @@ class BBSClient:
     ) -> AbstractAsyncContextManager[Batches[DesiredLRP]]: ...
 
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[Batches[Any]]:
-        """Ask for a list and take its records as they arrive: `async with … as batches: async for batch in batches`.
+        """Request a list and receive its records as they arrive: `async with … as batches: async for batch in batches`.
 
         The filters are those of the method of that name. Entering returns when the head of the reply is there. Leaving
         early closes the connection. See Batches.
@@ -253,8 +253,8 @@ class BBSClient:
         Entering returns when the server has answered 200: it keeps every event from then on, up to its limit of 1024
         unread ones, so a list that is asked for afterwards misses nothing. `cell_id` leaves out the actual events of
         other cells, and of rows on no cell. `full` decodes all of a desired LRP, secrets included. A replica of a BBS
-        says now and then how old its state is: `said` is called with that, from the iteration, once all events before
-        it have been yielded and more are asked for. Leaving closes the connection. See EventStream.
+        reports now and then how old its state is: `said` is called with that, from the iteration, once all events
+        before it have been yielded and the next ones are requested. Leaving closes the connection. See EventStream.
         """
         if name not in endpoints.STREAMS:
             raise ConfigurationError(f"{name!r} is not a stream; these are: {', '.join(endpoints.STREAMS)}")
@@ -315,7 +315,7 @@ class BBSClient:
 
 
 def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.AsyncClient:
-    """Return an httpx client that does what it is told: no proxies, redirects or credentials from the environment."""
+    """Return an httpx client without proxies, redirects or credentials from the environment."""
     limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=None)
     return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)
 

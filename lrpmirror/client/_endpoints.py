@@ -1,4 +1,4 @@
-"""What a BBS can be asked: paths, request bodies, and how the records of each reply are read."""
+"""The requests to a BBS: paths, bodies, and how the records of each reply are decoded."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -64,7 +64,7 @@ def domains() -> ListRequest[str]:
 
 
 def cells() -> ListRequest[CellPresence]:
-    """Ask for the cells that are there."""
+    """Ask for the registered cells."""
     return ListRequest("/v1/cells/list.r1", b"", decode.cell_presence, "cells")
 
 
@@ -82,7 +82,7 @@ def actual_lrps(
 
 
 def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> ListRequest[ActualLRP]:
-    """Ask for the rows of some processes; only servers from late 2025 know how to answer."""
+    """Ask for the rows of some processes; only servers from late 2025 answer."""
     request = _request(requests_pb2.ActualLRPsByProcessGuidsRequest, process_guids=process_guids)
     return ListRequest("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
 
@@ -129,7 +129,7 @@ def scheduling_infos(
 def routing_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
 ) -> ListRequest[DesiredLRP]:
-    """Ask for the routing part of desired LRPs; old servers do not know how to answer."""
+    """Ask for the routing part of desired LRPs; old servers do not answer."""
     request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
     path = "/v1/desired_lrp_routing_infos/list"
     return _desired(path, decode.routing_info, "routing_infos", request)
@@ -152,7 +152,7 @@ LISTS: Final[dict[str, Callable[..., ListRequest[Any]]]] = {
     "scheduling_infos": scheduling_infos,
     "routing_infos": routing_infos,
 }
-"""The lists of many records, by the names that `BBSClient.stream_list` and the tap know them under."""
+"""The lists of many records, by their names in `BBSClient.stream_list` and the tap."""
 
 
 def _request(kind: type[M], **fields: Any) -> M:

@@ -59,7 +59,7 @@ class MappedErrors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the block: raise the error that stands for what it ended with, if that is foreign."""
+        """End the block: raise the library's error for a foreign one."""
         info, doing = self._info, self._doing
         if error is None:
             return
@@ -75,7 +75,7 @@ class MappedErrors:
 def check_reply(info: RequestInfo, response: httpx.Response, content_type: str, *, endless: bool) -> None:
     """Raise unless the head of a reply is what the protocol promises: 200, the content type, and where its body ends.
 
-    Of that a stream, which is endless, says nothing.
+    The body of a stream has no end, so that is not checked for one (`endless`).
 
     Raises ServiceUnavailable (503), UnknownPath (404 of the BBS itself) and UnexpectedReply. A 404 that a router in
     between sent says nothing about the BBS, so it is no UnknownPath.
@@ -104,7 +104,7 @@ def check_reply(info: RequestInfo, response: httpx.Response, content_type: str, 
 
 
 def quoted(text: str) -> str:
-    """Return a server's text as it can stand in a message: printable, and of limited length."""
+    """Return a server's text for use in a message: printable, and of limited length."""
     return shortened(repr(text))
 
 

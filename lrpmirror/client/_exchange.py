@@ -61,12 +61,12 @@ ENDLESS: Final = ReplyLimits(math.inf, math.inf)
 
 
 class Body:
-    """The body of a reply that is being read. One that is endless, a stream, ends in an error only."""
+    """The body of a reply that is being read. An endless one (a stream) ends in an error only."""
 
     def __init__(self, response: httpx.Response, info: RequestInfo, hooks: Hooks, limits: ReplyLimits) -> None:
         self.info = info
         self.source = _source_of(response)
-        """How old what the reply tells is, where it says so."""
+        """How old the state in the reply is, where it says so."""
         self._response = response
         # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
         direct: Read | None = response.extensions.get(READ)
@@ -144,7 +144,7 @@ async def exchange(
     hooks: Hooks,
     limits: ReplyLimits,
 ) -> AsyncIterator[Body]:
-    """Send a request; yield the body once the head has come and is as promised."""
+    """Send a request; yield the body once the head has arrived and been checked."""
     headers = {"Content-Type": PROTOBUF, "Accept": content_type}
     with hooks, MappedErrors(info, "waiting for the reply"):
         message = client.build_request(info.method, info.url + info.path, content=request, headers=headers)

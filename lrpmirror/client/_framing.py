@@ -1,4 +1,4 @@
-"""Which of the bytes behind the head of a reply are its body: chunks, a number of bytes, or all until the end."""
+"""The framing of a reply's body: chunks, a number of bytes, or all until the connection closes."""
 
 from typing import Final, Protocol
 
@@ -24,7 +24,7 @@ class Framing(Protocol):
         """Whether the end of the connection is the end of the body, rather than a cut."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes of the body; raises a WireError for what is none, at the latest with the next call."""
+        """Return the bytes of the body; raises a WireError for malformed framing, at the latest with the next call."""
 
 
 class _ChunkedBody(ChunkedDecoder):

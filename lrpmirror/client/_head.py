@@ -11,7 +11,7 @@ from lrpmirror.errors import LimitExceeded
 
 
 async def read_head(pipe: Pipe, exchange: h11.Connection, limits: Limits, timeout: float) -> h11.Response:
-    """Read until the head is there, passing over interim replies; what has come behind it is the exchange's.
+    """Read the head, skipping interim replies; the bytes received after it are left to the exchange.
 
     Raises LimitExceeded, and httpx's ReadTimeout and RemoteProtocolError.
     """

@@ -1,8 +1,8 @@
 """The TLS files of a client, or of a server, taken up again when they are replaced on disk.
 
-Whoever renews certificates replaces two or three files, one after the other, and tells nobody. So the files are looked
-at before each connection; a new set is loaded aside and taken up when it is whole and valid, and the old one serves
-until then.
+A renewal of certificates replaces two or three files, one after the other, without notice. So the files are checked
+before each connection; a new set is loaded aside and used once it is whole and valid, and the old one serves until
+then.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from lrpmirror.errors import ConfigurationError, without_frames
 logger = logging.getLogger("lrpmirror")
 
 _SETTLED: Final = 2 * 10**9
-"""Nanoseconds after which another write of a file would show in its time of modification, on any file system."""
+"""Nanoseconds after which another write of a file changes its modification time, on any file system."""
 
 _Mark = tuple[int, int, int] | None
 
 
 class Identity:
-    """What one side of TLS trusts, and what it shows for itself: the newest whole and valid set of its files.
+    """The trusted authorities and own certificate of one side of TLS: the newest whole and valid set of its files.
 
-    `loader` makes of them what is used, for a client unless another one is given.
+    `loader` builds the context from them; by default that of a client.
 
     Raises ConfigurationError where the files cannot be used at construction; later, what cannot be used is logged as a
     warning once for each state of the files and given to `refused`, while the set before goes on.
@@ -53,12 +53,12 @@ class Identity:
 
     @property
     def changes(self) -> int:
-        """How often a new set has been taken up."""
+        """How many times a new set has been taken up."""
         return self._changes
 
     @property
     def problem(self) -> ConfigurationError | None:
-        """Why the files that are there now are not those in use; None when they are."""
+        """Why the present files are not in use; None when they are."""
         return self._problem
 
     def context(self) -> ssl.SSLContext:
@@ -123,7 +123,7 @@ class Identity:
         return (self._loader or load)(self._tls)
 
     def _read(self) -> str:
-        """Return a digest of what the files hold; what cannot be read counts as empty, for `load` to say why."""
+        """Return a digest of the files' contents; an unreadable file counts as empty, and `load` reports why."""
         marks = self._look()
         digest = hashlib.sha256()
         for path in self._paths:
@@ -142,7 +142,7 @@ class Identity:
 
 
 def _mark(path: Path) -> _Mark:
-    """Return what changes when a file is written or replaced."""
+    """Return a value that changes when a file is written or replaced."""
     try:
         found = path.stat()
     except OSError:

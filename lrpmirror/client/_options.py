@@ -1,4 +1,4 @@
-"""What a client is told at its construction: the URL and the timeouts, checked there."""
+"""The options of a client, checked at its construction: the URL, the timeouts and the limits."""
 
 import math
 import re
@@ -33,7 +33,7 @@ class Timeouts(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """How much a server may send: what is more is a LimitExceeded, and ends its connection.
+    """How much a server may send: more raises LimitExceeded and ends the connection.
 
     In bytes: `max_frame`, one event of a stream; `max_record`, one record of a list; `max_list`, the whole body of one;
     `max_head`, the head of a reply with the interim ones before it; `max_trailers`, what follows a body in chunks. In

@@ -1,4 +1,4 @@
-"""A connection as bytes in and out, plain or TLS, that hands over everything which one read of the network brought.
+"""A connection as bytes in and out, plain or TLS, that returns everything one read of the network brought.
 
 A BBS writes each event as a TLS record of its own. `trio.SSLStream` returns one record for each call, with a turn of
 the scheduler; this one drains all records that are there, so a burst of events costs one turn for a read, not one for
@@ -19,8 +19,8 @@ from lrpmirror.errors import MirrorForked
 from lrpmirror.forks import notify_when_forked
 
 _READ_SIZE: Final = 120 * 1024
-"""As much as a turn of the scheduler can be shared by. From 128 KiB on malloc asks the kernel for the buffer each time,
-which takes five times as long as a small read."""
+"""Bytes read at once. From 128 KiB on, malloc asks the kernel for the buffer each time, which takes five times as long
+as a small read."""
 
 _RECORD: Final = 16 * 1024
 """What a TLS record can hold, which is all that OpenSSL returns at once."""
@@ -35,7 +35,7 @@ KEEP_ALIVE: Final[tuple[SocketOption, ...]] = (
         if hasattr(socket, name)
     ),
 )
-"""A peer that vanished without a word is noticed after a minute, on systems that let a socket choose."""
+"""A vanished peer is noticed after a minute, on systems with per-socket settings."""
 
 
 class Pipe(Protocol):
@@ -48,11 +48,11 @@ class Pipe(Protocol):
         """Return what the next read of the network brings; empty at its end."""
 
     async def close(self) -> None:
-        """Close at once, without a farewell; safe when cancelled and when called twice."""
+        """Close at once, without a TLS close_notify; safe when cancelled and when called twice."""
 
 
 class HandshakeCutError(httpx.ConnectError):
-    """The peer closed the connection, or reset it, before the TLS handshake was done, and said nothing of why."""
+    """The peer closed or reset the connection before the end of the TLS handshake, without an alert."""
 
 
 class PlainPipe:
@@ -63,7 +63,7 @@ class PlainPipe:
         notify_when_forked(self)
 
     def forked(self, _: MirrorForked) -> None:
-        """Leave the connection to the parent: what it closes stays open for as long as anybody has it open."""
+        """Leave the connection to the parent process: the socket stays open while any process has it open."""
         descriptor = self._stream.socket.detach()
         if descriptor >= 0:
             os.close(descriptor)
@@ -106,7 +106,7 @@ class TLSPipe:
         self._drained = False  # whether nothing can be decrypted before more has come
 
     async def handshake(self, timeout: float) -> None:
-        """Agree on keys; raises httpx.ConnectError with OpenSSL's error as its cause, HandshakeCutError for none."""
+        """Do the TLS handshake; raises httpx.ConnectError caused by OpenSSL's error, HandshakeCutError without one."""
         # Sent and received outside of what handles OpenSSL's errors: that it wants to read is the cause of nothing.
         try:
             while not self._agreed():
@@ -146,7 +146,7 @@ class TLSPipe:
         await self._below.close()
 
     def _agreed(self) -> bool:
-        """Take the handshake as far as it goes with what has come; return whether it is done."""
+        """Advance the handshake with the bytes received; return whether it is done."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -154,7 +154,7 @@ class TLSPipe:
         return True
 
     def _decrypted(self) -> bytes:
-        """Return what can be decrypted now, and note the end or the error that follows it."""
+        """Return what can be decrypted now, and record the end or the error that follows it."""
         pieces: list[bytes] = []
         try:
             while piece := self._tls.read(_RECORD):
@@ -186,7 +186,7 @@ _WITHOUT: Final = nullcontext()
 
 
 def _limit(timeout: float) -> AbstractContextManager[object]:
-    """Return a block that may take so long; nothing is set up where that is for ever, as for each read of a stream."""
+    """Return a context with this timeout; nothing is set up for an infinite one, as for each read of a stream."""
     return trio.fail_after(timeout) if timeout < math.inf else _WITHOUT
 
 

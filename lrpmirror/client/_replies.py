@@ -21,14 +21,14 @@ BATCH: Final = 500
 """How many events are decoded at most before other tasks get their turn: a few milliseconds."""
 
 RECORDS: Final = 100
-"""The same of a list's records, which take longer, and are filed at once."""
+"""The same for a list's records, which take longer and are stored at once."""
 
 
 class Batches(Generic[T]):
     """The records of a list, decoded as they arrive: iterate over it for lists of values, in the server's order.
 
     A batch is what one read of the network brought, at most 100 records, never none. Raises a BBSError or a WireError;
-    only an iteration that ends without one has seen the whole list. Memory is bounded by one read and one record.
+    only an iteration that ends without an error has seen the whole list. Memory is bounded by one read and one record.
     """
 
     def __init__(self, body: Body, decode_record: Callable[[bytes], T], limits: Limits) -> None:
@@ -70,10 +70,10 @@ class EventStream:
     """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
 
     A batch is what one read of the network brought, at most 500 events, never none. Events of types that the library
-    does not know are UnknownEvents, and those that say nothing are UnreadableEvents. The iteration never ends by
+    does not know are UnknownEvents, and those that cannot be decoded are UnreadableEvents. The iteration never ends by
     itself: when the server closes the stream, which it does to a reader that falls behind, that is a ConnectionFailed;
-    what was sent meanwhile is lost, and only a new list tells it. Raises WireErrors for a stream whose framing cannot
-    be read. An incomplete event before the end is not an event.
+    what was sent meanwhile is lost, and only a new list recovers it. Raises WireErrors for a stream whose framing
+    cannot be read. An incomplete event before the end is not an event.
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class EventStream:
                 return decode.events(texts, full=self._full)
 
     def _tell(self, texts: list[tuple[str, bytes]]) -> int:
-        """Tell what the source says of itself before the next event; return how many events come before it does again.
+        """Report the source statuses that stand before the next event; return the number of events before the next one.
 
-        Nothing is told before what stands before it was taken.
+        A status is reported only after the events before it have been taken.
         """
         place = next((at for at, (name, _) in enumerate(texts) if name == source.STATUS), len(texts))
         if place == 0:

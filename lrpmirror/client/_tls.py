@@ -17,7 +17,7 @@ _END = "-----END CERTIFICATE-----"
 
 
 class InsecureTLSWarning(UserWarning):
-    """TLS without verification of the server was asked for: whoever sits in between can read and change everything."""
+    """TLS is used without verification of the server: an attacker in between can read and change everything."""
 
 
 class TLS(Struct, frozen=True):
@@ -35,13 +35,13 @@ class TLS(Struct, frozen=True):
 
 
 def warn_of_insecure_tls(stacklevel: int) -> None:
-    """Warn, as at the caller's `stacklevel`-th caller, that verification is off."""
+    """Warn that verification is off, at the `stacklevel`-th caller."""
     text = "TLS verification is off (verify=False): the server is not authenticated; give its authority as `ca`"
     warnings.warn(text, InsecureTLSWarning, stacklevel=stacklevel + 1)
 
 
 class LoadedTLS(Struct, frozen=True, eq=False):
-    """What the files held when they were read: the context made of them, and the certificates, as DER."""
+    """The loaded TLS files: the context made of them, and the certificates, as DER."""
 
     context: ssl.SSLContext
     own: bytes | None

@@ -1,4 +1,4 @@
-"""The validity period of a certificate, read from its DER: the one thing about it that the ssl module does not tell."""
+"""The validity period of a certificate, read from its DER: which the ssl module does not expose."""
 
 from datetime import UTC, datetime
 

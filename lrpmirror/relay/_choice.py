@@ -1,4 +1,4 @@
-"""A client for a URL, whether it is that of a BBS or of a relay."""
+"""The client for a URL of a BBS or of a relay."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from lrpmirror.relay._reader import RelayClient
 __all__ = ["Client", "client_at"]
 
 Client = BBSClient | RelayClient
-"""What asks for the state of a BBS."""
+"""A client that reads the state of a BBS."""
 
 
 def client_at(url: str, *, tls: TLS | None = None, tap: Callable[[str, bytes], None] | None = None) -> Client:

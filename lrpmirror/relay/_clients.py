@@ -1,4 +1,4 @@
-"""Which server has a relay: the one that its address names, or whom the Sentinels or a cluster's nodes name."""
+"""Finds the server of a relay: the one in its address, or the one that the Sentinels or a cluster's nodes name."""
 
 import random
 import ssl
@@ -13,14 +13,14 @@ __all__ = ["account_of", "server_of"]
 
 
 def account_of(address: Address) -> tuple[str, ...]:
-    """Return what a server is told to be let in; a password alone is that of the user whom all servers have."""
+    """Return user and password for AUTH; a password alone is that of the default user."""
     if address.password is None and address.username is None:
         return ()
     return (address.username or "default", address.password or "")
 
 
 async def server_of(address: Address, context: ssl.SSLContext | None) -> tuple[str, int] | str:
-    """Return host and port, or the path of a socket. Raises errors of coredis where nobody says."""
+    """Return host and port, or the path of a socket. Raises errors of coredis where none can be found."""
     if address.kind == "unix":
         return address.path
     if address.kind == "single":

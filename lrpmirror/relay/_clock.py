@@ -1,7 +1,7 @@
-"""What the clock of a server says, by what it has said before: nobody shares a clock but by what this one tells.
+"""The clock of a server, estimated from an earlier reply: the only clock that publishers and readers share.
 
-Whoever has asked for the time knows it within the time that the answer took. Of the two bounds each side takes the one
-by which nothing is told to be younger than it is.
+A reply gives the time within the duration of the request. Of the two bounds each side takes the one by which no state
+is reported younger than it is.
 """
 
 import trio
@@ -13,18 +13,18 @@ __all__ = ["ServerClock", "ask"]
 
 
 class ServerClock(Struct, frozen=True):
-    """What it said once, in seconds, between two moments of trio's clock."""
+    """A reading of it, in seconds, taken between two moments of trio's clock."""
 
     said: float
     asked_at: float
     heard_at: float
 
     def earliest(self, at: float) -> float:
-        """Return what it says at least at a moment of trio's clock, unless it has been set back."""
+        """Return the lowest time it can show at a moment of trio's clock, unless it has been set back."""
         return self.said + at - self.heard_at
 
     def latest(self, at: float) -> float:
-        """Return what it says at most at a moment of trio's clock, unless it has been set forward."""
+        """Return the highest time it can show at a moment of trio's clock, unless it has been set forward."""
         return self.said + at - self.asked_at
 
 

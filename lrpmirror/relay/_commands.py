@@ -1,7 +1,7 @@
-"""The few commands of Redis that a relay is made of, over one connection for as long as a block lasts.
+"""The few commands of Redis that a relay uses, over one connection for as long as a block lasts.
 
-A connection is not repaired: whatever goes wrong ends it, and whoever needs another opens another. So there is nothing
-of retries and pools between a command and what came of it. Errors become this library's here and nowhere else.
+A connection is not repaired: any error ends it, and the caller opens another. So there are no retries and pools between
+a command and its outcome. Errors become this library's here and nowhere else.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Commands(Protocol):
     ) -> tuple[int, Mapping[bytes, bytes]]:
         """Return some of a hash and where to go on, 0 at its end (HSCAN).
 
-        `ahead` asks for what follows as well, so that it comes while this is worked on; it is as old as that then.
+        `ahead` requests the next part as well, so that it arrives while this one is processed; it is then that old.
         """
         ...
 
@@ -66,7 +66,7 @@ class Commands(Protocol):
 
 
 Connect = Callable[[], AbstractAsyncContextManager[Commands]]
-"""What opens a connection, for as long as a block lasts."""
+"""Opens a connection for as long as a block lasts."""
 
 
 class _Redis:
@@ -77,7 +77,7 @@ class _Redis:
         self._ask = connection.ask
         self._where = where
         self._asked: dict[tuple[str, int], int] = {}
-        """What has been asked for ahead: by the key of a hash and the place in it, what its reply is asked for by."""
+        """Requests sent ahead: by the key of a hash and the cursor, the number of the reply."""
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
         with errors_of(self._where):
@@ -132,14 +132,14 @@ class _Redis:
             try:
                 return await self._ask(b"EVALSHA", script.name, len(keys), *keys, *args)
             except Exception as error:
-                # By its name: whoever has no coredis can import this module.
+                # By its name, so that this module can be imported without coredis.
                 if type(error).__name__ != "NoScriptError":
                     raise
             return await self._ask(b"EVAL", script.text, len(keys), *keys, *args)
 
 
 def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identity | None]:
-    """Return what opens connections to a relay, and the identity that they use, which is read anew for each.
+    """Return a function that opens connections to a relay, and the identity they use, which is read anew for each.
 
     Raises ConfigurationError where coredis is not installed, or a file of `tls` cannot be used.
     """

@@ -1,7 +1,7 @@
-"""One connection to one server: commands go out, replies come in their order, and nothing stands between the two.
+"""One connection to one server: commands go out, replies come in their order.
 
-A client of coredis hands a command to a task that writes and has its reply from a task that reads, which costs more
-than all else that is done about one. Only its parser is used here.
+A client of coredis passes a command to a task that writes and gets its reply from a task that reads, which costs more
+than everything else about a command. Only its parser is used here.
 """
 
 import ssl
@@ -21,7 +21,7 @@ ANSWER: Final = 5.0
 """Seconds that a command may take; the longest wait for a change is shorter."""
 
 _PIECE: Final = 65_536
-"""How many bytes are taken at once."""
+"""How many bytes are read at once."""
 
 
 class Connection:
@@ -33,7 +33,7 @@ class Connection:
         self._sent = 0
         self._taken = 0
         self._replies: dict[int, Any] = {}
-        """What was taken while an earlier command's reply was not asked for yet."""
+        """Replies that were read before they were asked for."""
         self._sending = False
 
     async def ask(self, *command: bytes | str | int) -> Any:
@@ -41,7 +41,7 @@ class Connection:
         return await self.reply(await self.send(*command))
 
     async def send(self, *command: bytes | str | int) -> int:
-        """Send a command; the value is what its reply is asked for by."""
+        """Send a command; return the number by which to ask for its reply."""
         if self._sending:
             raise BrokenPipeError("an earlier command was sent in part only")
         self._sending = True
@@ -86,9 +86,9 @@ def _packed(command: Sequence[bytes | str | int]) -> bytes:
 async def connected(
     where: tuple[str, int] | str, context: ssl.SSLContext | None, *, account: Sequence[str], db: int
 ) -> AsyncIterator[Connection]:
-    """Be connected to a host and port, or a socket's path, for as long as the block lasts.
+    """Connect to a host and port, or a socket's path, for as long as the block lasts.
 
-    `account` is what is said to be let in: a user and password, or nothing.
+    `account` is the user and password for AUTH, or nothing.
     """
     stream = await _open(where, context)
     try:

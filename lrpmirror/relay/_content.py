@@ -1,4 +1,4 @@
-"""The state of a mirror as what a relay's hashes hold, and where the two differ."""
+"""The state of a mirror in the form of a relay's hashes, and where the two differ."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
@@ -32,7 +32,7 @@ class MirrorReads(Protocol):
 
 
 class Writes:
-    """What a transaction does to one hash."""
+    """The writes of a transaction to one hash."""
 
     def __init__(self) -> None:
         self.records: dict[str, bytes] = {}
@@ -58,16 +58,16 @@ class Writes:
 
 
 class Content:
-    """What the hashes of a relay are to hold, by the mirror."""
+    """The intended content of a relay's hashes, from the mirror."""
 
     def __init__(self, mirror: MirrorReads, pending: Pending, *, full: bool) -> None:
         self._mirror = mirror
         self._pending = pending
         self._full = full
         self._wanted: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
-        """What the hashes of domains and cells are to hold: encoded once, and not for each transaction."""
+        """The intended content of the hashes of domains and cells, encoded once and not for each transaction."""
         self._written: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
-        """What the hashes of domains and cells are known to hold."""
+        """The known content of the hashes of domains and cells."""
         self._asked = self._written
 
     def set_domains(self, domains: Iterable[str]) -> None:
@@ -85,7 +85,7 @@ class Content:
     # What is to be written
 
     async def writes(self, batch: Batch | None) -> dict[str, Writes]:
-        """Return what a batch does to each of the hashes, with the domains and cells that have changed; or nothing."""
+        """Return the writes of a batch to each of the hashes, with changed domains and cells; or only the latter."""
         out = {name: Writes() for name in HASHES}
         self._asked = self._written
         if batch is None:
@@ -115,7 +115,7 @@ class Content:
                 await trio.lowlevel.checkpoint()
 
     def written(self) -> None:
-        """Record that what was asked for last has been written."""
+        """Record that the last writes have been made."""
         self._written = self._asked
 
     @property
@@ -141,9 +141,9 @@ class Content:
     def compare(
         self, name: str, found: Mapping[bytes, bytes]
     ) -> dict[str, "Step[ActualLRP] | Step[DesiredLRP] | None"]:
-        """Return which fields of a slice of a hash are not what they are to be, and the steps that they need.
+        """Return the fields of a slice of a hash that differ from the intended ones, and the step that each needs.
 
-        None: only the field itself is to be written. What is pending anyway is left out. O(slice).
+        None: only the field itself is to be written. Fields that are pending are left out. O(slice).
         """
         texts = {field.decode("utf-8", "replace"): value for field, value in found.items()}
         if name == "actual_lrps":
@@ -158,14 +158,14 @@ class Content:
         return dict(self._compare_desired(name, texts))
 
     def agrees(self, name: str, found: Mapping[bytes, bytes]) -> bool:
-        """Return whether a slice of a hash is what it is to be, but for what is pending. O(slice)."""
+        """Return whether a slice of a hash is as intended, except for what is pending. O(slice)."""
         if name not in self._written:
             return not self.compare(name, found)
         there = self._written[name]
         return all(there.get(field.decode("utf-8", "replace")) == value for field, value in found.items())
 
     def lacking(self, name: str, seen: set[str]) -> Iterator[tuple[str, "Step[ActualLRP] | Step[DesiredLRP] | None"]]:
-        """Return what a hash of which these fields were seen has not; it is pending already, or a step."""
+        """Return the steps for fields missing from a hash in which these were seen, without those that are pending."""
         if name == "actual_lrps":
             for row in self._mirror.actual_lrps():
                 field = field_of(row_key(row))
@@ -184,7 +184,7 @@ class Content:
                     yield lrp.process_guid, Step(None, lrp)
 
     def expect_nothing(self) -> None:
-        """Record that nothing is known of the hashes of domains and cells."""
+        """Record that the content of the hashes of domains and cells is unknown."""
         self._written = {"domains": {}, "cells": {}}
 
     def _compare_rows(self, found: Mapping[str, bytes]) -> Iterator[tuple[str, Step[ActualLRP]]]:

@@ -1,4 +1,4 @@
-"""What coredis and Redis say, as this library's errors; a password is in none of them."""
+"""Maps errors of coredis and Redis to this library's errors; none contains a password."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["errors_of"]
 
 @contextmanager
 def errors_of(where: str) -> Iterator[None]:
-    """Raise what goes wrong with a relay in the block as BBSErrors, with the original as the cause."""
+    """Raise errors of a relay in the block as BBSErrors, with the original as the cause."""
     try:
         yield
     except LRPMirrorError:

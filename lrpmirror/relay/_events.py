@@ -1,6 +1,6 @@
-"""What the stream of changes tells of a step: the events that lead a mirror from what was there to what is.
+"""The events of a step, for the stream of changes: they lead a mirror from the state before it to the state after.
 
-A whole record is told as `created`, whether it is new or the next version, since a mirror believes a whole record of a
+A whole record is sent as `created`, whether it is new or the next version, since a mirror believes a whole record of a
 newer version without asking again; a diff leaves something out. A presence that changes without a version is a
 `changed`. The records in the hashes and the payloads of events are the same protobuf messages.
 """
@@ -35,20 +35,20 @@ Payloads = list[tuple[str, bytes]]
 
 
 class EventMaker:
-    """Makes events of steps, and remembers what was told to be gone for as long as a mirror does."""
+    """Makes events of steps, and remembers the removals it has sent for as long as a mirror does."""
 
     def __init__(self) -> None:
         self._gone = TombstoneTable(limit=LIMIT, age=AGE)
 
     def forget(self) -> None:
-        """Begin anew: whoever reads from here on lists first."""
+        """Forget all removals: every reader lists anew from here on."""
         self._gone = TombstoneTable(limit=LIMIT, age=AGE)
 
     async def tell(self, batch: Batch, rows: Writes, now: float) -> Payloads | None:
-        """Return the events of a batch, removals first and crashes last; None where no event can tell it.
+        """Return the events of a batch, removals first and crashes last; None where no event can express it.
 
-        That is where a record goes back to an older version, or is there again after it was told to be gone: a mirror
-        believes neither of an event, and has to list anew. `rows` is what is written of rows, encoded. O(batch).
+        That is where a record goes back to an older version, or is back after its removal was sent: a mirror accepts
+        neither from an event, and has to list anew. `rows` are the encoded rows that are written. O(batch).
         """
         self._gone.advance(now)
         removed: Payloads = []

@@ -19,7 +19,7 @@ _SHORT: Final = 24
 
 
 class _ChunkSizes(dict[bytes, int]):
-    """The size that a chunk's line states; 0 for the last chunk's, and for one to be looked at slowly.
+    """The size that a chunk's line states; 0 for the last chunk, and for a line that `_slowly` has to read.
 
     The events of a stream have a few hundred sizes, so a line is read once and looked up from then on. Nothing is kept
     of a long line, which only an extension makes, and the number of lines is bounded.
@@ -115,7 +115,7 @@ class ChunkedDecoder:
             pos = stop
 
     def _slowly(self, data: bytes, pos: int, out: list[bytes]) -> int:
-        """Take what is no whole chunk: its line, and what there is of it; the last chunk; a trailer; part of a line."""
+        """Take what is no whole chunk: its line and the part received; the last chunk; a trailer; part of a line."""
         before = len(_CRLF) if self._trailers < 0 else 0
         start = data.find(b"\n", pos + before) + 1
         if (start or len(data)) - pos - before > self._max_line:
@@ -132,7 +132,7 @@ class ChunkedDecoder:
         return start
 
     def _begin(self, data: bytes, pos: int, start: int, out: list[bytes]) -> int:
-        """Begin the chunk whose line is data[pos:start]; return where what there is of it ends."""
+        """Begin the chunk whose line is data[pos:start]; return where the received part of it ends."""
         found = _SIZE.fullmatch(data, pos, start)
         if not found:
             where = self._offset + pos + len(_CRLF)

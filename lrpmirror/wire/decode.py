@@ -115,7 +115,7 @@ def event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002
     """Decode an event from its name and its base64 text; `full`: desired LRPs with their `detail`.
 
     An event of a type that has no name here is an UnknownEvent with its undecoded payload: empty, where the text is not
-    base64, since nobody knows what a newer server sends. Cost: about 10 µs for an event of one or two rows, without
+    base64, since a newer server may send anything. Cost: about 10 µs for an event of one or two rows, without
     what `lazy` reads later; twice that for two rows on the group stream.
     """
     decoder = (_FULL_EVENTS if full else _EVENTS).get(type)
@@ -139,10 +139,7 @@ def event_payload(type: str, payload: bytes, *, full: bool = False) -> Event:  #
 
 
 def stream_event(type: str, data: bytes, *, full: bool = False) -> Event:  # noqa: A002 - as above
-    """Decode an event of a stream, as `event` does; one that says nothing costs the stream nothing.
-
-    It is an UnreadableEvent where `event` would raise.
-    """
+    """Decode an event of a stream, as `event` does, but return an UnreadableEvent where `event` would raise."""
     try:
         return event(type, data, full=full)
     except MalformedRecord as exc:
@@ -205,7 +202,7 @@ def _parse(kind: type[_M], record: bytes, what: str) -> _M:
 
 
 def _stored_payload(kind: type[Message], payload: bytes, row: _Texts) -> bytes | None:
-    """Return an event's payload as it would be had the server sent it with what it stores; None if that is the same.
+    """Return an event's payload with long texts cut as the server stores them; None if that is the same.
 
     Of a row, which is one in the event, long texts are cut when it is stored, and not in the event of that write. They
     are cut by bytes: so it is done to the bytes that came, before they are made text.
@@ -281,7 +278,7 @@ def _group_removed(payload: bytes) -> Event:
 
 
 def _group(message: diego_pb2.ActualLRPGroup, payload: bytes, what: str) -> ActualLRPGroup:
-    """Return the group of an event; its rows are read at once only where one may not be stored as it is told."""
+    """Return the group of an event; its rows are read at once only where the stored row may differ from the event's."""
     if len(payload) >= LONG_TEXT and (_may_be_long(message.instance) or _may_be_long(message.evacuating)):
         return group_value(message, what)
     return lazy_group(message, what)

@@ -1,9 +1,9 @@
 """The values of the model to protobuf bytes: the exact inverse of `lrpmirror.wire.decode`.
 
-What a BBS writes even when it is empty (keys, net info, modification tag, routes) is written here too, so a record
-that was decoded and encoded again has its first bytes, but for the order of map entries, which is that of their keys.
-(Setting a field of a message, even to its default, makes that message present.) Every function raises MalformedRecord
-for a value that its field cannot hold, such as an index beyond 32 bits.
+A BBS writes some fields even when they are empty (keys, net info, modification tag, routes); so does this module, so a
+record that was decoded and encoded again has its first bytes, but for the order of map entries, which is that of their
+keys. (Setting a field of a message, even to its default, makes that message present.) Every function raises
+MalformedRecord for a value that its field cannot hold, such as an index beyond 32 bits.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
 """Protobuf messages as the JSON that Diego's tools print, in both directions, for any message of the schema.
 
-How a field prints is said by its options (`proto/options.proto`). What the options do not say is here:
+A field's options (`proto/options.proto`) say how it prints. Rules beyond the options:
 
 - A repeated field or message that is empty and not left out prints as null, as nil does in Go; a map as `{}`.
 - An enum prints as its name, a number without a name as that number in a string; `update_strategy` as its number.
@@ -49,7 +49,7 @@ _KINDS: Final[Mapping[type, str]] = {
 
 
 class _Field:
-    """How one field prints: its options, looked up once."""
+    """The print options of one field, looked up once."""
 
     def __init__(self, field: FieldDescriptor) -> None:
         options: Any = field.GetOptions().Extensions

@@ -1,12 +1,12 @@
-"""Rows that are decoded in two steps: what the store files them by at once, the rest when somebody asks.
+"""Rows that are decoded in two steps: the fields that the store indexes at once, the rest when first read.
 
 About thirty attribute reads on a protobuf message are three quarters of what decoding a row costs, and most rows of a
 large deployment are never asked for more than their identity, state and cell. So a row from the wire is made of these
 few, and keeps the rest as bytes. They have been parsed, so reading them later cannot fail.
 
 What is kept of a record is written anew, without what was decoded (a third of it) and with its metric tags in order: a
-server writes them in another order each time, and two lists of one row should have the same bytes, which are compared
-in no time.
+server writes them in another order each time, and two lists of one row should have the same bytes, which are fast to
+compare.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ _parse_change: Final = events_pb2.ActualLRPInstanceChangedEvent.FromString
 
 
 class _Memory(Struct, frozen=True, gc=False):
-    """A row with everything that its bytes say, once somebody has asked for more than was decoded at once.
+    """The fully decoded row, once a field beyond those decoded at once was read.
 
     It equals everything: whether a row has been read yet is no difference between two rows.
     """
@@ -109,7 +109,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     source: bytes = b""
     """The rest of the record; or the event, where the row is a side of a diff."""
     read: Callable[[bytes], ActualLRP] = _read_row
-    """How to read the source: as a row of which only the rest means anything."""
+    """Reads the source as a row, of which only the rest is meaningful."""
     carried: bytes = b""
     """The source that the internal routes and metric tags are from, where the row's own is a diff, which has none."""
     memory: _Memory = _NOTHING
@@ -134,7 +134,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     def is_confirmed_by(self, listed: ActualLRP) -> bool:
         """Return whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
 
-        Nothing of it can be seen: this row has been read to compare it, and what was read of it stays.
+        The row's values do not change: it has been read to compare it, and what was read is kept.
         """
         # Nearly every listed row is one with the same bytes: to compare these first takes half the time.
         if _same_slots(self, listed) is True:
@@ -217,7 +217,7 @@ def lazy_group(message: diego_pb2.ActualLRPGroup, what: str) -> ActualLRPGroup:
 def record_of(row: ActualLRP) -> bytes | None:
     """Return the record of a row that came as one and was not given other values since; else None.
 
-    It leaves the row unread, which encoding it would not. Cost: about 5 µs.
+    Unlike encoding, this leaves the row unread. Cost: about 5 µs.
     """
     if not isinstance(row, LazyActualLRP) or row.read is not _read_row or any(own(row) is not UNSET for own in _OWN):
         return None
@@ -292,7 +292,7 @@ _FIELDS: Final = ActualLRP.__struct_fields__
 
 
 def _whole(row: LazyActualLRP) -> ActualLRP:
-    """Return what the row's bytes say, and remember it. Two threads that ask at once do it twice, to the same end."""
+    """Return the fully decoded row, and keep it. Two threads that ask at once both do it, with the same result."""
     source, read, carried = row.source, row.read, row.carried
     # Another thread can have read the row since it was found unread, and only a row that was read takes over another's
     # bytes: where it still has not been, these three belong together. See `is_confirmed_by`.

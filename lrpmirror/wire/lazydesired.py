@@ -1,7 +1,7 @@
-"""Desired LRPs whose detail is decoded when somebody asks for it.
+"""Desired LRPs whose detail is decoded when it is first read.
 
 What schedulers and routers use is decoded at once. The rest of a record is thirty kinds of messages, takes four times
-as long, and is mostly never asked for: it is kept as bytes. They have been parsed, so reading them later cannot fail;
+as long, and is mostly never read: it is kept as bytes. They have been parsed, so reading them later cannot fail;
 and they are written anew, without what was decoded and with maps in order, so that equal records have equal bytes.
 """
 
@@ -36,11 +36,11 @@ _DECODED: Final = (
     "max_pids",
     "metric_tags",
 )
-"""The fields of a record that a desired LRP has itself, and no other way."""
+"""The fields of a record that `DesiredLRP` itself has under the same names."""
 
 
 class _Memory(Struct, frozen=True, gc=False):
-    """The detail, once somebody has asked for it. It equals everything: that is no difference between two records."""
+    """The decoded detail, once it was read. It equals everything: that is no difference between two records."""
 
     detail: DesiredLRPDetail | None = None
 

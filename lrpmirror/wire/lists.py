@@ -30,7 +30,7 @@ _MAX_VARINT: Final = 10
 _MAX_TAG: Final = 2**32 - 1
 _MAX_LENGTH: Final = 2**31 - 1
 _MAX_MESSAGE: Final = 4096
-"""Characters that are kept of an error's message, which outlives its reply by far in a status."""
+"""Characters that are kept of an error's message, which a status keeps long after the reply."""
 
 
 class ReplySplitter:
@@ -109,7 +109,7 @@ class ReplySplitter:
         return out
 
     def _one(self, chunk: bytes, pos: int, out: list[bytes]) -> int:
-        """Take the field at `pos`, or what there is of it; return where the next one starts."""
+        """Take the field at `pos`, or the part received; return where the next one starts."""
         self._start = self._offset + pos
         header = self._header(chunk, pos)
         if header is None:
@@ -127,7 +127,7 @@ class ReplySplitter:
         return min(end, len(chunk))
 
     def _fill(self, chunk: bytes, out: list[bytes]) -> int:
-        """Give the field that is being received what the chunk has of it; return where the next one starts."""
+        """Add the chunk's bytes to the field that is being received; return where the next one starts."""
         consumed = min(self._missing, len(chunk))
         self._missing -= consumed
         if self._field:

@@ -1,4 +1,4 @@
-"""How a source that is no BBS says how old what it tells is: on its stream, and in a header of each reply.
+"""How a replica reports the age of its state: on its stream, and in a header of each reply.
 
 Diego's own clients know neither: they skip comments of a stream, and headers that they do not ask for.
 """
@@ -15,7 +15,7 @@ from lrpmirror.wire import sse
 __all__ = ["HEADER", "STATUS", "comment", "header", "parse_comment", "parse_header"]
 
 STATUS: Final = "source_status"
-"""The name on a stream, where it is told to mirrors only."""
+"""The name of the frame on a stream, which only mirrors see."""
 
 HEADER: Final = b"x-lrpmirror-source"
 """The header of each reply, in lower case."""
@@ -38,12 +38,12 @@ def header(status: SourceStatus) -> bytes:
 
 
 def comment(status: SourceStatus) -> bytes:
-    """Return what is sent on a stream. Raises MalformedFrame as `header` does."""
+    """Return the frame that is sent on a stream. Raises MalformedFrame as `header` does."""
     return sse.encode_aside(STATUS, header(status))
 
 
 def parse_header(value: bytes) -> SourceStatus | None:
-    """Read the value of the header; None for what does not say anything: the state is no fresher for it."""
+    """Read the value of the header; None for one that cannot be read, which says nothing of the state's age."""
     try:
         parsed = _parse(value)
     except (msgspec.DecodeError, UnicodeDecodeError):

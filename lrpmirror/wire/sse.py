@@ -4,7 +4,7 @@ The lines are those of the WHATWG's event streams (LF, CR or CRLF line ends, com
 order mark at the start, an id that stays until the next one). A BBS writes only one shape of them, `id`, `event` and
 `data` on one line each and a blank line, and whole bursts of that shape take one pass of a regular expression.
 
-What a replica has to say to mirrors only stands in comments, which every other reader skips: `:lrpmirror NAME`,
+A replica sends frames for mirrors only as comments, which every other reader skips: `:lrpmirror NAME`,
 `:data: DATA` and a blank line. Here it is a frame like any other, without an id.
 """
 
@@ -31,7 +31,7 @@ _Raw = tuple[bytes, bytes, bytes]
 
 
 class _EventNames(dict[bytes, str]):
-    """The known events' names, shared by all frames; others are decoded each time, so that no server makes it grow."""
+    """The known events' names, shared by all frames; others are decoded each time, so that it cannot grow."""
 
     def __missing__(self, name: bytes) -> str:
         return from_utf8(name)
@@ -45,9 +45,9 @@ _NAMES: Final = _EventNames(
 class Frame(Struct, frozen=True, gc=False):
     """One event as framed: its name, its data still as base64 text, and the id that was last given ("" before any).
 
-    The id of what is said to mirrors only is empty, too.
+    The id of a frame for mirrors only is empty, too.
 
-    Its printed form says how much data there is, and not what, since it can be secret.
+    Its repr shows the size of the data, not the data, which can be secret.
     """
 
     event: str
@@ -80,7 +80,7 @@ class EventStreamDecoder:
         self._id = b""
         self._aside = b""  # the name of what is said in comments, until its data has come
         self.asides = False
-        """Whether anything was said to mirrors only so far: no BBS does that."""
+        """Whether a frame for mirrors only has come so far: no BBS sends one."""
 
     @property
     def buffered(self) -> int:
@@ -98,7 +98,7 @@ class EventStreamDecoder:
         return [Frame(names[name], data, from_utf8(number)) for number, name, data in self._feed(data)]
 
     def texts(self, data: bytes) -> list[tuple[str, bytes]]:
-        """Do as `feed`, but return of each frame only its name and its data: in half the time."""
+        """Do as `feed`, but return only the name and data of each frame, in half the time."""
         names = _NAMES
         return [(names[name], data) for _, name, data in self._feed(data)]
 
@@ -259,7 +259,7 @@ def encode_frame(id: int, event: str, payload: bytes) -> bytes:  # noqa: A002 - 
 
 
 def encode_aside(event: str, payload: bytes) -> bytes:
-    """Return the comments that tell an event to mirrors only; any other reader of the stream skips them.
+    """Return the comments that carry an event to mirrors only; any other reader of the stream skips them.
 
     Raises MalformedFrame for a name that is not printable ASCII.
     """

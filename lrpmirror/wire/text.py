@@ -1,8 +1,7 @@
 """Messages whose texts are not UTF-8, which a BBS sends: it checks no text, and cuts long ones by bytes.
 
 protobuf refuses such a message as a whole. So where one is refused, and only there, its bytes are walked along the
-message's description, what is no character in a text becomes U+FFFD, and it is parsed again. All the rest of it stays
-as it is.
+message's description, what is no character in a text becomes U+FFFD, and it is parsed again. The rest stays as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ def parse(kind: type[_M], record: bytes) -> _M:
 def readable(kind: type[Message], record: bytes) -> bytes:
     """Return a message that cannot be parsed as one that can: with U+FFFD in its texts where they are not UTF-8.
 
-    Raises protobuf's DecodeError where that was not what is wrong with it, or it has over MAX_FIELDS fields. Cost: some
+    Raises protobuf's DecodeError where something else is wrong with it, or it has over MAX_FIELDS fields. Cost: some
     20 µs for a row.
     """
     made = rewritten(kind, record, _made_text)

@@ -260,7 +260,7 @@ def without(what: str, missing: str) -> MalformedRecord:
 def readable_record(kind: type[Message], record: bytes, what: str) -> bytes:
     """Return a record that cannot be parsed as one that can, where only its texts are not UTF-8.
 
-    Else it is no record of the kind `what`, and MalformedRecord is raised.
+    Raises MalformedRecord where anything else is wrong: then it is no record of the kind `what`.
     """
     try:
         return readable(kind, record)
