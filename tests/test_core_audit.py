@@ -105,7 +105,7 @@ def test_a_list_that_differs_in_nothing_leaves_nothing_to_judge() -> None:
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_the_list_is_taken_at_once_whatever_becomes_of_the_suspicion(name: str) -> None:
+def test_the_list_is_committed_at_once_whether_the_differences_get_explained_or_not(name: str) -> None:
     mine, listed, _ = DIFFERENCES[name]
     session = live(*mine)
 
@@ -140,7 +140,7 @@ EXPLAINED: list[tuple[list[Record], list[Record], Event]] = [
 
 
 @pytest.mark.parametrize(("mine", "listed", "event"), EXPLAINED, ids=range(len(EXPLAINED)))
-def test_what_an_event_tells_of_within_the_grace_time_is_no_drift(
+def test_a_difference_that_an_event_explains_within_the_grace_time_is_no_drift(
     mine: list[Record], listed: list[Record], event: Event
 ) -> None:
     session = live(*mine)
@@ -153,7 +153,7 @@ def test_what_an_event_tells_of_within_the_grace_time_is_no_drift(
 
 
 @pytest.mark.parametrize(("mine", "listed", "event"), EXPLAINED, ids=range(len(EXPLAINED)))
-def test_what_an_event_told_of_while_the_list_was_read_is_no_drift(
+def test_a_difference_that_an_event_explained_while_the_list_was_read_is_no_drift(
     mine: list[Record], listed: list[Record], event: Event
 ) -> None:
     session = live(*mine)
@@ -200,7 +200,7 @@ def test_a_process_that_was_to_be_read_again_may_differ() -> None:
 
 
 @pytest.mark.parametrize(("record", "kind"), [(running("a", 9), ""), (desired("d", 9), "desired behind")])
-def test_a_doubt_about_rows_explains_nothing_about_the_desired_lrp(record: Record, kind: str) -> None:
+def test_a_repair_of_rows_explains_nothing_about_the_desired_lrp(record: Record, kind: str) -> None:
     session = live(running(), desired())
     session.repairs.add("p", RepairReason.INCOMPLETE)
 
@@ -210,7 +210,7 @@ def test_a_doubt_about_rows_explains_nothing_about_the_desired_lrp(record: Recor
 
 
 @pytest.mark.parametrize(("record", "kind"), [(running("a", 9), "row behind"), (desired("d", 9), "")])
-def test_a_doubt_about_the_desired_lrp_explains_nothing_about_rows(record: Record, kind: str) -> None:
+def test_a_repair_of_the_desired_lrp_explains_nothing_about_rows(record: Record, kind: str) -> None:
     session = live(running(), desired())
     session.repairs.add("p", RepairReason.DESIRED)
 
@@ -219,7 +219,7 @@ def test_a_doubt_about_the_desired_lrp_explains_nothing_about_rows(record: Recor
     assert kinds(session) == ({kind: 1} if kind else {})
 
 
-def test_a_process_that_the_list_left_in_doubt_may_differ() -> None:
+def test_a_process_whose_repair_the_list_requested_may_differ() -> None:
     session = live(unclaimed())
 
     audit(session, claimed("b", 2), meanwhile=(created(unclaimed("odd", 3)),))
@@ -227,7 +227,7 @@ def test_a_process_that_the_list_left_in_doubt_may_differ() -> None:
     assert judged(session) is None
 
 
-def test_any_process_may_differ_after_doubts_were_dropped() -> None:
+def test_any_process_may_differ_after_repairs_were_dropped() -> None:
     session = synced(unclaimed(), tuning=Tuning(repair_limit=1))
     session.events([created(unclaimed(f"odd{n}", 3, process_guid=f"q{n}")) for n in range(3)], 1)
 
@@ -356,7 +356,7 @@ def test_what_two_audits_found_of_one_record_is_judged_when_the_second_is() -> N
     assert session.audit_wait(107) is None
 
 
-def test_an_audit_without_findings_does_not_clear_what_is_not_judged_yet() -> None:
+def test_an_audit_without_differences_does_not_clear_what_is_not_judged_yet() -> None:
     session = live(unclaimed("a", 0))
     audit(session, unclaimed("a", 1), now=100)
 
@@ -365,7 +365,7 @@ def test_an_audit_without_findings_does_not_clear_what_is_not_judged_yet() -> No
     assert kinds(session, 102) == {"row behind": 1}
 
 
-def test_it_is_told_once_with_keys_and_without_values() -> None:
+def test_it_is_reported_once_with_keys_and_without_values() -> None:
     secret = replace(desired(), routes={"diego-ssh": b"SECRET"}, annotation="SECRET")
     session = live(unclaimed())
 
@@ -380,7 +380,7 @@ def test_it_is_told_once_with_keys_and_without_values() -> None:
     assert session.end_audit(200) is None
 
 
-def test_many_findings_are_named_in_part() -> None:
+def test_many_differences_are_named_in_part() -> None:
     session = live()
 
     audit(session, *(unclaimed(f"e{n}", index=n) for n in range(NAMED + 3)))

@@ -96,13 +96,13 @@ def test_a_removal_is_explained_by_what_was_at_hand() -> None:
     assert notified(having(running("a", 2)), removed(running("a", 2))).why == "a:2 is gone; a:2 was at hand"
 
 
-def test_an_instance_that_left_its_record_is_told_from_a_removal() -> None:
+def test_an_instance_that_left_its_record_is_distinguished_from_a_removal() -> None:
     freed = unclaimed("a", 3)
     decision = notified(having(running("a", 2)), created(freed), removed(running("a", 2)))
     assert decision.why == "the instance of a:2 left; the record lives on, unclaimed, as a:3"
 
 
-def test_a_doubted_event_says_that_the_process_is_read_again_and_why() -> None:
+def test_an_undecided_event_has_the_reason_why_the_process_is_read_again() -> None:
     session = having(running("a", 2))
     decision = notified(session, created(unclaimed("a", 5)), removed(crashed("a", 3)))
     assert (decision.outcome, decision.repair_reasons) == (Outcome.UNDECIDED, (RepairReason.AMBIGUOUS,))
@@ -167,7 +167,7 @@ def test_before_the_first_list_there_is_nothing_to_explain() -> None:
     assert session.knowledge.explain(GUID) == ()
 
 
-def test_a_repair_is_told_with_both_versions() -> None:
+def test_a_repair_is_recorded_with_both_versions() -> None:
     session = having(running("a", 2))
     take_list(session, [running("a", 4)], scope=Scope(frozenset({GUID}), frozenset()), now=9)
     (decision,) = session.knowledge.explain(GUID)
@@ -175,14 +175,14 @@ def test_a_repair_is_told_with_both_versions() -> None:
     assert decision.why == "a read of the process had a:4; a:2 was at hand"
 
 
-def test_a_repair_of_the_same_version_is_told_as_one_of_contents() -> None:
+def test_a_repair_of_the_same_version_is_recorded_as_one_of_contents() -> None:
     session = having(running("a", 2))
     tagged = replace(running("a", 2), metric_tags={"k": "v"})
     take_list(session, [tagged], scope=Scope(frozenset({GUID}), frozenset()))
     assert session.knowledge.explain(GUID)[-1].why.startswith("a read of the process had a:2 with other contents")
 
 
-def test_a_repair_that_found_nothing_is_told_too() -> None:
+def test_a_repair_that_found_nothing_is_recorded_too() -> None:
     session = having(running("a", 2))
     scope = Scope(frozenset({GUID}), frozenset({GUID}))
     take_list(session, [running("a", 2)], [desired("d", 1)], scope=scope)
@@ -190,7 +190,7 @@ def test_a_repair_that_found_nothing_is_told_too() -> None:
     assert (decision.outcome, decision.why) == (ListOutcome.CONFIRMED, "it was read again, and is as it was")
 
 
-def test_what_a_later_list_of_everything_found_is_told() -> None:
+def test_what_a_later_list_of_everything_found_is_recorded() -> None:
     session = having(running("a", 2))
     take_list(session, [], [])
     rows, lrp = session.knowledge.explain(GUID)
@@ -224,7 +224,7 @@ def test_a_few_processes_that_flap_do_not_push_out_the_last_of_all_others() -> N
     assert [len(decisions.of(guid)) for guid in ("p", "q", "r", "flaps")] == [1, 1, 1, 11]
 
 
-def test_of_processes_whose_last_decision_alone_is_left_those_heard_of_longest_ago_are_forgotten() -> None:
+def test_of_processes_with_only_their_last_decision_left_the_oldest_are_forgotten() -> None:
     decisions = Decisions(kept=1, processes=2)
     for guid in ("p", "q", "r", "s", "t", "u"):
         judge(decisions, created(unclaimed("a", 0, process_guid=guid)))

@@ -31,7 +31,7 @@ def test_a_list_is_held_back_that_would_remove_more_than_the_share_of_enough(
         assert (DeletionGuard(TUNING).judge(before, after, 0) is not None) == held
 
 
-def test_it_says_what_would_be_removed_and_what_it_waits_for() -> None:
+def test_the_message_has_what_would_be_removed_and_what_it_waits_for() -> None:
     error = DeletionGuard(TUNING).judge(Size(10, 10, 40), Size(8, 8, 10), 0)
 
     assert str(error) == (
@@ -182,7 +182,7 @@ def test_the_deletion_guard_judges_the_first_list_after_a_warm_start() -> None:
     assert len(session.knowledge.store) == 0
 
 
-def test_what_is_in_doubt_stays_so_while_a_list_is_not_believed() -> None:
+def test_pending_repairs_stay_while_a_list_is_not_believed() -> None:
     session = loaded()
     session.events([created(unclaimed("odd", 3, process_guid="q"))], 1)
 

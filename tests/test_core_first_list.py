@@ -90,7 +90,7 @@ def test_its_deltas_fold_to_the_state_whatever_events_come_while_it_is_settled(
     assert {delta.before for delta in commit.desired_lrps} <= {None}
 
 
-def test_a_row_that_is_listed_twice_is_told_once_as_it_was_listed_last() -> None:
+def test_a_row_that_is_listed_twice_is_published_once_as_it_was_listed_last() -> None:
     commit = first_commit(unclaimed("a"), claimed("a", 1))
 
     assert tuple(commit.actual_lrps) == (Delta("a", None, claimed("a", 1)),)
@@ -127,12 +127,12 @@ def test_they_stay_what_they_were_when_the_state_goes_on() -> None:
     assert tuple(commit.actual_lrps) == (Delta("a", None, running("a", 2)),)
 
 
-def test_a_mirror_of_nothing_is_told_of_nothing() -> None:
+def test_an_empty_first_list_publishes_nothing() -> None:
     assert take_list(opened()) is None
     assert not Arrivals([], str, (), (), 0)
 
 
-def test_what_was_removed_while_it_was_listed_stays_gone_though_it_is_told_of_again() -> None:
+def test_a_record_that_was_removed_during_the_list_stays_gone_after_a_late_event() -> None:
     session = opened()
     lrp = desired("d")
     take_list(
@@ -145,7 +145,7 @@ def test_what_was_removed_while_it_was_listed_stays_gone_though_it_is_told_of_ag
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_what_was_removed_before_it_was_asked_for_stays_gone_though_it_is_told_of_again(begun: bool) -> None:
+def test_a_record_that_was_removed_before_the_request_stays_gone_after_a_late_event(begun: bool) -> None:
     """As where the list before it failed, of which nothing is left."""
     session = opened()
     lrp = desired("d")

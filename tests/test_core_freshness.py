@@ -54,7 +54,7 @@ def test_a_stream_that_was_open_beside_the_lost_one_is_no_sign_of_life_of_now() 
     assert ages(session, 20) == (8, 10, 8)
 
 
-def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are_in() -> None:
+def test_after_a_gap_the_state_ages_whatever_the_server_sends_until_the_lists_are_committed() -> None:
     session = synced(unclaimed())
     session.events([], 10)
     session.stream_lost(LOST)
@@ -69,7 +69,7 @@ def test_after_a_gap_the_state_ages_whatever_the_server_says_until_the_lists_are
     assert ages(session, 31) == (1, 1, 1)
 
 
-def test_behind_a_replica_the_state_is_as_old_as_the_replica_says_and_what_has_passed_since() -> None:
+def test_behind_a_replica_the_state_is_as_old_as_the_replica_reports_plus_the_time_since() -> None:
     session = synced(unclaimed())
     session.freshness.source_reported(SourceStatus(7), 10)
     assert ages(session, 12) == (2, 2, 9)
@@ -81,7 +81,7 @@ def test_behind_a_replica_the_state_is_as_old_as_the_replica_says_and_what_has_p
     assert ages(session, 23) == (0, 0, 0.5)
 
 
-def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_how_old_it_is() -> None:
+def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_with_its_trouble_and_age() -> None:
     session = synced(unclaimed())
     session.freshness.source_reported(SourceStatus(4, "ConnectionFailed"), 10)
 
@@ -100,7 +100,7 @@ def test_a_source_that_has_lost_the_bbs_makes_the_mirror_stale_and_says_why_and_
     assert (status.phase, status.state_age, status.trouble) == (Phase.LIVE, 0, None)
 
 
-def test_what_was_listed_at_a_source_that_has_lost_the_bbs_is_as_old_as_the_source_says() -> None:
+def test_a_list_of_a_source_that_has_lost_the_bbs_is_as_old_as_the_source_reports() -> None:
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
     session.freshness.source_reported(SourceStatus(20, "ConnectionFailed"), 1)
@@ -119,7 +119,7 @@ def test_a_list_that_fails_at_a_stale_source_stays_the_trouble_when_the_source_i
     assert (session.freshness.phase, session.freshness.trouble) == (Phase.LIVE, LOST)
 
 
-def test_what_one_stream_said_of_its_source_does_not_hold_for_the_next() -> None:
+def test_the_source_status_of_one_stream_does_not_hold_for_the_next() -> None:
     session = synced(unclaimed())
     session.freshness.source_reported(SourceStatus(7), 10)
     session.stream_replaced(15)
@@ -162,7 +162,7 @@ def test_nothing_is_fresh_before_there_is_a_state() -> None:
     assert isinstance(caught.value.__cause__, ServiceUnavailable)
 
 
-def test_a_live_mirror_that_has_heard_nothing_for_too_long_is_not_fresh() -> None:
+def test_a_live_mirror_that_has_received_nothing_for_too_long_is_not_fresh() -> None:
     session = synced(unclaimed())
     with pytest.raises(NotFresh, match=r"the mirror is live and has a state that is 20.0 s old") as caught:
         session.status(20).check_fresh(10)

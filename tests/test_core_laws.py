@@ -186,7 +186,7 @@ def test_after_any_losses_one_list_restores_the_servers_state(plan: Plan) -> Non
 
 @law(700)
 @given(plans.map(without_losses))
-def test_without_losses_the_doubts_alone_restore_the_servers_state(plan: Plan) -> None:
+def test_without_losses_the_repairs_alone_restore_the_servers_state(plan: Plan) -> None:
     run = Run(plan)
     run.play()
 

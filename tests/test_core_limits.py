@@ -38,7 +38,7 @@ def test_a_list_has_so_many_records_at_most(tuning: Tuning, take: Any, what: str
     assert len(session.knowledge.store) == 1
 
 
-def test_a_list_that_says_the_same_again_and_again_grows_in_nothing() -> None:
+def test_an_unchanged_list_that_is_read_again_and_again_uses_no_more_memory() -> None:
     session = synced(tuning=Tuning(list_limit=5))
     snapshot = session.begin_list(0)
 
@@ -92,7 +92,7 @@ def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:
     assert not session.repairs._undesired
 
 
-def test_desired_lrps_that_nobody_vouched_for_are_retained_up_to_a_number_and_the_oldest_let_go() -> None:
+def test_desired_lrps_of_stale_domains_are_retained_up_to_a_limit_and_the_oldest_released() -> None:
     retained = Retained(limit=3)
 
     released = [retained.apply_list([Delta(lrp.process_guid, lrp, None)], frozenset()) for lrp in LRPS]

@@ -122,7 +122,7 @@ def test_a_crash_for_the_record_changes_no_row() -> None:
 
 @pytest.mark.parametrize("before", [claimed("a", 4), running("a", 4)])
 @pytest.mark.parametrize("state", [UNCLAIMED, CRASHED])
-def test_a_row_that_is_nobodys_names_no_instance_though_the_diff_to_it_does(
+def test_an_unclaimed_or_crashed_row_names_no_instance_though_the_diff_to_it_does(
     before: ActualLRP, state: ActualLRPState
 ) -> None:
     """The keys of a diff are those of both its sides: a server that unclaims by a diff names who left."""
@@ -365,7 +365,7 @@ def test_unknown_states_and_presences_are_kept_as_they_are() -> None:
     assert bench.store.select(cell_id=None, state="PAUSED", domain=None) == (paused,)
 
 
-def test_an_event_of_one_process_raises_no_doubt_about_another() -> None:
+def test_an_event_of_one_process_requests_no_repair_of_another() -> None:
     bench = Bench(running("a", 5, process_guid="q"))
 
     bench.apply(removed(running("a", 2, "j", process_guid="q")))

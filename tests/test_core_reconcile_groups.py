@@ -19,7 +19,7 @@ def leaving(epoch: str = "b", tag_index: int = 0) -> ActualLRP:
     return running(epoch, tag_index, presence=EVACUATING)
 
 
-def test_a_slot_that_is_filled_makes_its_row_and_says_nothing_of_the_other() -> None:
+def test_a_slot_that_is_filled_makes_its_row_and_does_not_change_the_other() -> None:
     bench = Bench(leaving())
 
     assert bench.apply(ActualLRPCreated(instance(unclaimed("a", 0)))) == [Outcome.APPLIED]
@@ -63,7 +63,7 @@ def test_both_slots_of_one_event_are_applied() -> None:
     assert bench.rows == []
 
 
-def test_an_event_with_no_slot_filled_says_nothing() -> None:
+def test_an_event_with_no_slot_filled_changes_nothing() -> None:
     bench = Bench(running("a", 2))
     empty = ActualLRPGroup()
 

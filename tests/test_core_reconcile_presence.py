@@ -106,7 +106,7 @@ def test_an_evacuation_into_the_record_of_another_leaving_instance_takes_its_pla
     assert bench.repairs == []
 
 
-def test_the_removal_of_a_record_that_was_known_to_live_on_makes_its_return_doubtful() -> None:
+def test_a_record_that_was_removed_after_it_was_known_to_live_on_is_read_again_when_it_returns() -> None:
     bench = Bench(running("a", 3))
     bench.apply(changed(running("a", 3), running("b", 0, presence=EVACUATING)), removed(unclaimed("a", 2)))
 

@@ -98,7 +98,7 @@ def test_lists_of_any_moment_and_all_events_in_order_give_the_last_lists_without
 
 
 @pytest.mark.parametrize(("name", "start"), FOLDERS)
-def test_answering_the_doubts_brings_what_diffs_leave_out(name: str, start: str) -> None:
+def test_the_repairs_bring_what_diffs_leave_out(name: str, start: str) -> None:
     folder = recording(name)
     session = mirror_of(folder, start)
     session.events(recorded_events(folder), 0)
@@ -128,7 +128,7 @@ def test_events_one_by_one_make_commits_that_fold_to_the_state(name: str) -> Non
     spread=st.sampled_from([1.0, 3.0, 10.0, 100.0]),
     doubled=st.sampled_from([0.0, 0.2, 1.0]),
 )
-def test_any_permitted_order_with_doubles_gives_the_last_lists_once_the_doubts_are_answered(
+def test_any_permitted_order_with_doubles_gives_the_last_lists_after_the_repairs(
     start: tuple[str, str], seed: int, spread: float, doubled: float
 ) -> None:
     name, moment = start

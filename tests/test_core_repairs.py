@@ -17,7 +17,7 @@ def parted(_guid: str) -> bool:
     return False
 
 
-def test_doubts_of_rows_and_of_desired_lrps_are_read_apart() -> None:
+def test_repairs_of_rows_and_of_desired_lrps_are_read_apart() -> None:
     repairs = Repairs(limit=10)
     for guid, doubt in (
         ("p", RepairReason.AMBIGUOUS),
@@ -33,7 +33,7 @@ def test_doubts_of_rows_and_of_desired_lrps_are_read_apart() -> None:
     assert repairs.take(10, has_rivals=parted) is None
 
 
-def test_a_process_is_read_once_however_often_it_was_doubted() -> None:
+def test_a_process_is_read_once_however_often_it_was_requested() -> None:
     repairs = Repairs(limit=10)
     for _ in range(5):
         repairs.add("p", RepairReason.AMBIGUOUS)
@@ -52,7 +52,7 @@ def test_rivals_that_have_parted_need_no_read() -> None:
     assert repairs.take(10, has_rivals=rivals) == Scope(frozenset({"p"}), frozenset())
 
 
-def test_rivals_that_have_parted_are_read_where_there_is_another_doubt() -> None:
+def test_rivals_that_are_resolved_are_read_where_there_is_another_reason() -> None:
     repairs = Repairs(limit=10)
     repairs.add("p", RepairReason.RIVALS)
     repairs.add("p", RepairReason.INCOMPLETE)
@@ -158,7 +158,7 @@ def test_batches_are_small_after_a_refusal_and_grow_again_once_it_is_found() -> 
     assert sizes[-3:] == [1, 1, 1]
 
 
-def test_a_failure_that_is_nobodys_fault_narrows_nothing() -> None:
+def test_a_failure_that_no_process_causes_does_not_make_batches_smaller() -> None:
     repairs = _many(4)
     scope = repairs.take(4, has_rivals=parted)
     assert scope is not None

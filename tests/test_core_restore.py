@@ -50,7 +50,7 @@ def restored(of: ExportedState, *, now: float = 0, age: float = 60) -> Session:
 # What is there at once
 
 
-def test_the_state_is_there_at_once_and_said_to_be_stale_and_how_old() -> None:
+def test_the_state_is_there_at_once_and_is_stale_with_its_age() -> None:
     cell = CellPresence(cell_id="cell-1")
     session = restored(exported(unclaimed(), desired(), domains={"apps"}, cells=[cell]), now=5, age=60)
 
@@ -73,7 +73,7 @@ def test_what_was_retained_is_retained_and_routed() -> None:
     assert session.knowledge.process_guids() == ["p"]
 
 
-def test_a_retained_desired_lrp_is_let_go_of_when_its_domain_is_fresh() -> None:
+def test_a_retained_desired_lrp_is_released_when_its_domain_is_fresh() -> None:
     session = restored(exported(retained=[desired()]))
     session.stream_opened(0)
     snapshot = session.begin_list(0)
@@ -145,7 +145,7 @@ def test_events_wait_for_the_first_list_and_are_in_its_commit() -> None:
     }
 
 
-def test_what_came_and_went_before_the_first_list_was_in_stays_gone_though_it_is_told_of_again() -> None:
+def test_a_record_that_came_and_went_before_the_first_list_stays_gone_after_a_late_event() -> None:
     session = restored(exported(running("a", 2)))
     session.stream_opened(0)
     take_list(session, [running("a", 2)], meanwhile=[created(unclaimed("x")), removed(unclaimed("x"))])
@@ -172,7 +172,7 @@ def test_folding_the_commits_over_the_exported_state_gives_the_state() -> None:
     "whole",
     [desired(routes=ROUTES), desired(detail=DesiredLRPDetail()), desired(routes=ROUTES, detail=DesiredLRPDetail())],
 )
-def test_what_the_file_left_out_is_taken_without_a_change(whole: DesiredLRP) -> None:
+def test_what_the_file_left_out_is_written_without_a_change(whole: DesiredLRP) -> None:
     session = restored(exported(whole))
     assert session.knowledge.store.desired("p") != whole
     session.stream_opened(0)
@@ -183,7 +183,7 @@ def test_what_the_file_left_out_is_taken_without_a_change(whole: DesiredLRP) -> 
     assert session.take_completed() == ()
 
 
-def test_what_was_left_out_of_many_is_taken_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_left_out_of_many_is_written_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "FEW", 2)
     monkeypatch.setattr(snapshots, "SLICE", 1)
     lrps = [desired(f"d{n}", process_guid=f"p{n}", routes=ROUTES) for n in range(5)]
@@ -217,7 +217,7 @@ def test_the_same_version_with_another_difference_is_a_change() -> None:
     assert [delta.after for delta in commit.desired_lrps] == [replace(whole, instances=3)]
 
 
-def test_what_a_server_that_lags_behind_did_not_bring_is_taken_without_a_change_later() -> None:
+def test_what_a_server_that_lags_did_not_bring_is_written_without_a_change_later() -> None:
     whole = desired("d", 2, routes=ROUTES)
     session = restored(exported(whole))
     session.stream_opened(0)
@@ -227,7 +227,7 @@ def test_what_a_server_that_lags_behind_did_not_bring_is_taken_without_a_change_
     assert session.knowledge.store.desired("p") == whole
 
 
-def test_a_mirror_that_began_with_nothing_is_told_of_secrets_that_changed() -> None:
+def test_a_mirror_that_began_without_a_file_publishes_secrets_that_changed() -> None:
     session = synced(without_secrets(desired(routes=ROUTES)))
     commit = take_list(session, [], [desired(routes=ROUTES)])
 
@@ -280,7 +280,7 @@ def test_a_restored_state_is_current_as_of_its_own_age_also_once_the_stream_is_o
     assert session.status(100).state_age == 155
 
 
-def test_a_restored_state_whose_age_nobody_knows_is_fresh_nowhere_until_there_is_a_list() -> None:
+def test_a_restored_state_of_unknown_age_passes_no_check_of_freshness_until_there_is_a_list() -> None:
     session = Session(Tuning(), Random(0))
     of = exported(unclaimed())
     session.restore(of, of.indexed(), 5, None)
@@ -322,7 +322,7 @@ def test_an_error_beside_the_stream_is_noted_and_counted() -> None:
 # Redaction
 
 
-def test_secrets_are_detail_and_routes_that_nobody_knows_to_be_harmless() -> None:
+def test_secrets_are_detail_and_routes_that_are_not_known_to_be_harmless() -> None:
     lrp = desired(routes={**ROUTES, "custom": b"[]"}, detail=DesiredLRPDetail())
 
     left = without_secrets(lrp)

@@ -171,7 +171,7 @@ def test_what_only_the_second_list_has_older_stays_and_is_asked_for_again_ever_m
     assert session.counts().rollbacks == 2
 
 
-def test_a_server_that_always_lags_a_little_is_asked_ever_more_rarely_and_its_news_are_taken() -> None:
+def test_a_server_that_always_lags_is_listed_ever_more_rarely_and_its_new_records_are_written() -> None:
     session = synced(*(running(f"e{n}", 7, f"i{n}", index=n) for n in range(20)))
     now, waits = 100.0, []
     for n in range(12):
@@ -188,7 +188,7 @@ def test_a_server_that_always_lags_a_little_is_asked_ever_more_rarely_and_its_ne
 # Streams that are lost in between
 
 
-def test_the_doubt_outlives_the_stream_and_the_first_list_on_another_decides() -> None:
+def test_unconfirmed_records_outlive_the_stream_and_the_first_list_on_another_decides() -> None:
     session = synced(running("a", 7))
     listed(session, claimed("a", 1), at=100)
     session.stream_lost(ConnectionFailed("cut"))
@@ -266,7 +266,7 @@ def test_what_a_list_lacked_and_the_next_one_has_is_believed_at_once() -> None:
     assert phase(session) is Phase.LIVE
 
 
-def test_a_removal_that_an_event_tells_of_after_a_list_is_told() -> None:
+def test_a_removal_by_an_event_after_a_list_is_published() -> None:
     session = synced(running("a", 2))
     listed(session, at=1)
     session.events([removed(running("a", 2))], 2)

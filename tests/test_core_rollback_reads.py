@@ -142,7 +142,7 @@ def test_the_trouble_names_a_few_records_and_what_would_settle_it() -> None:
     assert said(session).count("after 7") == 5
 
 
-def test_a_read_of_some_processes_does_not_hide_what_a_list_has_said() -> None:
+def test_a_repair_does_not_hide_what_a_list_has_shown() -> None:
     session = synced(running("a", 7), running("b", 7, "j", process_guid="q"))
     listed(session, claimed("a", 1), claimed("b", 1, "j", process_guid="q"), at=100)
     before = said(session)

@@ -287,7 +287,7 @@ def test_what_a_failed_repair_wanted_is_read_later() -> None:
     assert session.take_repairs() == scope
 
 
-def test_a_failed_list_of_everything_leaves_the_doubts_as_they_were() -> None:
+def test_a_failed_list_of_everything_leaves_the_repairs_as_they_were() -> None:
     session = synced(running("a", 2))
     session.events([changed(running("a", 2), crashed("a", 3)), changed(crashed("a", 3), running("a", 4, "j"))], 0)
     before = dict(session.repairs._reasons)
@@ -297,7 +297,7 @@ def test_a_failed_list_of_everything_leaves_the_doubts_as_they_were() -> None:
     assert session.repairs._reasons == before == {"p": (RepairReason.DESIRED, RepairReason.INCOMPLETE)}
 
 
-def test_a_list_of_everything_settles_all_doubts() -> None:
+def test_a_list_of_everything_settles_all_repairs() -> None:
     session = synced(desired())
     session.events([created(unclaimed("a", 3))], 0)
     assert len(session.repairs) == 1
@@ -349,7 +349,7 @@ def test_a_process_knows_whether_its_domain_is_fresh() -> None:
     assert not session.knowledge.process("nobody").domain_fresh
 
 
-def test_cells_that_could_not_be_listed_are_told_until_they_could_and_those_known_stay() -> None:
+def test_an_error_of_the_list_of_cells_is_reported_until_one_succeeds_and_the_known_cells_stay() -> None:
     session = fresh()
     session.stream_opened(0)
     cells = (CellPresence(cell_id="cell-1"),)

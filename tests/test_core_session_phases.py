@@ -144,7 +144,7 @@ def test_every_call_that_can_be_made_has_a_transition_and_every_transition_can_b
         (["restore", "close"], Phase.CLOSED),
     ],
 )
-def test_the_phase_says_what_the_state_is_worth(way: list[str], phase: Phase) -> None:
+def test_the_phase_follows_from_the_steps(way: list[str], phase: Phase) -> None:
     session = fresh(CAUTIOUS)
     for call in way:
         CALLS[call](session)

@@ -107,7 +107,7 @@ def test_the_first_list_is_indexed_aside_and_every_row_is_news() -> None:
 
 
 @pytest.mark.parametrize("count", [1, FEW + SLICE])
-def test_what_was_listed_can_be_let_go_of_bit_by_bit_and_the_mirror_keeps_it(count: int) -> None:
+def test_what_was_listed_can_be_freed_in_slices_and_the_mirror_keeps_it(count: int) -> None:
     new = Session(Tuning(), Random(0))
     new.stream_opened(0)
     for session in (synced(running("old")), new):
@@ -227,7 +227,7 @@ def test_a_process_desired_anew_while_it_is_listed_is_read_again_where_the_list_
     assert session.knowledge.store.desired("p") == desired("new")
 
 
-def test_a_doubt_about_a_row_in_a_list_is_read_again_after_it() -> None:
+def test_a_process_with_an_undecided_event_in_a_list_is_read_again_after_it() -> None:
     session = synced()
 
     take_list(session, [claimed("a", 1)], meanwhile=[changed(claimed("a", 1), running("a", 2))])

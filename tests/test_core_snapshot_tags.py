@@ -128,7 +128,7 @@ def test_metric_tags_come_from_the_routing_part() -> None:
     assert doubts(session) == {}
 
 
-def test_a_routing_part_of_another_version_is_taken_and_read_again() -> None:
+def test_a_routing_part_of_another_version_is_used_and_read_again() -> None:
     session = synced()
     snapshot = session.begin_list(0)
     snapshot.list_desired([desired("d", 1)])

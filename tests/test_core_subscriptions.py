@@ -33,7 +33,7 @@ def steps(changes: list[Change[str, int]]) -> list[tuple[str, int | None, int | 
 # One mailbox
 
 
-def test_a_change_is_told_with_its_commit() -> None:
+def test_a_change_is_delivered_with_its_commit() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
 
     mailbox.offer(Delta("k", None, 1), 7, SNAPSHOT, 0)
@@ -42,7 +42,7 @@ def test_a_change_is_told_with_its_commit() -> None:
     assert mailbox.take() == []
 
 
-def test_a_key_that_changes_again_while_it_waits_is_told_once_with_the_latest_commit() -> None:
+def test_a_key_that_changes_again_while_it_waits_is_delivered_once_with_the_latest_commit() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
 
     mailbox.offer(Delta("k", 1, 2), 7, SNAPSHOT, 0)
@@ -51,7 +51,7 @@ def test_a_key_that_changes_again_while_it_waits_is_told_once_with_the_latest_co
     assert mailbox.take() == [Change("k", 1, 3, 8, EVENT)]
 
 
-def test_a_value_that_returns_is_not_told() -> None:
+def test_a_value_that_returns_is_not_delivered() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
     offer(mailbox, "k", 1, 2)
 
@@ -61,7 +61,7 @@ def test_a_value_that_returns_is_not_told() -> None:
     assert mailbox.take() == []
 
 
-def test_what_came_and_went_is_not_told() -> None:
+def test_a_key_that_came_and_went_is_not_delivered() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
     offer(mailbox, "k", None, 2)
     offer(mailbox, "k", 2, None)
@@ -69,7 +69,7 @@ def test_what_came_and_went_is_not_told() -> None:
     assert mailbox.take() == []
 
 
-def test_no_difference_is_not_told() -> None:
+def test_equal_values_are_not_delivered() -> None:
     bell = Bell()
     mailbox: Mailbox[str, int] = Mailbox(bell)
 
@@ -91,7 +91,7 @@ def test_the_bell_rings_when_the_mailbox_stops_being_empty_and_only_then() -> No
     assert bell.rung == 2
 
 
-def test_keys_are_told_by_the_time_at_which_each_began_to_wait() -> None:
+def test_keys_are_delivered_in_the_order_in_which_they_began_to_wait() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
     for key, before, after in (("k", None, 1), ("l", None, 1), ("k", 1, 2), ("m", None, 1), ("l", 1, None)):
         offer(mailbox, key, before, after)
@@ -160,7 +160,7 @@ histories = st.lists(
     history=histories,
     least=st.sampled_from([None, 10]),
 )
-def test_folding_what_is_told_gives_the_state_however_the_writes_and_takes_interleave(
+def test_folding_the_deliveries_gives_the_state_however_writes_and_takes_interleave(
     initial: dict[str, int], history: list[tuple[str, str, int | None]], least: int | None
 ) -> None:
     state = dict(initial)
@@ -223,7 +223,7 @@ def test_a_mailbox_for_all_topics_gets_everything_and_one_for_some_gets_those() 
     assert [change.key for change in some.take()] == ["a1", "b1"]
 
 
-def test_two_mailboxes_of_one_topic_are_told_apart() -> None:
+def test_two_mailboxes_of_one_topic_are_distinguished() -> None:
     hub: Hub[str, int] = Hub(first_letter)
     one: Mailbox[str, int] = Mailbox(Bell())
     other: Mailbox[str, int] = Mailbox(Bell())
@@ -293,7 +293,7 @@ class Outcome(BaseException):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("no 2"), Outcome("no 2")])
-def test_a_filter_that_fails_hides_the_value_and_is_told_once(error: BaseException) -> None:
+def test_a_filter_that_fails_hides_the_value_and_is_reported_once(error: BaseException) -> None:
     def where(value: int) -> bool:
         if value == 2:
             raise error
@@ -358,7 +358,7 @@ def test_what_comes_meanwhile_queues_behind_them() -> None:
     assert steps(mailbox.take()) == [("3", None, 3), ("5", None, 5), ("7", None, 7), ("9", None, 90)]
 
 
-def test_a_backlog_that_nobody_wants_is_forgotten() -> None:
+def test_the_backlog_of_a_subscriber_that_left_is_dropped() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
     mailbox.defer(iter(deltas(10)), 10, 7, SNAPSHOT, 0)
     mailbox.forget()
@@ -366,7 +366,7 @@ def test_a_backlog_that_nobody_wants_is_forgotten() -> None:
     assert len(mailbox) == 0
 
 
-def test_of_very_many_some_are_taken() -> None:
+def test_of_very_many_changes_a_limited_number_is_taken() -> None:
     mailbox: Mailbox[str, int] = Mailbox(Bell())
     for key in "abc":
         offer(mailbox, key, None, 1)
@@ -374,7 +374,7 @@ def test_of_very_many_some_are_taken() -> None:
     assert [change.key for change in mailbox.take(2)] == ["c"]
 
 
-def test_many_deltas_come_on_the_backlog_of_whoever_wants_any() -> None:
+def test_many_deltas_are_put_on_the_backlogs_of_their_subscribers() -> None:
     hub: Hub[str, int] = Hub(lambda delta: delta.key)
     everything, some, others = (Mailbox[str, int](Bell()) for _ in range(3))
     hub.add(everything)

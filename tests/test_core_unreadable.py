@@ -16,7 +16,7 @@ def early(session: Session, now: float) -> float:
 NOTHING = UnreadableEvent("actual_lrp_instance_removed")
 
 
-def test_one_event_that_says_nothing_costs_nothing_but_a_count() -> None:
+def test_one_unreadable_event_is_only_counted() -> None:
     session = synced(running())
 
     assert session.events([NOTHING], 1) == []
@@ -56,7 +56,7 @@ def test_a_server_that_goes_on_so_is_listed_ever_more_rarely() -> None:
     assert early(session, 10_000) == 30, "it had stopped"
 
 
-def test_what_says_nothing_while_the_first_list_is_read_counts_for_the_next() -> None:
+def test_an_unreadable_event_during_the_first_list_counts_for_the_next() -> None:
     session = Session(Tuning(), Random(0))
     session.stream_opened(0)
     session.events([NOTHING] * 5, 0)

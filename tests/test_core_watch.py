@@ -68,7 +68,7 @@ def test_a_ping_that_fails_after_something_came_on_the_stream_does_not_count() -
     assert watch.failed(ERROR, 15) is None
 
 
-def test_a_stream_that_was_silent_for_long_is_to_be_replaced_which_is_said_once() -> None:
+def test_a_stream_that_was_silent_for_long_is_to_be_replaced_which_is_returned_once() -> None:
     watch = Watch(Tuning(ping_interval=1000, idle_limit=100), 0)
     watch.received(50)
     assert watch.wait(60) == 90

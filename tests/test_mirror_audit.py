@@ -135,7 +135,7 @@ async def test_events_that_come_too_late_are_drift() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_stream_that_tells_everything_in_time_never_drifts_however_often_it_is_audited(seed: int) -> None:
+def test_a_stream_that_sends_everything_in_time_never_drifts_however_often_it_is_audited(seed: int) -> None:
     async def main() -> None:
         rng = Random(seed)
         server = Diego(seed=seed, faults=Faults(seed=seed, delay=0.0, duplicate=0.1, stale_removed=0.3))

@@ -104,7 +104,7 @@ async def test_a_callback_that_sleeps_delays_neither_the_reader_nor_other_callba
 
 
 @simulated
-async def test_a_callback_that_can_no_longer_be_told_holds_up_nobody() -> None:
+async def test_a_callback_that_can_no_longer_be_called_delays_nothing() -> None:
     server = small()
     bbs = FakeBBS(server)
     async with mirroring(bbs, resync_interval=1e9) as mirror, mirror.changes():

@@ -88,7 +88,7 @@ async def test_what_a_start_changes_of_an_instance_that_runs_is_read_within_one_
 
 
 @simulated
-async def test_doubts_are_gathered_and_read_together_in_batches_with_a_pause_before_each() -> None:
+async def test_repairs_are_collected_and_read_in_batches_with_a_pause_before_each() -> None:
     server = many(25)
     bbs = FakeBBS(server)
     async with mirroring(bbs, repair_batch=10, repair_delay=0.5, **QUIET) as mirror:
@@ -107,7 +107,7 @@ async def test_doubts_are_gathered_and_read_together_in_batches_with_a_pause_bef
 
 
 @simulated
-async def test_a_process_that_is_in_doubt_twice_is_read_once() -> None:
+async def test_a_process_that_is_requested_twice_is_read_once() -> None:
     server = many(1)
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET) as mirror:
@@ -232,7 +232,7 @@ async def test_where_whole_desired_lrps_are_refused_their_parts_are_read() -> No
 
 
 @simulated
-async def test_a_list_of_everything_settles_the_doubts_before_it() -> None:
+async def test_a_list_of_everything_settles_the_repairs_before_it() -> None:
     server = many(3)
     bbs = FakeBBS(server)
     async with mirroring(bbs, repair_delay=50.0, **QUIET) as mirror:
@@ -262,7 +262,7 @@ async def test_repairs_wait_for_the_list_that_is_being_read() -> None:
 
 
 @simulated
-async def test_doubts_of_a_connection_that_was_lost_are_settled_after_the_next() -> None:
+async def test_repairs_of_a_connection_that_was_lost_are_settled_after_the_next() -> None:
     server = many(3)
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET) as mirror:
@@ -300,7 +300,7 @@ async def test_a_repair_that_brings_nothing_new_publishes_nothing() -> None:
 
 
 @simulated
-async def test_a_process_that_the_server_refuses_to_tell_of_keeps_no_other_waiting() -> None:
+async def test_a_process_that_the_server_refuses_to_list_keeps_no_other_waiting() -> None:
     server = many(40)
     bbs = FakeBBS(server)
     read = bbs.actual_lrps_by_process_guids

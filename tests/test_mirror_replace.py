@@ -64,7 +64,7 @@ async def test_the_new_stream_is_subscribed_and_listed_on_before_the_old_one_is_
 
 
 @simulated
-async def test_nothing_is_missed_nor_told_twice_while_a_stream_is_replaced() -> None:
+async def test_nothing_is_missed_nor_published_twice_while_a_stream_is_replaced() -> None:
     diego, autopilot = lively()
     bbs = FakeBBS(diego, batch=3)
     bbs.answer = lambda _: Answer(before=0.3, after=0.3, pause=0.05)
@@ -88,7 +88,7 @@ async def test_nothing_is_missed_nor_told_twice_while_a_stream_is_replaced() -> 
 
 
 @simulated
-async def test_a_stream_that_was_silent_for_too_long_is_replaced_and_what_it_did_not_tell_is_drift() -> None:
+async def test_a_stream_that_was_silent_for_too_long_is_replaced_and_what_it_did_not_send_is_drift() -> None:
     server = small()
     bbs = FakeBBS(server)
     async with mirroring(bbs, resync_interval=inf, idle_limit=100) as mirror, trio.open_nursery() as nursery:

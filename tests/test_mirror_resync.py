@@ -98,7 +98,7 @@ async def test_events_are_applied_to_the_old_state_while_the_lists_are_read_agai
 
 
 @simulated
-async def test_what_was_listed_is_let_go_of_to_the_end_also_where_the_stream_is_lost_meanwhile(
+async def test_what_was_listed_is_freed_to_the_end_also_where_the_stream_is_lost_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     let_go = []
@@ -280,7 +280,7 @@ async def test_nothing_is_published_where_nothing_differs() -> None:
 
 
 @simulated
-async def test_a_list_publishes_nothing_of_what_events_told_while_it_was_read() -> None:
+async def test_a_list_publishes_nothing_that_events_brought_while_it_was_read() -> None:
     diego = small()
     bbs = FakeBBS(diego)
     async with mirroring(bbs, resync_interval=1e9) as mirror:

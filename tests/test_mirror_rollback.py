@@ -91,7 +91,7 @@ def test_on_the_living_stream_the_first_event_that_shows_it_is_enough(seed: int)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_on_a_living_stream_that_says_nothing_more_the_state_is_the_servers_within_the_bound(seed: int) -> None:
+def test_on_a_live_stream_without_further_events_the_state_is_the_servers_within_the_bound(seed: int) -> None:
     async def main() -> None:
         server, autopilot = lively(seed)
         backup = server.backup()
@@ -141,7 +141,7 @@ async def test_what_was_removed_last_is_back() -> None:
 
 
 @simulated
-async def test_what_is_doubted_is_said_until_it_is_decided() -> None:
+async def test_what_is_unconfirmed_is_the_trouble_until_it_is_decided() -> None:
     server = small()
     backup = server.backup()
     bbs = FakeBBS(server)
@@ -187,7 +187,7 @@ async def test_records_that_are_back_and_records_that_never_were() -> None:
 
 
 @simulated
-async def test_nothing_is_taken_away_by_an_older_list_before_it_is_believed() -> None:
+async def test_an_older_list_removes_nothing_before_it_is_believed() -> None:
     server = small()
     backup = server.backup()
     bbs = FakeBBS(server)
@@ -248,7 +248,7 @@ async def test_a_list_on_a_stream_that_is_to_take_over_needs_another_one_too() -
 
 
 @simulated
-async def test_a_server_that_does_not_lag_nor_is_set_back_is_never_doubted() -> None:
+async def test_lists_of_a_server_that_neither_lags_nor_is_set_back_are_always_believed() -> None:
     server, autopilot = lively()
     bbs = FakeBBS(server)
     async with mirroring(bbs, resync_interval=5) as mirror:

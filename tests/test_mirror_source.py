@@ -23,7 +23,7 @@ async def test_the_age_of_the_source_is_part_of_the_mirrors_while_it_is_live() -
 
 
 @simulated
-async def test_whoever_waits_is_told_when_the_source_loses_the_bbs_and_when_it_has_found_it() -> None:
+async def test_waits_are_woken_when_the_source_loses_the_bbs_and_when_it_follows_it_again() -> None:
     bbs = FakeBBS(small())
     phases: list[Phase] = []
 
@@ -51,7 +51,7 @@ async def test_whoever_waits_is_told_when_the_source_loses_the_bbs_and_when_it_h
 
 
 @simulated
-async def test_a_stream_that_takes_over_brings_what_was_said_on_it() -> None:
+async def test_a_stream_that_takes_over_brings_the_source_status_that_it_had_received() -> None:
     bbs = FakeBBS(small())
     async with mirroring(bbs) as mirror:
         await mirror.wait_synced()
@@ -71,7 +71,7 @@ async def test_a_stream_that_takes_over_brings_what_was_said_on_it() -> None:
 
 
 @simulated
-async def test_what_the_source_says_on_a_stream_that_does_not_lead_yet_counts_when_it_does() -> None:
+async def test_the_source_status_of_a_replacement_counts_once_it_is_the_followed_stream() -> None:
     bbs = FakeBBS(small())
     async with mirroring(bbs) as mirror:
         await mirror.wait_synced()

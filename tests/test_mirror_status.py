@@ -31,7 +31,7 @@ from lrpmirror.errors import (
 
 
 @simulated
-async def test_a_mirror_that_is_synchronised_has_the_servers_state_and_says_live() -> None:
+async def test_a_mirror_that_is_synchronised_has_the_servers_state_and_is_live() -> None:
     diego, _ = lively()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced(timeout=1)
@@ -72,7 +72,7 @@ async def test_waiting_for_a_synchronised_mirror_returns_at_once_even_without_ti
 
 
 @simulated
-async def test_waiting_too_long_says_what_went_wrong_last() -> None:
+async def test_the_error_of_waiting_too_long_has_the_last_error() -> None:
     bbs = FakeBBS(small())
     bbs.refusal = refusal = ServiceUnavailable("503: it is migrating")
     async with mirroring(bbs) as mirror:
@@ -83,7 +83,7 @@ async def test_waiting_too_long_says_what_went_wrong_last() -> None:
 
 
 @simulated
-async def test_waiting_too_long_for_slow_lists_says_so() -> None:
+async def test_the_error_of_waiting_too_long_for_slow_lists_says_so() -> None:
     bbs = FakeBBS(small())
     bbs.once("actual_lrps", FOREVER)
     async with mirroring(bbs) as mirror:
@@ -93,7 +93,7 @@ async def test_waiting_too_long_for_slow_lists_says_so() -> None:
 
 
 @simulated
-async def test_who_waits_is_told_when_the_mirror_is_closed_first() -> None:
+async def test_a_wait_raises_mirror_closed_when_the_mirror_is_closed_first() -> None:
     bbs = FakeBBS(small())
     bbs.refusal = GONE
     notified: list[str] = []
@@ -274,7 +274,7 @@ async def test_closing_at_any_turn_of_the_scheduler_ends_in_closed(
 
 
 @simulated
-async def test_a_refusal_that_comes_with_the_closing_is_not_taken_note_of() -> None:
+async def test_a_refusal_that_arrives_with_the_closing_is_not_recorded() -> None:
     bbs = FakeBBS(small())
     bbs.gate, bbs.refusal = trio.Event(), GONE
     async with mirroring(bbs) as mirror:
@@ -284,7 +284,7 @@ async def test_a_refusal_that_comes_with_the_closing_is_not_taken_note_of() -> N
 
 
 @simulated
-async def test_a_server_that_answers_with_the_closing_is_not_taken_note_of() -> None:
+async def test_an_answer_that_arrives_with_the_closing_is_not_recorded() -> None:
     bbs = FakeBBS(small())
     bbs.gate = trio.Event()
     async with mirroring(bbs) as mirror:

@@ -53,7 +53,7 @@ def _leaves(error: BaseException) -> list[str]:
 
 @pytest.mark.parametrize("callback", [fail, fail_later, fail_oddly])
 @simulated
-async def test_errors_that_are_logged_stop_nobody(
+async def test_errors_that_are_logged_stop_no_subscriber(
     callback: Callable[[object], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     diego = two()

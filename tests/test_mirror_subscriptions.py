@@ -22,7 +22,7 @@ def _state(row: ActualLRP | None) -> str | None:
 
 
 @simulated
-async def test_who_joins_late_is_first_told_of_what_is_there() -> None:
+async def test_a_late_subscriber_first_gets_what_is_there() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
@@ -42,7 +42,7 @@ async def test_who_joins_late_is_first_told_of_what_is_there() -> None:
 
 
 @simulated
-async def test_without_replay_only_changes_are_told() -> None:
+async def test_without_replay_only_changes_are_delivered() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
@@ -57,7 +57,7 @@ async def test_without_replay_only_changes_are_told() -> None:
 
 
 @simulated
-async def test_who_joins_before_the_first_list_is_told_of_it_as_a_snapshot() -> None:
+async def test_a_subscriber_before_the_first_list_gets_it_as_a_snapshot() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         notified: list[RowChange] = []
@@ -82,7 +82,7 @@ async def test_a_repair_is_named_as_the_cause() -> None:
 
 
 @simulated
-async def test_a_subscriber_of_some_processes_is_told_of_those_alone() -> None:
+async def test_a_subscriber_of_some_processes_gets_only_those() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
@@ -117,7 +117,7 @@ async def test_to_a_subscriber_with_a_condition_other_rows_are_not_there() -> No
 
 
 @simulated
-async def test_a_slow_subscriber_is_told_of_fewer_larger_steps_and_ends_on_the_last_value() -> None:
+async def test_a_slow_subscriber_gets_fewer_larger_changes_and_ends_on_the_last_value() -> None:
     diego = small()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
@@ -142,7 +142,7 @@ async def test_a_slow_subscriber_is_told_of_fewer_larger_steps_and_ends_on_the_l
 
 
 @simulated
-async def test_a_value_that_returned_to_what_a_slow_subscriber_saw_is_not_told() -> None:
+async def test_a_value_that_returned_to_what_a_slow_subscriber_saw_is_not_delivered() -> None:
     diego = small()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()
@@ -269,7 +269,7 @@ async def test_an_iteration_ends_with_the_mirror_after_what_changed_before() -> 
 
 
 @simulated
-async def test_who_left_costs_nothing_and_is_told_nothing() -> None:
+async def test_a_subscriber_that_left_costs_nothing_and_gets_nothing() -> None:
     diego = two()
     async with mirroring(FakeBBS(diego)) as mirror:
         await mirror.wait_synced()

@@ -49,7 +49,7 @@ def process(guid: str) -> Any:
 
 
 @simulated
-async def test_whoever_reads_live_reads_the_list_that_made_it_so() -> None:
+async def test_a_reader_that_sees_live_sees_the_list_that_made_it_so() -> None:
     server = small()
     bbs = FakeBBS(server)
     bbs.gate = trio.Event()
@@ -85,7 +85,7 @@ def newest(mirror: Mirror) -> int:
 
 
 @simulated
-async def test_whoever_reads_a_revision_reads_what_it_brought_and_so_do_the_views() -> None:
+async def test_a_reader_that_sees_a_revision_sees_its_commit_and_so_do_the_views() -> None:
     """By events, by a read of one process, and by a list of everything."""
     server = small()
     bbs = FakeBBS(server)

@@ -150,7 +150,7 @@ async def test_a_server_that_does_not_know_pings_has_answered() -> None:
 
 
 @simulated
-async def test_a_server_that_says_it_is_not_available_has_failed() -> None:
+async def test_an_answer_that_the_server_is_not_available_is_a_failed_ping() -> None:
     bbs = FakeBBS(small())
     bbs.available = False
     async with mirroring(bbs, ping_interval=10, ping_failures=2, **QUIET) as mirror:
@@ -200,7 +200,7 @@ async def test_a_stream_that_is_dead_before_the_first_list_is_given_up_too() -> 
 
 
 @simulated
-async def test_a_mirror_never_says_live_once_its_stream_is_known_to_be_over() -> None:
+async def test_a_mirror_is_never_live_once_its_stream_is_known_to_be_over() -> None:
     """Closing a connection can take a while, in which somebody may look."""
     bbs = FakeBBS(small())
     bbs.closing = 5.0

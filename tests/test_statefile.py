@@ -167,7 +167,7 @@ def test_the_files_are_for_their_owner_alone_under_any_umask(path: Path, umask: 
 # Files that are of no use
 
 
-def test_every_truncation_is_said_and_set_aside(path: Path) -> None:
+def test_every_truncated_file_is_reported_and_set_aside(path: Path) -> None:
     whole = saved(path)
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -195,7 +195,7 @@ def test_flipped_bytes_end_in_an_error_or_in_what_was_written(
 
 @law(400)
 @given(data=st.data())
-def test_content_that_nobody_would_write_ends_in_an_error_also_under_a_right_checksum(
+def test_content_that_no_mirror_writes_ends_in_an_error_also_under_a_right_checksum(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("law") / "state"
@@ -299,7 +299,7 @@ def test_a_file_that_was_released_while_it_was_read_is_left_alone(path: Path) ->
     assert path.exists()
 
 
-def test_a_disk_that_fails_while_it_is_read_is_an_error_that_says_so(path: Path) -> None:
+def test_a_disk_that_fails_during_a_read_is_an_error_that_says_so(path: Path) -> None:
     class Failing(Disk):
         def reading(self, path: Path) -> Any:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))

@@ -164,7 +164,7 @@ def test_a_file_that_was_given_up_serves_the_next_life(path: Path) -> None:
         file.release()
 
 
-def test_a_pipe_that_took_the_place_of_a_file_holds_nobody_up(path: Path) -> None:
+def test_a_pipe_in_the_place_of_a_file_blocks_nothing(path: Path) -> None:
     file = StateFile(path)
     file.acquire()
     os.mkfifo(path)

@@ -51,7 +51,7 @@ def test_a_file_that_everybody_can_write_is_refused(path: Path) -> None:
     refused(path, "can be written by everybody, so it cannot be believed")
 
 
-def test_a_file_of_somebody_else_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(path)
     if path.stat().st_uid == 0:
         os.chown(path, 12345, -1)

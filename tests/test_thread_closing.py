@@ -132,7 +132,7 @@ def test_after_closing_waits_are_answered_by_the_last_state() -> None:
             wait()
 
 
-def test_closing_before_the_first_state_is_told_to_those_who_wait_for_it() -> None:
+def test_closing_before_the_first_state_ends_waits_for_it_with_an_error() -> None:
     with entered(FakeBBS(hang=True)) as mirror:
         pass
     with pytest.raises(MirrorClosed):

@@ -43,7 +43,7 @@ def test_ctrl_c_while_it_is_being_entered_leaves_no_thread_behind() -> None:
     assert comes(lambda: all(thread.name != "interrupted" for thread in threading.enumerate()))
 
 
-def test_who_subscribes_while_the_mirror_is_being_closed_is_told_that_it_is_closed() -> None:
+def test_subscribing_while_the_mirror_is_being_closed_raises_mirror_closed() -> None:
     closing, go_on = threading.Event(), threading.Event()
 
     class Lingering(FakeBBS):

@@ -37,12 +37,12 @@ def ended(program: str, url: str, folder: Path, *arguments: str) -> "subprocess.
     return run_program(BEGINNING + textwrap.dedent(program), folder, url, *arguments)
 
 
-def test_a_program_ends_with_a_mirror_that_nobody_closed(url: str, tmp_path: Path) -> None:
+def test_a_program_ends_with_a_mirror_that_was_not_closed(url: str, tmp_path: Path) -> None:
     done = ended("mirror = opened(); print('end')", url, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
-def test_a_program_ends_after_an_error_that_nobody_caught(url: str, tmp_path: Path) -> None:
+def test_a_program_ends_after_an_error_that_was_not_caught(url: str, tmp_path: Path) -> None:
     done = ended("mirror = opened(); raise ZeroDivisionError('mine')", url, tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "ZeroDivisionError: mine"
@@ -145,7 +145,7 @@ def test_a_callback_that_does_not_return_is_not_waited_for_for_ever(url: str, tm
     assert "with it a callback that still runs in the mirror's thread" in done.stderr
 
 
-def test_a_failure_that_nobody_has_seen_is_told_at_the_end(url: str, tmp_path: Path) -> None:
+def test_a_failure_that_no_caller_got_is_logged_at_the_end(url: str, tmp_path: Path) -> None:
     program = """
         def callback(change):
             raise ZeroDivisionError("of the callback")
@@ -160,7 +160,7 @@ def test_a_failure_that_nobody_has_seen_is_told_at_the_end(url: str, tmp_path: P
     assert "ZeroDivisionError: of the callback" in done.stderr
 
 
-def test_a_service_that_is_told_to_end_ends(url: str, tmp_path: Path) -> None:
+def test_a_service_that_is_terminated_ends(url: str, tmp_path: Path) -> None:
     path = tmp_path / "service.py"
     program = """
         import signal

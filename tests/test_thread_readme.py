@@ -137,7 +137,7 @@ def test_the_scheduler_in_threads_places_by_what_cells_hold_now(tmp_path: Path) 
             assert scheduler.wait(PATIENCE) == 0
 
 
-def test_the_preforking_server_has_a_mirror_in_each_worker_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_the_preforking_server_has_a_mirror_in_each_worker_and_ends_when_it_is_terminated(tmp_path: Path) -> None:
     with DiegoThread() as sim, program("preforking.py", tmp_path, sim.url, "2") as server:
         port = lines_until(server.stdout, r"listening on port (\d+)")[1]
         row = sim.do(lambda: next(one for one in sim.diego.actual_lrps() if one.cell_id))

@@ -311,7 +311,7 @@ class Fold:
 
 @pytest.mark.parametrize("revision", [1, 300])
 @pytest.mark.usefixtures("_threads_take_turns_often")
-def test_folding_what_a_slow_thread_is_told_gives_the_rows(revision: int) -> None:
+def test_folding_the_changes_of_a_slow_thread_gives_the_rows(revision: int) -> None:
     churn = Churn(seed=5)
     bbs = FakeBBS(churn.rows.values(), churn.desired.values(), script=churn.events)
     with synced(bbs) as mirror, ThreadPoolExecutor(1) as executor:

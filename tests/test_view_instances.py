@@ -170,7 +170,7 @@ def test_terms_that_cannot_be_had_leave_everything_as_it_was() -> None:
     assert derivation.failures == {}
 
 
-def test_steps_that_cannot_be_folded_are_owed_and_folded_with_the_next() -> None:
+def test_steps_that_cannot_be_folded_are_kept_and_folded_with_the_next() -> None:
     view = Ports()
     derivation = Derivation(view)
     derivation.update([process(desired(memory_mb=1), *instances(2))])
@@ -188,7 +188,7 @@ def test_steps_that_cannot_be_folded_are_owed_and_folded_with_the_next() -> None
     assert derivation.failures == {}
 
 
-def test_what_came_and_went_while_it_was_owed_is_not_folded() -> None:
+def test_a_contribution_that_came_and_went_before_it_was_folded_is_not_folded() -> None:
     view = Ports()
     derivation = Derivation(view)
     derivation.update([process(desired(memory_mb=1), *instances(1))])
@@ -220,7 +220,7 @@ class Squeamish(Ports):
         raise ValueError((before, after))
 
 
-def test_a_contribution_that_cannot_be_compared_is_owed() -> None:
+def test_a_contribution_that_cannot_be_compared_is_kept_to_be_folded() -> None:
     derivation = Derivation(Squeamish())
     derivation.update([process(desired(memory_mb=1), *instances(1))])
     assert derivation.update([process(desired(memory_mb=2), *instances(1))]) == []
@@ -235,7 +235,7 @@ class Incomparable:
         raise ValueError("ambiguous")
 
 
-def test_a_value_that_cannot_be_compared_is_told_when_it_can() -> None:
+def test_a_value_that_cannot_be_compared_is_published_when_it_can() -> None:
     class Odd(Ports):
         def fold(self, state: Any, steps: Sequence[Step[int]]) -> Any:
             found = super().fold(None, steps)
@@ -347,7 +347,7 @@ def test_by_default_the_state_of_a_key_is_its_value_and_cells_contribute_nothing
         ((1000001,), (int("1000001"),), (), ()),
     ],
 )
-def test_a_change_tells_what_came_and_what_went(before: Any, after: Any, went: Any, came: Any) -> None:
+def test_a_change_has_what_came_and_what_went(before: Any, after: Any, went: Any, came: Any) -> None:
     change: Change[str, Any] = Change("key", before, after, 1, Cause.EVENT)
     assert (change.went, change.came) == (went, came)
 
@@ -363,7 +363,7 @@ class OfMany(Ports):
         return [Share(terms[0], terms[1]), Share((rows[0].address,), 1)]
 
 
-def test_many_names_that_are_shared_are_folded_for_each_process_and_told_once() -> None:
+def test_many_names_that_are_shared_are_folded_for_each_process_and_published_once() -> None:
     derivation = Derivation(OfMany())
     one, other = (
         process(desired(guid, memory_mb=memory, annotation="x"), running(guid, address="here"))
@@ -379,7 +379,7 @@ def test_many_names_that_are_shared_are_folded_for_each_process_and_told_once() 
     assert derivation.values == {}
 
 
-def test_steps_of_many_names_that_cannot_be_folded_are_owed_too() -> None:
+def test_steps_of_many_names_that_cannot_be_folded_are_kept_too() -> None:
     view = OfMany()
     derivation = Derivation(view)
     derivation.update([process(desired(memory_mb=1), running(address="here"))])

@@ -175,7 +175,7 @@ def test_a_write_that_does_not_come_is_named_with_the_tags_that_did() -> None:
     in_mirror(MemoryBBS(LRP, running(epoch="e", tag_index=3)), body)
 
 
-def test_who_waits_when_the_mirror_is_closed_is_told_so() -> None:
+def test_a_wait_ends_with_an_error_when_the_mirror_is_closed() -> None:
     caught: list[BaseException] = []
 
     async def wait(mirror: Mirror) -> None:

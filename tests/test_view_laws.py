@@ -150,7 +150,7 @@ def copy_of(mailbox: Mailbox[Any, Any]) -> Mailbox[Any, Any]:
 
 @laws(150)
 @given(st.lists(operations | acts, min_size=20, max_size=60))
-def test_what_any_subscriber_is_told_from_its_replay_on_gives_the_view(history: list[Any]) -> None:
+def test_folding_the_changes_of_any_subscriber_from_its_replay_on_gives_the_view(history: list[Any]) -> None:
     run = Run()
     hubs: dict[str, Hub[Any, Any]] = {name: Hub(lambda delta: delta.key) for name in run.beside.views}
     readers: list[Reader] = []

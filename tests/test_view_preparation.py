@@ -224,7 +224,7 @@ def test_what_is_discarded_leaves_everything_as_it_was_and_goes_bit_by_bit() -> 
     assert all(one.log is None for one in run.beside.views.values())
 
 
-def test_a_difference_is_let_go_of_bit_by_bit_and_the_view_stays() -> None:
+def test_a_difference_is_freed_in_slices_and_the_view_stays() -> None:
     run = begun(desired(http=["a"]), rows=[running()])
     snapshot = run.session.begin_list(0)
     snapshot.list_rows([running(), running("q")])
@@ -247,7 +247,7 @@ class Incomparable:
         raise ValueError("ambiguous")
 
 
-def test_values_that_cannot_be_compared_are_told_of() -> None:
+def test_values_that_cannot_be_compared_are_published() -> None:
     before: Derivation[Any, Any, Any] = Derivation(every_view()["HTTPRoutes"])
     after = before.fork()
     one, other = Incomparable(), Incomparable()
@@ -372,7 +372,7 @@ def test_what_a_list_brings_of_itself_is_brought_to_the_views() -> None:
     assert run.beside["Processes"] == {}
 
 
-def test_what_is_the_same_to_subscribers_is_not_told_and_the_value_has_it() -> None:
+def test_what_is_the_same_to_subscribers_is_not_published_and_the_value_has_it() -> None:
     lrp = desired("p", 4, http=["a"])
     run = begun(lrp, rows=[running("p", index) for index in range(4)])
 
@@ -406,7 +406,7 @@ def test_what_is_dirty_altogether_stays_so() -> None:
     assert found["q"] == ALL
 
 
-def test_what_is_retained_until_its_domain_is_fresh_is_let_go_of_with_the_list_that_says_so() -> None:
+def test_a_retained_desired_lrp_is_released_by_the_list_in_which_its_domain_is_fresh() -> None:
     run = begun(desired(http=["a"]), rows=[running()])
     run.world.lrps = {}
     run.relist(EVERYTHING, frozenset(), None, run.check)
@@ -418,7 +418,7 @@ def test_what_is_retained_until_its_domain_is_fresh_is_let_go_of_with_the_list_t
     assert run.beside["HTTPRoutes"] == {}
 
 
-def test_what_subscribers_were_told_meanwhile_stays_what_they_were_told() -> None:
+def test_what_subscribers_got_meanwhile_is_the_before_of_their_next_change() -> None:
     derivation: Derivation[Any, Any, Any] = Derivation(every_view()["HTTPRoutes"])
     for since in (0, 5):
         derivation.update([process(desired(http=["a"]), running(since=since))])

@@ -143,7 +143,7 @@ def test_the_last_crash_is_that_of_the_row_written_last_though_it_runs_again() -
     assert found.last_crash == Crash(index=1, count=1, reason="out of memory", since=2)
 
 
-def test_where_nothing_went_wrong_nothing_is_said() -> None:
+def test_without_crashes_and_placement_errors_there_are_none_in_the_value() -> None:
     assert health(desired(instances=1), running()) == ProcessHealth(health=Health.HEALTHY, desired=1, running=1)
 
 

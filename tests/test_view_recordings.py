@@ -122,7 +122,7 @@ def test_the_routes_are_those_that_the_emitter_registered_from_whatever_lists_on
     assert internal(views) == emitted_internal()
 
 
-def test_routers_are_told_the_same_at_each_event_as_the_emitter_told_them() -> None:
+def test_routers_get_the_same_at_each_event_as_from_the_route_emitter() -> None:
     one = replay(recording("07-routes"))
     views = beside(one)
     messages = (message for message in registrations("messages.ndjson") if message["subject"].startswith("router."))
@@ -212,7 +212,7 @@ def served(views: Beside) -> set[Any]:
     }
 
 
-def test_an_evacuation_is_followed_without_a_word() -> None:
+def test_an_evacuation_publishes_no_change_of_a_route() -> None:
     """The instance moves from one row to another and its index is claimed anew; a router need not know."""
     one = replay(recording("07-routes"))
     views = beside(one)

@@ -285,7 +285,7 @@ def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
     assert retained.apply_event(DesiredLRPRemoved(LRP), there=False) == ()
 
 
-def test_cells_that_a_list_cannot_tell_of_stay() -> None:
+def test_cells_stay_where_a_list_has_none_of_them() -> None:
     beside = following(LRP)
     beside.relist([running()], [LRP], cells=[cell("one")])
 

@@ -215,7 +215,7 @@ def test_processes_that_share_a_name_are_joined_by_process_guid_then_index() -> 
 # What is said of an endpoint
 
 
-def test_an_endpoint_has_what_its_route_says() -> None:
+def test_an_endpoint_has_the_fields_of_its_route() -> None:
     entry = {
         "hostnames": ["app.example.com"],
         "port": 8080,
@@ -243,7 +243,7 @@ def test_what_a_route_does_not_say_is_empty() -> None:
     assert endpoint.tags == {}
 
 
-def test_an_endpoint_has_what_its_instance_says() -> None:
+def test_an_endpoint_has_the_fields_of_its_instance() -> None:
     one = running(index=1, instance_guid="ig", availability_zone="z1", since=42, presence=EVACUATING)
 
     (endpoint,) = value_of(HTTPRoutes(), process(APP, one))

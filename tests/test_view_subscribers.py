@@ -50,7 +50,7 @@ def test_changes_say_key_before_after_revision_and_cause() -> None:
     in_mirror(bbs, body)
 
 
-def test_an_instance_that_begins_to_leave_is_told_to_those_who_follow_rows_and_not_to_those_who_route() -> None:
+def test_an_instance_that_begins_to_leave_is_a_change_of_its_row_and_not_of_its_routes() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
@@ -68,7 +68,7 @@ def test_an_instance_that_begins_to_leave_is_told_to_those_who_follow_rows_and_n
     in_mirror(bbs, body)
 
 
-def test_a_late_subscriber_is_told_what_is_there_unless_it_does_not_want_to_know() -> None:
+def test_a_late_subscriber_gets_what_is_there_unless_without_replay() -> None:
     async def body(mirror: Mirror) -> None:
         routes, late, later = await mirror.view(HTTPRoutes()), Notified(), Notified()
         routes.subscribe(late)
@@ -83,7 +83,7 @@ def test_a_late_subscriber_is_told_what_is_there_unless_it_does_not_want_to_know
     in_mirror(MemoryBBS(*hosts(3)), body)
 
 
-def test_a_subscriber_of_some_keys_is_told_of_those_only() -> None:
+def test_a_subscriber_of_some_keys_gets_only_those() -> None:
     bbs = MemoryBBS(*hosts(3))
 
     async def body(mirror: Mirror) -> None:
@@ -122,7 +122,7 @@ def test_to_a_subscriber_with_a_predicate_a_value_that_fails_it_is_not_there() -
     in_mirror(bbs, body)
 
 
-def test_a_predicate_may_look_at_what_is_not_published_and_the_end_is_told_all_the_same() -> None:
+def test_a_predicate_may_read_what_is_not_published_and_the_end_is_published_anyway() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
@@ -165,7 +165,7 @@ def test_callbacks_are_synchronous_or_asynchronous_and_several_see_the_same() ->
     in_mirror(bbs, body)
 
 
-def test_a_value_that_is_again_what_a_subscriber_saw_last_is_not_told() -> None:
+def test_a_value_that_is_again_what_a_subscriber_saw_last_is_not_delivered() -> None:
     bbs = MemoryBBS(LRP, running())
 
     async def body(mirror: Mirror) -> None:
@@ -191,7 +191,7 @@ async def until(holds: Any) -> bool:
 # Cancelling
 
 
-def test_a_subscriber_that_cancels_is_told_nothing_more() -> None:
+def test_a_subscriber_that_cancels_gets_nothing_more() -> None:
     bbs = MemoryBBS(*hosts(1))
 
     async def body(mirror: Mirror) -> None:
@@ -268,7 +268,9 @@ def test_by_default_the_error_of_a_callback_ends_the_mirrors_block_with_it(callb
 
 
 @pytest.mark.parametrize("callback", [broken, broken_later])
-def test_with_log_it_is_logged_and_the_next_change_is_told(callback: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_with_log_it_is_logged_and_the_next_change_is_delivered(
+    callback: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body(mirror: Mirror) -> None:
         notified = Notified()
         routes = await mirror.view(HTTPRoutes())
