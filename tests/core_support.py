@@ -48,8 +48,7 @@ __all__ = [
     "created",
     "delivery",
     "desired",
-    "doubts",
-    "forgive",
+    "drop_reason",
     "fresh",
     "law",
     "list_with_domains",
@@ -59,12 +58,13 @@ __all__ = [
     "recorded_rows",
     "recording",
     "removed",
+    "repair_reasons",
+    "repair_scope",
     "row",
     "running",
     "settle",
     "synced",
     "take_list",
-    "taken",
     "unclaimed",
 ]
 
@@ -212,7 +212,7 @@ def take_list(
 
 
 def synced(*listed: ActualLRP | DesiredLRP, tuning: Tuning | None = None) -> Session:
-    """A session that is live, with that state."""
+    """Return a live session with that state."""
     session = Session(tuning or Tuning(), Random(0))
     session.stream_opened(0)
     take_list(
@@ -224,7 +224,7 @@ def synced(*listed: ActualLRP | DesiredLRP, tuning: Tuning | None = None) -> Ses
 
 
 def answer_repairs(session: Session, rows: Iterable[ActualLRP], lrps: Iterable[DesiredLRP]) -> list[Commit]:
-    """Read again what is in doubt, from a server that has these, until nothing is."""
+    """Do repairs, from a server that has these records, until none is pending."""
     rows, lrps = list(rows), list(lrps)
     commits: list[Commit] = []
     for _ in range(50):
@@ -234,20 +234,20 @@ def answer_repairs(session: Session, rows: Iterable[ActualLRP], lrps: Iterable[D
         commit = take_list(session, rows, lrps, scope=scope)
         if commit is not None:
             commits.append(commit)
-    raise AssertionError("reading again does not settle the doubts")
+    raise AssertionError("reading again does not settle the repairs")
 
 
-def forgive(session: Session, doubt: RepairReason) -> None:
-    """Let a doubt be: one has the whole process read, which would hide what the others miss."""
-    doubts = session.repairs._reasons
-    for guid in list(doubts):
-        doubts[guid] = tuple(one for one in doubts[guid] if one != doubt)
-        if not doubts[guid]:
-            del doubts[guid]
+def drop_reason(session: Session, reason: RepairReason) -> None:
+    """Drop one reason for repairs: a repair reads the whole process, which would hide what other reasons miss."""
+    pending = session.repairs._reasons
+    for guid in list(pending):
+        pending[guid] = tuple(one for one in pending[guid] if one != reason)
+        if not pending[guid]:
+            del pending[guid]
 
 
 def law(examples: int) -> settings:
-    """How a law is tried: the same examples each time."""
+    """Settings for a law: the same examples each time."""
     return settings(derandomize=True, deadline=None, max_examples=examples, database=None)
 
 
@@ -266,7 +266,7 @@ class Fold:
                 continue
             assert commit.revision == self.revision + 1, "revisions grow by one"
             self.revision = commit.revision
-            assert _says_something(commit), "no commit is empty"
+            assert _has_changes(commit), "no commit is empty"
             for delta in commit.actual_lrps:
                 assert delta.before == self.rows.get(delta.key), "each step begins where the one before ended"
                 assert delta.before != delta.after, "each step leads elsewhere"
@@ -286,7 +286,7 @@ class Fold:
         assert self.revision == session.knowledge.revision
 
 
-def _says_something(commit: Commit) -> bool:
+def _has_changes(commit: Commit) -> bool:
     news = (commit.actual_lrps, commit.desired_lrps, commit.released)
     return any(news) or commit.domains is not None or commit.cells is not None
 
@@ -357,7 +357,7 @@ def by_key(rows: Iterable[ActualLRP]) -> dict[RowKey, ActualLRP]:
     return {row_key(one): one for one in rows}
 
 
-def doubts(session: Session) -> dict[str, set[RepairReason]]:
+def repair_reasons(session: Session) -> dict[str, set[RepairReason]]:
     return {guid: set(why) for guid, why in session.repairs._reasons.items()}
 
 
@@ -370,7 +370,7 @@ def settle(snapshot: PendingSnapshot) -> None:
         pass
 
 
-def taken(session: Session) -> Scope:
+def repair_scope(session: Session) -> Scope:
     scope = session.take_repairs()
     assert scope is not None
     return scope

@@ -136,7 +136,7 @@ def differing(what: str, mine: Mapping[Any, Any], theirs: Iterable[Any], key: Ca
 
 
 class Fold(Generic[K, V]):
-    """What a subscriber knows who was told of changes, and of nothing else."""
+    """The state that a subscriber has by folding its changes, and nothing else."""
 
     def __init__(self) -> None:
         self.known: dict[K, V] = {}

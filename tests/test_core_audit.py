@@ -40,7 +40,7 @@ Record = ActualLRP | DesiredLRP
 
 
 def live(*records: Record) -> Session:
-    """A mirror that has these, and the stream of which tells what it will."""
+    """A live mirror with these records, whose stream brings what the test sends."""
     return synced(*records, tuning=TUNING)
 
 

@@ -41,7 +41,7 @@ GUID = row().process_guid
 
 
 def having(*listed: ActualLRP | DesiredLRP) -> Session:
-    """A session that is live, with these, and a desired LRP without which instances would be in doubt."""
+    """A live session with these records, and a desired LRP, without which instances would need a repair."""
     return synced(desired("d", 1), *listed)
 
 

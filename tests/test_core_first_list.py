@@ -1,4 +1,4 @@
-"""The first list of a mirror without any state: indexed as it comes, and told as deltas that are made when read."""
+"""The first list of a mirror without any state: indexed as it arrives, with deltas that are made when read."""
 
 from collections.abc import Callable
 from random import Random
@@ -162,7 +162,7 @@ def test_a_record_that_was_removed_before_the_request_stays_gone_after_a_late_ev
 
 
 def test_what_was_unclaimed_before_it_was_asked_for_is_there() -> None:
-    """Its instance left, which a `removed` tells of too."""
+    """Its instance left, which a `removed` reports too."""
     session = opened()
     session.events([created(unclaimed("a", 3)), removed(running("a", 2))], 0)
     take_list(session, [unclaimed("a", 3)])

@@ -4,7 +4,7 @@ from collections import deque
 from random import Random
 
 from core_server_support import Group, Server, changes_presence
-from core_support import Fold, answer_repairs, bare, by_key, forgive, law
+from core_support import Fold, answer_repairs, bare, by_key, drop_reason, law
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -202,7 +202,7 @@ def test_what_diffs_carry_is_restored_without_the_reads_for_what_they_do_not_car
     run = Run(plan)
     run.play()
 
-    forgive(run.session, RepairReason.INCOMPLETE)
+    drop_reason(run.session, RepairReason.INCOMPLETE)
     run.answer_repairs()
 
     run.check()
@@ -219,9 +219,13 @@ def test_without_losses_and_in_order_only_incomplete_rows_are_read_again(plan: P
     run.server.exact = True
     run.play()
 
-    for doubt in (RepairReason.INCOMPLETE, RepairReason.RIVALS):
-        forgive(run.session, doubt)
-    unasked_for = [doubts for doubts in run.session.repairs._reasons.values() if RepairReason.AMBIGUOUS in doubts]
+    for reason in (RepairReason.INCOMPLETE, RepairReason.RIVALS):
+        drop_reason(run.session, reason)
+    unasked_for = [
+        repair_reasons
+        for repair_reasons in run.session.repairs._reasons.values()
+        if RepairReason.AMBIGUOUS in repair_reasons
+    ]
 
     assert not unasked_for
     assert {key: bare(one) for key, one in run.fold.rows.items()} == {

@@ -19,13 +19,13 @@ def parted(_guid: str) -> bool:
 
 def test_repairs_of_rows_and_of_desired_lrps_are_read_apart() -> None:
     repairs = Repairs(limit=10)
-    for guid, doubt in (
+    for guid, reason in (
         ("p", RepairReason.AMBIGUOUS),
         ("q", RepairReason.DESIRED),
         ("r", RepairReason.INCOMPLETE),
         ("r", RepairReason.DESIRED),
     ):
-        repairs.add(guid, doubt)
+        repairs.add(guid, reason)
 
     assert len(repairs) == 3
     assert repairs.take(10, has_rivals=parted) == Scope(frozenset({"p", "r"}), frozenset({"q", "r"}))

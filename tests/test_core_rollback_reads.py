@@ -70,12 +70,12 @@ def test_such_a_read_confirms_nothing() -> None:
     ],
 )
 def test_an_event_that_is_older_than_what_is_known_has_the_process_read_again(
-    known: list[Record], events: list[Event], doubt: RepairReason
+    known: list[Record], events: list[Event], reason: RepairReason
 ) -> None:
     session = synced(*known)
     session.events(events, 1)
 
-    assert doubt in session.repairs.reasons_of("p")
+    assert reason in session.repairs.reasons_of("p")
 
 
 @pytest.mark.parametrize(

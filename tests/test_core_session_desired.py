@@ -1,4 +1,4 @@
-"""Desired LRPs that a list lacks: retained where nobody vouches that they are gone; and read for what runs without."""
+"""Desired LRPs that a list lacks: retained while their domain is not fresh; and read for processes that run."""
 
 from core_support import changed, created, desired, list_with_domains, running, synced, take_list, unclaimed
 

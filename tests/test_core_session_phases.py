@@ -35,7 +35,7 @@ CALLS: dict[str, Call] = {
 
 
 def calls_of_a_shell(*, connected: bool, was_synced: bool, closed: bool) -> list[str]:
-    """What a shell can do: lists and events need a stream, a repair needs a state to doubt, and it closes once.
+    """What a shell can do: lists and events need a stream, a repair needs a state, and it closes once.
 
     A list that is held back needs a state that it would remove.
     """

@@ -9,14 +9,14 @@ from core_support import (
     claimed,
     created,
     desired,
-    doubts,
     many,
     removed,
+    repair_reasons,
+    repair_scope,
     running,
     settle,
     synced,
     take_list,
-    taken,
     unclaimed,
 )
 
@@ -160,7 +160,7 @@ def test_a_list_of_a_server_that_lags_never_moves_a_version_back() -> None:
     assert take_list(session, [claimed("a", 3)], [desired("d", 3)]) is None
     assert session.knowledge.store.process("p") == (running("a", 5),)
     assert session.knowledge.store.desired("p") == desired("d", 5)
-    assert doubts(session) == {}, "only a list can tell"
+    assert repair_reasons(session) == {}, "only a list can tell"
 
 
 def test_a_lagging_row_keeps_its_version_also_when_the_indexes_are_made_anew() -> None:
@@ -222,8 +222,8 @@ def test_a_process_desired_anew_while_it_is_listed_is_read_again_where_the_list_
 
     take_list(session, [], [desired("new")], meanwhile=notified)
 
-    assert doubts(session) == {"p": {RepairReason.DESIRED}}
-    take_list(session, [], [desired("new")], scope=taken(session))
+    assert repair_reasons(session) == {"p": {RepairReason.DESIRED}}
+    take_list(session, [], [desired("new")], scope=repair_scope(session))
     assert session.knowledge.store.desired("p") == desired("new")
 
 
@@ -232,7 +232,7 @@ def test_a_process_with_an_undecided_event_in_a_list_is_read_again_after_it() ->
 
     take_list(session, [claimed("a", 1)], meanwhile=[changed(claimed("a", 1), running("a", 2))])
 
-    assert doubts(session)["p"] >= {RepairReason.INCOMPLETE}
+    assert repair_reasons(session)["p"] >= {RepairReason.INCOMPLETE}
 
 
 def test_two_rows_that_a_list_has_for_one_slot_are_read_again() -> None:
@@ -240,11 +240,11 @@ def test_two_rows_that_a_list_has_for_one_slot_are_read_again() -> None:
     both = [unclaimed("a"), unclaimed("b")]
 
     take_list(session, [unclaimed("kept", process_guid="q"), *both])
-    assert doubts(session) == {"p": {RepairReason.RIVALS}}
-    assert taken(session).rows == frozenset({"p"})
+    assert repair_reasons(session) == {"p": {RepairReason.RIVALS}}
+    assert repair_scope(session).rows == frozenset({"p"})
 
     take_list(session, [*both, *many(FEW + SLICE + 2)])
-    assert doubts(session) == {"p": {RepairReason.RIVALS}}
+    assert repair_reasons(session) == {"p": {RepairReason.RIVALS}}
 
 
 # A list of some processes

@@ -10,10 +10,10 @@ from core_support import (
     claimed,
     created,
     desired,
-    doubts,
     law,
     many,
     removed,
+    repair_reasons,
     running,
     settle,
     synced,
@@ -268,4 +268,4 @@ def test_a_desired_lrp_that_goes_or_comes_while_the_indexes_are_made_anew(turn: 
     session.knowledge.store._check()
     assert session.knowledge.store.desired("p") is None
     assert session.knowledge.store.desired("q") == desired("e", process_guid="q")
-    assert doubts(session) == {"p": {RepairReason.RIVALS}}
+    assert repair_reasons(session) == {"p": {RepairReason.RIVALS}}

@@ -8,8 +8,8 @@ from core_support import (
     changed,
     claimed,
     desired,
-    doubts,
     removed,
+    repair_reasons,
     row,
     running,
     settle,
@@ -113,7 +113,7 @@ def test_two_rows_that_a_first_list_has_for_one_slot_are_read_again() -> None:
     session.stream_opened(0)
     take_list(session, [running("a", 2), running("b", 2)], [desired()])
 
-    assert doubts(session) == {"p": {RepairReason.RIVALS}}
+    assert repair_reasons(session) == {"p": {RepairReason.RIVALS}}
 
 
 def test_metric_tags_come_from_the_routing_part() -> None:
@@ -125,7 +125,7 @@ def test_metric_tags_come_from_the_routing_part() -> None:
     session.end_list(snapshot, 0)
 
     assert session.knowledge.store.desired("p") == desired("d", 1, instances=2, metric_tags=TAGS)
-    assert doubts(session) == {}
+    assert repair_reasons(session) == {}
 
 
 def test_a_routing_part_of_another_version_is_used_and_read_again() -> None:
@@ -137,7 +137,7 @@ def test_a_routing_part_of_another_version_is_used_and_read_again() -> None:
     session.end_list(snapshot, 0)
 
     assert session.knowledge.store.desired("p") == desired("d", 1, metric_tags=TAGS)
-    assert doubts(session) == {"p": {RepairReason.DESIRED}}
+    assert repair_reasons(session) == {"p": {RepairReason.DESIRED}}
 
 
 def test_a_routing_part_of_another_record_or_without_tags_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Mailboxes and hubs: what a subscriber is told, however slow it is."""
+"""Mailboxes and hubs: what a subscriber gets, however slow it is."""
 
 import weakref
 from collections import OrderedDict

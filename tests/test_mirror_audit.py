@@ -1,4 +1,4 @@
-"""Audits on a mirror: what is counted, logged and done when a list differs from what the stream told."""
+"""Audits on a mirror: what is counted, logged and done when a list differs from what the events have led to."""
 
 import logging
 from math import inf

@@ -1,4 +1,4 @@
-"""What fails for ever is tried for ever, ever more rarely: nobody is asked without a pause."""
+"""What keeps failing is tried again for ever, ever more rarely: no server gets requests without a pause."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -67,7 +67,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the stream tells everything, so that no list is needed to repair it.
+        """Whether the stream carries everything, so that no list is needed for a repair.
 
         An event that was under way for longer than the reader was away can tell of a record that no list had, and
         whose removal nobody heard.

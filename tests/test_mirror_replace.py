@@ -349,7 +349,7 @@ async def test_a_list_that_ends_before_the_new_stream_is_open_gives_the_old_one_
 
 @simulated
 async def test_a_list_begun_before_the_new_stream_was_open_does_not_vouch_for_it() -> None:
-    """What happens between that list and the opening is told by the old stream only."""
+    """What happens between that list and the opening is sent on the old stream only."""
     server = small()
     bbs = FakeBBS(server)
     async with mirroring(bbs, **QUIET) as mirror:

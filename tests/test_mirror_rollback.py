@@ -1,4 +1,4 @@
-"""A server whose database was set back: the mirror is in its state within 30 s, and says what it doubts until then."""
+"""A server whose database was set back: the mirror has its state within 30 s, and is not live until then."""
 
 import logging
 from collections.abc import Callable

@@ -80,7 +80,7 @@ async def live(autopilot: Autopilot, steps: int) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
+    """Poll until a condition holds that has no event."""
     while not holds():  # noqa: ASYNC110 - nobody sets an event for it
         await trio.sleep(0.002)
 

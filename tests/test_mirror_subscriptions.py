@@ -1,4 +1,4 @@
-"""What subscribers of a mirror are told, and what their failures do."""
+"""What subscribers of a mirror get, and what their failures do."""
 
 from collections import Counter
 

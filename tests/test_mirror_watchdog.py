@@ -201,7 +201,7 @@ async def test_a_stream_that_is_dead_before_the_first_list_is_given_up_too() -> 
 
 @simulated
 async def test_a_mirror_is_never_live_once_its_stream_is_known_to_be_over() -> None:
-    """Closing a connection can take a while, in which somebody may look."""
+    """Closing a connection can take a while, in which a reader may look."""
     bbs = FakeBBS(small())
     bbs.closing = 5.0
     seen: list[tuple[float, Phase]] = []

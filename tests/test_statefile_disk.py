@@ -68,7 +68,7 @@ def test_no_byte_of_a_file_can_differ_from_what_was_written(path: Path) -> None:
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("content", [b"precious", b"", None])
 def test_a_link_under_any_of_its_names_is_never_followed(path: Path, beside: str, content: bytes | None) -> None:
-    """Whoever can write in the directory could have a file of the mirror's user written over, or opened to others."""
+    """A user who can write in the directory could have a file of the mirror's user overwritten, or opened to others."""
     elsewhere = path.parent.parent / "precious"
     if content is not None:
         elsewhere.write_bytes(content)

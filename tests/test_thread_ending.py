@@ -18,7 +18,7 @@ from lrpmirror.events import Event
 
 
 def comes(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds of which nothing tells."""
+    """Poll until a condition holds that has no event."""
     until = monotonic() + PATIENCE
     while not holds():
         if monotonic() > until:

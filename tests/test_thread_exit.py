@@ -1,4 +1,4 @@
-"""A program ends when its main thread does, whoever has closed the mirror or has not; and what a mirror needs of it."""
+"""A program ends when its main thread does, whether the mirror was closed or not; and what a mirror needs for that."""
 
 import select
 import signal

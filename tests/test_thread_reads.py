@@ -282,7 +282,7 @@ def test_a_write_that_the_garbage_collector_lets_in_breaks_no_read(
 
 
 class Fold:
-    """A callback that keeps rows by what it is told, and sometimes takes a long time over it."""
+    """A callback that keeps rows by its changes, and is sometimes slow."""
 
     def __init__(self, mirror: MirrorThread, churn: Churn) -> None:
         self.rows: dict[Any, ActualLRP] = {}

@@ -16,7 +16,7 @@ class Outcome(BaseException):
 
 
 class Fragile(View[str, str, str]):
-    """Process guid → its annotation; raises what it is told for some of them."""
+    """Process guid → its annotation; raises the given errors for some of them."""
 
     def __init__(self, error: type[BaseException], *, where: str = "derive") -> None:
         self._error = error

@@ -1,4 +1,4 @@
-"""A view that nobody was told of is filled without comparing, and is then what it would be had it been compared."""
+"""A view without subscribers is filled without comparing, and ends as it would have with comparing."""
 
 from collections.abc import Sequence
 from random import Random
@@ -41,7 +41,7 @@ def test_filled_in_whatever_parts_a_view_is_what_follows_from_the_processes(hist
 
 
 class Sums(InstanceView[str, int, str]):
-    """Host name → the memory of the instances behind it, which can be less than none; a sum of 10 is not told.
+    """Host name → the memory of the instances behind it, which can be negative; a sum of 10 is no value.
 
     The whole process adds its number of instances. Fails where it is told to.
     """

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 from view_world_support import List, Read, World, laws, operations, published, put
-from views_support import Beside, cell, every_view
+from views_support import ViewedSession, cell, every_view
 
 from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.subscriptions import Hub, Mailbox
@@ -19,12 +19,12 @@ from lrpmirror.core.rows.changes import Cause, Delta
 
 
 class Run:
-    """A world, a session that is told of it, and views beside that."""
+    """A simulated server, a session that follows it, and views on that."""
 
     def __init__(self) -> None:
         self.world = World()
-        self.beside = Beside(every_view())
-        self.beside.relist([], self.world.lrps.values())
+        self.viewed = ViewedSession(every_view())
+        self.viewed.relist([], self.world.lrps.values())
 
     def apply(self, operation: Any) -> dict[str, list[Delta[Any, Any]]]:
         world = self.world
@@ -32,11 +32,11 @@ class Run:
         match operation:
             case List(domains=domains, cells=cells):
                 there = [cell(cell_id) for cell_id in sorted(cells)]
-                return self.beside.relist(world.rows.values(), world.lrps.values(), domains=domains, cells=there)
+                return self.viewed.relist(world.rows.values(), world.lrps.values(), domains=domains, cells=there)
             case Read(guid=guid):
                 scope = Scope(frozenset({guid}), frozenset({guid}))
-                return self.beside.relist(world.rows.values(), world.lrps.values(), scope=scope)
-        return {} if event is None else self.beside.tell(event)
+                return self.viewed.relist(world.rows.values(), world.lrps.values(), scope=scope)
+        return {} if event is None else self.viewed.apply(event)
 
 
 @laws(150)
@@ -45,20 +45,20 @@ def test_after_each_commit_every_view_is_what_follows_from_the_state(history: li
     run = Run()
     for operation in history:
         run.apply(operation)
-        run.beside.check()
+        run.viewed.check()
 
 
 @laws(100)
 @given(st.lists(operations, min_size=12, max_size=40))
 def test_folding_what_a_view_publishes_gives_what_it_has_published(history: list[Any]) -> None:
     run = Run()
-    folded = {name: published(derivation) for name, derivation in run.beside.views.items()}
+    folded = {name: published(derivation) for name, derivation in run.viewed.views.items()}
     for operation in history:
         for name, deltas in run.apply(operation).items():
             for delta in deltas:
                 assert folded[name].get(delta.key) == delta.before
                 put(folded[name], delta.key, delta.after)
-        for name, derivation in run.beside.views.items():
+        for name, derivation in run.viewed.views.items():
             assert folded[name] == published(derivation)
             assert folded[name].keys() == derivation.values.keys()
             for key, value in derivation.values.items():
@@ -102,7 +102,7 @@ def arbitrary(value: Any) -> bool:
 
 
 class Reader:
-    """A subscriber that folds what it is told whenever it has time."""
+    """A subscriber that folds its changes whenever it has time."""
 
     def __init__(self, join: Join, derivation: Derivation[Any, Any, Any], hub: Hub[Any, Any]) -> None:
         self.join, self.derivation, self.hub = join, derivation, hub
@@ -152,12 +152,12 @@ def copy_of(mailbox: Mailbox[Any, Any]) -> Mailbox[Any, Any]:
 @given(st.lists(operations | acts, min_size=20, max_size=60))
 def test_folding_the_changes_of_any_subscriber_from_its_replay_on_gives_the_view(history: list[Any]) -> None:
     run = Run()
-    hubs: dict[str, Hub[Any, Any]] = {name: Hub(lambda delta: delta.key) for name in run.beside.views}
+    hubs: dict[str, Hub[Any, Any]] = {name: Hub(lambda delta: delta.key) for name in run.viewed.views}
     readers: list[Reader] = []
     for revision, act in enumerate(history):
         match act:
             case Join(to=to):
-                readers.append(Reader(act, run.beside.views[to], hubs[to]))
+                readers.append(Reader(act, run.viewed.views[to], hubs[to]))
             case Take(who=who):
                 for reader in readers[who : who + 1]:
                     reader.take()

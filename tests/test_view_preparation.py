@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from view_world_support import ByFreshness, List, Read, World, laws, operations, published
-from views_support import Beside, cell, desired, every_view, process, running
+from views_support import ViewedSession, cell, desired, every_view, process, running
 
 from lrpmirror.core import preparation, upcoming
 from lrpmirror.core.derived.derive import Derivation
@@ -32,10 +32,10 @@ def _small_slices() -> Iterator[None]:
 
 
 class Told:
-    """A subscriber of each view, who knows what he was told and nothing else."""
+    """A subscriber of each view, which has the state that its changes fold to."""
 
-    def __init__(self, beside: Beside) -> None:
-        self.known = {name: published(one) for name, one in beside.views.items()}
+    def __init__(self, viewed: ViewedSession) -> None:
+        self.known = {name: published(one) for name, one in viewed.views.items()}
 
     def take(self, notified: dict[str, list[Delta[Any, Any]]]) -> None:
         for name, deltas in notified.items():
@@ -47,23 +47,23 @@ class Told:
                 else:
                     self.known[name][delta.key] = delta.after
 
-    def check(self, beside: Beside) -> None:
-        for name, one in beside.views.items():
+    def check(self, viewed: ViewedSession) -> None:
+        for name, one in viewed.views.items():
             assert self.known[name] == published(one), name
 
 
 class Prepared:
-    """A world, a session that is told of it, views beside it, and lists that are brought to these aside."""
+    """A simulated server, a session that follows it, views on that, and lists for which these are prepared."""
 
     def __init__(self) -> None:
         self.world = World()
-        self.beside = Beside({**every_view(), "ByFreshness": ByFreshness()})
-        self.notified = Told(self.beside)
+        self.viewed = ViewedSession({**every_view(), "ByFreshness": ByFreshness()})
+        self.notified = Told(self.viewed)
         self.preparation: Preparation | None = None
 
     @property
     def session(self) -> Session:
-        return self.beside.session
+        return self.viewed.session
 
     def apply(self, operation: Any, meanwhile: Callable[[], None] = lambda: None) -> None:
         event = self.world.apply(operation)
@@ -86,7 +86,7 @@ class Prepared:
         snapshot.cells = None if cells is None else tuple(map(cell, cells))
         for _ in snapshot.settle():
             meanwhile()
-        self.preparation = prepared = Preparation(session, snapshot, self.beside.views.values())
+        self.preparation = prepared = Preparation(session, snapshot, self.viewed.views.values())
         for _ in prepared.steps():
             meanwhile()
             self.check()
@@ -95,19 +95,19 @@ class Prepared:
         if commit is None:
             assert list(prepared.discard()) is not None
             return
-        names = {id(one): name for name, one in self.beside.views.items()}
-        finished = prepared.finish(commit, {*self.beside.views.values()})
+        names = {id(one): name for name, one in self.viewed.views.items()}
+        finished = prepared.finish(commit, {*self.viewed.views.values()})
         changed = {names[id(one)]: difference for one, difference in finished}
         self.notified.take({name: told_of(difference) for name, difference in changed.items()})
 
     def publish(self, commits: list[Commit]) -> None:
         if self.preparation is not None:
             self.preparation.note(commits)
-        self.notified.take(self.beside.take(commits))
+        self.notified.take(self.viewed.take(commits))
 
     def check(self) -> None:
-        self.beside.check()
-        self.notified.check(self.beside)
+        self.viewed.check()
+        self.notified.check(self.viewed)
 
 
 def told_of(difference: Difference[Any, Any]) -> list[Delta[Any, Any]]:
@@ -157,7 +157,7 @@ def test_a_list_that_changes_much_is_brought_to_views_by_its_own_indexes() -> No
         patched.setattr(preparation, "KEYS", 1000)
         run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
     run.check()
-    assert len(run.beside["Processes"]) == len(rows)
+    assert len(run.viewed["Processes"]) == len(rows)
 
 
 @pytest.mark.parametrize("others", [0, FEW + 1])
@@ -173,7 +173,7 @@ def test_two_rows_that_claim_one_slot_are_derived_alike_in_whichever_order_they_
     for row in rivals:
         run.publish(run.session.events([ActualLRPInstanceCreated(row)], 0))
         run.check()
-    as_came = {name: dict(one.values) for name, one in run.beside.views.items()}
+    as_came = {name: dict(one.values) for name, one in run.viewed.views.items()}
     assert [one.instance_guid for one in as_came["HTTPRoutes"]["app.example.com"]] == ["a", "b"]
 
     # A list that changes much is indexed anew, in its own order.
@@ -184,7 +184,7 @@ def test_two_rows_that_claim_one_slot_are_derived_alike_in_whichever_order_they_
         patched.setattr(preparation, "KEYS", 1000)
         run.relist(EVERYTHING, frozenset({"apps"}), [], lambda: None)
     run.check()
-    assert run.beside["HTTPRoutes"]["app.example.com"] == as_came["HTTPRoutes"]["app.example.com"]
+    assert run.viewed["HTTPRoutes"]["app.example.com"] == as_came["HTTPRoutes"]["app.example.com"]
 
 
 def test_a_list_is_worth_it_that_is_the_first_or_changes_more_than_a_few_or_the_domains() -> None:
@@ -214,14 +214,14 @@ def test_what_is_discarded_leaves_everything_as_it_was_and_goes_bit_by_bit() -> 
     snapshot = run.session.begin_list(0)
     snapshot.list_rows([])
     assert list(snapshot.settle()) is not None
-    prepared = Preparation(run.session, snapshot, run.beside.views.values())
+    prepared = Preparation(run.session, snapshot, run.viewed.views.values())
     for _ in prepared.steps():
         run.check()
 
     assert len(list(prepared.discard())) > 100
 
     run.check()
-    assert all(one.log is None for one in run.beside.views.values())
+    assert all(one.log is None for one in run.viewed.views.values())
 
 
 def test_a_difference_is_freed_in_slices_and_the_view_stays() -> None:
@@ -230,13 +230,13 @@ def test_a_difference_is_freed_in_slices_and_the_view_stays() -> None:
     snapshot.list_rows([running(), running("q")])
     snapshot.list_desired([desired(http=["a"])])
     assert list(snapshot.settle()) is not None
-    views = run.beside.views
+    views = run.viewed.views
     prepared = Preparation(run.session, snapshot, views.values())
     assert list(prepared.steps()) is not None
     for _, difference in prepared.finish(run.session.end_list(snapshot, 0), {*views.values()}):
         assert len(list(difference.free_in_slices())) > 100
         assert len(difference) == 0
-    run.beside.check()
+    run.viewed.check()
     assert len(views["Processes"].values) == 2
 
 
@@ -345,7 +345,7 @@ def test_a_view_is_made_although_events_never_pause() -> None:
 
 
 def silently(run: Prepared, *rows: ActualLRP, lrps: tuple[DesiredLRP, ...] = ()) -> dict[str, list[Any]]:
-    """Have the next list bring these rows and desired LRPs; return which keys of which view are told of."""
+    """Have the next list bring these rows and desired LRPs; return which keys of which view are published."""
     run.world.rows = {(row.process_guid, row.index, row.presence): row for row in rows}
     run.world.lrps = {lrp.process_guid: lrp for lrp in lrps}
     before = {name: dict(known) for name, known in run.notified.known.items()}
@@ -369,7 +369,7 @@ def test_what_a_list_brings_of_itself_is_brought_to_the_views() -> None:
     assert set(notified["HTTPRoutes"]) == {"a", "b", "c"}
     assert set(notified["Cells"]) == {"cell-1", "two"}
     silently(run)
-    assert run.beside["Processes"] == {}
+    assert run.viewed["Processes"] == {}
 
 
 def test_what_is_the_same_to_subscribers_is_not_published_and_the_value_has_it() -> None:
@@ -379,8 +379,8 @@ def test_what_is_the_same_to_subscribers_is_not_published_and_the_value_has_it()
     notified = silently(run, *(running("p", index, since=7, tag_index=1) for index in range(4)), lrps=(lrp,))
 
     assert notified["HTTPRoutes"] == []
-    assert [endpoint.since for endpoint in run.beside["HTTPRoutes"]["a"]] == [7] * 4
-    assert [endpoint.since for endpoint in run.beside.views["HTTPRoutes"].published("a") or ()] == [0] * 4
+    assert [endpoint.since for endpoint in run.viewed["HTTPRoutes"]["a"]] == [7] * 4
+    assert [endpoint.since for endpoint in run.viewed.views["HTTPRoutes"].published("a") or ()] == [0] * 4
 
 
 def test_what_a_list_completes_is_derived_again_by_views_that_look_at_secrets() -> None:
@@ -389,11 +389,11 @@ def test_what_a_list_completes_is_derived_again_by_views_that_look_at_secrets() 
     snapshot.completed["p"] = desired()
     snapshot.list_desired([desired()])
     assert list(snapshot.settle()) is not None
-    prepared = Preparation(run.session, snapshot, run.beside.views.values())
+    prepared = Preparation(run.session, snapshot, run.viewed.views.values())
     assert list(prepared.steps()) is not None
     run.session.end_list(snapshot, 0)
 
-    assert len(list(prepared.finish(None, {*run.beside.views.values()}))) == len(run.beside.views)
+    assert len(list(prepared.finish(None, {*run.viewed.views.values()}))) == len(run.viewed.views)
 
     run.check()
 
@@ -411,11 +411,11 @@ def test_a_retained_desired_lrp_is_released_by_the_list_in_which_its_domain_is_f
     run.world.lrps = {}
     run.relist(EVERYTHING, frozenset(), None, run.check)
     run.check()
-    assert set(run.beside["HTTPRoutes"]) == {"a"}
+    assert set(run.viewed["HTTPRoutes"]) == {"a"}
 
     run.relist(EVERYTHING, frozenset({"apps"}), None, run.check)
     run.check()
-    assert run.beside["HTTPRoutes"] == {}
+    assert run.viewed["HTTPRoutes"] == {}
 
 
 def test_what_subscribers_got_meanwhile_is_the_before_of_their_next_change() -> None:

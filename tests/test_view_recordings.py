@@ -7,7 +7,7 @@ from random import Random
 from typing import Any, Literal
 
 import pytest
-from views_support import Beside, every_view, recording
+from views_support import ViewedSession, every_view, recording
 
 from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import dirtied_by
@@ -20,8 +20,8 @@ Stream = Literal["instances", "groups"]
 STREAMS: tuple[Stream, ...] = ("instances", "groups")
 
 
-def beside(one: Replay) -> Beside:
-    return Beside(every_view(), one.session)
+def viewed(one: Replay) -> ViewedSession:
+    return ViewedSession(every_view(), one.session)
 
 
 # What the production emitter registered
@@ -79,11 +79,11 @@ def in_order(found: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return sorted(found, key=repr)
 
 
-def http(views: Beside) -> list[tuple[Any, ...]]:
+def http(views: ViewedSession) -> list[tuple[Any, ...]]:
     return in_order(as_derived(name, one) for name, endpoints in views["HTTPRoutes"].items() for one in endpoints)
 
 
-def internal(views: Beside) -> list[tuple[Any, ...]]:
+def internal(views: ViewedSession) -> list[tuple[Any, ...]]:
     found = views["InternalRoutes"].items()
     return in_order((name, one.host, one.app, str(one.index)) for name, endpoints in found for one in endpoints)
 
@@ -112,7 +112,7 @@ def test_the_routes_are_those_that_the_emitter_registered_from_whatever_lists_on
     stream: Stream, lists: str
 ) -> None:
     one = replay(recording("07-routes"), stream=stream, lists=lists)
-    views = beside(one)
+    views = viewed(one)
     for commit in one:
         views.take([commit])
 
@@ -124,7 +124,7 @@ def test_the_routes_are_those_that_the_emitter_registered_from_whatever_lists_on
 
 def test_routers_get_the_same_at_each_event_as_from_the_route_emitter() -> None:
     one = replay(recording("07-routes"))
-    views = beside(one)
+    views = viewed(one)
     messages = (message for message in registrations("messages.ndjson") if message["subject"].startswith("router."))
 
     notified = 0
@@ -140,7 +140,7 @@ def test_routers_get_the_same_at_each_event_as_from_the_route_emitter() -> None:
 
 
 def steps_of(deltas: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """What to register and unregister, as a router is told it."""
+    """What to register and unregister, as a router gets it."""
     for delta in deltas:
         before, after = ({place(one) for one in side or ()} for side in (delta.before, delta.after))
         yield from (("router.register", delta.key, *one) for one in after - before)
@@ -186,7 +186,7 @@ def test_within_a_step_no_name_or_instance_is_without_an_endpoint_that_has_one_b
     ends = step_ends(stream)
     assert sorted(ends) == list(range(10)), "each step is found"
     one = replay(recording("07-routes"), stream=stream)
-    views = beside(one)
+    views = viewed(one)
     seen: list[set[Any]] = [set()]
     for commit in one:
         views.take([commit])
@@ -200,7 +200,7 @@ def test_within_a_step_no_name_or_instance_is_without_an_endpoint_that_has_one_b
     assert sum(len(names) for names in seen) > 1000
 
 
-def served(views: Beside) -> set[Any]:
+def served(views: ViewedSession) -> set[Any]:
     """The names that have endpoints, and the instances that are endpoints of them."""
     found = {name: views[name].items() for name in ("HTTPRoutes", "TCPRoutes", "InternalRoutes")}
     return {
@@ -215,7 +215,7 @@ def served(views: Beside) -> set[Any]:
 def test_an_evacuation_publishes_no_change_of_a_route() -> None:
     """The instance moves from one row to another and its index is claimed anew; a router need not know."""
     one = replay(recording("07-routes"))
-    views = beside(one)
+    views = viewed(one)
     moved = 0
     for commit in one:
         published = views.take([commit])
@@ -232,7 +232,7 @@ def test_an_evacuation_publishes_no_change_of_a_route() -> None:
 @pytest.mark.parametrize("stream", STREAMS)
 def test_within_a_commit_what_appears_is_published_before_what_goes(name: str, stream: Stream) -> None:
     one = replay(recording(name), stream=stream)
-    views = beside(one)
+    views = viewed(one)
     for commit in one:
         for deltas in views.take([commit]).values():
             gone = [delta.after is None for delta in deltas]
@@ -243,7 +243,7 @@ def test_a_list_of_what_is_known_publishes_no_route() -> None:
     ends = step_ends("instances")
     found = recording("07-routes")
     one = replay(found)
-    views = beside(one)
+    views = viewed(one)
     for count, commit in enumerate(one, 1):
         views.take([commit])
         for step in (step for step, end in ends.items() if end == count):
@@ -260,7 +260,7 @@ def test_a_list_of_what_is_known_publishes_no_route() -> None:
 
 def test_the_claimed_address_and_the_words_of_the_scenario() -> None:
     one = replay(recording("07-routes"))
-    views = beside(one)
+    views = viewed(one)
     for commit in one:
         views.take([commit])
 
@@ -278,7 +278,7 @@ def test_the_claimed_address_and_the_words_of_the_scenario() -> None:
 @pytest.mark.parametrize("name", ["06-mixed", "07-routes", "03-evacuation", "02-crash"])
 def test_after_each_commit_every_view_equals_its_recomputation(name: str, stream: Stream) -> None:
     one = replay(recording(name), stream=stream)
-    views = beside(one)
+    views = viewed(one)
     for commit in one:
         views.take([commit])
         views.check()
@@ -289,7 +289,7 @@ def test_under_churn_every_view_equals_its_recomputation(stream: Stream) -> None
     """Each touched process at each commit, and everything at some commits and at the end."""
     rng = Random(7)
     one = replay(recording("churn1"), stream=stream)
-    views = beside(one)
+    views = viewed(one)
     count = 0
     for commit in one:
         views.take([commit])
@@ -306,7 +306,7 @@ def test_under_churn_every_view_equals_its_recomputation(stream: Stream) -> None
     )
 
 
-def check_touched(views: Beside, commit: Commit) -> None:
+def check_touched(views: ViewedSession, commit: Commit) -> None:
     """What the touched processes contribute is what deriving them anew gives, and so are the values of their keys."""
     processes = [views.session.knowledge.process(guid) for guid in dirtied_by([commit])]
     for name, derivation in views.views.items():

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
-from views_support import EVACUATING, Beside, cell, desired, every_view, row, running
+from views_support import EVACUATING, ViewedSession, cell, desired, every_view, row, running
 
 from lrpmirror.core.lists.retained import Retained
 from lrpmirror.core.lists.scope import Scope
@@ -22,105 +22,105 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 LRP = desired("p", 1, http=["app.example.com"], epoch="e", tag_index=5)
 
 
-def following(*lrps: DesiredLRP, domains: Iterable[str] = ()) -> Beside:
+def following(*lrps: DesiredLRP, domains: Iterable[str] = ()) -> ViewedSession:
     """A session that has these desired LRPs, an instance of each, and views beside it."""
-    beside = Beside(every_view())
-    beside.relist([running(lrp.process_guid) for lrp in lrps], lrps, domains=domains)
-    return beside
+    viewed = ViewedSession(every_view())
+    viewed.relist([running(lrp.process_guid) for lrp in lrps], lrps, domains=domains)
+    return viewed
 
 
-def lost(domains: Iterable[str] = ()) -> Beside:
+def lost(domains: Iterable[str] = ()) -> ViewedSession:
     """The same, after a list that does not have the desired LRP, of a domain that is not fresh."""
-    beside = following(LRP)
-    beside.relist([running()], [], domains=domains)
-    beside.check()
-    return beside
+    viewed = following(LRP)
+    viewed.relist([running()], [], domains=domains)
+    viewed.check()
+    return viewed
 
 
-def routed(beside: Beside) -> bool:
-    beside.check()
-    return "app.example.com" in beside["HTTPRoutes"]
+def routed(viewed: ViewedSession) -> bool:
+    viewed.check()
+    return "app.example.com" in viewed["HTTPRoutes"]
 
 
 # Lists
 
 
 def test_in_a_domain_that_is_not_fresh_a_desired_lrp_that_a_list_lacks_keeps_its_routes() -> None:
-    beside = following(LRP)
+    viewed = following(LRP)
 
-    published = beside.relist([running()], [], domains=["another domain"])
+    published = viewed.relist([running()], [], domains=["another domain"])
 
-    assert beside.session.knowledge.store.desired("p") is None
+    assert viewed.session.knowledge.store.desired("p") is None
     assert published["HTTPRoutes"] == []
-    assert routed(beside)
+    assert routed(viewed)
 
 
 def test_in_a_fresh_domain_it_does_not() -> None:
-    beside = following(LRP)
+    viewed = following(LRP)
 
-    beside.relist([running()], [], domains=["apps"])
+    viewed.relist([running()], [], domains=["apps"])
 
-    assert not routed(beside)
+    assert not routed(viewed)
 
 
 def test_a_domain_that_turns_fresh_vouches_for_the_absence() -> None:
-    beside = lost()
+    viewed = lost()
 
-    published = beside.relist([running()], [], domains=["apps"])
+    published = viewed.relist([running()], [], domains=["apps"])
 
     assert [(delta.key, delta.after) for delta in published["HTTPRoutes"]] == [("app.example.com", None)]
-    assert not routed(beside)
+    assert not routed(viewed)
 
 
 def test_another_list_of_the_stale_domain_changes_nothing() -> None:
-    beside = lost()
+    viewed = lost()
     for _ in range(2):
-        assert beside.relist([running()], [], domains=[])["HTTPRoutes"] == []
+        assert viewed.relist([running()], [], domains=[])["HTTPRoutes"] == []
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 def test_a_desired_lrp_that_is_back_in_a_list_counts_as_it_is_there() -> None:
-    beside = lost()
-    beside.relist([running()], [replace(LRP, instances=0, tag_index=6)], domains=[])
+    viewed = lost()
+    viewed.relist([running()], [replace(LRP, instances=0, tag_index=6)], domains=[])
 
-    assert not routed(beside)
+    assert not routed(viewed)
 
-    beside.relist([running()], [], domains=["apps"])
-    assert beside.session.knowledge.process("p").routed is None
+    viewed.relist([running()], [], domains=["apps"])
+    assert viewed.session.knowledge.process("p").routed is None
 
 
 def test_instances_come_and_go_below_the_routes_that_are_kept() -> None:
-    beside = lost()
+    viewed = lost()
 
-    beside.tell(ActualLRPInstanceCreated(running(instance_guid="second", presence=EVACUATING)))
+    viewed.apply(ActualLRPInstanceCreated(running(instance_guid="second", presence=EVACUATING)))
 
-    assert [one.instance_guid for one in beside["HTTPRoutes"]["app.example.com"]] == ["p-0", "second"]
-    beside.relist([row(tag_index=1)], [], domains=[])
-    assert not routed(beside)
+    assert [one.instance_guid for one in viewed["HTTPRoutes"]["app.example.com"]] == ["p-0", "second"]
+    viewed.relist([row(tag_index=1)], [], domains=[])
+    assert not routed(viewed)
 
 
 def test_a_process_that_has_nothing_but_a_desired_lrp_that_is_kept_is_still_a_process() -> None:
-    beside = following(LRP)
-    beside.relist([], [], domains=[])
+    viewed = following(LRP)
+    viewed.relist([], [], domains=[])
 
-    assert beside.session.knowledge.process_guids() == ["p"]
-    assert beside.session.knowledge.process("p").routed == LRP
+    assert viewed.session.knowledge.process_guids() == ["p"]
+    assert viewed.session.knowledge.process("p").routed == LRP
 
-    beside.relist([], [], domains=["apps"])
-    assert beside.session.knowledge.process_guids() == []
-    assert beside.session.knowledge.revision == 3, "letting go of it is a commit"
+    viewed.relist([], [], domains=["apps"])
+    assert viewed.session.knowledge.process_guids() == []
+    assert viewed.session.knowledge.revision == 3, "letting go of it is a commit"
 
 
 def test_each_domain_vouches_for_its_own() -> None:
     other = desired("q", http=["other.example.com"], domain="tasks", epoch="f")
-    beside = following(LRP, other)
-    beside.relist([running("p"), running("q")], [], domains=[])
+    viewed = following(LRP, other)
+    viewed.relist([running("p"), running("q")], [], domains=[])
 
-    beside.relist([running("p"), running("q")], [], domains=["tasks"])
+    viewed.relist([running("p"), running("q")], [], domains=["tasks"])
 
-    beside.check()
-    assert beside["HTTPRoutes"].keys() == {"app.example.com"}
+    viewed.check()
+    assert viewed["HTTPRoutes"].keys() == {"app.example.com"}
 
 
 # Events
@@ -131,27 +131,27 @@ def gone(lrp: DesiredLRP) -> DesiredLRPRemoved:
 
 
 def test_an_event_that_removes_it_withdraws_its_routes_whatever_the_domain() -> None:
-    beside = following(LRP)
-    beside.tell(gone(LRP))
+    viewed = following(LRP)
+    viewed.apply(gone(LRP))
 
-    assert not routed(beside)
+    assert not routed(viewed)
 
 
 @pytest.mark.parametrize("removed", [LRP, replace(LRP, tag_index=9), replace(LRP, epoch="")])
 def test_an_event_that_removes_it_after_a_list_lacked_it_withdraws_its_routes(removed: DesiredLRP) -> None:
-    beside = lost()
+    viewed = lost()
 
-    published = beside.tell(gone(removed))
+    published = viewed.apply(gone(removed))
 
     assert [delta.after for delta in published["HTTPRoutes"]] == [None]
-    assert not routed(beside)
+    assert not routed(viewed)
 
 
 def test_the_removal_of_a_record_that_was_there_before_it_does_not() -> None:
-    beside = lost()
-    beside.tell(gone(replace(LRP, epoch="older")))
+    viewed = lost()
+    viewed.apply(gone(replace(LRP, epoch="older")))
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 @pytest.mark.parametrize(
@@ -163,103 +163,103 @@ def test_the_removal_of_a_record_that_was_there_before_it_does_not() -> None:
     ],
 )
 def test_a_late_event_of_a_version_that_was_seen_changes_nothing(late: Event) -> None:
-    beside = lost()
-    beside.tell(late)
+    viewed = lost()
+    viewed.apply(late)
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 def test_an_event_that_a_list_seems_to_have_missed_has_it_read_and_keeps_its_routes_until_then() -> None:
-    beside = lost()
-    beside.tell(DesiredLRPChanged(LRP, replace(LRP, tag_index=6)))
+    viewed = lost()
+    viewed.apply(DesiredLRPChanged(LRP, replace(LRP, tag_index=6)))
 
-    assert routed(beside)
-    assert asked_for(beside) == {"p"}
+    assert routed(viewed)
+    assert asked_for(viewed) == {"p"}
 
 
 def test_an_event_that_creates_it_anew_replaces_it() -> None:
-    beside = lost()
-    beside.tell(DesiredLRPCreated(desired("p", 1, http=["new.example.com"], epoch="new")))
+    viewed = lost()
+    viewed.apply(DesiredLRPCreated(desired("p", 1, http=["new.example.com"], epoch="new")))
 
-    beside.check()
-    assert beside["HTTPRoutes"].keys() == {"new.example.com"}
-    beside.tell(gone(desired("p", epoch="new")))
-    assert beside["HTTPRoutes"] == {}
+    viewed.check()
+    assert viewed["HTTPRoutes"].keys() == {"new.example.com"}
+    viewed.apply(gone(desired("p", epoch="new")))
+    assert viewed["HTTPRoutes"] == {}
 
 
 def test_events_of_other_processes_change_nothing() -> None:
-    beside = lost()
-    beside.tell(
+    viewed = lost()
+    viewed.apply(
         gone(desired("q", epoch="f")),
         DesiredLRPCreated(desired("r", epoch="g")),
         ActualLRPInstanceChanged(running(), running(tag_index=1)),
     )
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 # Targeted reads
 
 
-def asked_for(beside: Beside) -> frozenset[str]:
+def asked_for(viewed: ViewedSession) -> frozenset[str]:
     """The processes whose desired LRPs are to be read."""
-    scope = beside.session.take_repairs()
+    scope = viewed.session.take_repairs()
     return frozenset() if scope is None or scope.desired is None else scope.desired
 
 
 def test_an_instance_that_runs_without_a_known_desired_lrp_has_it_read_once() -> None:
-    beside = following()
+    viewed = following()
 
-    beside.tell(
+    viewed.apply(
         ActualLRPInstanceCreated(running("q")), ActualLRPInstanceChanged(running("q"), running("q", tag_index=1))
     )
 
-    assert asked_for(beside) == {"q"}
-    beside.relist([], [], scope=Scope(frozenset(), frozenset({"q"})))
-    beside.tell(ActualLRPInstanceChanged(running("q", tag_index=1), running("q", tag_index=2)))
-    assert asked_for(beside) == set(), "it was asked for already"
+    assert asked_for(viewed) == {"q"}
+    viewed.relist([], [], scope=Scope(frozenset(), frozenset({"q"})))
+    viewed.apply(ActualLRPInstanceChanged(running("q", tag_index=1), running("q", tag_index=2)))
+    assert asked_for(viewed) == set(), "it was asked for already"
 
 
 def test_the_read_brings_the_routes() -> None:
-    beside = following()
-    beside.tell(ActualLRPInstanceCreated(running()))
+    viewed = following()
+    viewed.apply(ActualLRPInstanceCreated(running()))
 
-    beside.relist([], [LRP], scope=Scope(frozenset(), asked_for(beside)))
+    viewed.relist([], [LRP], scope=Scope(frozenset(), asked_for(viewed)))
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 @pytest.mark.parametrize("other", [row("q"), running("p", index=1)])
 def test_what_does_not_run_or_has_its_desired_lrp_is_not_read(other: ActualLRP) -> None:
-    beside = following(LRP)
-    beside.tell(ActualLRPInstanceCreated(other))
+    viewed = following(LRP)
+    viewed.apply(ActualLRPInstanceCreated(other))
 
-    assert asked_for(beside) == set()
+    assert asked_for(viewed) == set()
 
 
 def test_a_targeted_read_that_does_not_find_it_keeps_the_routes_of_a_stale_domain() -> None:
-    beside = following(LRP)
+    viewed = following(LRP)
 
-    beside.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
+    viewed.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
 
-    assert beside.session.knowledge.store.desired("p") is None
-    assert routed(beside)
+    assert viewed.session.knowledge.store.desired("p") is None
+    assert routed(viewed)
 
 
 def test_a_targeted_read_that_does_not_find_it_withdraws_the_routes_of_a_fresh_domain() -> None:
-    beside = following(LRP, domains=["apps"])
+    viewed = following(LRP, domains=["apps"])
 
-    beside.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
+    viewed.relist([], [], scope=Scope(frozenset(), frozenset({"p"})))
 
-    assert not routed(beside)
+    assert not routed(viewed)
 
 
 def test_a_read_of_rows_alone_vouches_for_no_desired_lrp() -> None:
-    beside = lost()
+    viewed = lost()
 
-    beside.relist([running()], [], scope=Scope(frozenset({"p"}), frozenset()))
+    viewed.relist([running()], [], scope=Scope(frozenset({"p"}), frozenset()))
 
-    assert routed(beside)
+    assert routed(viewed)
 
 
 # The table itself
@@ -286,10 +286,10 @@ def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
 
 
 def test_cells_stay_where_a_list_has_none_of_them() -> None:
-    beside = following(LRP)
-    beside.relist([running()], [LRP], cells=[cell("one")])
+    viewed = following(LRP)
+    viewed.relist([running()], [LRP], cells=[cell("one")])
 
-    beside.relist([], [], scope=Scope(frozenset({"p"}), frozenset()))
+    viewed.relist([], [], scope=Scope(frozenset({"p"}), frozenset()))
 
-    beside.check()
-    assert beside["Cells"]["one"].present
+    viewed.check()
+    assert viewed["Cells"]["one"].present

@@ -1,4 +1,4 @@
-"""Who subscribes to a view of a living mirror: who is told what, cancelling, and callbacks that raise."""
+"""Subscribers of a view of a live mirror: what they get, cancelling, and callbacks that raise."""
 
 from typing import Any
 

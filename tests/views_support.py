@@ -32,9 +32,9 @@ __all__ = [
     "RUNNING",
     "SUSPECT",
     "UNCLAIMED",
-    "Beside",
     "MemoryBBS",
     "Notified",
+    "ViewedSession",
     "cell",
     "desired",
     "every_view",
@@ -140,8 +140,8 @@ def every_view() -> dict[str, AnyView[Any, Any, Any]]:
 # A session with views beside it
 
 
-class Beside:
-    """A session, and views that are updated with each of its commits, as a mirror does."""
+class ViewedSession:
+    """A session, and views that are updated with each of its commits, as in a mirror."""
 
     def __init__(self, views: Mapping[str, AnyView[Any, Any, Any]], session: Session | None = None) -> None:
         self.session = session or Session(Tuning(), Random(0))
@@ -172,7 +172,7 @@ class Beside:
         commit = self.session.end_list(snapshot, 0)
         return self.take([] if commit is None else [commit])
 
-    def tell(self, *events: Event) -> dict[str, list[Delta[Any, Any]]]:
+    def apply(self, *events: Event) -> dict[str, list[Delta[Any, Any]]]:
         return self.take(self.session.events(events, 0))
 
     def take(self, commits: Iterable[Commit]) -> dict[str, list[Delta[Any, Any]]]:
@@ -222,7 +222,7 @@ class MemoryBBS:
             self.lrps[one.process_guid] = one
 
     async def write(self, *ones: ActualLRP | DesiredLRP) -> None:
-        """Have records, and tell of them in one batch."""
+        """Store records, and send their events in one batch."""
         for one in ones:
             self.have(one)
         await self.send(
@@ -342,7 +342,7 @@ def hosts(n: int) -> tuple[Any, ...]:
 
 
 class Notified:
-    """A callback that remembers what it was told, and when."""
+    """A callback that records its changes, and when they came."""
 
     def __init__(self) -> None:
         self.changes: list[Change[Any, Any]] = []
