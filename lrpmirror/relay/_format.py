@@ -1,4 +1,4 @@
-"""What a relay keeps where, in which form: keys, the status, and the entries of the stream of changes.
+"""The format of a relay: its keys, the status, and the entries of the stream of changes.
 
 All keys of one relay have one hash tag, `{PREFIX}`, so that a cluster keeps them in one slot:
 
@@ -19,9 +19,9 @@ An entry of the stream is what one transaction did. Its fields are `link` and `b
 one that it follows), `phase`, `trouble`, `age` and `revision` as in the
 status, and for each change a number and the type of the
 BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf payload; and
-last the crashes that a BBS told of, as such.
-There is one a second at least, empty where nothing changed. Whoever reads them in order has missed nothing as long as
-each follows the link that he read last; where it does not, the state has to be listed anew.
+last the crash events of the BBS.
+There is one a second at least, empty where nothing changed. A reader has missed nothing as long as each entry
+follows the link that it read last; otherwise it lists anew.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,26 +48,26 @@ __all__ = [
 ]
 
 FORMAT: Final = "1"
-"""The version of all this. Readers refuse any other, and publishers leave it alone."""
+"""The version of this format. Readers refuse any other, and publishers leave it alone."""
 
 HEARTBEAT: Final = 1.0
 """Seconds between two entries of the stream at most."""
 
 PATIENCE: Final = 3.5
-"""Seconds without an entry after which nobody is known to publish."""
+"""Seconds without an entry after which readers assume that there is no publisher."""
 
 LEASE: Final = 3.0
 """Seconds for which a publisher leads after a write."""
 
 UNDER_WAY: Final = 10.0
-"""Seconds that a transaction may be on its way, by the server's clock: more than any connection waits. Else the clock
-has been set since the publisher heard of it, and the transaction is sent again by what it says now."""
+"""Seconds that a transaction may be on its way, by the server's clock: more than any connection waits. Beyond it the
+clock has been set since the publisher read it, and the transaction is sent again with a new reading."""
 
 FILLING: Final = "filling"
-"""The phase while not all that belongs there is there, and nobody is told of what is written."""
+"""The phase while the relay is incomplete and writes add no events to the stream."""
 
 CLOSED: Final = "closed"
-"""The phase after a publisher has said goodbye."""
+"""The phase after a publisher has closed."""
 
 HASHES: Final = (
     "actual_lrps",
@@ -107,7 +107,7 @@ def field_of(key: RowKey) -> str:
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What the publisher that leads says of itself and of what is there, as of its last transaction."""
+    """The status that the leading publisher writes of itself and the relay with each transaction."""
 
     format: str = FORMAT
     phase: str = ""
@@ -119,23 +119,23 @@ class Status(Struct, frozen=True, kw_only=True):
     link: str = ""
     """The last transaction's name."""
     changes: int = 0
-    """How many records were ever written or removed."""
+    """How many records have been written or removed so far."""
     detail: str = "routing"
     """`full` where whole desired LRPs are here, with their secrets."""
     trouble: str = ""
     """Why it is not live."""
     publisher: str = ""
-    """Who it is, for people."""
+    """The publisher's name, for people."""
     heartbeat: float = 0.0
     """When the last transaction was, in seconds of the server's clock."""
     live_at: float = 0.0
-    """When whoever led was last live with the BBS, by the same clock."""
+    """When the leader was last live with the BBS, by the same clock."""
     counts: tuple[int, ...] = ()
     """How many fields each of the hashes had after it, in the order of HASHES; empty where there was none yet."""
 
     @classmethod
     def read(cls, fields: Mapping[bytes, bytes], where: str) -> "Status | None":
-        """Read the hash; None where there is none. Raises RelayUnreadable for another version, or what is no status."""
+        """Read the hash; None where there is none. Raises RelayUnreadable for another version, or a malformed one."""
         if not fields:
             return None
         found = fields.get(b"format", b"").decode("utf-8", "replace")
@@ -163,7 +163,7 @@ class Status(Struct, frozen=True, kw_only=True):
             raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
 
     def fields(self) -> dict[str, str]:
-        """Return what the publisher writes beside phase and age: the rest is the transaction's own to say."""
+        """Return the fields that the publisher writes, without phase and age; the script writes the rest."""
         own = ("format", "revision", "detail", "trouble", "publisher")
         return {name: str(getattr(self, name)) for name in own}
 
@@ -181,7 +181,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     """The types and payloads of events, in their order."""
 
     def fields(self) -> list[str | bytes]:
-        """Return what the stream keeps of it, but for the age, which is the transaction's own to say."""
+        """Return its fields in the stream, without the age, which the script writes."""
         head = [
             *("link", self.link, "before", self.before, "phase", self.phase),
             *("trouble", self.trouble, "revision", str(self.revision)),
@@ -190,7 +190,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[bytes, bytes]], where: str) -> "Entry":
-        """Read the fields of an entry. Raises RelayUnreadable for one that is none."""
+        """Read the fields of an entry. Raises RelayUnreadable for a malformed one."""
         head: dict[bytes, bytes] = {}
         events: list[tuple[str, bytes]] = []
         try:

@@ -1,4 +1,4 @@
-"""What a publisher does while it leads: it brings the relay up to date, keeps it so, and looks whether it stays so."""
+"""The leading publisher: it brings the relay up to date, keeps it so, and checks for changes by others."""
 
 import logging
 from collections.abc import Callable
@@ -26,13 +26,13 @@ SLICE: Final = 250
 """How many fields are compared in one step."""
 
 TURN: Final = 300.0
-"""Seconds in which all that is there is looked at once, to find what somebody else has altered."""
+"""Seconds in which the whole relay is checked once, to find what others have altered."""
 
 GRACE: Final = 2.0
-"""Seconds that the mirror has, when it takes over, to hear of what is there and newer than what it has."""
+"""Seconds that the mirror has, at a takeover, to receive versions in the relay that are newer than its own."""
 
 NOTHING: Final = "-"
-"""What an entry says to follow that goes on from none that is there."""
+"""The `before` of an entry that follows no entry in the stream."""
 
 _BEHIND: Final = "RelayBehind"
 """The trouble of a publisher whose mirror is live, while it brings the relay up to date."""
@@ -53,11 +53,11 @@ class Counters(Struct):
     bytes: int = 0
     """Of events, in the stream of changes."""
     comparisons: int = 0
-    """How often all that is there was compared with the mirror."""
+    """How many times the whole relay was compared with the mirror."""
     differences: int = 0
-    """What was found so."""
+    """The differences these found."""
     altered: int = 0
-    """How often what was there was not what the publisher had left."""
+    """How many times the relay was not as the publisher had left it."""
 
 
 class _Unconfirmed(Struct, frozen=True):
@@ -68,7 +68,7 @@ class _Unconfirmed(Struct, frozen=True):
 
 
 class Leading:
-    """Writes to the relay; lives as long as the publisher, and remembers over lost connections what it had written."""
+    """Writes to the relay; lives as long as the publisher, and remembers its writes across lost connections."""
 
     def __init__(
         self,
@@ -99,34 +99,34 @@ class Leading:
         self._link = ""
         self._counts = ""
         self._said: dict[str, str] = {}
-        """What is known to be in the status, of what the publisher says itself."""
+        """The known content of the status, of the fields that the publisher writes."""
         self._clock: ServerClock
-        """What the clock of the server that is written to said last."""
+        """The last reading of the clock of the server that is written to."""
         self._unconfirmed: _Unconfirmed | None = None
         self._silent = False
-        """Whether what is written is told to nobody, since whoever follows has to list anew anyway."""
+        """Whether writes add no events to the stream, since every reader has to list anew anyway."""
         self._gap = False
-        """Whether something was written, or lost, that was not told: the next entry follows none."""
+        """Whether something was written or lost without an event: the next entry follows none."""
         self._foreign = False
-        """Whether what is there was written by somebody else."""
+        """Whether the content of the relay is another publisher's."""
         self._disturbed = False
-        """Whether it was altered while it was compared."""
+        """Whether the relay was altered while it was compared."""
         self._written_at = 0.0
         self._current = False
-        """Whether the relay is known to be what the mirror is, but for what is pending."""
+        """Whether the relay is known to equal the mirror, except for what is pending."""
         self._comparing = False
         self._place = (0, 0)
-        """Which hash is looked at next, and where."""
+        """The hash and cursor of the next check."""
         self.revision = 0
         """The mirror's last revision that is in the relay as a whole."""
 
     @property
     def current(self) -> bool:
-        """Whether the relay is what the mirror is, but for what is pending."""
+        """Whether the relay equals the mirror, except for what is pending."""
         return self._current and not self._pending.everything
 
     async def begin(self, redis: Commands, token: str) -> None:
-        """Record that the publisher leads, and look what is there. Raises RelayUnreadable for a foreign format."""
+        """Record that the publisher leads, and read what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
         self._said = {}
         self._clock = await ask(redis)
@@ -151,7 +151,7 @@ class Leading:
         self._retention.forget()
 
     async def keep(self, redis: Commands, wait: Callable[[float], Any]) -> None:
-        """Write what changes, and a heartbeat where nothing does, until deposed; `wait` waits for a change."""
+        """Write changes, or a heartbeat without any, until the lease is lost; `wait` waits for a change."""
         due = trio.current_time()
         while True:
             status = self._status_of()
@@ -168,7 +168,7 @@ class Leading:
                 await wait(due)
 
     async def end(self, redis: Commands) -> None:
-        """Say that the publisher is closed."""
+        """Write that the publisher is closed."""
         # What was under way when it was cancelled may have been written.
         await self.begin(redis, self._token)
         await self._write(redis, CLOSED, "PublisherClosed", self._status_of(), None)
@@ -176,7 +176,7 @@ class Leading:
     # Bringing it up to date
 
     async def _bring_up_to_date(self, redis: Commands) -> None:
-        """Compare all that is there with the mirror, and write the difference."""
+        """Compare the whole relay with the mirror, and write the difference."""
         self._pending.count_anew()
         self._current = self._disturbed = False
         self._counters.comparisons += 1
@@ -193,7 +193,7 @@ class Leading:
         self._current = not self._disturbed
 
     async def _find_differences(self, redis: Commands) -> set[tuple[str, str]]:
-        """Compare, and have it written what differs; return what may be newer there than in the mirror."""
+        """Compare, and queue the differences; return the records that may be newer there than in the mirror."""
         ahead: set[tuple[str, str]] = set()
         foreign = self._foreign
         for n, name in enumerate(HASHES):
@@ -233,7 +233,7 @@ class Leading:
             await self._commit(redis, self._status_of())
 
     async def _wait_for_what_is_ahead(self, redis: Commands, ahead: set[tuple[str, str]]) -> None:
-        """Let the mirror hear of what whoever led before has heard of first; what it has not heard of then is wrong."""
+        """Wait for the mirror to receive what the leader before had written; afterwards the mirror is right."""
         until = trio.current_time() + GRACE
         while (left := until - trio.current_time()) > 0:
             await self._commit(redis, self._status_of())
@@ -250,9 +250,9 @@ class Leading:
     # Writing
 
     async def _commit(self, redis: Commands, status: MirrorStatus) -> None:
-        """Write what is pending, or as much of it as goes into one transaction, and how the mirror is."""
+        """Write what is pending, or as much of it as fits one transaction, and the mirror's status."""
         if not status.live and not self._current and not self._comparing:
-            # What whoever led before had written is not older than this.
+            # What the leader before had written is not older than this.
             await self._write(redis, _phase(status), _trouble(status), status, None)
             return
         batch = self._pending.take()
@@ -267,7 +267,7 @@ class Leading:
             self.revision = status.revision
 
     async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, of: Batch | None) -> None:
-        """Write a batch, with domains and cells; or nothing but that the publisher is there."""
+        """Write a batch, with domains and cells; without a batch, a heartbeat."""
         batch = Batch({}, {}, frozenset()) if of is None else of
         current_at = trio.current_time() - (mirror.state_age or 0.0)
         if self._silent and phase != CLOSED:
@@ -327,7 +327,7 @@ class Leading:
             await self.begin(redis, self._token)
 
     async def _send(self, redis: Commands, head: list[Any], current_at: float, rest: list[Any]) -> list[bytes]:
-        """Run the transaction, by the clock there; once more where that has been set since it was last heard."""
+        """Run the transaction with the server's time; again where that clock was set since it was last read."""
         outcome = [b"late"]
         while outcome[0] == b"late":
             now = trio.current_time()
@@ -354,14 +354,14 @@ class Leading:
             self._fall_silent()
 
     def _fall_silent(self) -> None:
-        """Tell nobody of what is written, until all is there; whoever follows lists anew then."""
+        """Add no events to the stream until the relay is complete; readers list anew then."""
         self._silent = self._gap = True
         self._event_maker.forget()
 
     # Looking
 
     async def _look(self, redis: Commands) -> None:
-        """Look at a slice of what is there, so that all of it is looked at once in a while."""
+        """Check a slice of the relay, so that all of it is checked once in a while."""
         if not self.current or len(self._pending):
             return
         total = sum(map(int, self._counts.split()))
@@ -375,14 +375,14 @@ class Leading:
 
 
 class _Retention:
-    """Which entries of the stream are to be kept: the newest ones, with so many bytes of events."""
+    """Decides which entries of the stream are kept: the newest ones, up to `most` bytes of events."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.forget()
 
     def forget(self) -> None:
-        """Know nothing of the entries that are there: they go once as much has been written after them."""
+        """Forget the entries that are there: they are dropped once `most` bytes have been written after them."""
         self._sizes: dict[str, int] = {}
         self._total = 0
         self.oldest = ""
@@ -400,7 +400,7 @@ class _Retention:
 
 
 OVERHEAD: Final = 250
-"""Bytes that an entry takes beside its events, or nearly."""
+"""Approximate bytes of an entry beside its events."""
 
 
 def _group(parts: list[Any]) -> list[Any]:
@@ -418,7 +418,7 @@ def _trouble(status: MirrorStatus) -> str:
 
 
 def _is_ahead(step: AnyStep) -> bool:
-    """Return whether what is there may be newer than what the mirror has."""
+    """Return whether the relay's record may be newer than the mirror's."""
     if step is None or step.before is None:
         return False
     before, after = step.before, step.after

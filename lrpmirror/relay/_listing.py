@@ -1,4 +1,4 @@
-"""Listing from the hashes of a relay: in slices, by process or all, and only where nothing is missing."""
+"""Lists from the hashes of a relay: in slices, by process or all; incomplete hashes are an error."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,13 +19,13 @@ __all__ = ["Lists", "RecordFilter", "Records", "SingleBatch", "all_of", "order"]
 T = TypeVar("T")
 
 SCAN: Final = 1_000
-"""How many records are asked for in one step."""
+"""How many records are requested in one step."""
 
 SLICE: Final = 100
 """How many records are decoded before others have their turn."""
 
 TRIES: Final = 5
-"""How often parts of a desired LRP are read that were written in between."""
+"""How many times the parts of a desired LRP are read again when a write came in between."""
 
 _DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "actual_lrps": decode.actual_lrp,
@@ -37,7 +37,7 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
 
 
 class Lists:
-    """Reads records by process, and tells whether a list has all that was published."""
+    """Reads records by process, and checks that a list has all that was published."""
 
     def __init__(self, keys: Keys, where: str, tap: Callable[[str, bytes], None] | None) -> None:
         self.keys = keys
@@ -45,7 +45,7 @@ class Lists:
         self._tap = tap
 
     async def status(self, redis: Commands) -> Status:
-        """Return the status, where somebody publishes. Raises NoPublisher, UpstreamStale."""
+        """Return the status, where there is a live publisher. Raises NoPublisher, UpstreamStale."""
         status = Status.read(await redis.read_hash(self.keys.status), self.where)
         return check_status(status, await redis.time(), self.where)
 
@@ -81,7 +81,7 @@ class Lists:
         raise ServiceUnavailable(f"{self.where}: the rows of a process changed at every read; or some are gone")
 
     async def joined(self, redis: Commands, guids: tuple[str, ...], known: Sequence[bytes] = ()) -> list[DesiredLRP]:
-        """Return desired LRPs of their two parts, of the same version; the first part may be known already."""
+        """Return desired LRPs joined from their two parts, of the same version; the first part may be given."""
         scheduling: Sequence[bytes | None] = known
         for _ in range(TRIES):
             if not scheduling:
@@ -178,7 +178,7 @@ class Records:
         return some if self._filter.all else list(filter(self._filter.passes, some))
 
     async def _fetch(self) -> None:
-        """Ask for more: encoded records, or desired LRPs of which both parts have been joined."""
+        """Fetch more: encoded records, or desired LRPs joined from their two parts."""
         lists, redis, joined = self._lists, self._redis, self._name == "joined"
         if self._filter.guids:
             self._cursor = 0
@@ -226,5 +226,5 @@ class SingleBatch:
 
 
 def order(entry_id: str) -> tuple[int, ...]:
-    """Return a stream's id as what it is ordered by."""
+    """Return the sort key of a stream's entry id."""
     return tuple(map(int, entry_id.split("-"))) if entry_id else ()

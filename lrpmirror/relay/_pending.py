@@ -1,6 +1,6 @@
-"""What has changed in a mirror and is not in the relay yet: a set of keys, each with what is there and what is to be.
+"""The changes of a mirror that are not in the relay yet: a set of keys, each with the relay's value and the new one.
 
-However slow Redis is, it grows with the number of records that have changed, not with the number of their changes.
+However slow Redis is, it grows with the number of changed records, not with the number of their changes.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,35 +26,35 @@ An entry has two events of each at most, and a script can pass on fewer than 8,0
 """
 
 CRASHES: Final = 400
-"""How many crashes wait to be told at most, the newest ones: a crash is news, and no state."""
+"""How many crash events wait to be sent at most, the newest ones: a crash is an event, not state."""
 
 AT_ONCE: Final = 100
 """How many records are encoded before others have their turn."""
 
 
 class Step(Struct, Generic[V], frozen=True, gc=False):
-    """What the relay has of one key, and what it is to have; None: nothing."""
+    """The relay's value of one key, and its new value; None: no record."""
 
     before: V | None
     after: V | None
 
 
 class Batch(Struct, frozen=True):
-    """What one transaction writes: rows by their field, desired LRPs by process guid."""
+    """The records of one transaction: rows by their field, desired LRPs by process guid."""
 
     rows: dict[str, Step[ActualLRP]]
     desired: dict[str, Step[DesiredLRP]]
     processes: frozenset[str]
-    """Whose set of rows has changed."""
+    """The processes whose set of rows has changed."""
     crashes: tuple[ActualLRPCrashed, ...] = ()
-    """What is told beside the changes."""
+    """The crash events sent beside the changes."""
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
 
 
 class Pending:
-    """An observer of the mirror, which takes note and waits for nobody. O(what a commit changed)."""
+    """An observer of the mirror, which records changes and never waits. O(changes of a commit)."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -63,7 +63,7 @@ class Pending:
         self.processes: dict[str, None] = {}
         self.crashes: tuple[ActualLRPCrashed, ...] = ()
         self.everything = True
-        """Whether it is not known key by key what has changed: the relay has to be compared with the mirror."""
+        """Whether the changed keys are not all known: the relay has to be compared with the mirror."""
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
@@ -93,20 +93,20 @@ class Pending:
         self._wake()
 
     def lose_count(self) -> None:
-        """Take note no longer of what changes, until everything is compared."""
+        """Stop recording changes until everything is compared."""
         self.rows, self.desired, self.processes = {}, {}, {}
         self.crashes = ()
         self.everything = True
 
     def count_anew(self) -> None:
-        """Record what changes from now on: everything is about to be compared."""
+        """Record changes from now on: everything is about to be compared."""
         self.lose_count()
         self.everything = False
 
     # Adding and taking
 
     def add_row(self, field: str, step: Step[ActualLRP]) -> None:
-        """Record a row; what the relay has is what it had before the first of its steps."""
+        """Record a row; the relay's value is the one before the first of its steps."""
         known = self.rows.get(field)
         self.rows[field] = step if known is None else Step(known.before, step.after)
         if step.before is None or step.after is None:
@@ -120,7 +120,7 @@ class Pending:
         self.desired[guid] = step if known is None else Step(known.before, step.after)
 
     def take(self) -> Batch:
-        """Take what one transaction can write: all of it, where it is not too much."""
+        """Take as much as one transaction can write."""
         if len(self) <= MANY:
             batch = Batch(self.rows, self.desired, frozenset(self.processes), self.crashes)
             self.rows, self.desired, self.processes = {}, {}, {}
@@ -132,7 +132,7 @@ class Pending:
         return Batch(rows, desired, processes)
 
     def give_back(self, batch: Batch) -> None:
-        """Take back what was not written; what has changed since then goes on from it."""
+        """Put back a batch that was not written; later changes of its keys follow it."""
         if self.everything:
             return
         later = self.rows, self.desired

@@ -1,4 +1,4 @@
-"""Keeping the state of a mirror in Redis or Valkey, together with others who do the same."""
+"""Keeps the state of a mirror in Redis or Valkey, together with other publishers."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ V = TypeVar("V")
 logger: Final = logging.getLogger("lrpmirror")
 
 REFRESH: Final = 10.0
-"""Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+"""Seconds between two reads of the domains and cells, about which a BBS sends no events."""
 
 LISTING: Final = 10.0
 """Seconds that a list of either may take."""
@@ -52,10 +52,10 @@ HAND_OVER: Final = 3.0
 """Seconds for which a publisher that leads may have lost the BBS before one that has not takes its place."""
 
 CAMPAIGN: Final = 0.5
-"""Seconds between two looks of one that does not lead."""
+"""Seconds between two attempts to lead."""
 
 FAREWELL: Final = 1.0
-"""Seconds that saying goodbye may take."""
+"""Seconds that closing may take."""
 
 
 class Published(MirrorReads, Protocol):
@@ -82,7 +82,7 @@ class Published(MirrorReads, Protocol):
         ...
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
-        """Let somebody see every commit."""
+        """Register an observer of every commit."""
         ...
 
     async def wait_for(self, predicate: Callable[[Any], bool], /) -> None:
@@ -91,7 +91,7 @@ class Published(MirrorReads, Protocol):
 
 
 class Source(Protocol):
-    """Who is asked for what the mirror does not follow; the BBS."""
+    """Lists what the mirror does not follow; the BBS."""
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """List the domains that are fresh; raises LimitExceeded for more than `most`."""
@@ -103,18 +103,18 @@ class Source(Protocol):
 
 
 class PublisherStatus(Struct, frozen=True, kw_only=True):
-    """How a publisher fares."""
+    """The state of a publisher."""
 
     role: Literal["leader", "standby", "unconnected"]
-    """Whether it writes, follows to take over, or does not know for want of a connection."""
+    """Whether it leads, stands by to take over, or has no connection."""
     current: bool
     """Whether the relay is known to be what the mirror is, but for what is pending."""
     revision: int
     """The mirror's last revision that is in the relay as a whole."""
     pending: int
-    """How many records are still to be written."""
+    """How many changed records are not written yet."""
     trouble: LRPMirrorError | None
-    """What is wrong with the relay now."""
+    """The present error of the relay."""
     counters: Counters
 
 
@@ -162,7 +162,7 @@ class Publisher:
 
     @property
     def status(self) -> PublisherStatus:
-        """How it fares. O(1)."""
+        """The present state. O(1)."""
         return PublisherStatus(
             role=self._role,
             current=self._leading.current,
@@ -173,7 +173,7 @@ class Publisher:
         )
 
     async def wait_for(self, predicate: Callable[[PublisherStatus], bool]) -> PublisherStatus:
-        """Wait until its status is such; looked at whenever role or trouble change, and after each transaction."""
+        """Wait until its status meets the condition; checked at each change of role or trouble and each transaction."""
         while not predicate(self.status):
             await self._changed.park()
         return self.status
@@ -195,7 +195,7 @@ class Publisher:
     # What runs beside the mirror
 
     async def run(self) -> None:
-        """Publish for ever; on every loss of the relay wait, connect and look what is there."""
+        """Publish for ever; on every loss of the relay wait, connect and read what is there."""
         self._content.set_domains(self._mirror.domains)
         self._content.set_cells(self._mirror.cells)
         while True:
@@ -212,13 +212,13 @@ class Publisher:
             await trio.sleep(self._backoff.failed())
 
     async def watch(self) -> None:
-        """Have it written at once when the mirror's phase changes."""
+        """Write the status at once when the mirror's phase changes."""
         while True:
             await self._mirror.wait_for(_left(self._mirror.status.phase))
             self._wake()
 
     async def refresh(self, bbs: Source, interval: float) -> None:
-        """Look at domains and cells again and again, while the mirror is live: it does so only with its lists."""
+        """Read domains and cells at an interval while the mirror is live: it does so itself only with its lists."""
         while True:
             await trio.sleep(interval)
             if not self._mirror.status.live:
@@ -236,7 +236,7 @@ class Publisher:
                 self._wake()
 
     async def _campaign(self, redis: Commands) -> None:
-        """Wait until it leads."""
+        """Try to take the lead until it succeeds."""
         token = self._token
         while True:
             status = self._mirror.status
@@ -249,7 +249,7 @@ class Publisher:
             else:
                 await redis.time()
             if status.synced_at is not None:
-                # Whoever leads writes what changes from here on.
+                # The leader writes what changes from here on.
                 self._pending.lose_count()
             self._record_role("standby", None)
             await self._wait(trio.current_time() + CAMPAIGN, woken=status.synced_at is None)
@@ -304,10 +304,10 @@ async def open_publisher(
 ) -> AsyncIterator[Publisher]:
     """Keep the state of a mirror in Redis or Valkey for as long as the block lasts.
 
-    `mirror` is followed and `bbs`, whom it mirrors, is asked for domains and cells every `refresh` seconds. `to` is the
-    relay's URL, as for `open_mirror`; `tls` are the files for `rediss://`. `detail` is that of the mirror: with "full"
-    whole desired LRPs are written, environments and credentials included. `stream_bytes` bounds the events that the
-    stream of changes keeps: a reader that is further behind lists anew. `connect` stands in for the network.
+    `mirror` is followed and `bbs`, which it mirrors, is asked for domains and cells every `refresh` seconds. `to` is
+    the relay's URL, as for `open_mirror`; `tls` are the files for `rediss://`. `detail` is that of the mirror: with
+    "full" whole desired LRPs are written, environments and credentials included. `stream_bytes` bounds the events that
+    the stream of changes keeps: a reader that is further behind lists anew. `connect` stands in for the network.
 
     Several may publish to one relay: one leads, the others stand by and take over. Nothing that goes wrong with the
     relay is an error here: it is in the `status`, and tried again. Raises ConfigurationError for a URL or file that

@@ -1,4 +1,4 @@
-"""The reads of a BBS from a relay: whoever mirrors it cannot tell it from a BBS, but for how old it says it is."""
+"""A client with the reads of a BBS over a relay: to a mirror it is a BBS that also reports the age of its state."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -88,7 +88,7 @@ class RelayClient:
         return before != self._changes_seen
 
     async def ping(self) -> bool:
-        """Ask whether somebody publishes who is live with the BBS; what else it can be is an error."""
+        """Return whether a live publisher is there; raises otherwise."""
         async with self._connect() as redis:
             await self._lists.status(redis)
         return True
@@ -104,9 +104,9 @@ class RelayClient:
     ) -> AsyncIterator[RelayStream]:
         """Follow the changes: `async with client.events("instances") as stream: async for events in stream`.
 
-        There is the stream of instances only, and no filter by cell: UnknownPath for others. A whole record is told as
-        `created`, whether it is new or another version. `said` is called with how old all that was yielded is, whenever
-        the publisher says so, which is each second. Raises ChangesMissed where the stream has gone on without this
+        There is the stream of instances only, and no filter by cell: UnknownPath for others. A whole record comes as
+        `created`, whether it is new or another version. `said` is called with the age of all that was yielded, whenever
+        the publisher reports it, which is each second. Raises ChangesMissed where the stream has gone on without this
         reader, and NoPublisher after some seconds without anything.
         """
         if name != "instances" or cell_id:
@@ -124,7 +124,7 @@ class RelayClient:
     # Lists
 
     def stream_list(self, name: str, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:
-        """Ask for a list and take its records as they come, as `BBSClient.stream_list`.
+        """Request a list and receive its records as they come, as `BBSClient.stream_list`.
 
         Filters by process are read directly; other filters go through all records.
         """
@@ -144,7 +144,7 @@ class RelayClient:
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = None
     ) -> tuple[ActualLRP, ...]:
-        """Return the rows of some processes; nothing is asked for none."""
+        """Return the rows of some processes; without any, no request is sent."""
         guids = tuple(dict.fromkeys(process_guids))
         return await all_of(self._list("actual_lrps", process_guids=guids), most) if guids else ()
 
@@ -210,7 +210,7 @@ class RelayClient:
         return await all_of(self._list("domains"), most)
 
     async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
-        """Return the cells that are there."""
+        """Return the registered cells."""
         return await all_of(self._list("cells"), most)
 
     @asynccontextmanager
@@ -240,10 +240,11 @@ class RelayClient:
     # Reading
 
     async def _caught_up(self, redis: Commands) -> Status:
-        """Return the status, once the server is not behind what was followed on another connection.
+        """Return the status, once the server has all that was followed on another connection.
 
         That other connection can be to another server: a replica, or the primary before a fail-over. A list from one
-        that lags would lack what the stream has told before it was asked for. Raises ServiceUnavailable, ChangesMissed.
+        that lags would lack events that the stream delivered before the list was requested. Raises ServiceUnavailable,
+        ChangesMissed.
         """
         status = await self._lists.status(redis)
         position = max((stream.position for stream in self._streams), key=order, default="")

@@ -1,9 +1,8 @@
-"""What a publisher does in Redis in one step: taking the lead, and writing what has changed.
+"""The scripts of a publisher, each one atomic step in Redis: taking the lead, and writing changes.
 
 Both are Lua, which Redis and Valkey run as one uninterruptible command, in a cluster on the node of the keys' slot, and
-with the permissions of whoever runs it. Nothing else writes, so what is checked here holds for every write: that the
-writer still leads, that what is there is what the last write that it knows of left, and that no hash has lost or gained
-a record since.
+with the permissions of the caller. Nothing else writes, so these checks hold for every write: the writer still leads,
+the content is what its last known write left, and no hash has lost or gained a record since.
 """
 
 from hashlib import sha1
@@ -38,7 +37,7 @@ end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
-"""Take the lead where nobody has it, or where whoever has it is not live and the caller is; 1 where it is taken."""
+"""Take the lead where it is free, or where the leader is not live and the caller is; returns 1 where it is taken."""
 
 RELEASE: Final = _script("""\
 -- KEYS: lease. ARGV: token.
@@ -118,13 +117,13 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {'done', id, there, now}
 """)
 """Write what has changed, as one step. Returns `done` with the entry's id, the counts and the time, or why nothing was
-written: `fenced` (somebody else leads, or nobody), `diverged` (another link is there), `altered` (other counts are),
+written: `fenced` (another publisher leads, or none), `diverged` (another link is there), `altered` (other counts are),
 `late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
 
-What has waited on its way is written as so much older."""
+The time on the way is added to the age that is written."""
 
 FIRST_HASH: Final = 4
 """The number of the first of the hashes in the keys of COMMIT."""
 
 SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}
-"""All of them, by name."""
+"""All scripts, by name."""

@@ -1,4 +1,4 @@
-"""Following a relay's stream of changes: every entry in order, or an error where one is missing."""
+"""Follows a relay's stream of changes: every entry in order, or an error where one is missing."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -48,7 +48,7 @@ class RelayStream:
         self._said = said
         self._heard_at = trio.current_time()
         self._untold: Entry | None = entry
-        """What says how old it all is, once what came before has been taken."""
+        """The entry whose age is reported once the events before it have been taken."""
 
     def __aiter__(self) -> Self:
         return self
@@ -85,7 +85,7 @@ class RelayStream:
                 )
 
     async def _tell(self) -> None:
-        """Say how old it all is by now; the time of the last entry is in its id."""
+        """Report the present age of the state; the time of the last entry is in its id."""
         entry, self._untold = self._untold, None
         if entry is None or self._said is None:
             return
@@ -116,7 +116,7 @@ async def open_stream(
 def check_status(status: Status | None, now: float, where: str) -> Status:
     """Return the status; `now` is the server's time.
 
-    Raises NoPublisher where nobody has written it lately, UpstreamStale where not all that belongs there is there yet.
+    Raises NoPublisher where it was not written lately, UpstreamStale where the relay is not complete yet.
     """
     if status is None:
         raise NoPublisher(f"{where}: nothing has been published there: is the prefix right, and a publisher running?")

@@ -32,7 +32,7 @@ _TEXT: Final = b"text/plain; charset=utf-8"
 
 
 class Lag(Struct, frozen=True):
-    """How slow lists are, in seconds: before the state is read, and between reading and answering.
+    """Delays of lists, in seconds: before the state is read, and between reading and answering.
 
     A list is as new as some moment between request and reply; with this a test chooses the moment.
     """
@@ -44,12 +44,11 @@ class Lag(Struct, frozen=True):
 class BBSApp:
     """Answers the BBS protocol: lists, ping and both event streams from a source, writes by a writer.
 
-    `writes` says who takes the writes: a Writer, or an error that refuses each of them, whatever it says. So a replica
-    is `BBSApp(source, writes=RequestRefused("InvalidRequest", "a replica takes no writes: ask the BBS"))`; a cell that
-    evacuates is told to keep its container, too. Errors, of
-    the source and of the writer too, are answered by their kind: RequestRefused and ResourceNotFound in the reply's
-    error field, with their type and message; UnknownPath as a 404, as by a server that does not have the request;
-    any other BBSError as a 503.
+    `writes` is a Writer, or an error that refuses each write, whatever its content. So a replica is `BBSApp(source,
+    writes=RequestRefused("InvalidRequest", "a replica takes no writes: ask the BBS"))`; a cell that evacuates then
+    keeps its container, too. Errors, also those of the source and the writer, are answered by their kind:
+    RequestRefused and ResourceNotFound in the reply's error field, with their type and message; UnknownPath as a 404,
+    as by a server that does not have the request; any other BBSError as a 503.
 
     `available` False answers everything with 503, as a BBS does while it migrates. `hidden` are paths that are
     answered with 404, as by a server that is older or newer. `lag` slows lists down. All three may be changed at any

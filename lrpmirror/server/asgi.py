@@ -1,4 +1,4 @@
-"""The few words of ASGI that the server side uses."""
+"""The few types and keys of ASGI that the server side uses."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What a reader of a stream is told, made into bytes once for all its readers."""
+"""Events and statuses of a stream, encoded once for all its readers."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ class MirrorOnly(Struct, frozen=True, gc=False):
 
 
 class EncodedEvent:
-    """An event on its way to any number of readers. It is encoded when the first of them is sent it."""
+    """An event for any number of readers. It is encoded when it is sent to the first of them."""
 
     __slots__ = ("_tail", "event", "mirror_only")
 
@@ -27,7 +27,7 @@ class EncodedEvent:
         self._tail = b""
 
     def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of Said
-        """Return what is sent to a reader to whom it is the event of that number. O(its bytes)."""
+        """Return the frame for a reader of which it is the event of that number. O(its bytes)."""
         tail = self._tail
         if not tail:
             tail = self._tail = self._encode()
@@ -41,7 +41,7 @@ class EncodedEvent:
 
 
 class EncodedStatus:
-    """How old all is that stands before it, on its way to any number of readers; it gets older on the way."""
+    """The age of the state behind all events before it, for any number of readers; it grows until it is sent."""
 
     __slots__ = ("_at", "_status")
 
@@ -52,5 +52,5 @@ class EncodedStatus:
         self._at = at
 
     def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
-        """Return what is sent to a reader now. O(1)."""
+        """Return the frame with the present age. O(1)."""
         return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))

@@ -1,4 +1,4 @@
-"""What a request limits its answer to, by name: each name once, and no more than can be looked up in one go."""
+"""The filters of a request: each name once, and no more than can be looked up in one go."""
 
 from collections.abc import Callable, Collection
 from typing import Final

@@ -1,4 +1,4 @@
-"""The server's side of a TLS handshake: a client that is refused is told why."""
+"""The server's side of a TLS handshake: a client that is refused gets the alert that says why."""
 
 from typing import Final, TypeVar
 
@@ -9,14 +9,14 @@ __all__ = ["shake_hands"]
 S = TypeVar("S", bound=trio.abc.HalfCloseableStream)
 
 FAREWELL: Final = 1.0
-"""How many seconds a refused client has to read why."""
+"""Seconds that a refused client has to read the alert."""
 
 READ: Final = 65536
-"""How much is read of it at once meanwhile."""
+"""Bytes read from it at once meanwhile."""
 
 
 async def shake_hands(stream: trio.SSLStream[S]) -> None:
-    """Agree on keys. A client that is refused, such as for its certificate, is sent the alert, as a BBS sends it.
+    """Do the handshake. A client that is refused, such as for its certificate, is sent the alert, as a BBS sends it.
 
     Raises BrokenResourceError for a client that is refused, or leaves.
     """

@@ -1,4 +1,4 @@
-"""What HTTP/1.1 forbids in the head of a request and h11 puts up with, and what is asked for by it."""
+"""Checks of a request's head that h11 does not make though HTTP/1.1 demands them, and the split of its target."""
 
 import re
 from typing import Final
@@ -15,7 +15,7 @@ MOST_LINES: Final = 100
 """How many lines it may have."""
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
-"""The methods that are told from nonsense: what is none of them is not implemented, by any server here."""
+"""The known methods: any other is answered as not implemented."""
 
 _FORBIDDEN: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
 """A line that ends without a carriage return, and one that begins with white space: the folding of older times."""
@@ -32,7 +32,7 @@ class Refusal(Exception):  # noqa: N818 - what it is
 
 
 class HeadCheck:
-    """Looks at the bytes of one request's head as they come, until the empty line that ends it."""
+    """Checks the bytes of one request's head as they come, until the empty line that ends it."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -41,7 +41,7 @@ class HeadCheck:
         self._done = False
 
     def feed(self, data: bytes | bytearray) -> None:
-        """Look at more bytes. O(bytes of the head). Raises Refusal for what is no head, or is too long."""
+        """Check more bytes. O(bytes of the head). Raises Refusal for a malformed or too long head."""
         if self._done or not data:
             return
         seen = self._last + data
@@ -62,8 +62,8 @@ class HeadCheck:
 def check_framing(request: h11.Request) -> int | None:
     """Return the length that a request says its body has, None if it does not say.
 
-    Raises Refusal where it says so in two ways, which the next one on the way might read differently, for a method that
-    nobody here has, and for another version of the protocol.
+    Raises Refusal where it says so in two ways, which a proxy might read differently, for an unknown method, and for
+    another version of the protocol.
     """
     length: int | None = None
     chunked = False
@@ -84,7 +84,7 @@ def check_framing(request: h11.Request) -> int | None:
 def split_target(target: bytes) -> tuple[str, bytes, bytes]:
     """Return the path of a target, as text and as it was sent, and the query. Raises Refusal for what is neither.
 
-    A target can be absolute: a URL, as it is sent to proxies, and any server has to understand.
+    A target can be absolute: a URL, as sent to proxies; RFC 9112 demands that servers accept it.
     """
     absolute = _ABSOLUTE.match(target)
     if absolute:

@@ -25,16 +25,16 @@ __all__ = ["Host", "authority", "mutual_tls", "serve_app"]
 logger: Final = logging.getLogger("lrpmirror.server")
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""What a system says that has no descriptor or memory left for one more connection."""
+"""Errors of a system that has no descriptor or memory left for one more connection."""
 
 PAUSE: Final = 0.1
-"""For how many seconds nothing is accepted then."""
+"""Seconds without accepting after such an error."""
 
 QUIET: Final = 60.0
-"""For how many seconds the same trouble is not logged again."""
+"""Seconds in which the same problem is not logged again."""
 
 GLANCE: Final = 1.0
-"""Seconds between two looks at how long clients take."""
+"""Seconds between two checks for slow clients."""
 
 
 def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLContext:
@@ -76,7 +76,7 @@ class Host:
         traffic: Traffic,
     ) -> None:
         self.traffic = traffic
-        """What became of connections and requests, in numbers."""
+        """Counters of connections and requests."""
         self._limits = limits
         self._admission = Admission(limits, traffic)
         self._complained_at = float("-inf")
@@ -131,7 +131,7 @@ class Host:
         self._gate.open()
 
     async def refuse(self) -> None:
-        """Close the port, so that new connections are refused; those that there are stay."""
+        """Close the port, so that new connections are refused; open ones stay."""
         if self._accepting is not None:
             self._accepting.cancel()
             self._accepting = None
@@ -190,7 +190,7 @@ class Host:
                 await trio.aclose_forcefully(socket)
 
     def _complain(self, trouble: str) -> None:
-        """Log a trouble that may come a thousand times a second."""
+        """Log a problem that may come a thousand times a second, at most once in a while."""
         if trio.current_time() - self._complained_at > QUIET:
             self._complained_at = trio.current_time()
             logger.warning("%s:%d: %s", self._address, self._port, trouble)
@@ -213,7 +213,7 @@ class Host:
             self.traffic.open -= 1
 
     async def watch(self) -> None:
-        """Cut off those who take too long, for ever. O(connections) at each look."""
+        """Cut off clients that take too long, for ever. O(connections) for each check."""
         if not isfinite(self._limits.shortest):
             return
         interval = min(GLANCE, self._limits.shortest / 4)
@@ -237,7 +237,7 @@ async def serve_app(
     """Serve the application while the context is open; port 0 takes a free one.
 
     What the application raises is answered with 500 and costs that connection only; it is counted in `traffic`, and
-    logged once for each kind. `limits` are for whoever connects. `tls` is a context, or files that are taken up again
+    logged once for each kind. `limits` bound the clients. `tls` is a context, or files that are taken up again
     when they are replaced.
 
     Leaving closes every connection at once, also those with an open stream or a stuck write. What the block raises

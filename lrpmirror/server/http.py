@@ -33,10 +33,10 @@ READ: Final = 16384
 """How much is read at once, and how much a client may send ahead while it is being answered."""
 
 PARTS: Final = 64
-"""How many parts of a body are taken without giving way to other tasks."""
+"""How many parts of a body are read without a checkpoint."""
 
 LINGER: Final = 1.0
-"""For how many seconds a client that was refused may go on sending, so that it gets to read why."""
+"""Seconds that a refused client may go on sending, so that it can read the refusal."""
 
 
 class Gate:
@@ -47,17 +47,17 @@ class Gate:
         self._opened.set()
 
     def open(self) -> None:
-        """Let everybody pass."""
+        """Let all tasks pass."""
         self._opened.set()
 
     def close(self) -> None:
-        """Hold whoever comes from now on."""
+        """Hold tasks that wait from now on."""
         if self._opened.is_set():
             self._opened = trio.Event()
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody passes."""
+        """Whether tasks pass."""
         return self._opened.is_set()
 
     async def wait(self) -> None:
@@ -66,7 +66,7 @@ class Gate:
 
 
 _OF_THE_CLIENT: Final = (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What goes wrong on a connection by the client's doing."""
+"""Errors of a connection that the client causes."""
 
 
 class Connection:
@@ -133,7 +133,7 @@ class Connection:
             await shake_hands(self._stream)
 
     def _wait_for(self, what: str, seconds: float) -> None:
-        """Give the client so much time for what it has to do now."""
+        """Set the client's time limit for its present step."""
         self._awaited = what
         self._deadline = trio.current_time() + seconds
         self._admission.waiting(self, known=self._served)
@@ -194,7 +194,7 @@ class Connection:
             self._http.receive_data(bytes(data))
 
     async def _read_body(self, request: h11.Request) -> bytes:
-        """Return the body of a request. Raises Refusal for one that is too large, or that there is no room for."""
+        """Return the body of a request. Raises Refusal for one that exceeds its limit or the server's buffers."""
         limits = self._limits
         if (check_framing(request) or 0) > limits.max_body:
             raise Refusal(413)
@@ -252,9 +252,9 @@ class Connection:
     def offer_chunks(self, chunks: list[bytes]) -> bool:
         """Send chunks of an event stream, each in a BBS's own form, as far as the client takes them at once.
 
-        Return whether it took all; if not, `finish_chunks` has to be called next. h11 would make each chunk in ten
-        times as long; it is told nothing of them, since such a body never ends in order. A client that takes what it is
-        sent costs one call of the system, and no turn of the scheduler.
+        Return whether it took all; if not, `finish_chunks` has to be called next. h11 would take ten times
+        as long for each chunk; it does not see them, since such a body never ends in order. A client that takes what it
+        is sent costs one system call, and no turn of the scheduler.
         """
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
         if self._gate.is_open:
@@ -263,12 +263,12 @@ class Connection:
         return False
 
     async def finish_chunks(self) -> None:
-        """Send what the client has not taken of the chunks that it was offered."""
+        """Send the rest of the offered chunks."""
         await self._gate.wait()
         await self._quick.finish(self._send_by)
 
     async def _send_by(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send bytes, and note for how long the client has let them wait."""
+        """Send bytes, and count the time that the client lets them wait."""
         exchange = self._exchange
         began = trio.current_time()
         left = self._limits.reply_timeout - exchange.waited if exchange and not exchange.is_event_stream else inf
@@ -290,7 +290,7 @@ class Connection:
         await self._linger()
 
     async def _linger(self) -> None:
-        """Read on for a moment: a connection that is closed with something unread takes back what was written to it."""
+        """Read on for a moment: closing a connection with unread bytes resets it, and the client loses the reply."""
         self._wait_for("end", inf)
         with trio.move_on_after(LINGER):
             if isinstance(self._stream, trio.SocketStream):
@@ -313,7 +313,7 @@ class _Exchange:
         self.answered = trio.CancelScope()
         """Cancelled when there is no more to answer, though the application may have more to say."""
         self.waited = 0.0
-        """For how many seconds the client has let the reply wait."""
+        """Seconds that the client has let the reply wait."""
         path, raw_path, query = split_target(request.target)
         self.scope: dict[str, Any] = {
             "type": "http",
@@ -338,7 +338,7 @@ class _Exchange:
         return {"type": "http.request", "body": body, "more_body": False}
 
     def offer(self, chunks: list[bytes]) -> bool:
-        """Send chunks, when the head has been sent, as far as the client takes them at once; tell if that was all."""
+        """Send chunks after the head, as far as the client takes them at once; return whether that was all."""
         return self._connection.offer_chunks(chunks)
 
     async def send(self, message: Message) -> None:
@@ -381,7 +381,7 @@ def _phrase(status: int) -> bytes:
 
 
 def _not_of_the_client(error: Exception) -> Exception | None:
-    """Return what is left of an error, which can be a group, without what the client has done."""
+    """Return the part of an error, which can be a group, that the client did not cause."""
     group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
     _, rest = group.split(_OF_THE_CLIENT)
     return None if rest is None else _single(rest)

@@ -1,4 +1,4 @@
-"""What a server lets strangers use: time, connections and memory."""
+"""The limits of a server's clients: time, connections and memory."""
 
 import resource
 from typing import Final
@@ -8,10 +8,10 @@ from msgspec import Struct
 __all__ = ["RESERVED", "Limits", "allow_more_files", "connections_allowed"]
 
 RESERVED: Final = 64
-"""How many descriptors are left to the process itself: its own connections to a BBS, files, and what it listens on."""
+"""Descriptors reserved for the process itself: its connections to a BBS, files, and listening sockets."""
 
 MOST: Final = 10_000
-"""How many connections a server has at most where descriptors would allow more, unless it is told to."""
+"""How many connections a server has at most where descriptors would allow more, by default."""
 
 FEWEST: Final = 4
 

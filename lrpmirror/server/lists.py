@@ -1,4 +1,4 @@
-"""The requests of the protocol that are answered with records: what each path asks of the source, record by record."""
+"""The requests that are answered with records: how each path reads them from the source."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
@@ -14,14 +14,14 @@ from lrpmirror.wire.proto import requests_pb2 as pb
 __all__ = ["LISTS", "PING", "Answer"]
 
 PING: Final = "/v1/ping"
-"""The path that says whether the server is there."""
+"""The path of ping."""
 
 T = TypeVar("T")
 
 Answer = Callable[[Source, bytes], Iterator[bytes | None]]
-"""From the source and the request's body to the records of the reply, encoded one by one as they are asked for.
+"""Makes the records of the reply from the source and the request's body, encoded one by one as they are taken.
 
-None is a step at which none was found. The state is read before the first record. Raises RequestRefused or
+None is a step without a record. The state is read before the first record. Raises RequestRefused or
 ResourceNotFound from the first step, or whatever the source raises.
 """
 

@@ -16,7 +16,7 @@ READABLE: Final = 8192
 
 
 def parse(kind: type[_M], body: bytes) -> _M:
-    """Return the request; raise RequestRefused of type InvalidRequest for bytes that are none of the kind."""
+    """Return the request; raise RequestRefused of type InvalidRequest for bytes of no such request."""
     try:
         return text.parse(kind, body) if len(body) <= READABLE else kind.FromString(body)
     except DecodeError as exc:

@@ -1,4 +1,4 @@
-"""Writing to a connection without a turn of the scheduler, as far as its client takes it at once.
+"""Writes to a connection without a turn of the scheduler, as far as its client takes it at once.
 
 An event that goes to a thousand readers is a thousand writes. A task that waits for each of them costs more than the
 system's call, and over TLS, with trio's own stream, more than the encryption.
@@ -23,7 +23,7 @@ Send = Callable[[bytes, Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 class QuickWriter:
     """Writes to a stream what its client takes at once, and what is left when there is time to wait for the client.
 
-    Nobody else may write to the stream between `write` and the end of `finish`. With TLS the handshake is over.
+    Nothing else may write to the stream between `write` and the end of `finish`. With TLS the handshake is over.
     """
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
@@ -39,11 +39,11 @@ class QuickWriter:
         return True
 
     def leave(self, data: bytes) -> None:
-        """Write nothing of this now: it is for `finish`."""
+        """Leave this to `finish`."""
         self._left = data
 
     async def finish(self, send: Send) -> None:
-        """Have sent what is left."""
+        """Send what is left."""
         stream = self._stream
         data, self._left = self._left, b""
         if isinstance(stream, trio.SSLStream):
@@ -72,20 +72,20 @@ class QuickWriter:
         try:
             stream._ssl_object.write(data)  # noqa: SLF001 - as said
         except ssl.SSLError:
-            # Whoever waits for the client is told of it, and not whoever tells all clients.
+            # The task that waits for the client gets the error, not the one that sends to all clients.
             self._left = data
             return False
         encrypted = outgoing.read()
         written = _written(stream.transport_stream, encrypted)
         if written == len(encrypted):
             return True
-        # Whoever sends next takes it from there, and sends it first.
+        # The next sender takes it from there, and sends it first.
         outgoing.write(encrypted[written:])
         return False
 
 
 def _written(stream: trio.SocketStream, data: bytes) -> int:
-    """Write what can be written without waiting; return how much that was. What is wrong shows with the next write."""
+    """Write what can be written without waiting; return the number of bytes. An error shows with the next write."""
     try:
         return os.write(stream.socket.fileno(), data)
     except OSError:

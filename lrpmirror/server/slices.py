@@ -1,9 +1,9 @@
-"""Long answers, made slice by slice: whoever asks for much holds up nobody else for long.
+"""Long answers, made slice by slice, so that a large request does not delay the others for long.
 
 What is walked here are iterators that do little at each step, and yield None at those at which they have looked without
 finding anything. Walking them is work for the processor, which in one piece would let streams wait, and the mirror's
 own above all. So each slice has a time limit, and all the requests of a server together get one slice at a time: then
-everybody else has a turn.
+all other tasks have a turn.
 """
 
 import time
@@ -26,7 +26,7 @@ PIECE: Final = 256
 """How many records a slice has at most."""
 
 GLANCES: Final = 32
-"""How many things are looked at in a step that finds nothing."""
+"""How many items a step without a result looks at."""
 
 
 class Slices:
@@ -37,7 +37,7 @@ class Slices:
         self._turn = trio.Lock()
 
     async def take(self, steps: Iterator[T | None]) -> list[T]:
-        """Return the next things that are found, at least one; none at the end. Gives way before each slice."""
+        """Return the next items, at least one; none at the end. Gives way before each slice."""
         found: list[T] = []
         while not found:
             async with self._turn:
@@ -53,7 +53,7 @@ class Slices:
 
 
 def passing(candidates: Iterable[R | None], test: Callable[[R], bool]) -> Iterator[R | None]:
-    """Yield those that pass a test, and None now and then."""
+    """Yield the items that pass a test, and None now and then."""
     for number, each in enumerate(candidates):
         if each is not None and test(each):
             yield each

@@ -1,4 +1,4 @@
-"""What the server side of the protocol needs from whoever has the state: a simulation, or a mirror."""
+"""The state that the server side of the protocol reads: of a simulation, or of a mirror."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol

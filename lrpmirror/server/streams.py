@@ -1,4 +1,4 @@
-"""The event streams: the head, then one message of the body for each event, until either side has enough."""
+"""The event streams: the head, then one message of the body for each event, until either side ends it."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,11 +49,11 @@ async def stream_events(
     """Send a subscription's events until the reader leaves or falls behind; the body is never ended in order.
 
     With `bursts` the server understands `chunks`: what has come in together is sent together, each event still in a
-    chunk of its own. With `offer` too, whoever tells a crowd of readers can have them sent at once.
+    chunk of its own. With `offer` too, a source with many readers can have them sent at once.
 
-    The subscription was made before the head is sent: whoever has seen the head misses nothing. It is closed here. A
-    reader that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled, and a
-    server that honours that closes the connection.
+    The subscription was made before the head is sent: a reader that has seen the head misses nothing. It is closed
+    here. A reader that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled,
+    and a server that honours that closes the connection.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -71,7 +71,7 @@ async def stream_events(
 
 
 class _Sender:
-    """Sends what a subscription has: at once, when it is told so and the reader takes it, or else in a task."""
+    """Sends the events of a subscription: at once, on request and if the reader takes them, or else in a task."""
 
     def __init__(self, subscription: Subscription, scope: trio.CancelScope, at_once: int) -> None:
         self._subscription = subscription
@@ -92,7 +92,7 @@ class _Sender:
         self._news.set()
 
     async def run(self, send: Send) -> None:
-        """Send what there is, for ever."""
+        """Send events as they come, for ever."""
         while True:
             frames = [] if self._unfinished else self._next()
             if frames or self._unfinished:
@@ -105,7 +105,7 @@ class _Sender:
             await self._news.wait()
 
     def send_by(self, offer: Offer) -> None:
-        """Send what there is without waiting, if the task has nothing to send; it is woken for what is left."""
+        """Send without waiting, unless the task is sending; it is woken for what is left."""
         if not self._waits:
             return
         while frames := self._next():
@@ -115,7 +115,7 @@ class _Sender:
                 return
 
     def _next(self) -> list[bytes]:
-        """Take the next events, as they are sent."""
+        """Take the next events, as frames."""
         frames: list[bytes] = []
         now = trio.current_time()
         for told in self._subscription.take_encoded(self._at_once):

@@ -29,11 +29,11 @@ LIMIT: Final = 1024
 """How many events a BBS keeps for a reader."""
 
 MOST: Final = 4 * LIMIT
-"""How many are kept for a reader that comes for more, but for less than there is."""
+"""How many events are kept for a reader that keeps taking, but less than there are."""
 
 
 def concerns_cell(event: Event, cell_id: str) -> bool:
-    """Return whether a reader that asked for one cell is told of the event.
+    """Return whether a reader that asked for one cell gets the event.
 
     Events of desired LRPs always; those of actual LRPs when the row they speak of, on either side, is on that cell.
     Rows that are UNCLAIMED are on none.
@@ -56,9 +56,9 @@ def concerns_cell(event: Event, cell_id: str) -> bool:
 class Subscription:
     """The events of one reader, in order, from the moment it was made.
 
-    The source puts events in, the reader takes them out; neither waits for the other. A reader is slow that has not
-    come for more since so many events, the limit; not one that could not be offered them, since whoever offers them had
-    no time. `on_change` is called, without arguments, when there is something to take and when the subscription closes.
+    The source puts events in, the reader takes them out; neither waits for the other. A reader is slow if it
+    has taken nothing during as many events as the limit; not if it could not be offered them, since the source had no
+    time. `on_change` is called, without arguments, when there is something to take and when the subscription closes.
     `send_now`, where it is set, takes what there is and sends it without waiting, or else has it sent as `on_change`
     does. Not for use from several threads.
     """
@@ -94,12 +94,12 @@ class Subscription:
         self.tell(EncodedEvent(event))
 
     def tell(self, told: EncodedEvent) -> None:
-        """Do as `put` with what is told to other readers as well, and so is made into bytes once for all. O(1)."""
+        """Do as `put` with an event that other readers get too, and that is encoded once for all. O(1)."""
         if self._keep(told):
             self._changed()
 
     def say(self, said: EncodedStatus) -> None:
-        """Say how old all is that was told so far. It takes the place of what was said last, if nothing stands between.
+        """Add the age of the state behind all events so far; replaces the last status if no event came since.
 
         O(1).
         """
@@ -107,16 +107,16 @@ class Subscription:
             self._changed()
 
     def send(self, several: Iterable[EncodedEvent | EncodedStatus]) -> None:
-        """Tell or say several, and have them sent at once if the reader takes them at once. O(several).
+        """Add several events or statuses, and send them at once if the reader takes them. O(several).
 
-        That is a call of the system: it is for whoever tells many readers, and gives way to others between them.
+        That is a system call: callers with many readers need checkpoints between them.
         """
         kept = [self._keep(told) for told in several]
         if any(kept):
             (self.send_now or self._changed)()
 
     def _keep(self, told: EncodedEvent | EncodedStatus) -> bool:
-        """Keep it for the reader, if it is for this one; return whether there is something new to take."""
+        """Keep it, if it is for this reader; return whether there is something new to take."""
         if self._closed:
             return False
         if isinstance(told, EncodedStatus):
@@ -149,7 +149,7 @@ class Subscription:
         return [told.event for told in self.take_encoded(most) if isinstance(told, EncodedEvent)]
 
     def take_encoded(self, most: int) -> list[EncodedEvent | EncodedStatus]:
-        """Do as `take_some`, for whoever sends them on, with what was said between them."""
+        """Do as `take_some`, but encoded, with the statuses between the events."""
         taken = [self._told.popleft() for _ in range(min(most, len(self._told)))]
         self._events -= sum(isinstance(each, EncodedEvent) for each in taken)
         self._since_taken = 0

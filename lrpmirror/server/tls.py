@@ -1,4 +1,4 @@
-"""What a server shows to its clients, and whom it lets in: from files, also when they are replaced."""
+"""Certificate and client authorities of a server, from files, also when they are replaced."""
 
 import ssl
 from os import PathLike
@@ -14,7 +14,7 @@ class ServerTLS:
     """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.
 
     The files are looked at before each connection, which takes microseconds; a new set is taken up when it is whole and
-    valid, and the one before serves until then, with a warning in the log. Connections that there are stay.
+    valid, and the one before serves until then, with a warning in the log. Open connections stay.
     Raises ConfigurationError, naming the file and what is wrong with it, for a set that cannot be used at construction.
     """
 
@@ -23,12 +23,12 @@ class ServerTLS:
 
     @property
     def changes(self) -> int:
-        """How often a new set has been taken up."""
+        """How many times a new set has been taken up."""
         return self._identity.changes
 
     @property
     def problem(self) -> str:
-        """Why the files that are there now are not those in use; empty when they are."""
+        """Why the present files are not in use; empty when they are."""
         problem = self._identity.problem
         return "" if problem is None else str(problem)
 

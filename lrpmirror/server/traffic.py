@@ -1,4 +1,4 @@
-"""What a server has counted, and what it says of its own failures: once for each kind."""
+"""Counters of a server, and the log of its own failures, once for each kind."""
 
 import logging
 import traceback
@@ -10,7 +10,7 @@ __all__ = ["Traffic"]
 logger: Final = logging.getLogger("lrpmirror.server")
 
 KINDS: Final = 30
-"""How many kinds of failures are told apart."""
+"""How many kinds of failures are distinguished."""
 
 _LONGEST: Final = 200
 
@@ -20,9 +20,9 @@ class Traffic:
 
     def __init__(self) -> None:
         self.open = 0
-        """Connections that there are."""
+        """Open connections."""
         self.accepted = 0
-        """Connections that were taken."""
+        """Accepted connections."""
         self.refused = 0
         """Connections that were closed at once, because there were too many that were being answered."""
         self.displaced = 0
@@ -53,7 +53,7 @@ class Traffic:
         traceback.clear_frames(error.__traceback__)
 
     def raise_failures(self, what: str) -> None:
-        """Raise what has failed, if anything has, in an ExceptionGroup: for those to whom a failure is the news."""
+        """Raise the failures, if there are any, in an ExceptionGroup."""
         if self.first:
             raise ExceptionGroup(f"{what} failed: {dict(self.failures)}", list(self.first.values()))
 

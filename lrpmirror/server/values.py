@@ -38,7 +38,7 @@ class NetInfo(Struct, frozen=True):
 
 
 NO_INSTANCE = InstanceKey()
-"""The key of a row that nobody holds."""
+"""The key of a row that no cell holds."""
 
 NO_NET = NetInfo()
 """The addresses of a row that does not run."""

@@ -1,4 +1,4 @@
-"""What the server side of the protocol needs from whoever takes the writes. A replica has none and refuses them."""
+"""The writes of the protocol, as the server side passes them on. A replica takes none and refuses them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ __all__ = ["Writer"]
 class Writer(Protocol):
     """Takes the writes of the protocol, one method for each call of a BBS.
 
-    It is given to `BBSApp` beside the Source; whoever has no writes gives an error there instead, which answers them
+    It is given to `BBSApp` beside the Source; a server without writes is given an error instead, which answers them
     all. Every method is synchronous and has done its work when it returns. Requests arrive checked for what the
     protocol itself demands (the fields that may not be missing); everything that depends on the state, or on the
     content of a desired LRP, is for the writer to judge. A method may raise an error of the BBSError tree:
@@ -68,15 +68,15 @@ class Writer(Protocol):
         routable: bool = True,
         availability_zone: str = "",
     ) -> None:
-        """Note that an instance runs."""
+        """Record that an instance runs."""
         ...
 
     def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
-        """Note that an instance crashed."""
+        """Record that an instance crashed."""
         ...
 
     def fail(self, process_guid: str, index: int, reason: str) -> None:
-        """Note that no cell takes a row."""
+        """Record that no cell takes a row."""
         ...
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
@@ -112,7 +112,7 @@ class Writer(Protocol):
         ...
 
     def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
-        """Note a crash on a cell that is going away."""
+        """Record a crash on a cell that is going away."""
         ...
 
     def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:

@@ -1,4 +1,4 @@
-"""The writing requests of the protocol: how each body is read and checked, whom it is for, and what is answered.
+"""The writing requests of the protocol: how each body is read and checked, the writer's method it calls, and the reply.
 
 What a request may not lack is the BBS's own rule for it: all that is missing or wrong in form is named in one
 InvalidRequest, before the state is looked at.
@@ -31,8 +31,8 @@ _KEPT: Final = b"\x10\x01"
 class Write(Struct, frozen=True):
     """One path: the kind of its request, what that may not lack, and what is done with it.
 
-    `does` returns whether the cell keeps the container, None for the calls that do not say. A cell deletes the
-    container of which it is not told to keep it. `keeps_if` says when the reply to one that evacuates says so beside
+    `does` returns whether the cell keeps the container, None for the calls that do not say. A cell deletes its
+    container unless the reply says to keep it. `keeps_if` says when the reply to an evacuation says so beside
     an error: where all writes are refused, or also where the request was not understood.
     """
 
@@ -157,7 +157,7 @@ _Running = pb.StartActualLRPRequest | pb.EvacuateRunningActualLRPRequest
 
 
 def _report(asked: _Running) -> dict[str, Any]:
-    """Return what a cell says of an instance that runs; one that does not say whether it is routable means yes."""
+    """Return a cell's report of an instance that runs; without `routable` it is routable."""
     return _report_of_old(asked) | {
         "internal_routes": tuple(route.hostname for route in asked.actual_lrp_internal_routes),
         "metric_tags": dict(asked.metric_tags),
