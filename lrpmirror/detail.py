@@ -275,7 +275,7 @@ class VolumeMount(_Part, frozen=True, gc=False):
 
 
 class Network(_Part, frozen=True, gc=False):
-    """What the container network is told about the container."""
+    """The properties of the container that the container network gets."""
 
     properties: Mapping[str, str] = _NONE
 

@@ -16,7 +16,7 @@
     │   │   └── ChangesMissed       a relay's stream of changes does not go on where it was left
     │   ├── TimedOut                no answer within the time allowed
     │   ├── ServiceUnavailable      503: the BBS is migrating or has no lock; retry, it never means "empty"
-    │   │   └── NoPublisher         nobody keeps the relay current, or nobody ever has
+    │   │   └── NoPublisher         no publisher keeps the relay current, or none ever has
     │   ├── RelayRefused            the relay's server refuses: user, password, permissions
     │   ├── RelayUnreadable         what is in the relay is of another version of its format
     │   ├── UnknownPath             404: this server does not know the request
@@ -134,7 +134,7 @@ class RelayUnreachable(ConnectionFailed):
 
 
 class ChangesMissed(ConnectionFailed):
-    """A relay's stream of changes does not go on where it was left, so the state has to be listed anew."""
+    """A relay's stream of changes does not go on where it was left, so the state has to be listed again."""
 
 
 class TimedOut(BBSError):

@@ -337,11 +337,11 @@ def test_each_audit_is_judged_in_its_own_time() -> None:
     assert session.end_audit(104) is None
     first = session.end_audit(105)
     assert first is not None
-    assert [one.epoch for one in first.findings] == ["a"]
+    assert [one.epoch for one in first.differences] == ["a"]
     assert session.audit_wait(105) == 2
     second = session.end_audit(107)
     assert second is not None
-    assert [one.epoch for one in second.findings] == ["b"]
+    assert [one.epoch for one in second.differences] == ["b"]
     assert second.repeated
 
 

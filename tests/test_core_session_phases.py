@@ -55,7 +55,7 @@ def test_a_step_that_cannot_happen_in_a_phase_is_a_mistake_of_the_callers() -> N
     session = synced()
     session.close()
 
-    with pytest.raises(AssertionError, match="closed cannot be told opened"):
+    with pytest.raises(AssertionError, match="closed cannot take the step opened"):
         session.stream_opened(1)
     assert session.freshness.phase is Phase.CLOSED
 

@@ -297,7 +297,7 @@ class Session:
         drift = self._audit.end(now)
         if drift is not None:
             self._counters.drift.update(drift.kinds)
-            self.knowledge.decisions.drifted(drift.findings, now)
+            self.knowledge.decisions.drifted(drift.differences, now)
         return drift
 
     def take_repairs(self) -> Scope | None:
@@ -407,7 +407,7 @@ class Session:
 
     def _take_repairs_of(self, snapshot: PendingSnapshot) -> None:
         if snapshot.scope == EVERYTHING:
-            # It has read everything anew, with the events since its beginning on top: older repairs are settled.
+            # It has read everything again, with the events since its beginning on top: older repairs are settled.
             self.repairs.clear()
         for guid, reason in snapshot.repairs:
             self.repairs.add(guid, reason)

@@ -352,7 +352,7 @@ class Derivation(Values[K, C, V]):
         assert fresh._contributions() == self._contributions(), "the contributions are not what follows from the rows"
         assert fresh._states == self._states, "a key has another state than follows from its contributions"
         for key, before in self._published.items():
-            assert self.view.same(before, self.values[key]), f"subscribers were not told of {key}"
+            assert self.view.same(before, self.values[key]), f"a change of {key} was not published"
 
     def _contributions(self) -> dict[str, dict[int, Any]]:
         entries = {**self._entries.copy(), **self._cells}

@@ -263,9 +263,9 @@ class Decisions:
             self._ring.append(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, one.known))
         self.trim()
 
-    def drifted(self, findings: Sequence[ListDifference], at: float) -> None:
-        """Record what an audit found and no event explained. O(findings)."""
-        for one in findings[:MOST_LISTED]:
+    def drifted(self, differences: Sequence[ListDifference], at: float) -> None:
+        """Record what an audit found and no event explained. O(differences)."""
+        for one in differences[:MOST_LISTED]:
             reported = one.epoch, one.tag_index
             self._ring.append(
                 _Entry(one.process_guid, at, LIST, ListOutcome.DRIFTED, one.index, *reported, None, 0, None, ())

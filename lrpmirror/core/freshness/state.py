@@ -166,7 +166,7 @@ class Freshness:
     def _step(self, step: Step) -> None:
         after = TRANSITIONS[self.phase, step]
         if after is None:
-            raise AssertionError(f"a mirror that is {self.phase} cannot be told {step}: a mistake of its shell's")
+            raise AssertionError(f"a mirror that is {self.phase} cannot take the step {step}: a mistake of its shell's")
         self._phase_changes(self.phase, after)
         # Once LIVE is left it stays at the last proof of life.
         self._current_at = self.current_at

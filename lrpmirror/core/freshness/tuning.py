@@ -41,7 +41,7 @@ class Tuning(Struct, frozen=True, kw_only=True):
     row_limit: int = 5_000_000
     """How many rows, and how many desired LRPs, the mirror may hold."""
     in_flight_limit: int = 1_000_000
-    """How many events may arrive while a list is read; with more the list is begun anew."""
+    """How many events may arrive while a list is read; with more the list is restarted."""
     audit_grace: float = 5.0
     """How long an event may still be on its way whose write a list has already."""
 

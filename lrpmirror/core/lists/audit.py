@@ -50,7 +50,7 @@ class Drift(Struct, frozen=True):
     """The differences of an audit that no event explained."""
 
     kinds: Mapping[str, int]
-    findings: tuple[ListDifference, ...]
+    differences: tuple[ListDifference, ...]
     row: int
     """How many audits in a row have found drift, this one included."""
 
@@ -66,8 +66,8 @@ class Drift(Struct, frozen=True):
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items()))
-        more = len(self.findings) - NAMED
-        named = "; ".join(map(str, self.findings[:NAMED])) + (f"; and {more} more" if more > 0 else "")
+        more = len(self.differences) - NAMED
+        named = "; ".join(map(str, self.differences[:NAMED])) + (f"; and {more} more" if more > 0 else "")
         return f"a list differed from what the events had led to, in {kinds}: {named}"
 
 

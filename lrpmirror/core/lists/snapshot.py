@@ -176,7 +176,7 @@ class PendingSnapshot:
             )
 
     def check_limit(self) -> None:
-        """Raise LimitExceeded when more events have arrived than may be kept; then the list has to be begun anew."""
+        """Raise LimitExceeded when more events have arrived than may be kept; then the list has to be restarted."""
         if len(self._in_flight) > self._in_flight_limit:
             raise LimitExceeded(
                 f"more than {self._in_flight_limit} events arrived while the server was listing; it is begun anew "
