@@ -123,6 +123,7 @@ def test_one_reader_that_is_behind_is_no_overload_and_most_of_them_are(caplog: p
     assert load.trouble == ""
     assert load.look([BEHIND + 1] * 2 + [0], 0.0, 1.0) == 0
     assert "most of the 3 streams are 257 events behind" in load.trouble
+    assert f"refuses new streams: {load.trouble}" in caplog.text
     with caplog.at_level(logging.WARNING):
         load.look([0, 0, 0], 0.0, 1.0 + CALM / 2)
         assert load.trouble

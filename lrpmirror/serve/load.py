@@ -55,9 +55,10 @@ class Load:
                 logger.warning("the replica keeps up with its %d streams again, and takes new ones", len(behind))
             return 0
         self._well_since = now
-        if not self.trouble:
-            logger.warning("the replica does not keep up with its %d streams, and refuses new ones", len(behind))
+        known = self.trouble
         self.trouble = f"most of the {len(behind)} streams are {most} events behind, and turns are {late:.1f} s late"
+        if not known:
+            logger.warning("the replica does not keep up, and refuses new streams: %s", self.trouble)
         if most <= FAR_BEHIND:
             return 0
         number = max(1, int(len(behind) * SHARE))
