@@ -251,7 +251,9 @@ async def test_a_scan_finds_everything_in_slices(server: Server, ahead: bool) ->
         found: dict[bytes, bytes] = {}
         cursor, steps = None, 0
         while cursor != 0:
-            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100, ahead=ahead)
+            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100)
+            if ahead and cursor:
+                await redis.scan_ahead(KEYS.hashes[0], cursor, 100)
             # What is asked for ahead is no other command's reply.
             assert list(await redis.read_fields(KEYS.hashes[0], ["field-3"])) == [b"3"]
             found.update(some)

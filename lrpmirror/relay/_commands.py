@@ -35,13 +35,12 @@ class Commands(Protocol):
         """Return some values of a hash, None for what is not there (HMGET)."""
         ...
 
-    async def scan(
-        self, key: str, cursor: int, count: int, *, ahead: bool = False
-    ) -> tuple[int, Mapping[bytes, bytes]]:
-        """Return some of a hash and where to go on, 0 at its end (HSCAN).
+    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+        """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
+        ...
 
-        `ahead` requests the next part as well, so that it arrives while this one is processed; it is then that old.
-        """
+    async def scan_ahead(self, key: str, cursor: int, count: int) -> None:
+        """Request a part early, so that it arrives meanwhile; the next scan from there returns it."""
         ...
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
@@ -90,19 +89,16 @@ class _Redis:
             found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
         return found
 
-    async def scan(
-        self, key: str, cursor: int, count: int, *, ahead: bool = False
-    ) -> tuple[int, Mapping[bytes, bytes]]:
+    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+        if (key, cursor) not in self._asked:
+            await self.scan_ahead(key, cursor, count)
         with errors_of(self._where):
-            asked = self._asked.pop((key, cursor), None) or await self._ask_for_slice(key, cursor, count)
-            found, flat = await self._connection.reply(asked)
-            following = int(found)
-            if ahead and following:
-                self._asked[key, following] = await self._ask_for_slice(key, following, count)
-        return following, dict(_pairs(flat))
+            following, flat = await self._connection.reply(self._asked.pop((key, cursor)))
+        return int(following), dict(_pairs(flat))
 
-    async def _ask_for_slice(self, key: str, cursor: int, count: int) -> int:
-        return await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
+    async def scan_ahead(self, key: str, cursor: int, count: int) -> None:
+        with errors_of(self._where):
+            self._asked[key, cursor] = await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         with errors_of(self._where):

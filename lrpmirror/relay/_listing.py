@@ -18,8 +18,8 @@ __all__ = ["Lists", "RecordFilter", "Records", "SingleBatch", "all_of", "order"]
 
 T = TypeVar("T")
 
-SCAN: Final = 1_000
-"""How many records are requested in one step."""
+SCAN: Final = 200
+"""How many records are requested in one step: about as many as a socket holds, so that they are there in time."""
 
 SLICE: Final = 100
 """How many records are decoded before others have their turn."""
@@ -185,7 +185,8 @@ class Records:
             self._waiting = await lists.read_some(redis, self._name, self._filter.guids)
             return
         name = "scheduling_infos" if joined else self._name
-        self._cursor, found = await redis.scan(lists.keys.key(name), self._cursor or 0, SCAN, ahead=True)
+        key = lists.keys.key(name)
+        self._cursor, found = await redis.scan(key, self._cursor or 0, SCAN)
         self._seen.update(found)
         if not self._cursor:
             await lists.check_complete(redis, name, self._status, len(self._seen))
@@ -194,6 +195,8 @@ class Records:
             self._waiting = await lists.joined(redis, guids, list(found.values()))
         else:
             self._waiting = list(found.values())
+        if self._cursor:
+            await redis.scan_ahead(key, self._cursor, SCAN)
 
 
 async def all_of(
