@@ -1,6 +1,9 @@
 """A list in progress: what the server listed, with the events since then on top, against what the mirror has."""
 
+import gc
+import sys
 import weakref
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -339,3 +342,37 @@ def test_more_events_than_may_be_kept_begin_the_list_anew() -> None:
     with pytest.raises(LimitExceeded, match="more than 2 events"):
         snapshot.check_limit()
     assert len(session.knowledge.store.process("p")) == 6, "the mirror goes on meanwhile"
+
+
+def test_what_a_list_replaced_is_freed_bit_by_bit_and_whole_for_whoever_reads_it() -> None:
+    session = synced(*many(5 * FEW))
+    snapshot = session.begin_list(0)
+    snapshot.list_rows(many(5 * FEW, tag_index=1))
+    snapshot.list_desired([desired()])
+    settle(snapshot)
+    read, old = session.knowledge.store, weakref.ref(session.knowledge.store)
+    session.end_list(snapshot, 0)
+
+    assert len(list(snapshot.free_in_slices())) > 10
+    read._check()
+    assert len(read) == 5 * FEW
+    del read
+    assert old() is None, "nobody else holds it"
+    session.knowledge.store._check()
+
+
+def test_the_store_that_a_list_replaced_is_freed_in_slices() -> None:
+    session = synced(*many(5 * FEW))
+    snapshot = session.begin_list(0)
+    snapshot.list_rows(many(5 * FEW, tag_index=1))
+    snapshot.list_desired([desired()])
+    settle(snapshot)
+    session.end_list(snapshot, 0)
+    gc.collect()
+    blocks = [sys.getallocatedblocks()]
+    blocks += [sys.getallocatedblocks() for _ in snapshot.free_in_slices()]
+
+    freed = [before - after for before, after in pairwise(blocks)]
+    # Of each row that was replaced there was at least the row, its epoch and what it was filed under.
+    assert sum(freed) > 3 * 5 * FEW
+    assert max(freed) < sum(freed) / 3

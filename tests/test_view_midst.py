@@ -1,15 +1,19 @@
 """What becomes of views that are dropped, made, or closed with their mirror, while they are brought to a list."""
 
+import gc
+import sys
+from itertools import pairwise
 from random import Random
 
 import pytest
 import trio
 from views_support import MemoryBBS, desired, in_mirror, run_mocked, running, settled
 
+from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.views import Cells, HTTPRoutes, Processes
 
-MANY = 300
+MANY = 800
 """Processes: more than are derived when a list is committed."""
 
 
@@ -96,3 +100,41 @@ def test_views_of_a_mirror_that_is_closed_meanwhile_stay_as_they_are(turns: int,
         assert (mirror.revision, len(mirror.actual_lrps())) == (revision, first)
 
     run_mocked(main)
+
+
+def test_what_a_large_list_replaces_is_freed_in_slices_once_it_was_told() -> None:
+    number, bbs = 10_000, MemoryBBS()
+
+    def have_version(version: int) -> None:
+        for at in range(number):
+            bbs.have(running(f"p{at % 500}", at, since=version, tag_index=version, placement_error=f"{version} {at}"))
+
+    async def body(mirror: Mirror) -> None:
+        told: list[RowKey] = []
+        blocks: list[int] = []
+        mirror.subscribe(lambda change: told.append(change.key), replay=False)
+        have_version(2)
+        mirror.resync()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch_blocks, blocks)
+            while len(told) < number:
+                await trio.lowlevel.checkpoint()
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        freed = [before - after for before, after in pairwise(blocks)]
+        assert max(freed) < number, "not even one block of each row at once"
+
+    have_version(1)
+    gc.collect()
+    gc.disable()
+    try:
+        in_mirror(bbs, body)
+    finally:
+        gc.enable()
+
+
+async def _watch_blocks(blocks: list[int]) -> None:
+    while True:
+        blocks.append(sys.getallocatedblocks())
+        await trio.lowlevel.checkpoint()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import trio
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.preparation import Preparation, ViewBuild
 from lrpmirror.core.rows.changes import Cause, Commit, Delta, RowKey, row_key
+from lrpmirror.core.rows.freeing import freed
 from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import notify_when_forked
@@ -32,6 +33,9 @@ __all__ = ["Mirror"]
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
+
+MANY: Final = 1_000
+"""The deltas of so many rows are freed in slices."""
 
 
 class Mirror(Reads):
@@ -278,7 +282,8 @@ class Mirror(Reads):
     def _publish(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
         """Publish commits, or a new phase; `listed` as in `Publish`. Waits for no subscriber."""
         for commit in commits:
-            self._rows.publish(commit.actual_lrps, commit.revision, commit.cause)
+            free = _freeing(commit.actual_lrps) if listed else None
+            self._rows.publish(commit.actual_lrps, commit.revision, commit.cause, free)
             self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
         completed = self._session.take_completed()
         prepared, self._preparation = (self._preparation, None) if listed else (None, self._preparation)
@@ -343,6 +348,14 @@ class Mirror(Reads):
         for view in self._views:
             view.drop()
         self._waiting.unpark_all()
+
+
+def _freeing(deltas: Sequence[Delta[RowKey, ActualLRP]]) -> Callable[[], Iterator[None]] | None:
+    """Return what frees the deltas of a large list, once nobody else holds them; what they are made of, that is."""
+    if not isinstance(deltas, tuple) or len(deltas) < MANY:
+        return None
+    held = [[*deltas]]
+    return lambda: freed(held.pop())
 
 
 async def _free_in_slices(steps: Iterator[None]) -> None:

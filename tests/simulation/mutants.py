@@ -236,7 +236,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "lagging-lists-are-believed": Mutant(
         what="a list of a server that lags replaces newer records",
-        mutant=_put(snapshot, "_is_older", _constant(value=False)),
+        mutant=_put(snapshot, "is_older", _constant(value=False)),
         laws=_names(laws.versions_go_back_only_by_a_list_that_is_believed),
         first=32,
     ),

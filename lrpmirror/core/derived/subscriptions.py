@@ -29,7 +29,7 @@ class Lag(Struct, frozen=True):
     """For how many seconds the oldest of them has waited; 0 when there is none."""
 
 
-class _Pending(Struct, Generic[V]):
+class _Pending(Struct, Generic[V], gc=False):
     seen: V | None
     now: V | None
     revision: int

@@ -27,7 +27,7 @@ from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ListNotBelieved
 from lrpmirror.model import ActualLRP
 
-__all__ = ["OlderKey", "OlderRecords", "Rollback", "RollbackGuard", "Sighting"]
+__all__ = ["OlderKey", "OlderRecords", "Rollback", "RollbackGuard", "Sighting", "is_older"]
 
 NAMED: Final = 5
 """How many records a message names."""
@@ -235,3 +235,8 @@ class RollbackGuard:
             f"back; it is not believed unless another one, {self._wait:g} s later and on another stream, is so too "
             "(see Tuning.rollback_wait)"
         )
+
+
+def is_older(one: Record, other: Record) -> bool:
+    """Tell whether one version of a record is older than another of the same. O(1)."""
+    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index

@@ -4,11 +4,9 @@ A list is as new as some moment between its request and its reply, so the events
 applied on top of the listed rows, by the same rules as on the mirror itself. The difference between the result and the
 mirror is what the list changes. Readers see nothing of it until it is committed, as a whole.
 
-A list can be of everything, or of some processes only (its scope), as for a repair.
-
-All of it is done in slices, since a list can have a million rows: `settle` is a generator, and between two of its steps
-the caller lets other tasks run. Rows that equal those of the mirror are shared with it, so a list that changes nothing
-costs its dictionaries; one that changes much gets a store of its own beside the mirror's, and replaces it at the end.
+A list can be of everything, or of some processes only (its scope), as for a repair. All of it is done in slices, since
+a list can have a million rows. Rows that equal those of the mirror are shared with it, so a list that changes nothing
+costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,13 +17,14 @@ from msgspec.structs import replace
 from lrpmirror.core.lists.compared import Compared
 from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
-from lrpmirror.core.lists.rollback import OlderKey, OlderRecords
+from lrpmirror.core.lists.rollback import OlderKey, OlderRecords, is_older
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.slices import SLICE, slices
 from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
+from lrpmirror.core.rows.freeing import emptied
 from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.rows.store import Store
 from lrpmirror.core.rows.tombstones import Tombstone
@@ -288,9 +287,15 @@ class PendingSnapshot:
         return len(self._tables.touched) + len(self._tables.touched_desired)
 
     def free_in_slices(self) -> Iterator[None]:
-        """Free what was listed, a slice a step, once it is committed or has failed."""
+        """Free what was listed and what it replaced, a slice a step, once it is committed or has failed."""
         self._in_flight = []
-        return self._tables.free_in_slices()
+        yield from self._tables.free_in_slices()
+        yield from emptied(self._rows, self._desired, self.completed, self.removed)
+        if self.aside is not None and self._initial is None:
+            # One of the two is the mirror's, which stays as it is.
+            stores, self._store, self.aside = [self._store, self.aside], Store(), None
+            while stores:
+                yield from stores.pop().free_in_slices()
 
     def _keep_tags(self, parts: list[DesiredLRP]) -> None:
         """Use the mirror's metric tags for scheduling parts that got no routing part.
@@ -355,7 +360,7 @@ class PendingSnapshot:
             elif (
                 before is not None
                 and after is not None
-                and _is_older(after, before)
+                and is_older(after, before)
                 and not self.older.believes(key, after, before)
             ):
                 # The mirror's row stays until another list confirms that the server was set back.
@@ -395,7 +400,7 @@ class PendingSnapshot:
             elif (
                 before is not None
                 and after is not None
-                and _is_older(after, before)
+                and is_older(after, before)
                 and not self.older.believes((guid,), after, before)
             ):
                 tables.place_desired(before)
@@ -443,7 +448,3 @@ class PendingSnapshot:
             self.aside.put_desired(lrp)
         elif self.aside.desired(guid) is not None:
             self.aside.remove_desired(guid)
-
-
-def _is_older(listed: ActualLRP | DesiredLRP, known: ActualLRP | DesiredLRP) -> bool:
-    return bool(listed.epoch) and listed.epoch == known.epoch and listed.tag_index < known.tag_index

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
-from lrpmirror.core.lists.slices import MANY
 from lrpmirror.core.rows.changes import RowKey
+from lrpmirror.core.rows.freeing import emptied
 from lrpmirror.core.rows.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
@@ -96,12 +96,7 @@ class ListTables:
 
     def free_in_slices(self) -> Iterator[None]:
         """Free what was listed, a slice a step; records that the mirror has by now live on there."""
-        tables: tuple[dict[Any, Any], ...] = (*self._rows, self._lrps)
-        for table in tables:
-            while table:
-                for _ in range(min(MANY, len(table))):
-                    table.popitem()
-                yield
+        return emptied(*self._rows, self._lrps)
 
 
 class IndexedTables(ListTables):

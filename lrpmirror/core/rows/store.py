@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from sortedcontainers import SortedList
 
 from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.freeing import freed
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 
 __all__ = ["Store", "row_order"]
@@ -303,6 +304,23 @@ class Store:
                 part[guid] = row_key(row)
                 return
         del part[guid]
+
+    def free_in_slices(self) -> Iterator[None]:
+        """Free everything, a table or some records a step, once whoever has called this holds it no longer.
+
+        It is not written to: what another thread reads meanwhile is whole, and freed when that is done.
+        """
+        tables: list[object] = [self._rows, self._by_process, self._by_domain, self._desired, self._desired_guids]
+        for index in (self._by_cell, self._by_state, self._by_instance, self._desired_by_domain):
+            tables += index.values()
+        # From the end: a tuple frees no row that is in the list, too.
+        records = [*self._desired.values(), *self._rows.values(), *self._by_process.values()]
+        del self, index
+        yield
+        while tables:
+            tables.pop()
+            yield
+        yield from freed(records)
 
     # Checking
 
