@@ -42,8 +42,8 @@ class Upcoming:
         rows, desired = self._snapshot.differences()
         for part in slices(rows, PART):
             yield dirty_rows(part)
-        for some in slices(desired, PART):
-            yield dirty_desired(some)
+        for lrps in slices(desired, PART):
+            yield dirty_desired(lrps)
         for guids in slices(self.released(), PART):
             yield terms_of(guids)
 

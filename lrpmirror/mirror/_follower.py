@@ -377,7 +377,7 @@ class Follower:
         """Read some processes; return what `finish` returns, which commits them or records the error."""
         session = self._session
         snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
-        error = await self._attempt(self._link.lister.some, snapshot, session.tuning.repair_timeout)
+        error = await self._attempt(self._link.lister.processes, snapshot, session.tuning.repair_timeout)
         async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
             # Where it is no longer the list in progress, the next list of everything settles it.
             return finish(snapshot, error) if session.is_listing(snapshot) else 0.0

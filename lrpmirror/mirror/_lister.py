@@ -58,16 +58,16 @@ class Lister:
         if waiting.cancelled_caught:
             snapshot.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
 
-    async def some(self, snapshot: PendingSnapshot) -> None:
+    async def processes(self, snapshot: PendingSnapshot) -> None:
         """List the processes of the snapshot's scope. Raises BBSError, WireError."""
         if snapshot.scope.rows:
             guids, most = sorted(snapshot.scope.rows), snapshot.list_limit
             snapshot.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
         if snapshot.scope.desired:
-            await self._some_desired(snapshot, sorted(snapshot.scope.desired))
+            await self._desired_of(snapshot, sorted(snapshot.scope.desired))
         await self._settle(snapshot)
 
-    async def _some_desired(self, snapshot: PendingSnapshot, guids: list[str]) -> None:
+    async def _desired_of(self, snapshot: PendingSnapshot, guids: list[str]) -> None:
         try:
             most = snapshot.list_limit
             snapshot.list_desired(await self._bbs.desired_lrps(process_guids=guids, full=self._full, most=most))

@@ -335,7 +335,9 @@ class Mirror(Reads):
             everything = domains_changed and view.follows_domains
             # `dirty` has the processes that are gone, too.
             others = terms_of(session.knowledge.process_guids()) if everything else whole if view.reads_secrets else {}
-            of_view = {**others, **{guid: replace(one, terms=True) for guid, one in dirty.items()}} if others else dirty
+            of_view = (
+                {**others, **{guid: replace(part, terms=True) for guid, part in dirty.items()}} if others else dirty
+            )
             view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
 
     async def _run(self) -> None:

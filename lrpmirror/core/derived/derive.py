@@ -81,14 +81,14 @@ class Derivation(Values[K, C, V]):
         """
         work = Work()
         for process in processes:
-            one = ALL if dirty is None else dirty[process.guid]
+            part = ALL if dirty is None else dirty[process.guid]
             entry = self._entries.get(process.guid)
-            if entry is None or one.terms or self._failed_sources or self._simple is not None or not process.rows:
-                self._take(process, entry, one, work)
-            elif one.indexes is not None:  # pragma: no branch - it is where the terms are not dirty
+            if entry is None or part.terms or self._failed_sources or self._simple is not None or not process.rows:
+                self._take(process, entry, part, work)
+            elif part.indexes is not None:  # pragma: no branch - it is where the terms are not dirty
                 # Nearly every event: a few indexes and nothing else.
                 entry = self._own(process.guid, entry, entry.terms)
-                self._renew_instances(process.guid, entry, {index: process.at(index) for index in one.indexes}, work)
+                self._renew_instances(process.guid, entry, {index: process.at(index) for index in part.indexes}, work)
         return self._fold(work) if work.steps else []
 
     def fill(self, processes: Iterable[Process]) -> None:

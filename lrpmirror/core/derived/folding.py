@@ -97,15 +97,15 @@ class Values(Generic[K, C, V]):
         if shared:
             # A key of several shares is folded for each, and settled after the last.
             touched: dict[K, _Touched] = {}
-            for key, some in alone.items():
-                self._fold_keys((key,), some, touched)
+            for key, steps in alone.items():
+                self._fold_keys((key,), steps, touched)
             for keys, steps in shared:
                 self._fold_keys(keys, steps, touched)
-            for key, one in touched.items():
-                self._settle(key, one, self._states.get(key), ranked)
+            for key, change in touched.items():
+                self._settle(key, change, self._states.get(key), ranked)
         else:
-            for key, some in alone.items():
-                self._fold_key(key, some, ranked)
+            for key, steps in alone.items():
+                self._fold_key(key, steps, ranked)
         # What moves from one key to another is published at the new key before it is withdrawn at the old one.
         if len(ranked) > 1:
             ranked.sort(key=_rank)
@@ -163,11 +163,11 @@ class Values(Generic[K, C, V]):
                 self._unfolded[key] = composed((unfolded or []) + steps)
                 self._failed_on_key(key, failure_of(error))
                 continue
-            one = touched.get(key)
-            if one is None:
+            change = touched.get(key)
+            if change is None:
                 touched[key] = _Touched(rank, alike and unfolded is None, self.values.get(key))
             else:
-                one.rank, one.alike = min(one.rank, rank), one.alike and alike
+                change.rank, change.alike = min(change.rank, rank), change.alike and alike
             if now is None:
                 states.pop(key)
             else:

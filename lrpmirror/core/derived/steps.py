@@ -77,12 +77,12 @@ def differences(old: Shares, new: Shares) -> Iterable[Difference]:
     return _differences_by_key(old, new)
 
 
-def _have_same_keys(one: Share[Any, Any], other: Share[Any, Any]) -> bool:
-    return one.keys is other.keys or one.keys == other.keys
+def _have_same_keys(old: Share[Any, Any], new: Share[Any, Any]) -> bool:
+    return old.keys is new.keys or old.keys == new.keys
 
 
-def _differ(one: Any, other: Any) -> bool:
-    return one is not other and one != other
+def _differ(old: Any, new: Any) -> bool:
+    return old is not new and old != new
 
 
 def _differences_by_key(old: Shares, new: Shares) -> Iterable[Difference]:

@@ -110,14 +110,14 @@ class Mailbox(Generic[K, V]):
         """Read `number` deltas of the backlog; return whether any are left. O(number)."""
         while self._backlog and number > 0:
             first = self._backlog[0]
-            some = list(islice(first.deltas, number))
-            for delta in some:
+            deltas = list(islice(first.deltas, number))
+            for delta in deltas:
                 if delta is not None:
                     self.offer(delta, first.revision, first.cause, first.at)
-            first.left -= len(some)
-            if len(some) < number:
+            first.left -= len(deltas)
+            if len(deltas) < number:
                 self._backlog.popleft()
-            number -= len(some)
+            number -= len(deltas)
         return bool(self._backlog)
 
     @property

@@ -244,12 +244,12 @@ class Decisions:
         found: set[str] = set()
         deltas: list[Delta[Any, ActualLRP] | Delta[Any, DesiredLRP]] = [*rows, *desired]
         for delta in deltas:
-            one = next(side for side in (delta.after, delta.before) if side is not None)
-            found.add(one.process_guid)
-            index = one.index if isinstance(one, ActualLRP) else None
-            key = delta.key if index is not None else (one.process_guid,)
+            record = next(side for side in (delta.after, delta.before) if side is not None)
+            found.add(record.process_guid)
+            index = record.index if isinstance(record, ActualLRP) else None
+            key = delta.key if index is not None else (record.process_guid,)
             outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
-            entry = _entry(one.process_guid, at, kind, outcome, index, one, delta.before)
+            entry = _entry(record.process_guid, at, kind, outcome, index, record, delta.before)
             self._ring.append(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self._ring.append(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
@@ -257,18 +257,20 @@ class Decisions:
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
         """Record which records a list has in older versions for the first time. O(such records)."""
-        for one in older.new():
-            listed = one.listed
+        for older_record in older.new():
+            listed = older_record.listed
             index = listed.index if isinstance(listed, ActualLRP) else None
-            self._ring.append(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, one.known))
+            self._ring.append(
+                _entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, older_record.known)
+            )
         self.trim()
 
     def drifted(self, differences: Sequence[ListDifference], at: float) -> None:
         """Record what an audit found and no event explained. O(differences)."""
-        for one in differences[:MOST_LISTED]:
-            reported = one.epoch, one.tag_index
+        for diff in differences[:MOST_LISTED]:
+            reported = diff.epoch, diff.tag_index
             self._ring.append(
-                _Entry(one.process_guid, at, LIST, ListOutcome.DRIFTED, one.index, *reported, None, 0, None, ())
+                _Entry(diff.process_guid, at, LIST, ListOutcome.DRIFTED, diff.index, *reported, None, 0, None, ())
             )
         self.trim()
 
@@ -294,15 +296,21 @@ def _seen(event: Event, change_set: ChangeSet, tombstones: Tombstones) -> Sighti
     if subject is None:
         # It is not about a record.
         return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
-    one = subject(event)
-    if one is None:
+    record = subject(event)
+    if record is None:
         return None
-    if isinstance(one, DesiredLRP):
-        return one.process_guid, None, one, _before(change_set.lrps, one.process_guid, change_set.desired), None
-    key = one.epoch or row_key(one)
+    if isinstance(record, DesiredLRP):
+        return (
+            record.process_guid,
+            None,
+            record,
+            _before(change_set.lrps, record.process_guid, change_set.desired),
+            None,
+        )
+    key = record.epoch or row_key(record)
     stored = _before(change_set.rows, key, change_set.get)
     tombstone = None if stored is not None else tombstones.rows.get(key)
-    return one.process_guid, one.index, one, stored, None if tombstone is None else tombstone.index
+    return record.process_guid, record.index, record, stored, None if tombstone is None else tombstone.index
 
 
 def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:

@@ -101,12 +101,12 @@ class Audit:
         """
         explained = self._explained_by(snapshot, repairs)
         found = [
-            *(one for row in rows[:EXAMINED] if (one := _unexplained("row", row, explained))),
-            *(one for lrp in desired[:EXAMINED] if (one := _unexplained("desired", lrp, explained))),
+            *(difference for row in rows[:EXAMINED] if (difference := _unexplained("row", row, explained))),
+            *(difference for lrp in desired[:EXAMINED] if (difference := _unexplained("desired", lrp, explained))),
         ]
         if found:
             due = now + self._grace
-            self._differences.update((key, (one, due)) for key, one in found)
+            self._differences.update((key, (difference, due)) for key, difference in found)
             self._dues.append((due, max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)))
         elif not self._dues:
             self._drifted = 0
@@ -132,14 +132,14 @@ class Audit:
         if not due:
             return None
         del self._dues[: len(due)]
-        judged = {key: one for key, (one, at) in self._differences.items() if at <= now}
+        judged = {key: difference for key, (difference, at) in self._differences.items() if at <= now}
         for key in judged:
             del self._differences[key]
         if not judged:
             self._drifted = 0
             return None
         self._drifted += 1
-        kinds = Counter(one.kind for one in judged.values())
+        kinds = Counter(difference.kind for difference in judged.values())
         if sum(due):
             kinds["unexamined"] = sum(due)
         return Drift(kinds, tuple(judged.values()), self._drifted)
@@ -164,8 +164,8 @@ def _unexplained(
 ) -> tuple[_Key, ListDifference] | None:
     """Return the difference that a delta is, with its key; None where it is explained already."""
     before, after = delta.before, delta.after
-    one: Any = after if after is not None else before
-    if explained(what, one.process_guid) or (
+    record: Any = after if after is not None else before
+    if explained(what, record.process_guid) or (
         before is not None and after is not None and _is_same_but_uncarried(before, after)
     ):
         return None
@@ -174,8 +174,8 @@ def _unexplained(
     else:
         how = "contents" if (before.epoch, before.tag_index) == (after.epoch, after.tag_index) else "behind"
     # Where the list lacks a record, the mirror has seen this version: only a later one, or a removal, explains it.
-    version = one.tag_index + 1 if after is None else one.tag_index
-    return (what, _key_of(one)), difference_of(f"{what} {how}", one, version)
+    version = record.tag_index + 1 if after is None else record.tag_index
+    return (what, _key_of(record)), difference_of(f"{what} {how}", record, version)
 
 
 def _key_of(record: Record) -> RowKey:

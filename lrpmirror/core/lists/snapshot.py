@@ -352,10 +352,10 @@ class PendingSnapshot:
                 # An event may have changed it since.
                 believed.pop(key, None)
             before, after = self._store.get(key), tables.get(key)
-            one = after or before
+            record = after or before
             self.compared.row(before, after, removed)
             self.removed.pop(key, None)
-            if one is None or before == after or not self.scope.has_row_of(one.process_guid):
+            if record is None or before == after or not self.scope.has_row_of(record.process_guid):
                 self._rows.pop(key, None)
             elif (
                 before is not None
@@ -369,7 +369,7 @@ class PendingSnapshot:
             else:
                 self._add_difference(key, before, after)
                 if after is None:
-                    self.removed[key] = one
+                    self.removed[key] = record
             self._write_aside(key)
 
     def _add_difference(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:

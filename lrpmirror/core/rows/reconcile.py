@@ -304,12 +304,12 @@ _WITHOUT_INSTANCE: Final = (ActualLRPState.UNCLAIMED, ActualLRPState.CRASHED)
 """States of rows without an instance: a diff to such a state still carries an instance's key, the row does not."""
 
 
-def _is_rewritten(one: ActualLRP, stored: ActualLRP) -> bool:
+def _is_rewritten(row: ActualLRP, stored: ActualLRP) -> bool:
     """Return whether a known version has other contents now, apart from the presence and what diffs do not carry.
 
     That happens where the server's database was set back and the version was written again.
     """
-    return _bare(one) != _bare(stored)
+    return _bare(row) != _bare(stored)
 
 
 def _bare(row: ActualLRP) -> ActualLRP:

@@ -127,7 +127,7 @@ def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
         entries = msgspec.json.decode(raw, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
-    return tuple([one for entry in entries if (one := _entry(entry, kind)) is not None])
+    return tuple([route for entry in entries if (route := _entry(entry, kind)) is not None])
 
 
 def _entry(entry: msgspec.Raw, kind: type[T]) -> T | None:

@@ -332,6 +332,6 @@ def _route_alike(before: Endpoints, after: Endpoints) -> bool:
     if len(before) != len(after):
         return False
     return all(
-        one is other or one == other or replace(one, evacuating=other.evacuating, since=other.since) == other
-        for one, other in zip(before, after, strict=True)
+        old is new or old == new or replace(old, evacuating=new.evacuating, since=new.since) == new
+        for old, new in zip(before, after, strict=True)
     )
