@@ -13,6 +13,8 @@ from lrpmirror.core.rows.changes import Change
 from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import Mirror, MirrorView, open_mirror
 
+RESYNC = 1000.0
+
 
 class Follow(Struct, frozen=True):
     """A subscriber of a mirror's view: how long it takes over each change, and after how many it has enough."""
@@ -40,6 +42,11 @@ class Follower:
         self.busy = False
         self.subscription = view.subscribe(self)
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is more for it."""
+        return not self.subscription.cancelled and (self.busy or self.subscription.lag.pending > 0)
+
     async def __call__(self, change: Change[Any, Any]) -> None:
         assert not self.busy, "it is never called twice at once"
         assert self.folded.get(change.key) == change.before
@@ -64,7 +71,7 @@ def test_on_a_mirror_views_are_consistent_and_any_subscriber_ends_on_them(
 async def follow(history: list[Any], plans: list[Follow]) -> None:
     world = World()
     bbs = MemoryBBS(*world.lrps.values())
-    async with open_mirror(bbs, tuning=Tuning(resync_interval=1000)) as mirror:
+    async with open_mirror(bbs, tuning=Tuning(resync_interval=RESYNC)) as mirror:
         await mirror.wait_synced(10)
         views = {name: await mirror.view(view) for name, view in {**every_view(), "ByFreshness": ByFreshness()}.items()}
         followers = [Follower(plan, views[plan.to]) for plan in plans if not plan.late]
@@ -74,7 +81,11 @@ async def follow(history: list[Any], plans: list[Follow]) -> None:
             await trio.sleep(0.1)
             if len(followers) < len(plans):
                 followers = [*followers, *(Follower(plan, views[plan.to]) for plan in plans if plan.late)]
-        await trio.sleep(10_000)
+        # In it there is a list at an interval, too.
+        await trio.sleep(1.25 * RESYNC)
+        with trio.fail_after(10_000):
+            while any(follower.waits for follower in followers):  # noqa: ASYNC110 - they tell nobody
+                await trio.sleep(10)
         consistent(mirror, views.values())
         for follower in followers:
             if follower.subscription.cancelled:
