@@ -1,4 +1,4 @@
-"""What the subscribers of a replica were told, and so would not believe to be otherwise: what is gone, and versions."""
+"""The versions and removals that a replica has sent to its subscribers, who would not accept older ones."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,7 +10,7 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 __all__ = ["AnnouncedVersions"]
 
 LIMIT: Final = 200_000
-"""How many records are remembered, which is how many a mirror remembers."""
+"""How many records are remembered: as many as a mirror does."""
 
 AGE: Final = 900.0
 """For how many seconds, as a mirror does."""
@@ -20,13 +20,13 @@ FOREVER: Final = 2**32
 
 
 class AnnouncedVersions:
-    """The versions in which records were told to be gone, by epoch. O(deltas) for each commit."""
+    """The versions in which records were sent as removed, by epoch. O(deltas) for each commit."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything: nobody was told."""
+        """Forget everything: no present subscriber has got any of it."""
         self._rows = TombstoneTable(limit=LIMIT, age=AGE)
         self._desired = TombstoneTable(limit=LIMIT, age=AGE)
 
@@ -36,10 +36,10 @@ class AnnouncedVersions:
         self._desired.advance(now)
 
     def contradicts(self, rows: Iterable[Delta[RowKey, ActualLRP]], desired: Iterable[Delta[str, DesiredLRP]]) -> bool:
-        """Record what is about to be told; tell whether it contradicts what was told before.
+        """Record what is about to be sent; return whether it contradicts what was sent before.
 
-        So it does where something comes back that was told to be gone, or in an older version: the server was set back.
-        A row that comes back in a later version is none of that: its readers ask for it.
+        It does where a record comes back that was sent as removed, or in an older version: the server was set back.
+        A row that comes back in a later version is no contradiction: its readers read it again.
         """
         back = False
         for row in rows:

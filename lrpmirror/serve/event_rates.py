@@ -1,4 +1,4 @@
-"""How much happens, second by second over the last minutes."""
+"""Event rates, second by second over the last minutes."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from lrpmirror.events import ActualLRPCrashed, Event
 __all__ = ["MINUTES", "EventRates", "Second"]
 
 MINUTES: Final = 5
-"""For how many minutes it is remembered."""
+"""How many minutes are remembered."""
 
 
 class Second(Struct, array_like=True):
@@ -25,7 +25,7 @@ class Second(Struct, array_like=True):
 
 
 class EventRates:
-    """Counts what a mirror sees, by the second: a observer of it (see `Mirror.observed`). O(1) an event."""
+    """Counts what a mirror sees, by the second: an observer of it (see `Mirror.observed`). O(1) an event."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

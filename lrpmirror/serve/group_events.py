@@ -1,9 +1,9 @@
-"""What a replica tells on the group stream about a commit: what became of the two slots of each index.
+"""The events of a replica's group stream for a commit: how the two slots of each index changed.
 
-The group stream is the older one, for clients that know no better. A slot that an event does not fill is not spoken of.
-Whatever changes a slot is told, also a change of presence, which a BBS leaves out: that is for mirrors only. Rows that
-no slot shows (the replacement of a suspect instance, until it runs) are not told of, as at a BBS. What Diego's own
-readers make of each event is said in `telling`; it holds here too.
+The group stream is the older one, for clients that know no better. An event says nothing of a slot that it does not
+fill. Every change of a slot is sent, also a change of presence, which a BBS leaves out: that is for mirrors only. Rows
+that no slot shows (the replacement of a suspect instance, until it runs) are not sent, as at a BBS. `instance_events`
+says what Diego's own readers make of each event; it holds here too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,9 +27,9 @@ def group_events(
 ) -> list[Event | MirrorOnly]:
     """Return the events of the group stream about these deltas; `rows_of` gives the rows of a process after them.
 
-    What runs comes first, so that an endpoint is told of no later than the one it replaces is withdrawn. `heard` says
-    that the BBS told of it, and so filled slots with a `created` on its own group stream. O(rows of the processes that
-    the deltas touch).
+    What runs comes first, so that a new endpoint is sent before the one it replaces is withdrawn. `heard` says that an
+    event of the BBS caused the commit, which so filled slots with a `created` on its own group stream. O(rows of the
+    processes that the deltas touch).
     """
     stories: list[tuple[int, list[Event | MirrorOnly]]] = []
     for guid, touched in _by_process(deltas).items():
@@ -81,7 +81,7 @@ def _evacuating(row: ActualLRP) -> ActualLRPGroup:
 def _slot_story(
     before: ActualLRP | None, after: ActualLRP | None, slot: Callable[[ActualLRP], ActualLRPGroup], *, heard: bool
 ) -> tuple[int, list[Event | MirrorOnly]]:
-    """Return how urgent the story of a slot is, and its events."""
+    """Return the order of a slot's events, and the events."""
     if before == after:
         return 2, []
     if after is None:

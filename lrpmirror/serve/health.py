@@ -1,4 +1,4 @@
-"""Whether the process is alive, and whether its answers are worth something: for load balancers and supervisors."""
+"""Liveness and readiness of the process, for load balancers and supervisors."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +14,7 @@ from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 __all__ = ["SILENCE", "Readiness", "alive", "readiness", "ready_app"]
 
 SILENCE: Final = 60.0
-"""For how many seconds there may be no proof of life: several times the interval at which a mirror pings."""
+"""Seconds that may pass without proof of life: several times the interval at which a mirror pings."""
 
 _CAUSES: Final = {
     Phase.CONNECTING: "not synchronised yet: there is no event stream",

@@ -1,13 +1,13 @@
-"""What a replica tells on the instance stream about a commit: the events that a BBS would have sent for it.
+"""The events of a replica's instance stream for a commit: those that a BBS would have sent for it.
 
-Whoever reads the events has to end in the state that the replica is in, whether it follows by the rules of a mirror or
-is one of Diego's own clients. So the events are made from the two sides of each delta and not copied: what became of an
-event here (it was late, it named a record that was gone) is decided once, and told as what it came to.
+Every reader has to end in the state of the replica, whether it follows by the rules of a mirror or is one of Diego's
+own clients. So the events are made from the two sides of each delta and not copied: the outcome of an event (it was
+late, it named a record that was gone) is decided once, here, and sent as such.
 
 Diego's own readers act on each event by itself, and do not ask what it leaves out. The route emitter takes a `created`
 of a row that runs for an instance to send requests to, ready or not; it withdraws what a `removed` names, what a
 `changed` shows to have stopped, and what a `changed` shows to be no longer ready, under the one instance key that both
-sides of a `changed` share. So nothing is told as `created` but what a BBS tells so. What no event of a BBS says (the
+sides of a `changed` share. So only what a BBS sends as `created` is sent so. What no event of a BBS carries (the
 internal routes and metric tags, which the diffs do not carry) follows as a `created` for mirrors only.
 """
 
@@ -36,11 +36,11 @@ RowDelta = Delta[RowKey, ActualLRP]
 def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool = False) -> list[Event | MirrorOnly]:
     """Return the events of the instance stream that lead from one side of the deltas to the other.
 
-    A version is told as `changed`, an unclaim as `created` and `removed` of the version before it, a move of an
+    A version is sent as `changed`, an unclaim as `created` and `removed` of the version before it, a move of an
     instance from one record to another as one `changed`. What a diff does not carry follows for mirrors only, as a
     `created` of the whole row at the same version. A removal that frees a slot for another record comes first, as it
-    did at the server; then what runs, then the rest, so that an endpoint is told of no later than the one it replaces
-    is withdrawn. `created` says that the BBS itself told what is new as `created`. O(deltas · log deltas).
+    did at the server; then what runs, then the rest, so that a new endpoint is sent before the one it replaces
+    is withdrawn. `created` says that the BBS itself sent what is new as `created`. O(deltas · log deltas).
     """
     if len(deltas) == 1:
         return _story(deltas[0], trace_id, created=created)
@@ -63,7 +63,7 @@ def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool 
 def desired_events(delta: Delta[str, DesiredLRP], trace_id: str = "") -> list[Event]:
     """Return the events of both streams that lead from one side of a delta to the other.
 
-    A record in the place of another, of a different epoch, is told as a removal and a creation. O(1).
+    A record in the place of another, of a different epoch, is sent as a removal and a creation. O(1).
     """
     before, after = delta.before, delta.after
     if before is None:
@@ -81,7 +81,7 @@ def is_unready(row: ActualLRP) -> bool:
 
 
 def before_it_ran(row: ActualLRP) -> ActualLRP:
-    """Return a row as it was in the version before, when its instance had claimed it and did not run yet."""
+    """Return a row as of the version before, when its instance had claimed it and did not run yet."""
     return ActualLRP(
         process_guid=row.process_guid,
         index=row.index,
@@ -107,7 +107,7 @@ def _story(delta: RowDelta, trace_id: str, *, created: bool) -> list[Event | Mir
     if after.epoch and after.tag_index == before.tag_index:
         return _same_version(before, after, trace_id)
     if _is_free(after) and not _is_free(before):
-        # The version just before the one that is free, whichever was told last: so the removal is known for what it is.
+        # The version just before the one that is free, whichever was sent last: so the removal is known for what it is.
         left = replace(before, tag_index=max(after.tag_index - 1, 0)) if after.epoch else before
         return [ActualLRPInstanceCreated(after, trace_id), ActualLRPInstanceRemoved(left, trace_id)]
     events = _changed(before, after, trace_id)
@@ -133,7 +133,7 @@ def _changed(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event |
 
 
 def _same_version(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
-    """Tell what the server does not make a version for: a change of presence; and what was read after its diff."""
+    """Yield the events of changes without a new version: of presence, and of what was read after a diff."""
     events: list[Event | MirrorOnly] = []
     if before.presence != after.presence:
         events.append(ActualLRPInstanceChanged(before, after, trace_id))

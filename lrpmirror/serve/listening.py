@@ -1,4 +1,4 @@
-"""Where to listen, and to whom: an address that others can reach is not served without mutual TLS by accident."""
+"""The address to listen at and its TLS: one that others can reach is not served without mutual TLS by accident."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address:
         host = port = None
     if port is None or parts.path or parts.query or parts.fragment or parts.username is not None:
         raise ConfigurationError(f"{text!r} is no address to listen on: give HOST:PORT, such as 127.0.0.1:8889")
-    return Address(host or "0.0.0.0", port)  # noqa: S104 - said so by whoever leaves the host out
+    return Address(host or "0.0.0.0", port)  # noqa: S104 - asked for by leaving the host out
 
 
 def checked_tls(

@@ -1,7 +1,7 @@
-"""Whether a replica keeps up with its own readers, and what is done where it does not: some are sent away for the rest.
+"""Load shedding of a replica that does not keep up with its readers: some are closed for the sake of the rest.
 
 A single reader that is behind is slow itself, and is dropped for that. Where most are behind, or the process comes to
-its turns late, the replica is slow. Then new streams are refused, so that those that there are can catch up; and where
+its turns late, the replica is slow. Then new streams are refused, so that the open ones can catch up; and where
 that does not help, the youngest are closed, a few at a time, until the others are read again.
 """
 
@@ -14,10 +14,10 @@ from lrpmirror.server import LIMIT
 __all__ = ["GLANCE", "Load"]
 
 GLANCE: Final = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 LATE: Final = 2.0
-"""By how many seconds a turn may be late."""
+"""Seconds that a turn may be late."""
 
 BEHIND: Final = LIMIT // 4
 """How many events most readers may be behind."""
@@ -26,16 +26,16 @@ FAR_BEHIND: Final = LIMIT
 """How many events most readers are behind when some of them are closed."""
 
 SHARE: Final = 0.1
-"""What share of them, at each look."""
+"""The share of them that is closed at each check."""
 
 CALM: Final = 5.0
-"""For how many seconds all must be well before new streams are taken again."""
+"""Seconds without overload before new streams are accepted again."""
 
 logger: Final = logging.getLogger("lrpmirror.serve")
 
 
 class Load:
-    """Judges by how far the readers are behind, and how late the process is."""
+    """Judges the load by how far the readers are behind, and how late the process is."""
 
     def __init__(self) -> None:
         self.trouble = ""
@@ -43,7 +43,7 @@ class Load:
         self.refused = 0
         """How many streams were refused."""
         self.shed = 0
-        """How many streams were closed for the others' sake."""
+        """How many streams were closed to relieve the others."""
         self._well_since = 0.0
 
     def look(self, behind: Sequence[int], late: float, now: float) -> int:

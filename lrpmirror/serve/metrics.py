@@ -28,7 +28,7 @@ __all__ = ["metrics_app", "registry_of"]
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode("ascii")
 
 NAMED: Final = 20
-"""How many unknown types of events are told apart; a server can make up any number."""
+"""How many unknown types of events are distinguished; a server can make up any number."""
 
 DECODING: Final = ("MalformedChunk", "MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
 """The errors of bytes that cannot be read."""
@@ -65,7 +65,7 @@ class _Collected(Collector):
         self._servers = servers
 
     def describe(self) -> Iterable[Metric]:
-        """Describe nothing in advance: what there is, is read when it is asked for."""
+        """Describe nothing in advance: metrics are read at the scrape."""
         return ()
 
     def collect(self) -> Iterator[Metric]:

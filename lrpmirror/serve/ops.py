@@ -1,4 +1,4 @@
-"""What a process shows of itself to operators: metrics, health and a page, as a table of routes."""
+"""The paths for operators: metrics, health and a page, as a table of routes."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,7 +19,7 @@ __all__ = ["ops_routes"]
 def ops_routes(
     mirror: Mirror, replica: Replica | None = None, *, servers: Mapping[str, Traffic] = MappingProxyType({})
 ) -> Mapping[str, ASGIApp]:
-    """Return who answers `/metrics`, `/healthz` and `/readyz` for a mirror, and `/`, a page, where it has a replica.
+    """Return the applications for `/metrics`, `/healthz` and `/readyz`, and with a replica the page at `/`.
 
     `servers` are the counters of the process's servers by name, for the metrics.
     """

@@ -1,4 +1,4 @@
-"""The page for people: one HTML file without anything from elsewhere, and the state that it asks for each second."""
+"""The status page: one HTML file without external resources, and the state that it requests each second."""
 
 import base64
 import hashlib
@@ -53,9 +53,9 @@ class _State:
 
 
 def content_policy(html: bytes) -> bytes:
-    """Return what a browser may do for the page: run and style by what is in it now, and ask its own server, no more.
+    """Return the Content-Security-Policy of the page: its own scripts and styles, and requests to its own server.
 
-    Whatever gets into the document by a name that somebody has given to a cell is neither run nor loaded.
+    Markup injected by a cell's name is neither run nor loaded.
     """
     allowed = {
         kind: b"'sha256-" + base64.b64encode(hashlib.sha256(text).digest()) + b"'"
@@ -68,7 +68,7 @@ def content_policy(html: bytes) -> bytes:
 
 
 def page_routes(mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> Mapping[str, ASGIApp]:
-    """Return who answers `/` and `/page/state` for a mirror; `event_rates` is to be its observer."""
+    """Return the applications for `/` and `/page/state` for a mirror; `event_rates` is to be its observer."""
     html = files("lrpmirror.serve").joinpath("page.html").read_bytes()
     policy = content_policy(html)
 

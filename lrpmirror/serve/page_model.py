@@ -1,4 +1,4 @@
-"""What the page for people shows, as one value.
+"""The content of the status page, as one value.
 
 Cells and their instances, processes with trouble first, freshness, rates.
 """
@@ -28,10 +28,10 @@ CELLS = 2_000
 """How many cells are shown at most, the first by name."""
 
 BATCH: Final = 1_000
-"""How many candidates are gathered before those that are not among the first are let go of."""
+"""How many candidates are gathered before those not among the first are dropped."""
 
 LONGEST: Final = 300
-"""How much of a text is shown at most."""
+"""Characters of a text that are shown at most."""
 
 SEVERITY = {
     health: rank
@@ -47,7 +47,7 @@ SEVERITY = {
         )
     )
 }
-"""How far down the list of processes each health is."""
+"""The order of healths in the list of processes."""
 
 
 class CellModel(Struct, frozen=True):
@@ -61,7 +61,7 @@ class CellModel(Struct, frozen=True):
 
 
 class ProcessModel(Struct, frozen=True):
-    """A process, as the table has it."""
+    """A process, as a row of the table."""
 
     process_guid: str
     health: str
@@ -71,7 +71,7 @@ class ProcessModel(Struct, frozen=True):
 
 
 class PageModel(Struct, frozen=True, kw_only=True):
-    """All of it, at one moment."""
+    """The content of the page at one moment."""
 
     ready: bool
     cause: str
@@ -85,7 +85,7 @@ class PageModel(Struct, frozen=True, kw_only=True):
     """Instances by letter."""
     cells: list[CellModel]
     more_cells: int
-    """How many cells are there beside those."""
+    """How many cells are not shown."""
     waiting: str
     """A letter for each instance that is on no cell."""
     health: dict[str, int]
@@ -121,7 +121,7 @@ async def page_model_of(
     event_rates: EventRates,
     slices: Slices | None = None,
 ) -> PageModel:
-    """Look at everything, in slices: O(rows + processes + cells)."""
+    """Build the page model, in slices: O(rows + processes + cells)."""
     [page_model] = await (slices or Slices()).take(_look(mirror, cells, processes, event_rates))
     return page_model
 
@@ -181,16 +181,16 @@ class _FirstN(Generic[T]):
         self._order = order
         self._kept: list[T] = []
         self.others = 0
-        """How many were not among them."""
+        """How many items were not among the first."""
 
     def add(self, one: T) -> None:
-        """Take one more. O(log kept), amortised."""
+        """Add an item. O(log kept), amortised."""
         self._kept.append(one)
         if len(self._kept) >= self._number + BATCH:
             self.found()
 
     def found(self) -> list[T]:
-        """Return the first of those so far. O(kept)."""
+        """Return the first N so far. O(kept)."""
         self._kept.sort(key=self._order)
         self.others += len(self._kept[self._number :])
         del self._kept[self._number :]
@@ -220,7 +220,7 @@ def _short(text: str) -> str:
 
 
 def detail_of(value: ProcessHealth) -> str:
-    """Say what there is to say of a process beyond its counts."""
+    """Return what is shown of a process beyond its counts."""
     said = []
     if value.placement_error:
         said.append(value.placement_error)
@@ -240,7 +240,7 @@ def detail_of(value: ProcessHealth) -> str:
 
 
 def natural(name: str) -> tuple[str, int, str, str]:
-    """Sort cell-2 before cell-10."""
+    """Return a sort key that puts cell-2 before cell-10."""
     stem = name.rstrip("0123456789")
     # Never made a number: there is no end to how long one can be.
     digits = name[len(stem) :].lstrip("0")

@@ -1,10 +1,10 @@
-"""Who reads the streams of a replica, and how they are told: nobody waits for the slow, and large commits are paced.
+"""The readers of a replica's streams: none waits for a slow one, and large commits are paced.
 
-What a resynchronisation finds different can be more than a reader may leave unread; given at once, it would close every
-stream. So it is given in slices, as fast as the readers take them.
+The differences of a resynchronisation can be more than a reader may leave unread; given at once, they would close every
+stream. So they are given in slices, as fast as the readers take them.
 
-A crowd is told in rounds: of all that has come together, one reader after the other, each with one write. A round gives
-way to everybody else again and again, and there is a pause between two of them.
+Many readers are served in rounds: each gets all that has come since the last round, in one write, one reader after the
+other. A round gives way to other tasks every few milliseconds, and there is a pause between two of them.
 """
 
 import time
@@ -27,13 +27,13 @@ ROOM: Final = LIMIT - 2 * SLICE
 """How many unread events a subscriber may have when it is given the next slice of a large commit."""
 
 TURNS: Final = 50
-"""How often it is looked whether all have room, before the slow ones are given the next slice nevertheless."""
+"""How many times it is checked that all have room, before the slow ones are given the next slice nevertheless."""
 
 TURN: Final = 0.002
-"""Seconds between two of these looks."""
+"""Seconds between two of these checks."""
 
 MANY: Final = 100
-"""How many readers are told of each event by itself; more are told of what has come together."""
+"""How many readers get each event by itself; more get events in rounds."""
 
 PACE: Final = 1e-4
 """Seconds for each reader, where there are many, from one round to the next: how long an event may wait for others."""
@@ -42,18 +42,18 @@ GROWING: Final = 3
 """In how many rounds in a row more must have come than they took away, for readers to be behind by what waits."""
 
 TURN_OF_ROUND: Final = 0.002
-"""For how many seconds readers are told before others have a turn."""
+"""Seconds of a round before other tasks have a turn."""
 
 
 class Readers:
-    """Who reads the streams of a replica: how many there are, and how far behind they are."""
+    """The subscriptions of a replica: their number, and how far behind they are."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self._clock = clock
         self.load = Load()
         """Whether the readers are kept up with."""
         self.due = 0.0
-        """When they are to be told next, where there are many."""
+        """When the next round begins, where there are many."""
         self._in_round = False
         self._waited = 0
         self._growing = 0
@@ -69,14 +69,14 @@ class Readers:
         return bool(self._open)
 
     def add(self, kind: StreamKind, cell_id: str) -> Subscription:
-        """Return a new subscription to what is told from now on. O(1)."""
+        """Return a new subscription to the events from now on. O(1)."""
         subscription = Subscription(kind, cell_id)
         self._open = [(each, since) for each, since in self._open if not each.closed]
         self._open.append((subscription, self._told + len(self._waiting)))
         return subscription
 
     def want(self, kind: StreamKind) -> bool:
-        """Return whether anybody reads that stream. O(subscribers)."""
+        """Return whether that stream has readers. O(subscribers)."""
         return any(each.kind == kind and not each.closed for each, _ in self._open)
 
     def pending(self, kind: StreamKind) -> list[int]:
@@ -86,13 +86,13 @@ class Readers:
     def tell(self, kind: StreamKind, events: Iterable[Event | MirrorOnly]) -> None:
         """Give events to the readers of a stream: at once where they are few, else slice by slice, by `hand_out`.
 
-        All are told in the same order, and those who came later only of what was told later.
+        All get the same order, and later readers only later events.
         """
         self._waiting.extend((kind, EncodedEvent(event)) for event in events)
         self._hand_out_few()
 
     def say(self, status: SourceStatus, now: float) -> None:
-        """Say to all readers how old all is that they were told so far."""
+        """Send all readers the age of the state behind the events so far."""
         self._waiting.append((None, EncodedStatus(status, now)))
         self._hand_out_few()
 
@@ -103,7 +103,7 @@ class Readers:
             self.news.set()
 
     def hand_out(self) -> bool:
-        """Give the next slice to the readers; tell whether there is more. O(slice · readers)."""
+        """Give the next slice to the readers; return whether there is more. O(slice · readers)."""
         for subscription, told in self._next_slice():
             for each in told:
                 if isinstance(each, EncodedStatus):
@@ -114,7 +114,7 @@ class Readers:
         return bool(self._waiting)
 
     def round(self) -> Iterator[None]:
-        """Give the next slice to the readers and have it sent at once to those who take it, at each step to one."""
+        """Give the next slice to the readers and send it at once to those that take it, one reader a step."""
         self._in_round = True
         self._count_growth()
         self.due = self._clock() + (PACE * len(self._open) if len(self._open) > MANY else 0.0)
@@ -131,7 +131,7 @@ class Readers:
         self._waited = waiting
 
     def _next_slice(self) -> Iterator[tuple[Subscription, list[EncodedEvent | EncodedStatus]]]:
-        """Take the next slice off what waits; yield each reader who is there now with what of it is for that reader."""
+        """Take the next slice of what waits; yield each present reader with its part of it."""
         slice_ = [self._waiting.popleft() for _ in range(min(SLICE, len(self._waiting)))]
         first, self._told = self._told, self._told + len(slice_)
         of_kind: dict[StreamKind, list[EncodedEvent | EncodedStatus]] = {}
@@ -154,7 +154,7 @@ class Readers:
             self.news = trio.Event()
 
     def have_room(self) -> bool:
-        """Return whether every reader has taken enough, if what waits is a whole slice or more. O(subscribers)."""
+        """Return whether every reader has room, if what waits is a whole slice or more. O(subscribers)."""
         return len(self._waiting) < SLICE or all(len(each) <= ROOM for each, _ in self._open)
 
     def look(self, late: float) -> None:
@@ -179,7 +179,7 @@ def _of_kind(
 
 
 async def hand_out(readers: Readers) -> None:
-    """Bring events to a crowd, and large commits to the readers slice by slice, for ever, waiting for none for long.
+    """Give events to many readers, and large commits slice by slice, for ever, waiting for none for long.
 
     A reader has as much time for a slice as a BBS's would have for as many events in a burst; one that does not take it
     falls behind and is closed.
@@ -204,7 +204,7 @@ async def _in_turns(steps: Iterator[None]) -> None:
 
 
 async def watch_load(readers: Readers) -> None:
-    """Look again and again whether the readers are kept up with."""
+    """Check at an interval whether the readers are kept up with."""
     while True:
         due = trio.current_time() + GLANCE
         await trio.sleep_until(due)

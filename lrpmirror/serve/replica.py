@@ -1,4 +1,4 @@
-"""A mirror as a source for the server side of the protocol: whoever reads from it cannot tell it from a BBS."""
+"""A mirror as a source for the server side of the protocol: to its readers it is a BBS."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,43 +33,42 @@ __all__ = ["MAX_AGE", "REFRESH", "Replica", "checked_age", "open_replica"]
 logger: Final = logging.getLogger("lrpmirror.serve")
 
 APPS: Final = 200
-"""How many apps are looked up one by one; where more are asked for, all desired LRPs are looked at."""
+"""How many apps are looked up one by one; for more, all desired LRPs are scanned."""
 
 APP_GUID: Final = 32
-"""How long the prefix of a process guid is, at least, that few other processes have than those of one app."""
+"""The least length of a prefix of process guids that is taken for one app's."""
 
 REFRESH: Final = 10.0
-"""Seconds between two looks at the domains and cells, about which a BBS sends no events."""
+"""Seconds between two reads of the domains and cells, about which a BBS sends no events."""
 
 PATIENCE: Final = 3.0
 """How many seconds the cells may take, which another service keeps."""
 
 MAX_AGE: Final = 30.0
-"""How old the state may be, in seconds, that is still answered from."""
+"""The age in seconds up to which the state is served."""
 
 HEARTBEAT: Final = 2.0
-"""Seconds between two times that the streams are told how old the state is, while nothing else is to be said of it."""
+"""Seconds between two statuses on the streams, while nothing else changes about the state's age."""
 
 
 class Replica:
     """A `lrpmirror.server.Source` over a mirror, made by `open_replica`.
 
     Reads are answered from the mirror's state as it is, also while that is stale, as long as it is not older than
-    `max_age`; whoever asks can know how old it is, by `status`, which is told on the streams too. Beyond that the
-    replica is not `available`, and its streams are closed, as those of a BBS that is. Domains lapse as they would at a
-    BBS: they are fresh for as long since somebody saw that they were.
+    `max_age`; its age is in `status`, which is sent on the streams too. Beyond that the
+    replica is not `available`, and its streams are closed, as those of a BBS that is not. Domains lapse as they would
+    at a BBS, counted from when they were last seen fresh.
 
-    What a
-    commit changes goes to the subscribers as events, with before and after; what the mirror finds different when it
-    synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of a
-    BBS would say is told to mirrors only, in comments of the stream.
+    What a commit changes goes to the subscribers as events, with before and after; what the mirror finds different when
+    it synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of
+    a BBS would carry is sent to mirrors only, in comments of the stream.
 
-    A mirror that follows a replica ends in the same rows and desired LRPs. Two things it is not told of by events, as
-    it would not be by a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
+    A mirror that follows a replica ends in the same rows and desired LRPs. Two things it does not get by events, as
+    from a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
     not fresh. Its own next list has them.
 
-    A record that comes back in a version which subscribers were told is gone, or in an older version than they were
-    told (the server was set back), cannot be told as an event: a reader that goes by the protocol would not believe it.
+    A record that comes back in a version that was sent as removed, or in an older version than was sent (the server was
+    set back), cannot be sent as an event: a reader that follows the protocol would not accept it.
     All streams are closed then, as a BBS's are when it restarts.
     """
 
@@ -88,9 +87,9 @@ class Replica:
         self._cells: tuple[CellPresence, ...] | None = None
         self.readers = Readers(clock)
         self.event_rates = EventRates(clock)
-        """How much happens, for those who look at the replica."""
+        """The event rates, for the status page."""
         self.closures = 0
-        """How often all streams were closed because a change could not be told as events."""
+        """How many times all streams were closed because a change could not be sent as events."""
 
     @property
     def available(self) -> bool:
@@ -117,7 +116,7 @@ class Replica:
     # As a source
 
     def domains(self) -> tuple[str, ...]:
-        """Return the domains that were fresh a few seconds ago; none where nobody has seen that for too long."""
+        """Return the domains that were fresh a few seconds ago; none where they were last read too long ago."""
         status = self._mirror.status
         seen_at = max(self._domains_at, status.synced_at or 0.0)
         if status.at - seen_at > self._max_age + 2 * self._refresh_interval:
@@ -125,7 +124,7 @@ class Replica:
         return tuple(sorted(self._mirror.domains)) if self._domains is None else self._domains
 
     def cells(self) -> tuple[CellPresence, ...]:
-        """Return the cells that are there, as of a few seconds ago."""
+        """Return the registered cells, as of a few seconds ago."""
         return self._mirror.cells if self._cells is None else self._cells
 
     def actual_lrps(
@@ -162,7 +161,7 @@ class Replica:
         return (None if lrp is None else self._shown(lrp) for lrp in found)
 
     def _candidates(self, process_guids: Sequence[str], app_guids: Sequence[str]) -> Iterable[DesiredLRP | None]:
-        """Return the desired LRPs among which those are that a request asks for."""
+        """Return the candidates for a request, a superset of the desired LRPs that pass."""
         mirror = self._mirror
         if process_guids:
             return [mirror.desired_lrp(guid) for guid in dict.fromkeys(process_guids)]
@@ -174,7 +173,7 @@ class Replica:
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
         """Return a subscription to what happens from now on; the first thing in it is how old the state is.
 
-        Raises ServiceUnavailable where the readers that there are cannot be kept up with.
+        Raises ServiceUnavailable where the present readers cannot be kept up with.
         """
         load = self.readers.load
         if load.trouble:
@@ -187,7 +186,7 @@ class Replica:
     # As a observer of the mirror
 
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
-        """Tell what an event came to. Information that changes nothing is passed on as it is."""
+        """Send the outcome of an event. Events that change nothing, such as crashes, are passed on as they are."""
         if commit is not None:
             self._tell(commit, event)
         elif isinstance(event, ActualLRPCrashed):
@@ -197,7 +196,7 @@ class Replica:
             self.readers.tell("instances", [event])
 
     def listed(self, commit: Commit) -> None:
-        """Tell what a list found different."""
+        """Send the differences that a list found."""
         if commit.domains is not None:
             self._domains = None
         if commit.cells is not None:
@@ -208,7 +207,7 @@ class Replica:
         self._tell(commit, None)
 
     def _tell(self, commit: Commit, event: Event | None) -> None:
-        """Tell what a commit changed; `event` is what the BBS told, where it did."""
+        """Send what a commit changed; `event` is the event of the BBS that caused it, if one did."""
         trace_id = getattr(event, "trace_id", "")
         desired_deltas = self._told_desired(commit)
         if not self.readers:
@@ -235,7 +234,7 @@ class Replica:
         return Delta(delta.key, before, after)
 
     def _told_desired(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
-        """Return what is told of desired LRPs; a removal that nobody vouches for is withheld until somebody does."""
+        """Return the deltas of desired LRPs to send; a withheld removal is sent when it is released."""
         told: list[Delta[str, DesiredLRP]] = []
         for delta in commit.desired_lrps:
             if delta.after is None and delta.key in self._withheld:
@@ -251,7 +250,7 @@ class Replica:
     # What runs beside it
 
     async def refresh(self, bbs: BBS, interval: float) -> None:
-        """Look at domains and cells again and again: the mirror itself does so only when it lists everything.
+        """Read domains and cells at an interval: the mirror itself does so only when it lists everything.
 
         Only while the mirror is live: a domain's freshness vouches for the desired LRPs of that moment.
         """
@@ -273,7 +272,7 @@ class Replica:
                     self._cells = cells
 
     async def say_age(self) -> None:
-        """Tell the streams how old the state is, again and again, and at once when it begins or ceases to follow.
+        """Send the state's age on the streams at an interval, and at once when it begins or ceases to follow.
 
         Streams are closed when the state has become too old.
         """
@@ -323,8 +322,8 @@ async def open_replica(
 ) -> AsyncIterator[Replica]:
     """Answer from a mirror for as long as the block lasts, and as its state is not older than `max_age` seconds.
 
-    `bbs` is whom the mirror mirrors: it is asked for domains and cells every `refresh` seconds. Unless `full`, nobody
-    is shown what may be secret: the routes of other routers than the three known ones are there by name only. Raises
+    `bbs` is what the mirror mirrors: it is asked for domains and cells every `refresh` seconds. Unless `full`, secrets
+    are not served: the routes of other routers than the three known ones are there by name only. Raises
     ConfigurationError for a `max_age` that is none.
     """
     replica = Replica(mirror, trio.current_time, full=full, max_age=checked_age(max_age))

@@ -1,4 +1,4 @@
-"""Paths beside those of a BBS, and who answers them: a table from path to ASGI application."""
+"""Paths beside those of a BBS: a table from path to ASGI application."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -17,10 +17,10 @@ _HEADERS: Final = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 ]
-"""What every reply says to browsers: keep nothing, guess no types, be in no other site's frame, tell no other site."""
+"""The headers of every reply for browsers: no caching, no type sniffing, no framing, no referrer."""
 
 Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]
-"""Makes a table for a mirror and its replica."""
+"""Makes such a table for a mirror and its replica."""
 
 
 def printable(text: str) -> str:
@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
-    """Return an application that asks whom the table has for a path, and `fallback` for all others.
+    """Return an application that passes each path in the table to its application, all others to `fallback`.
 
     What is in the table can be read only, by GET or HEAD. Lifespan messages go to `fallback`.
     """
@@ -53,7 +53,7 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa
 
 
 async def send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Send a reply whose body is there, for readers in a browser too; `headers` beside those that all replies have."""
+    """Send a reply with a whole body, for browsers too; `headers` beside those that all replies have."""
     about = [*_HEADERS, (b"content-length", b"%d" % len(body)), (b"content-type", content_type), *headers]
     head: Message = {"type": "http.response.start", "status": status, "headers": about}
     await send(head)

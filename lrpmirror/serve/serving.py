@@ -59,7 +59,7 @@ async def serve_replica(
     what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and so can
     answer with them, and with the routes of routers that are not known here. `refresh` are the seconds between two
     looks at domains and cells; beyond a state of `max_age` seconds everything is answered with 503. `routes` gives
-    paths beside those of a BBS, and who answers them. Raises ConfigurationError for options and files that cannot be
+    paths beside those of a BBS, with their applications. Raises ConfigurationError for options and files that cannot be
     used, and a port that cannot be had; a BBS that cannot be reached is none: everything is answered with 503 until it
     was.
     """

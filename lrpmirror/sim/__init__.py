@@ -1,9 +1,9 @@
-"""A simulated Diego, for tests and demonstrations: a BBS with its state rules, a life of its own, and its faults.
+"""A simulated Diego, for tests and demonstrations: a BBS with its state rules, a workload, and its faults.
 
 `Diego` is the BBS: synchronous, deterministic by its seed, in virtual time, with the writes of the protocol as methods.
-`Autopilot` lives on it: applications come, grow, crash and move, cells leave and are lost; its size and its rates are
-chosen. `serve_diego` serves it over HTTP, with every read and write of the protocol, in a trio program;
-`serve_diego_in_thread` does so for programs without an event loop. `FaultPlan` says what goes wrong meanwhile.
+`Autopilot` is a workload for it: applications come, grow, crash and move, cells leave and are lost; its size and its
+rates are chosen. `serve_diego` serves it over HTTP, with every read and write of the protocol, in a trio program;
+`serve_diego_in_thread` does so for programs without an event loop. `FaultPlan` says which faults happen meanwhile.
 
 For tests of whatever talks to a BBS, in any language, a fixture of pytest::
 
@@ -34,7 +34,7 @@ For tests of whatever talks to a BBS, in any language, a fixture of pytest::
         bbs.do(bbs.served.host.cut)
         assert [row.state for row in bbs.do(bbs.diego.actual_lrps)] == ["RUNNING"]
 
-With trio, and with life and faults, of which the same seeds bring the same again::
+With trio, a workload and faults, all reproducible by their seeds::
 
     diego = Diego(seed=7)
     pilot = Autopilot(diego, seed=7, apps=200, cells=20, instances=1000, events_per_second=100)

@@ -1,7 +1,6 @@
-"""A workload that lives: applications come, grow, crash and move, cells leave and are lost.
+"""A simulated workload: applications come, grow, crash and move, cells leave and are lost.
 
-It plays everybody who writes to a BBS: the platform, which desires; the auctioneer, which places; the cells, which
-run and obey.
+It makes the writes of all clients of a BBS: the platform, the auctioneer, and the cells.
 """
 
 import random
@@ -24,20 +23,20 @@ from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
 __all__ = ["CONVERGENCE", "Autopilot", "Rates"]
 
 CONVERGENCE: Final = 30
-"""Seconds between two convergences, and between two times that the platform vouches for its domain."""
+"""Seconds between two convergences, and between two upserts of the platform's domain."""
 
 DOMAIN_TTL: Final = 120
-"""For how many seconds the platform vouches."""
+"""The time to live of the platform's domain, in seconds."""
 
 PATIENCE: Final = 60
-"""After how many seconds the version before is removed, whether or not the new one runs."""
+"""Seconds after which the version before is removed, whether or not the new one runs."""
 
 LARGEST: Final = 8
 """The most instances that an application is scaled to, where their number in all is not chosen."""
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How often something happens, per virtual second and over the whole deployment; 0 for never.
+    """Rates of each kind of thing, per virtual second and over the whole deployment; 0 for never.
 
     `deploys`: an application gets a new version, which replaces the old one when it runs. `scalings`: one gets another
     number of instances. `crashes`: an instance crashes. `placement_failures`: no cell takes a free row.
@@ -57,17 +56,17 @@ class Rates(Struct, frozen=True, kw_only=True):
 
 
 class Autopilot:
-    """Lives on a Diego, one virtual second a step; reproducible by its seed and the Diego's.
+    """Drives a Diego, one virtual second a step; reproducible by its seed and the Diego's.
 
     Its size: `apps` applications and `cells` cells are there at the start, the applications still to be placed.
     `instances` is about how many instances there are in all; None gives each application a few. `rates` says what
     happens how often. `events_per_second` fills every second up to that many events of the instance stream, with
     changes of routable, once there is something that runs; more come where the rates make more.
 
-    Others may write to the same Diego: what is not the autopilot's own it leaves alone, and what others have removed
-    it does not miss. `counts` says what has happened so far, by kind.
+    Others may write to the same Diego: the autopilot leaves their records alone, and copes with removals by others.
+    `counts` says what has happened so far, by kind.
 
-    Raises ConfigurationError for a size that is none.
+    Raises ConfigurationError for an invalid size.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class Autopilot:
 
     @property
     def counts(self) -> Counter[str]:
-        """How often each kind of thing has happened."""
+        """How many times each kind of thing has happened."""
         return self._simulated_cells.counts
 
     def step(self) -> None:
@@ -125,7 +124,7 @@ class Autopilot:
             pass
 
     def moves(self) -> Iterator[None]:
-        """Let one virtual second pass, stopping after each thing that happens: for those who serve it meanwhile."""
+        """Let one virtual second pass, yielding after each write, for a server that gives way between them."""
         self._diego.advance(1)
         self._second += 1
         yield from self._simulated_cells.moves()
@@ -164,7 +163,7 @@ class Autopilot:
         emitted.take_some(len(emitted))
 
     def _write(self, write: Callable[..., None], process_guid: str, **more: object) -> bool:
-        """Write to a desired LRP, unless somebody else has removed it; return whether it was there."""
+        """Write to a desired LRP, unless another client has removed it; return whether it was there."""
         try:
             write(process_guid, **more)
         except ResourceNotFound:

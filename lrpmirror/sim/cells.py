@@ -1,4 +1,4 @@
-"""The cells of a living workload: they take instances, run them, obey, leave, are lost and come back."""
+"""The cells of the simulated workload: they claim, run and stop instances, leave, are lost and come back."""
 
 import random
 from collections import Counter
@@ -21,13 +21,13 @@ STARTED: Final = 0.6
 """The chance that a claimed instance runs a second later."""
 
 EVACUATION_TIMEOUT: Final = 90
-"""After how many seconds a cell leaves, whether or not its instances run elsewhere."""
+"""Seconds after which a cell leaves, whether or not its instances run elsewhere."""
 
 ZONES: Final = 3
 
 
 class SimulatedCells:
-    """All cells of a deployment. `apps` maps process guids to what is known of them, and is read at each step."""
+    """All cells of a deployment. `apps` maps process guids to their apps, and is read at each step."""
 
     def __init__(self, diego: Diego, rng: random.Random, cells: int, apps: Mapping[str, App]) -> None:
         self.counts: Counter[str] = Counter()
@@ -44,9 +44,9 @@ class SimulatedCells:
             self._hire()
 
     def moves(self) -> Iterator[None]:
-        """Let the cells do what they do in one second, and stop after each write. Linear in rows.
+        """Let the cells work for one second, and yield after each write. Linear in rows.
 
-        Others may write in between: what has become of a row is looked up when its turn comes.
+        Others may write in between: the present version of a row is looked up at its turn.
         """
         self._second += 1
         self._staying = self._who_stays()
@@ -122,7 +122,7 @@ class SimulatedCells:
             self.counts["stopped in vain"] += 1
 
     def _attend(self, seen: ActualLRP, here: Collection[str]) -> bool:
-        """Do what a cell does about a row as it is now; return whether anything was done."""
+        """Do a cell's next write about the row's present version; return whether there was one."""
         row = self._diego.row(seen.process_guid, seen.index, seen.presence)
         if row is None or row.process_guid not in self._apps:
             return False
@@ -171,7 +171,7 @@ class SimulatedCells:
         self.counts["handed over"] += 1
 
     def _see_off(self) -> None:
-        """Let the cells go that have nothing left; after an update they come back empty."""
+        """Remove the leaving cells that are empty; after an update they come back."""
         for cell_id in [*self._leaving]:
             if not self._diego.actual_lrps(cell_id=cell_id):
                 del self._leaving[cell_id]

@@ -1,6 +1,6 @@
-"""The periodic convergence: what the server puts right on its own account.
+"""The periodic convergence: what the server corrects by itself.
 
-Each outcome is told by a goroutine of its own, and each event of it races all others.
+Each outcome is sent by a goroutine of its own, and each event of it races all others.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def crash_backoff(crash_count: int) -> int:
 
 
 def converge(state: State) -> list[Emission]:
-    """Do one round over all rows and desired LRPs; return what the streams are told, event by event. Linear."""
+    """Do one round over all rows and desired LRPs; return the emissions for the streams, event by event. Linear."""
     emitted = [
         *_drop_evacuating_of_lost_cells(state),
         *_retire_surplus(state),

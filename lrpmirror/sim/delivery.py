@@ -54,7 +54,7 @@ class EventDelivery:
         self.change(faults)
 
     def change(self, faults: Faults | None) -> None:
-        """Let other faults hold from now on; what is under way is delivered first, as those before have it."""
+        """Apply other faults from now on; events under way are delivered first, with the faults before."""
         self.settle()
         self._faults = faults
         self._random = random.Random(0 if faults is None else faults.seed)
@@ -78,12 +78,12 @@ class EventDelivery:
             self._step(self._faults)
 
     def settle(self) -> None:
-        """Deliver all that is under way, as the faults have it."""
+        """Deliver all events under way, with the faults."""
         while self._under_way and self._faults is not None:
             self._step(self._faults)
 
     def forget(self) -> int:
-        """Lose all that is under way; return how many events that were."""
+        """Lose all events under way; return how many there were."""
         lost = self.under_way
         self._under_way.clear()
         return lost

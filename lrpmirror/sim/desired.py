@@ -1,4 +1,4 @@
-"""Desired LRPs: wanted, changed, no longer wanted; and the rows that follow from the number of instances."""
+"""Desired LRPs: created, updated, removed; and the rows that follow from the number of instances."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -86,7 +86,7 @@ def update_desired(
 
 
 def remove_desired(state: State, process_guid: str) -> list[Emission]:
-    """Drop the desired LRP; its rows go as soon as nobody holds them. Raises ResourceNotFound."""
+    """Drop the desired LRP; its rows go as soon as no instance holds them. Raises ResourceNotFound."""
     gone = _existing(state, process_guid)
     del state.desired[process_guid]
     return [desired_emission(DesiredLRPRemoved(gone)), *_stop_from(state, process_guid, 0)]
@@ -105,7 +105,7 @@ def create_missing(state: State, wanted: DesiredLRP, indexes: Iterable[int]) -> 
 
 
 def _stop_from(state: State, process_guid: str, first: int) -> list[Emission]:
-    """Remove the rows from an index on that nobody holds; ask the cells of the others. EVACUATING rows stay."""
+    """Remove the rows from an index on that no instance holds; ask the cells of the others. EVACUATING rows stay."""
     emitted: list[Emission] = []
     for row in [*state.rows.get(process_guid, {}).values()]:
         if row.index < first or row.presence is Presence.EVACUATING:

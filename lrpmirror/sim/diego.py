@@ -61,7 +61,7 @@ class Diego:
         self.faults = faults
         self._rng = self._state.random
         self.trace_id = ""
-        """What the events of the next writes carry as their trace id, where they have one."""
+        """The trace id of the events of the next writes; empty for none."""
 
     # ------------------------------------------------------------------ time
 
@@ -71,7 +71,7 @@ class Diego:
         return self._state.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. Nothing happens by itself: convergence is called for."""
+        """Let time pass. Nothing else happens: call `converge` for a convergence."""
         self._state.now += round(seconds * domains.SECOND)
 
     def guid(self) -> str:
@@ -82,7 +82,7 @@ class Diego:
 
     @property
     def faults(self) -> Faults | None:
-        """What may go wrong between a write and its readers; when it is changed, what is under way arrives first."""
+        """What may go wrong between a write and its readers; when it is changed, events under way arrive first."""
         return self._faults
 
     @faults.setter
@@ -141,7 +141,7 @@ class Diego:
         self._tell(emitted)
 
     def remove_desired(self, process_guid: str) -> None:
-        """Remove a desired LRP; rows that nobody holds go, the others are stopped. Raises ResourceNotFound."""
+        """Remove a desired LRP; rows that no instance holds go, the others are stopped. Raises ResourceNotFound."""
         self._tell(desired.remove_desired(self._state, process_guid))
 
     def upsert_domain(self, domain: str, ttl: int = 0) -> None:
@@ -190,7 +190,7 @@ class Diego:
         self._tell(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
 
     def retire(self, process_guid: str, index: int) -> None:
-        """Stop a row's instance, or remove the row if nobody holds it. Raises ResourceNotFound."""
+        """Stop a row's instance, or remove the row if no instance holds it. Raises ResourceNotFound."""
         self._tell(lifecycle.retire(self._state, process_guid, index))
 
     # ------------------------------------------------------------- evacuation
@@ -251,7 +251,7 @@ class Diego:
             self._state.cells[cell_id] = cell
 
     def take_stop_requests(self) -> tuple[StopRequest, ...]:
-        """Return, and forget, what the cells have been asked to stop since the last time."""
+        """Return the stop requests to cells since the last call, and forget them."""
         asked = tuple(self._state.stop_requests)
         self._state.stop_requests.clear()
         return asked
@@ -260,7 +260,7 @@ class Diego:
         """Do one round of the periodic convergence. Linear in rows and desired LRPs."""
         self._tell(convergence.converge(self._state))
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ events
 
     def subscribe(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> Subscription:
         """Return a subscription from now on, to one of the two streams; `limit` None for one that never overflows."""
@@ -281,7 +281,7 @@ class Diego:
         return self._instances.forget() + self._groups.forget()
 
     def on_write(self, see: Callable[[ActualLRP | DesiredLRP], None]) -> None:
-        """Have every version of every record shown to `see`, as it is written: for whoever judges a mirror."""
+        """Call `see` with every version of every record as it is written, for tests that judge a mirror."""
         self._state.on_write = see
 
     # ---------------------------------------------------------------- lists
@@ -291,7 +291,7 @@ class Diego:
         return domains.fresh_domains(self._state)
 
     def cells(self) -> tuple[CellPresence, ...]:
-        """Return the cells that are there."""
+        """Return the registered cells."""
         return tuple(self._state.cells.values())
 
     def actual_lrps(
@@ -346,7 +346,7 @@ class Diego:
         return self._state.row(process_guid, index, presence)
 
     def adopt(self, rows: Iterable[ActualLRP] = (), desired_lrps: Iterable[DesiredLRP] = ()) -> None:
-        """Take records in as they are, without an event: for a state that was there before the simulation."""
+        """Store records as they are, without an event: for a state from before the simulation."""
         for row in rows:
             self._state.put(row)
         for each in desired_lrps:
@@ -366,7 +366,7 @@ class Diego:
         return outcome.keep_container
 
     def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
-        """Return an older version of the row if the die says that the removal has read that one.
+        """Return an older version of the row if the random number says that the removal has read that one.
 
         A removal that names no instance can have read the row before it was claimed.
         """

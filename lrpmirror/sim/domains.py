@@ -1,4 +1,4 @@
-"""Domains, which are fresh while their owner keeps saying so, and cells, which are there or not."""
+"""Domains, which are fresh while their owner keeps upserting them, and the cells' presences."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """How a cell that is going away hands over its instances.
 
 An instance that runs keeps running, in an EVACUATING row, while the ORDINARY row of its index is given to another
-cell. Each rule returns whether the cell is to keep the container, and what the streams are told.
+cell. Each rule returns whether the cell is to keep the container, and the emissions for the streams.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Evacuation(Struct, frozen=True):
-    """The answer to a cell: whether it keeps the container; and what the streams are told."""
+    """The answer to a cell, whether it keeps the container; and the emissions for the streams."""
 
     keep_container: bool
     emissions: tuple[Emission, ...] = ()
@@ -44,7 +44,7 @@ def evacuate_claimed(state: State, process_guid: str, index: int, instance: Inst
 
 
 def evacuate_crashed(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> Evacuation:
-    """Note a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes.
+    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes.
 
     Raises ResourceNotFound for an unknown instance.
     """

@@ -1,4 +1,4 @@
-"""What goes wrong with the server as a whole, carried out by a plan and then put right."""
+"""Faults of the server as a whole, injected by a plan and then ended."""
 
 import random
 from collections import Counter
@@ -39,7 +39,7 @@ class _Host(Protocol):
 
 
 class FaultInjector:
-    """Carries out a plan while `run` runs; `mishaps` counts what it did, by the plan's names."""
+    """Carries out a plan while `run` runs; `mishaps` counts the faults, by the plan's names."""
 
     def __init__(
         self, plan: FaultPlan, mishaps: Counter[str], *, diego: _Diego, app: _App, requests: _Requests, host: _Host
@@ -64,7 +64,7 @@ class FaultInjector:
         }
 
     async def run(self) -> None:
-        """Let things go wrong for as long as the plan says or until `calm`; then put all of them right."""
+        """Inject faults for as long as the plan says or until `calm`; then end all of them."""
         faults, available = self._diego.faults, self._app.available
         if self._plan.events is not None:
             self._diego.faults = self._plan.events
@@ -80,7 +80,7 @@ class FaultInjector:
         self._over.set()
 
     async def calm(self) -> None:
-        """Let nothing go wrong any more; return when everything has been put right."""
+        """Stop injecting faults; return when all have ended."""
         self._scope.cancel()
         await self._over.wait()
 

@@ -1,4 +1,4 @@
-"""Requests that go wrong one by one: lists that are slow or break off, streams that fall silent and stay open."""
+"""Faults of single requests: lists that are slow or break off, streams that fall silent and stay open."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ __all__ = ["FaultyReplies"]
 
 
 class FaultyReplies:
-    """An ASGI application around another, which does to single requests what a plan says, until `calm`.
+    """An ASGI application around another, which injects a plan's faults into single requests, until `calm`.
 
     `mishaps` is counted by the plan's names.
     """
@@ -29,7 +29,7 @@ class FaultyReplies:
         self._calm = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, perhaps badly."""
+        """Answer one request, with a fault or without."""
         path = scope.get("path", "")
         if path in LISTS and not self._calm:
             await self._list(scope, receive, send)
@@ -40,7 +40,7 @@ class FaultyReplies:
             await self._app(scope, receive, send)
 
     def calm(self) -> None:
-        """Let all go well from now on. Streams that have gone silent, or were about to, are closed."""
+        """Inject no more faults. Streams that have gone silent, or were about to, are closed."""
         self._calm = True
         for scope in self._half_open:
             scope.cancel()

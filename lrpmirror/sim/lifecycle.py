@@ -1,7 +1,7 @@
-"""How a row lives: claimed, started, crashed, failed, retired, removed.
+"""The life cycle of a row: claimed, started, crashed, failed, retired, removed.
 
-Each rule takes the state and what the call carries, writes the rows and returns what the streams are told. A write
-that changes nothing tells nothing. "The row" is the ORDINARY one of the index.
+Each rule takes the state and the call's arguments, writes the rows and returns the emissions for the streams. A write
+that changes nothing emits nothing. "The row" is the ORDINARY one of the index.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
 
 
 class Report(Struct, frozen=True):
-    """What a cell says of an instance that runs, beside its key."""
+    """A cell's report of an instance that runs, beside its key."""
 
     net: NetInfo = NO_NET
     internal_routes: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def start(
 
 
 def crash(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> list[Emission]:
-    """Note that the instance crashed; from the instance of a SUSPECT row, that row goes.
+    """Record that the instance crashed; from the instance of a SUSPECT row, that row goes.
 
     Raises ResourceNotFound, and RequestRefused of type ActualLRPCannotBeCrashed.
     """
@@ -135,7 +135,7 @@ def crash(state: State, process_guid: str, index: int, instance: InstanceKey, re
 def crash_row(state: State, row: ActualLRP, instance: InstanceKey, reason: str) -> ActualLRP:
     """Write a crash into the row: UNCLAIMED again the first times, then CRASHED.
 
-    Return it as the events of this write have it: with the reason in full, which is cut where it is stored.
+    Return it as it is in the events of this write: with the whole reason, which is cut where it is stored.
     """
     if row.state not in HELD or InstanceKey.of(row) != instance:
         raise RequestRefused(
@@ -159,7 +159,7 @@ def unclaim_row(state: State, row: ActualLRP) -> ActualLRP:
 
 
 def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emission]:
-    """Note that no cell was found for the row.
+    """Record that no cell was found for the row.
 
     Raises ResourceNotFound, and RequestRefused of type ActualLRPCannotBeFailed for a row that is not UNCLAIMED.
     """
@@ -180,7 +180,7 @@ def remove(state: State, process_guid: str, index: int, instance: InstanceKey | 
 
 
 def retire(state: State, process_guid: str, index: int) -> list[Emission]:
-    """Remove the row if nobody holds it or its cell is unknown, else ask the cell; raise ResourceNotFound."""
+    """Remove the row if no instance holds it or its cell is unknown, else ask the cell; raise ResourceNotFound."""
     row = state.existing_row(process_guid, index)
     if row.state in HELD and row.cell_id in state.cells:
         state.stop_requests.append(StopRequest(process_guid, index, InstanceKey.of(row)))

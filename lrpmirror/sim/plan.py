@@ -1,4 +1,4 @@
-"""What is to go wrong with a served Diego: a value that a test can hand over, print and repeat."""
+"""The faults of a served Diego, as a value that a test can pass on, print and repeat."""
 
 import random
 from typing import Any, Final
@@ -16,7 +16,7 @@ CHANCES: Final = ("slow_lists", "truncated_lists", "half_open_streams")
 
 
 class FaultPlan(Struct, frozen=True, kw_only=True):
-    """What goes wrong with a served Diego, how often, and by which dice; `serve_diego` carries it out.
+    """The faults of a served Diego, their rates and the seed; `serve_diego` carries the plan out.
 
     `events` is what happens to events between the write and its readers: see `Faults`.
 
@@ -24,7 +24,7 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
 
     - `cuts`: all connections are closed; `stream_cuts`: all event streams are.
     - `outages`: for a while everything is answered with 503.
-    - `refusals`: for a while new connections are refused; those that there are stay.
+    - `refusals`: for a while new connections are refused; open ones stay.
     - `failovers`: as when another server takes over: connections are closed, for a while refused, for a while answered
       with 503, then served.
     - `silences`: for a while nothing is written on any connection; then all go on as if nothing had been.
@@ -43,7 +43,7 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
     The same `seed` does the same things to the server at the same times. What becomes of single requests follows from
     the seed and their order, which sockets decide.
 
-    Raises ConfigurationError for a rate below 0, a chance that is none, or a `lasting` that ends before it begins.
+    Raises ConfigurationError for a rate below 0, a chance outside 0 to 1, or a `lasting` that ends before it begins.
     """
 
     seed: int = 0

@@ -1,6 +1,6 @@
-"""Texts as a server sends them that checks none: what is left of a character that was cut is no text on the wire.
+"""Texts with cut characters, as a server sends them that checks none: such bytes are not UTF-8.
 
-The simulation itself keeps texts, in which U+FFFD stands for it. On the way out it becomes bytes again.
+The simulation itself keeps U+FFFD in their place. On the way out it becomes bytes again.
 """
 
 import re
@@ -54,7 +54,7 @@ _EVENTS: Final[Mapping[bytes, type[Message]]] = {
 
 
 class RawTexts:
-    """An ASGI application around a BBSApp, whose replies and events have texts that are none where they were cut.
+    """An ASGI application around a BBSApp, whose replies and events have invalid UTF-8 where texts were cut.
 
     All lengths stay. Each piece of a list's body has whole records, as the application sends them.
     """

@@ -23,11 +23,11 @@ from lrpmirror.sim.sliced import Sliced
 __all__ = ["ServedDiego", "serve_diego"]
 
 AT_ONCE: Final = 16
-"""How many moves the autopilot makes before readers get their turn: few enough that none falls behind by it."""
+"""How many writes the autopilot makes before readers get their turn: few enough that none falls behind."""
 
 
 class Clock:
-    """What happens at a server that is left to itself: time passes, and it converges."""
+    """A server without clients: time passes, and it converges."""
 
     def __init__(self, diego: Diego) -> None:
         self._diego = diego
@@ -63,11 +63,11 @@ class ServedDiego:
 
     @property
     def mishaps(self) -> Counter[str]:
-        """How often each kind of fault has happened."""
+        """How many times each kind of fault has happened."""
         return self._fault_injector.mishaps
 
     async def calm(self) -> None:
-        """End the fault plan now, and return when everything has been put right."""
+        """End the fault plan now, and return when all faults have ended."""
         await self._fault_injector.calm()
 
 
@@ -89,14 +89,14 @@ async def serve_diego(
 ) -> AsyncIterator[ServedDiego]:
     """Serve the simulation while the context is open: every read and every write of the protocol, and both streams.
 
-    With an `autopilot` its life goes on meanwhile: one step, which is one virtual second, every 1 / `pace` seconds.
+    With an `autopilot` the workload goes on meanwhile: one step, which is one virtual second, every 1 / `pace` seconds.
     Without one the simulation's time stands still and nothing happens but what is written to it; `ticking` lets time
     pass at that pace, with a convergence every 30 virtual seconds, as in a server that is left to itself.
 
-    What is no character in a text, for which U+FFFD stands in the simulation, is sent as bytes that are none.
+    Where the simulation has U+FFFD for a cut character, the bytes that are sent are not UTF-8.
 
     With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it, or
-    files that are taken up again when they are replaced. `limits` are what whoever connects may use. `available`,
+    files that are taken up again when they are replaced. `limits` bound the clients. `available`,
     `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
 
     What the block raises leaves it as it was raised. A request that fails by a mistake of the simulation is answered

@@ -1,6 +1,6 @@
-"""What the simulated BBS has in its database, and the two ways in which a row is written.
+"""The database of the simulated BBS, and the two ways in which a row is written.
 
-Nothing here knows a rule: the modules beside this one decide, this one keeps. It has the virtual clock, the seeded
+This module has no rules: the modules beside it decide, this one stores. It has the virtual clock, the seeded
 source of guids, and the queue of requests to cells.
 """
 
@@ -19,7 +19,7 @@ from lrpmirror.server.values import InstanceKey
 __all__ = ["START", "Backup", "State", "StopRequest"]
 
 START = 1_795_000_000_000_000_000
-"""When a simulation starts, unless told otherwise: a moment in 2026, in nanoseconds since 1970."""
+"""The default start of a simulation: a moment in 2026, in nanoseconds since 1970."""
 
 
 class StopRequest(Struct, frozen=True):
@@ -31,7 +31,7 @@ class StopRequest(Struct, frozen=True):
 
 
 class Backup(Struct, frozen=True):
-    """What a database had at one moment: a value for `Diego.restore`, and nothing to look into."""
+    """The content of a database at one moment: an opaque value for `Diego.restore`."""
 
     rows: Mapping[str, Mapping[tuple[int, Presence], ActualLRP]]
     desired: Mapping[str, DesiredLRP]
@@ -54,7 +54,7 @@ class State:
         self.cells: dict[str, CellPresence] = {}
         self.stop_requests: list[StopRequest] = []
         self.on_write: Callable[[ActualLRP | DesiredLRP], None] | None = None
-        """Who is shown every version of every record, as it is written."""
+        """Called with every version of every record as it is written."""
         self._earlier: dict[tuple[str, int], ActualLRP] = {}
 
     def guid(self) -> str:
@@ -103,7 +103,7 @@ class State:
     def earlier(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
         """Return the ORDINARY row as it was one write earlier, if it was the same instance's then.
 
-        Or nobody's, where `unclaimed` allows that.
+        With `unclaimed`, also where no instance held it.
         """
         row, before = self.row(process_guid, index), self._earlier.get((process_guid, index))
         if row is None or before is None or before.epoch != row.epoch:
@@ -150,7 +150,7 @@ class State:
         return expiry is None or expiry > self.now
 
     def check(self) -> None:
-        """Raise AssertionError unless each row is filed rightly, held as its state says, and alone in its epoch."""
+        """Raise AssertionError unless each row has the right key, the holder its state demands, and its own epoch."""
         epochs: set[str] = set()
         for guid, rows in self.rows.items():
             _require(bool(rows), f"{guid}: an entry without rows")

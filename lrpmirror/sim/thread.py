@@ -48,7 +48,7 @@ class DiegoThread:
         return trio.from_thread.run_sync(call, *args, trio_token=self._token)
 
     def calm(self) -> None:
-        """End the fault plan now, and return when everything has been put right."""
+        """End the fault plan now, and return when all faults have ended."""
         trio.from_thread.run(self._served.calm, trio_token=self._token)
 
 

@@ -1,4 +1,4 @@
-"""What the two streams say about a write: events computed from the rows of one index before and after it.
+"""The events of a write on both streams, computed from the rows of one index before and after it.
 
 The instance stream speaks of each row that changed; the group stream, older, of the two slots of the index's group.
 The order is the BBS's: crashes first, then what runs, then the rest, so that routes appear before others vanish.
@@ -42,7 +42,7 @@ Pair = tuple[ActualLRP | None, ActualLRP | None]
 
 
 class Emission(Struct, frozen=True):
-    """What one goroutine of the server sends, in order, on each of the two streams."""
+    """The events that one goroutine of the server sends, in order, on each of the two streams."""
 
     instances: tuple[Event, ...] = ()
     groups: tuple[Event, ...] = ()
