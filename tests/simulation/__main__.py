@@ -34,7 +34,7 @@ The kinds of faults: {", ".join(KINDS)}.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m simulation",
         description=DESCRIPTION,
@@ -82,7 +82,7 @@ def _plans(args: argparse.Namespace, machines: tuple[Machine, ...]) -> Iterable[
 
 
 class _Report:
-    """What is said about many trials."""
+    """The report of many trials."""
 
     def __init__(self, keep: Path, mutant: str | None) -> None:
         self.failures: list[TrialResult] = []
@@ -94,7 +94,7 @@ class _Report:
         self._looked = time.monotonic()
 
     def take(self, result: TrialResult) -> None:
-        """Take what came of a trial; a broken law is told at once, with a plan that shows it."""
+        """Add the result of a trial; a broken law is printed at once, with a plan that shows it."""
         self._trials[result.plan.machine] += 1
         self._faults.update(result.faults)
         self._commits += result.commits
@@ -107,7 +107,7 @@ class _Report:
             print(f"{self._trials.total()} trials so far", file=sys.stderr, flush=True)
 
     def end(self, seconds: float) -> None:
-        """Say what was survived."""
+        """Print the summary."""
         trials = self._trials.total()
         kinds = ", ".join(f"{number} {name}" for name, number in sorted(self._trials.items()))
         print(

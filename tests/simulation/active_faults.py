@@ -1,4 +1,4 @@
-"""What is wrong at the moment, and what a plan makes begin and end when."""
+"""The faults active at the moment, and the times at which a plan's faults begin and end."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ LATER: Final = 0.4
 
 
 class ActiveFaults:
-    """The faults that last at the moment, by kind; and how many of each kind have begun so far."""
+    """The active faults by kind, and how many of each kind have begun so far."""
 
     def __init__(self) -> None:
         self._lasting: dict[str, list[Fault]] = {}
@@ -39,21 +39,21 @@ class ActiveFaults:
         self._holding = False
 
     def hold_events(self, *, hold: bool) -> None:
-        """Let events wait from now on, as those do that a server will not live to send; or no longer."""
+        """Hold events back from now on, as before a crash of the server that loses them; or no longer."""
         self._holding = hold
 
     def now(self, kind: str) -> Fault | None:
-        """Return the fault of that kind that lasts now; the one that began last, of several."""
+        """Return the active fault of that kind; the one that began last, of several."""
         lasting = self._lasting.get(kind)
         return lasting[-1] if lasting else None
 
     def amount(self, kind: str) -> float:
-        """Return the amount of the fault of that kind that lasts now; 0 where none does."""
+        """Return the amount of the active fault of that kind; 0 where there is none."""
         fault = self.now(kind)
         return 0.0 if fault is None else fault.amount
 
     def events(self, seed: int) -> Faults | None:
-        """Return what happens to events now; None where nothing does."""
+        """Return the active faults of events; None where there are none."""
         if self._holding:
             return Faults(seed=seed, delay=1.0)
         faults = Faults(
@@ -68,7 +68,7 @@ class ActiveFaults:
 
 
 class Moment(StrEnum):
-    """What happens to a fault."""
+    """A moment in the course of a fault."""
 
     NEARS = "nears"
     """The server is about to be replaced: the events of what it still writes will be lost."""
@@ -77,7 +77,7 @@ class Moment(StrEnum):
 
 
 class Timeline:
-    """What begins and ends in a plan, in the order of time."""
+    """The beginnings and ends of a plan's faults, in the order of time."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         moments: list[tuple[float, int, int, Fault, Moment]] = []
@@ -90,7 +90,7 @@ class Timeline:
         self._moments = sorted(moments, key=lambda moment: moment[:3])
 
     def due(self, now: float) -> Iterator[tuple[Fault, Moment]]:
-        """Yield what is due by now: the fault, and what happens to it."""
+        """Yield what is due by now: the fault, and its moment."""
         while self._moments and self._moments[0][0] <= now:
             *_, fault, moment = self._moments.pop(0)
             yield fault, moment

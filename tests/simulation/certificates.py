@@ -17,11 +17,11 @@ __all__ = ["Certificates"]
 
 FIRST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 LAST: Final = datetime(2021, 1, 1, tzinfo=UTC)
-"""When those are valid that have expired."""
+"""The validity period of the expired ones."""
 
 
 class _Issued(Struct, frozen=True):
-    """What a certificate authority has made, once for all trials of a process: each a certificate and its key, PEM."""
+    """The certificates of an authority, made once for all trials of a process: each a certificate and its key, PEM."""
 
     authority: bytes
     server: bytes
@@ -74,7 +74,7 @@ class Certificates:
         self.client = TLS(ca=ca, cert=self._client, key=self._client)
 
     def show(self, *, expired: bool) -> None:
-        """Let the server show a certificate that has expired from now on, or a good one, on new connections."""
+        """Let the server use an expired certificate, or a good one, for new connections from now on."""
         cert = self._expired_server if expired else self._server
         self.server.load_cert_chain(cert, cert)
 

@@ -1,4 +1,4 @@
-"""The views of a machine that is tried alone: now and then one is dropped, and another made, whatever else goes on."""
+"""The views of a core trial: now and then one is dropped and another made, at any moment."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,13 +15,13 @@ from simulation.workload import views
 __all__ = ["ChangingViews"]
 
 DROPPED: Final = 0.02
-"""How likely one is dropped, each turn."""
+"""The chance that one is dropped, each turn."""
 
 MADE: Final = 0.1
-"""How likely one that is lacking is made, each turn."""
+"""The chance that a missing one is made, each turn."""
 
 LAST: Final = 10
-"""Of how many that were dropped it is looked at whether they stay as they are."""
+"""How many dropped views are checked to stay as they are."""
 
 
 class ChangingViews:
@@ -55,21 +55,21 @@ class ChangingViews:
                 self._made = derivation, beginning, beginning.steps()
 
     def drop(self, one: Derivation[Any, Any, Any]) -> None:
-        """Keep one no longer, but for the last."""
+        """Drop one, except for the last."""
         if len(self.kept) > 1:
             self.kept.remove(one)
             self._dropped.append((one, one.values.copy()))
             del self._dropped[:-LAST]
 
     def close(self, preparation: Preparation | None) -> None:
-        """Keep none any longer, perhaps in the midst of bringing them to a list."""
+        """Drop all, possibly while they are brought to a list."""
         self._dropped += [(one, one.values.copy()) for one in self.kept]
         if preparation is not None:
             deque(preparation.discard(), maxlen=0)
         self.check()
 
     def note(self, commits: Iterable[Commit]) -> None:
-        """Tell the one that is being made what was committed meanwhile."""
+        """Pass a commit to the view that is being made."""
         if self._made is not None:
             self._made[1].note(commits)
 

@@ -1,6 +1,6 @@
-"""Trying the machine alone: a session that is driven directly, with no task, byte or socket. Many times faster.
+"""A trial of the core alone: a session that is driven directly, with no task, byte or socket. Many times faster.
 
-What the shell does with awaits is done here turn by turn, and dice say whose turn it is: events arrive between any two
+What the shell does with awaits is done here turn by turn, in a random order: events arrive between any two
 steps of a list, a list is answered at any moment, the stream ends in between.
 """
 
@@ -34,10 +34,10 @@ from simulation.workload import TUNING, Workload, tuning_of
 __all__ = ["CoreTrial"]
 
 BYTES_OF_AN_EVENT: Final = 1_000
-"""About what an event takes on the wire: cuts are planned in bytes."""
+"""Approximate bytes of an event on the wire: cuts are planned in bytes."""
 
 BOUND: Final = 90.0
-"""How many seconds after the last fault the machine may take for the server's state."""
+"""Seconds after the last fault until the core must have the server's state."""
 
 
 class _Listing:
@@ -51,7 +51,7 @@ class _Listing:
 
 
 class _Stream(Struct):
-    """An open stream: what the server has for it, and after how many more events it breaks."""
+    """An open stream: its subscription, and after how many more events it breaks."""
 
     notified: Subscription
     opened_at: float
@@ -59,7 +59,7 @@ class _Stream(Struct):
 
 
 class CoreTrial:
-    """One trial of the machine."""
+    """One trial of the core."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -78,12 +78,12 @@ class CoreTrial:
         self._life = Workload(plan, self._diego)
         self._stream: _Stream | None = None
         self._next: _Stream | None = None
-        """One that is to take the place of the other."""
+        """A stream that is to replace the present one."""
         self._listing: _Listing | None = None
         self._begin(0.0)
 
     def run(self) -> None:
-        """Play the plan; raise LawBroken where a law does not hold, and whatever else is raised."""
+        """Play the plan; raise LawBroken where a law does not hold, and any error of the core."""
         for _ in range(self.plan.seconds):
             self._history.remember(self._now)
             for _ in self._life.moves():
@@ -96,7 +96,7 @@ class CoreTrial:
         self._converge()
 
     def _begin(self, at: float) -> None:
-        """Begin with a machine that knows nothing, at a moment."""
+        """Begin with an empty session, at a moment."""
         self._session = Session(tuning_of(self.plan), Random(self.plan.seed))
         self._watch = LawObserver(
             self._session,
@@ -234,7 +234,7 @@ class CoreTrial:
                 self._list()
 
     def _audit(self) -> None:
-        """Judge what audits have found, when it is time."""
+        """Check the findings of audits, when it is time."""
         if self._session.audit_wait(self._now) == 0:
             drift = self._session.end_audit(self._now)
             if drift is not None and drift.first:
@@ -311,7 +311,7 @@ class CoreTrial:
                 self._repairs_at = self._now + delay
 
     def _listed_on(self) -> _Stream:
-        """Return the stream with which the next list is read: another one where only that can decide."""
+        """Return the stream with which the next list is read: a new one where the session demands that."""
         assert self._stream is not None
         stream = self._next or self._stream
         refused = self.active_faults.now("refused") or self.active_faults.now("fail-over")
@@ -323,7 +323,7 @@ class CoreTrial:
         return self._next
 
     def _take_over(self) -> None:
-        """Follow the stream on which a list was read that is believed."""
+        """Switch to the stream of the accepted list."""
         if self._next is None or self._stream is None or self._session.guards.held:
             return
         self._stream.notified.close()
@@ -357,7 +357,7 @@ class CoreTrial:
         return [replace(lrp, detail=None) for lrp in self._server().desired_lrps()]
 
     def _records(self, records: Sequence[ActualLRP] | Sequence[DesiredLRP], take: Any) -> Iterator[float]:
-        """Take what a list has, as the active faults have it."""
+        """Return the records of a list, with the active faults."""
         trouble = self.active_faults.now
         if (refused := trouble("refused lists")) is not None:
             raise RequestRefused(refused.choice, "by the plan")
@@ -378,12 +378,12 @@ class CoreTrial:
         return slow.amount if slow is not None and slow.choice == when else 0.0
 
     def _server(self) -> Diego:
-        """Return who answers a list now: the server, or one that lags."""
+        """Return the Diego that answers a list now: the server, or one that lags."""
         lag = self.active_faults.now("lagging lists")
         return self._diego if lag is None else self._history.past(self._now - lag.amount)
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[float]:
-        """Bring the views aside to what the list leads to; now and then it is left to when that is committed."""
+        """Prepare the views for the list aside; now and then that is left to its commit."""
         while self._views.is_making:
             yield 0.0
         if self._listing is not None and self._rng.random() < 0.8:
@@ -394,7 +394,7 @@ class CoreTrial:
     # Subscribers
 
     def _finish(self, prepared: Preparation | None, commit: Commit | None) -> None:
-        """Let the views be what they were prepared to be."""
+        """Commit the prepared views."""
         if prepared is None:
             self._publish([] if commit is None else [commit])
         elif commit is None:
@@ -427,7 +427,7 @@ class CoreTrial:
 
 
 def _carried(event: Event) -> Event:
-    """Return what the wire brings of an event."""
+    """Return an event as it comes over the wire."""
     if isinstance(event, (UnknownEvent, UnreadableEvent)):
         return event
     return decode.event_payload(event.type, encode.event(event), full=False)

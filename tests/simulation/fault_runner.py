@@ -1,4 +1,4 @@
-"""Carries out a plan's faults on the whole, each when its time has come, and puts everything right at the end."""
+"""Runs a plan's faults of the shell trial, each at its time, and ends all of them at the end."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,11 +27,11 @@ NONSENSE: Final[Mapping[str, bytes]] = {
     "chunk": b"zz;\r\n",
     "http": b"HTTP/1.1 500 Oops\r\n\r\n",
 }
-"""What a stream may bring that is no event, from a server or a proxy that has lost its mind."""
+"""Bytes of a faulty server or proxy on a stream that are no event."""
 
 
 class FaultRunner:
-    """Makes things go wrong."""
+    """Begins and ends the faults of a plan."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class FaultRunner:
         self._kept = kept
         self._seed = 0
         self.jumped = 0.0
-        """By how much the clock has jumped so far: time in which nobody could do anything."""
+        """Seconds that the clock has jumped so far: time in which no task could run."""
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         self._strikes: dict[str, Callable[[Fault], None]] = {
@@ -73,7 +73,7 @@ class FaultRunner:
         }
 
     async def run(self, timeline: Timeline, seed: int) -> None:
-        """Let the faults begin and end at their times, until `calm` is called. `seed` is what becomes of events."""
+        """Let the faults begin and end at their times, until `calm` is called. `seed` is of the faults of events."""
         self._seed = seed
         with self._scope:
             while timeline.next_at is not None:
@@ -91,7 +91,7 @@ class FaultRunner:
         self._over.set()
 
     async def calm(self) -> None:
-        """Let nothing go wrong any more; return when everything has been put right."""
+        """Begin no more faults; return when all have ended."""
         self._scope.cancel()
         await self._over.wait()
 

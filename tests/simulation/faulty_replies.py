@@ -1,4 +1,4 @@
-"""Answers that go wrong: an application around the BBS's, which does to requests what the active faults say."""
+"""Faulty replies: an application around the BBS's, which applies the active faults to requests."""
 
 from collections.abc import Callable
 from random import Random
@@ -16,7 +16,7 @@ from simulation.history import History
 __all__ = ["GARBAGE", "HIDDEN", "FaultyReplies"]
 
 GARBAGE: Final = b"\x12\xff\xff\x03not a record"
-"""A body that begins like a record of a list and is none."""
+"""A body that begins like a record of a list and is malformed."""
 
 HIDDEN: Final = {
     "parts": ("/v1/desired_lrp_scheduling_infos/list", "/v1/desired_lrp_routing_infos/list"),
@@ -25,11 +25,11 @@ HIDDEN: Final = {
     "guids": ("/v1/actual_lrps/list_by_process_guids",),
     "ping": ("/v1/ping",),
 }
-"""What an older server does not know."""
+"""The paths that an older server does not know."""
 
 
 class FaultyReplies:
-    """Answers as the application does, or worse."""
+    """Answers as the application does, or with an active fault."""
 
     def __init__(
         self, app: BBSApp, active_faults: ActiveFaults, history: History, rng: Random, clock: Callable[[], float]
@@ -40,7 +40,7 @@ class FaultyReplies:
         self._rng = rng
         self._clock = clock
         self.moment = 0.0
-        """How long each list takes at most, before its state is read and again after."""
+        """The longest delay of each list, before its state is read and again after."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -11,7 +11,7 @@ from simulation.plan import Fault, Machine, Plan
 __all__ = ["generated"]
 
 TLS_SHARE: Final = 0.04
-"""How many of the plans encrypt, which takes longer."""
+"""The share of plans with TLS, which takes longer."""
 
 
 def generated(seed: int, machine: Machine) -> Plan:

@@ -1,4 +1,4 @@
-"""Everything that the server ever had, written down as it is written: what a mirror may show, and nothing else."""
+"""Every version that the server ever had, recorded as it is written: what a mirror may show, and nothing else."""
 
 from collections import deque
 
@@ -78,13 +78,13 @@ class History:
         self._backups.append((now, self._diego.backup()))
 
     def set_back(self, moment: float) -> None:
-        """Have the server's database go back to a moment: the last one kept before it, or the first."""
+        """Set the server's database back to a moment: the last one kept before it, or the first."""
         kept = [backup for at, backup in self._backups if at <= moment] or [backup for _, backup in self._backups][:1]
         if kept:
             self._diego.restore(kept[-1])
 
     def past(self, moment: float) -> Diego:
-        """Return a Diego that stands still in the state of a moment: the last one kept before it, or the first."""
+        """Return a Diego frozen in the state of a moment: the last one kept before it, or the first."""
         kept = [snapshot for at, snapshot in self._past if at <= moment] or [s for _, s in self._past][:1]
         still = Diego()
         if kept:

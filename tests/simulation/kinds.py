@@ -1,4 +1,4 @@
-"""The kinds of faults: what can go wrong in a plan, and what follows from it for what can be expected."""
+"""The kinds of faults of a plan, and the laws that each of them suspends."""
 
 from typing import Final
 
@@ -11,8 +11,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     """A kind of fault. All numbers are ranges from which a plan draws; times are in seconds.
 
     `lasting` is (0, 0) for what happens at a moment. `amount` is what `meaning` says. `most` is how many of the kind a
-    plan has at most. `core` says that the machine alone can be tried with it, `relay` that only a
-    relay can.
+    plan has at most. `core` says that the core trial has it, `relay` that only the relay
+    trial has it.
     """
 
     meaning: str
@@ -137,23 +137,23 @@ KINDS: Final[dict[str, Kind]] = {
         choices=("whole", "expired", "half"),
     ),
 }
-"""Everything that can go wrong in a plan."""
+"""All kinds of faults."""
 
 
 LIES: Final = frozenset({"empty lists", "lagging lists", "set back"})
-"""With these a list is not what the server has, or not for long."""
+"""With these a list can differ from the server's state."""
 
 INEXACT: Final = LIES | {"events lost", "stream stalled"}
-"""With these only the next list knows."""
+"""With these only the next list brings what was missed."""
 
 LATE: Final = frozenset({"events doubled", "events swapped", "fail-over"})
-"""With these an event can be long under way."""
+"""With these an event can be under way for long."""
 
 TARDY: Final = LATE | {"peer gone", "stream stalled", "suspend", "silence", "drips", "latency", "clock jump"}
-"""With these an event can be on its way for seconds, or is not told at all though the stream seems to be there."""
+"""With these an event can be on its way for seconds, or is lost though the stream seems alive."""
 
 OF_TLS: Final = frozenset({"certificate expired", "certificate renewed"})
-"""What needs encryption to go wrong."""
+"""The kinds that need TLS."""
 
 GAPS: Final = OF_TLS | {
     "all cut",

@@ -1,7 +1,7 @@
 """The laws: what holds of a mirror whatever happens to it. Each is one function, which raises LawBroken.
 
-The first are about one commit, and are looked at with each, in the midst of everything. Then those about a moment when
-nobody has anything left to do. The last are about the end, when the faults are over.
+The first are about one commit, and are checked with each. Then those about a moment when no task has anything left to
+do. The last are about the end, when the faults are over.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -51,14 +51,14 @@ __all__ = [
 ROUNDING: Final = 1e-6
 
 MILLISECOND: Final = 2e-3
-"""What is lost where ages and moments are written in milliseconds."""
+"""The rounding error of ages and moments that are written in milliseconds."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class LawBroken(AssertionError):  # noqa: N818 - what happened is the name
-    """A law does not hold: which, and how it was seen."""
+    """A law does not hold: its name, and what was seen."""
 
     def __init__(self, law: str, how: str) -> None:
         super().__init__(f"{law.replace('_', ' ')}: {how}")
@@ -74,13 +74,13 @@ def _broken(law: Callable[..., None], how: str) -> NoReturn:
 
 
 def revisions_grow_by_one(before: int, commit: Commit) -> None:
-    """A subscriber can tell that it has missed nothing."""
+    """A subscriber can see by the revision that it has missed nothing."""
     if commit.revision != before + 1:
         _broken(revisions_grow_by_one, f"{commit.revision} after {before}")
 
 
 def changes_begin_where_the_last_ended(known: Mapping[K, V], deltas: Iterable[Delta[Any, Any]]) -> None:
-    """Whoever folds the changes has the state; and a step that goes nowhere is none."""
+    """Folding the changes gives the state; and there is no step without a difference."""
     for delta in deltas:
         if known.get(delta.key) != delta.before and _redacted({0: known.get(delta.key)}) != _redacted(
             {0: delta.before}
@@ -100,7 +100,7 @@ def no_row_that_the_server_never_had(history: History, commit: Commit) -> None:
 
 
 def no_desired_that_the_server_never_had(history: History, commit: Commit) -> None:
-    """So with desired LRPs."""
+    """The same for desired LRPs."""
     for delta in commit.desired_lrps:
         if delta.after is not None and not history.had_desired(delta.after):
             _broken(no_desired_that_the_server_never_had, f"{commit.cause}: {delta.before} -> {delta.after}")
@@ -182,7 +182,7 @@ def what_was_kept_was_known(lives: Iterable[Mapping[int, object]], revision: int
         _broken(what_was_kept_was_known, f"at revision {revision} there was never {state}")
 
 
-# Of each moment when nobody has anything left to do
+# Of each moment when no task has anything left to do
 
 
 def index_is_scan(session: Session) -> None:
@@ -204,35 +204,35 @@ def view_is_recomputation(
 
 
 def a_dropped_view_stays_as_it_is(view: str, then: Mapping[K, V], now: Mapping[K, V]) -> None:
-    """Whoever still reads a view that is kept no longer finds what was there when it was dropped."""
+    """A dropped view keeps the content that it had when it was dropped."""
     if then != now:
         _broken(a_dropped_view_stays_as_it_is, f"{view}: {_differing(now, then)}")
 
 
 def folded_changes_are_the_state(who: str, known: Mapping[K, V], state: Mapping[K, V]) -> None:
-    """Whoever was told of the changes, and of nothing else, has the state.
+    """A subscriber that only folds the changes has the state.
 
-    But for what a state file does not have: the routes that may hold secrets come with the first list, untold.
+    Except for what a state file leaves out: the routes that may hold secrets come with the first list, unannounced.
     """
     if known != state and _redacted(known) != _redacted(state):
         _broken(folded_changes_are_the_state, f"{who}: {_differing(known, state)}")
 
 
 def age_counts_from_the_last_byte(status: Status, last_byte: float) -> None:
-    """A mirror is never younger than the last thing that it can have heard of the server."""
+    """A mirror's age counts from no later than the last byte that it received from the server."""
     age = status.age
     if age is not None and age < status.at - last_byte - ROUNDING:
         _broken(age_counts_from_the_last_byte, f"{age:g} s, and nothing has come for {status.at - last_byte:g} s")
 
 
 def silence_counts_from_the_last_event(status: Status, last_byte: float) -> None:
-    """Nor does it say that it has heard of its stream later than that brought anything."""
+    """Its silence counts from no later than the last byte of its stream."""
     if status.heard_at is not None and status.heard_at > last_byte + ROUNDING:
         _broken(silence_counts_from_the_last_event, f"heard at {status.heard_at:g} s, the last byte at {last_byte:g} s")
 
 
 def state_is_no_newer_than_the_last_byte(status: Status, last_byte: float) -> None:
-    """What is read through others is no newer than the last byte that anybody has had of the server."""
+    """A state read through a relay is no newer than the last byte that any publisher received from the server."""
     if status.current_at is not None and status.current_at > last_byte + MILLISECOND:
         _broken(
             state_is_no_newer_than_the_last_byte,
@@ -241,7 +241,7 @@ def state_is_no_newer_than_the_last_byte(status: Status, last_byte: float) -> No
 
 
 def live_means_that_lists_are_believed(session: Session) -> None:
-    """A mirror that holds a list back, since it would take too much or is older, does not call itself live."""
+    """A mirror that holds a list back, since it would take too much or is older, is not live."""
     if session.freshness.phase is Phase.LIVE and (
         session.guards.deletion_guard.holds or session.guards.rollback.has_unconfirmed
     ):
@@ -249,13 +249,13 @@ def live_means_that_lists_are_believed(session: Session) -> None:
 
 
 def live_means_that_there_is_a_stream(phase: Phase, streams: Collection[object]) -> None:
-    """A mirror that knows its stream dead never calls itself live."""
+    """A mirror that knows its stream dead is never live."""
     if phase is Phase.LIVE and not streams:
         _broken(live_means_that_there_is_a_stream, "it says live, and has no stream")
 
 
 def dead_streams_are_noticed(phase: Phase, gone_for: float, bound: float) -> None:
-    """A peer that is gone without a word is noticed in time; until then nobody can tell."""
+    """A peer that vanished is noticed in time."""
     if phase is Phase.LIVE and gone_for > bound:
         _broken(
             dead_streams_are_noticed, f"it says live {gone_for:g} s after its last stream was lost, not {bound:g} s"
@@ -276,7 +276,7 @@ def the_end_is_the_servers_state(
 ) -> None:
     """When the faults are over the mirror is live and has the server's state, within a bounded time.
 
-    With `notified` only what the stream tells is compared: domains and cells are in the lists alone.
+    With `notified` only what the stream carries is compared: domains and cells are in the lists alone.
     """
     if phase is not Phase.LIVE:
         _broken(
@@ -288,19 +288,19 @@ def the_end_is_the_servers_state(
 
 
 def nothing_drifts_where_nothing_was_lost(kinds: Mapping[str, int]) -> None:
-    """Where the events tell everything, an audit finds no difference that it cannot explain."""
+    """Where no event is lost, an audit finds no difference that it cannot explain."""
     if kinds:
         _broken(nothing_drifts_where_nothing_was_lost, ", ".join(f"{number} {kind}" for kind, number in kinds.items()))
 
 
 def nothing_is_published_where_nothing_changes(before: int, after: int) -> None:
-    """A list that brings nothing new tells nobody."""
+    """A list without differences publishes nothing."""
     if before != after:
         _broken(nothing_is_published_where_nothing_changes, f"revision {after} after {before}")
 
 
 def differences(session: Session, server: Snapshot, *, notified: bool = False) -> list[str]:
-    """Say where a mirror differs from the server, in all that it keeps, or only in what the stream tells."""
+    """Return the differences of a mirror from the server, in all that it keeps, or only in what the stream carries."""
     store = session.knowledge.store
     rows = {row_key(row): row for row in store.select(cell_id=None, state=None, domain=None)}
     found = _differing(rows, {row_key(row): row for row in server.actual_lrps})

@@ -1,7 +1,6 @@
 """One TCP connection of the simulated network, and the ways in which it goes wrong.
 
-A link has two ways, one for each direction. A way holds what was sent until it may arrive: at once, after a latency,
-drop by drop, or never.
+A link has two directions. Each holds what was sent until it may arrive: at once, after a latency, slowly, or never.
 """
 
 import errno
@@ -42,9 +41,9 @@ class Direction:
         self.rate = 0.0
         """Bytes a second; 0 for as many as there are."""
         self.told_end = False
-        """Whether the reader has been told that nothing more will come."""
+        """Whether the reader has seen the end."""
         self.arrived_at: float | None = None
-        """When something last arrived."""
+        """The time of the last arrival."""
         self.carried = 0
         """How many bytes have arrived so far."""
 
@@ -53,7 +52,7 @@ class Direction:
         self._left, self._at_the_cut = size, then
 
     def fail(self, error: OSError) -> None:
-        """Break: what has not arrived never will, and both ends get an error."""
+        """Break: what has not arrived is lost, and both ends get an error."""
         if self._error is None and not self._ended:
             self._error = error
         self._sent.clear()
@@ -61,12 +60,12 @@ class Direction:
         self._changed.unpark_all()
 
     def inject(self, data: bytes) -> None:
-        """Let bytes arrive that nobody sent."""
+        """Let bytes arrive that the peer did not send."""
         if self._error is None and not self._ended:
             self._take(data)
 
     def end(self) -> None:
-        """Send that nothing more comes, behind what was sent."""
+        """Send the end, behind what was sent."""
         self._sent.append(b"")
         self.move()
 
@@ -162,9 +161,9 @@ class Link:
         self.to_server = Direction(spawn)
         self.to_client = Direction(spawn)
         self.gone_at: float | None = None
-        """When the peers lost each other without a word; None: they have not."""
+        """When the connection was lost without a reset; None if it was not."""
         self.stuck_at: float | None = None
-        """Since when the server will never say anything more, though it is there; None: it may."""
+        """Since when the server hangs for good; None if it does not."""
         self.on_vanish: Callable[[], None] = _nothing
         self.on_request: Callable[[Link], None] = _no_link
         self.client_closed = False
@@ -205,7 +204,7 @@ class Link:
             cut()
 
     def vanish(self, now: float) -> None:
-        """Let the peers lose each other: nothing arrives any more, and nobody says so."""
+        """Lose the connection without a reset: nothing arrives any more, in either direction."""
         if self.gone_at is None:
             self.gone_at = now
             self.stall()
@@ -223,7 +222,7 @@ class Link:
                 way.move()
 
     def slow(self, *, latency: float, rate: float) -> None:
-        """Let what is sent from now on arrive so late, and so slowly."""
+        """Apply this latency and rate to what is sent from now on."""
         for way in (self.to_server, self.to_client):
             way.latency, way.rate = latency, rate
 

@@ -1,6 +1,6 @@
 """Mutants: each is a mistake that the code could have, made while a program runs, and the law that has to see it.
 
-A law that nobody has seen broken says nothing. `python -m simulation --mutant NAME` tries the mirror with such a
+A law that was never seen broken proves nothing. `python -m simulation --mutant NAME` tries the mirror with such a
 bug; a test does so with each.
 """
 
@@ -33,11 +33,11 @@ from simulation.plan import Machine
 __all__ = ["MUTANTS", "Mutant", "mutated"]
 
 Make = Callable[[Any], Any]
-"""From what is there to what takes its place."""
+"""Makes the mutated attribute from the original one."""
 
 
 class Mutant(Struct, frozen=True, kw_only=True):
-    """A bug: what it is, where it goes, and which of the laws see it; `machines` are those that have the place."""
+    """A bug: what it is, where it is applied, and which laws catch it; `machines` are the trials that run that code."""
 
     what: str
     mutant: Callable[[], AbstractContextManager[Any]]
@@ -49,7 +49,7 @@ class Mutant(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
-    """Have a bug while the block lasts."""
+    """Apply a bug while the block lasts."""
     with MUTANTS[name].mutant():
         yield
 

@@ -22,10 +22,10 @@ PORT: Final = 8889
 
 
 class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
-    """Links between clients and one server, and what is wrong with them at the moment.
+    """Links between clients and one server, and their active faults.
 
     `refusing`, `unreachable` and `nameless` are about new connections: refused, never answered, or to a name that
-    cannot be resolved. `latency` and `rate` are those of new links; see `slow` for those that there are.
+    cannot be resolved. `latency` and `rate` are those of new links; see `slow` for the existing ones.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -69,7 +69,7 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         return [link.to_client.arrived_at or 0.0 for link in self.links if link.streams or not of_streams]
 
     def touch(self) -> None:
-        """Let what has come already count as coming now: who was frozen reads it now."""
+        """Count what has come already as arriving now: a frozen process reads it now."""
         self._last_byte = self._last_stream_byte = trio.current_time()
 
     def slow(self, *, latency: float, rate: float) -> None:
@@ -104,7 +104,7 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ADDRESS, port))]
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        """Nobody asks for names of addresses."""
+        """Not implemented: no code asks for names of addresses."""
         raise NotImplementedError
 
     # What its sockets ask for

@@ -1,4 +1,4 @@
-"""Who looks at everything that one mirror does, and holds it against the laws."""
+"""The observer of one mirror, which checks everything against the laws."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -33,10 +33,10 @@ class Digest:
 
 
 class LawObserver:
-    """A observer of one mirror, from its beginning. It never raises: `check` does, at the next step.
+    """An observer of one mirror, from its beginning. It never raises: `check` does, at the next step.
 
-    `honest` says that what is listed is always what the server has, `one_life` that its database never goes back: each
-    version of a record is written once.
+    `honest` says that what is listed is always what the server has, `one_life` that its database is never set back:
+    each version of a record is written once.
     """
 
     def __init__(
@@ -57,28 +57,28 @@ class LawObserver:
         self._live_rows: int | None = None
         self.commits = 0
         self.states: dict[int, object] = {session.knowledge.revision: self.state()}
-        """What was known at each revision, in outline."""
+        """A digest of the state at each revision."""
 
     def state(self) -> object:
-        """Return what is known now, in outline."""
+        """Return a digest of the present state."""
         return self._rows.copy(), {guid: (lrp.epoch, lrp.tag_index) for guid, lrp in self._desired.items()}
 
     def event(self, _event: Event, _outcome: Outcome, commit: Commit | None) -> None:
-        """See an event and what became of it."""
+        """Check an event and its outcome."""
         if commit is not None:
             self._see(commit)
 
     def listed(self, commit: Commit) -> None:
-        """See what a list changed."""
+        """Check the commit of a list."""
         self._see(commit)
 
     def check(self) -> None:
-        """Raise the first law that was seen broken, if any was."""
+        """Raise the first broken law, if there is one."""
         if self._broken:
             raise self._broken[0]
 
     def settled(self, views: Iterable[tuple[str, Derivation[Any, Any, Any]]]) -> None:
-        """Hold the state against the laws, when nobody has anything left to do."""
+        """Check the state against the laws, when no task has anything left to do."""
         session = self._session
         self.check()
         laws.live_means_that_lists_are_believed(session)
@@ -169,13 +169,13 @@ def _version(record: ActualLRP | DesiredLRP | None) -> str:
 
 
 class Fold:
-    """A subscriber who knows what he was told, and nothing else."""
+    """A subscriber that folds the changes, and reads nothing else."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.known: dict[Any, Any] = {}
         self.busy = False
-        """Whether he has taken a change that he does not know yet."""
+        """Whether a change was taken since the last check."""
 
     def __call__(self, change: Change[Any, Any]) -> None:
         """Take a change."""

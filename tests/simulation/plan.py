@@ -1,4 +1,4 @@
-"""A trial as a value: a deployment's life, what goes wrong in it and when. It can be printed, kept and repeated."""
+"""A trial as a value: a deployment's workload, and its faults with their times. It can be printed and repeated."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +40,10 @@ class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """One trial. The same plan is the same run.
 
-    `seed` is of all dice but those that drew the plan: the workload's, trio's scheduler's, the mirror's. The deployment
-    lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls` encrypts; a
-    server that is not `hurried` takes a moment over each list, in which events arrive. Without `audits` nothing is
-    listed at an interval: what the events told, and the reads of what was in doubt, have to do.
+    `seed` is of all random numbers but those that drew the plan: the workload's, trio's scheduler's, the mirror's. The
+    deployment lives for `seconds` with `apps` and `cells`, `busy` or not; `stream` is what the mirror follows; `tls`
+    encrypts; a server that is not `hurried` takes a moment over each list, in which events arrive. Without `audits`
+    nothing is listed at an interval: the events and the repair reads have to suffice.
     """
 
     machine: Machine = "shell"
@@ -65,10 +65,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the events tell everything, so that the mirror needs no list at an interval to be right.
+        """Whether no event is lost, so that the mirror needs no list at an interval to be right.
 
         An event that was under way for longer than the reader was away can tell of a record that no list had, and whose
-        removal nobody heard.
+        removal was lost.
         """
         late = self.kinds & LATE and self.kinds & GAPS
         return self.stream == "instances" and self.has_honest_lists and not (self.kinds & INEXACT or late)
@@ -80,7 +80,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def is_prompt(self) -> bool:
-        """Whether what happens is told in moments, so that no list can be much ahead of the stream."""
+        """Whether events arrive within moments, so that no list can be much ahead of the stream."""
         return not self.kinds & TARDY
 
     @property
@@ -91,7 +91,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         return not (self.kinds & LIES or groups)
 
     def lines(self) -> Sequence[str]:
-        """Say what it is, for people."""
+        """Return a description for people."""
         life = f"seed {self.seed}, {self.machine}: {self.seconds} s, {self.apps} apps on {self.cells} cells"
         life += f", {'busy' if self.busy else 'quiet'}, {self.stream}{', TLS' if self.tls else ''}"
         life += "" if self.hurried else ", unhurried"
@@ -106,7 +106,7 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 
 def read_plan(path: Path) -> Plan:
-    """Return the plan in a file. Raises ConfigurationError for one that is none."""
+    """Return the plan in a file. Raises ConfigurationError for a malformed one."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (OSError, msgspec.DecodeError, ConfigurationError) as error:

@@ -1,4 +1,4 @@
-"""The few commands of Redis that a relay is made of, in memory; with what goes wrong with a Redis.
+"""The few commands of Redis that a relay uses, in memory; with the faults of a Redis.
 
 A test holds it against a real server, command by command.
 """
@@ -18,13 +18,13 @@ from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script
 __all__ = ["MemoryRedis"]
 
 EPOCH: Final = 1_700_000_000.0
-"""What the server's clock says at the beginning of trio's."""
+"""The server's clock at the start of trio's."""
 
 ANSWER: Final = 5.0
 """Seconds after which a command is given up."""
 
 REMEMBERED: Final = 10.0
-"""For how many seconds its earlier states are kept, for it to be set back to."""
+"""Seconds for which earlier states are kept, for `set_back`."""
 
 Stream = list[tuple[str, list[tuple[bytes, bytes]]]]
 
@@ -51,7 +51,7 @@ class MemoryRedis:
         self.away = False
         """Whether connections are refused."""
         self.stalled = False
-        """Whether nothing is answered."""
+        """Whether commands get no reply."""
         self.ahead = 0.0
         """By how much the server's clock has been set forward."""
 
@@ -80,7 +80,7 @@ class MemoryRedis:
             self._past.popleft()
 
     def set_back(self, seconds: float) -> None:
-        """Be as so many seconds ago, as after a fail-over to a replica that had lagged."""
+        """Return to the state of so many seconds ago, as after a fail-over to a replica that had lagged."""
         then = self._clock() - seconds
         earlier = [state for at, state in self._past if at <= then]
         self._state = deepcopy(earlier[-1]) if earlier else _State()
@@ -88,7 +88,7 @@ class MemoryRedis:
         self.cut()
 
     def keys(self) -> list[str]:
-        """Return the keys that there are."""
+        """Return the present keys."""
         state = self._state
         return sorted([key for kind in (state.hashes, state.streams) for key, value in kind.items() if value])
 
@@ -103,7 +103,7 @@ class MemoryRedis:
         yield _Connection(self)
 
     async def answer(self, do: Callable[[], Any]) -> Any:
-        """Do something as a command of a connection; raises RelayUnreachable where that breaks."""
+        """Run a command of a connection; raises RelayUnreachable where that breaks."""
         with trio.CancelScope() as scope:
             self._connections.add(scope)
             try:
@@ -119,7 +119,7 @@ class MemoryRedis:
         raise RelayUnreachable("the connection to the server in memory broke")
 
     async def wait(self, do: Callable[[], Any], seconds: float) -> Any:
-        """Answer once there is something to say, or after so many seconds."""
+        """Answer once there is a result, or after so many seconds."""
         with trio.move_on_after(seconds):
             while not (found := await self.answer(do)):
                 with trio.CancelScope() as scope:
@@ -144,7 +144,7 @@ class MemoryRedis:
         return self._state.hashes.setdefault(key, {})
 
     def string(self, key: str) -> bytes | None:
-        """Return a string, unless its time is over."""
+        """Return a string, unless it has expired."""
         value, until = self._state.strings.get(key, (None, 0.0))
         return value if until > self.now() else None
 
@@ -153,7 +153,7 @@ class MemoryRedis:
         return self._state.streams.setdefault(key, [])
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[bytes]) -> Any:
-        """Do what a script does."""
+        """Run a script."""
         done = {ACQUIRE: self._acquire, RELEASE: self._release, COMMIT: self._commit}[script](keys, args)
         self._changed.unpark_all()
         return done

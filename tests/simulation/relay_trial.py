@@ -1,4 +1,4 @@
-"""Trying a relay: publishers follow the served Diego and write to a Redis in memory, and the mirror reads there."""
+"""A trial of a relay: publishers follow the served Diego and write to a Redis in memory, and the mirror reads there."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ NAMES: Final = ("first", "second")
 """The publishers."""
 
 STREAM_BYTES: Final = 20_000
-"""How much the stream keeps: less than a real one, so that readers who were away find that it has gone on."""
+"""Bytes that the stream keeps: less than a real one, so that readers that were away miss entries."""
 
 
 class RelayTrial(ShellTrial):
@@ -103,7 +103,7 @@ class RelayTrial(ShellTrial):
 
 
 class _Publisher:
-    """One publisher after the other."""
+    """A publisher and its successors after restarts."""
 
     def __init__(self, trial: RelayTrial, number: int) -> None:
         self._trial = trial
@@ -114,7 +114,7 @@ class _Publisher:
         self.mirror: Mirror | None = None
 
     async def run(self) -> None:
-        """Publish; and whenever that is ended, begin anew."""
+        """Publish, and begin anew after each `end`."""
         while True:
             self._dead = False
             with trio.CancelScope() as self._life:
@@ -123,7 +123,7 @@ class _Publisher:
             await trio.sleep(self._pause)
 
     def end(self, fault: Fault) -> None:
-        """End it for a while; where it is killed, without a word."""
+        """End it for a while; if killed, without releasing the lease."""
         self._dead = fault.kind == "publisher killed"
         self._pause = fault.lasting
         self._life.cancel()
@@ -148,10 +148,10 @@ class _Publisher:
 
 
 class _FaultRunner(FaultRunner):
-    """Makes things go wrong with the relay, too."""
+    """Runs the faults of the relay, too."""
 
     def reach(self, redis: MemoryRedis, publishers: Mapping[str, _Publisher]) -> None:
-        """Have the relay that things go wrong with."""
+        """Set the relay that the faults apply to."""
         self._redis = redis
         keys = Keys("lrpmirror")
         self._strikes |= {

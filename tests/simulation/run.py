@@ -23,10 +23,10 @@ from simulation.shell_trial import ShellTrial
 __all__ = ["TrialResult", "tried"]
 
 PATIENCE: Final = 30.0
-"""How many seconds of a processor a trial may take; most take a tenth of one."""
+"""Processor seconds that a trial may take; most take a tenth of one."""
 
 A_DAY: Final = 86_400.0
-"""In virtual seconds: whatever takes longer hangs."""
+"""Virtual seconds that a trial may take; a longer one hangs."""
 
 
 _MACHINES: Final[Mapping[Machine, Callable[[Plan], ShellTrial | CoreTrial]]] = {
@@ -37,7 +37,7 @@ _MACHINES: Final[Mapping[Machine, Callable[[Plan], ShellTrial | CoreTrial]]] = {
 
 
 class TrialResult(Struct, frozen=True, kw_only=True):
-    """What came of a trial. `law` is the one that was broken, empty for none; `how` says what was seen."""
+    """The result of a trial. `law` is the broken one, empty for none; `how` says what was seen."""
 
     plan: Plan
     law: str = ""
@@ -55,7 +55,7 @@ class TrialResult(Struct, frozen=True, kw_only=True):
 
 
 def tried(plan: Plan) -> TrialResult:
-    """Play a plan and return what came of it."""
+    """Play a plan and return the result."""
     trial: ShellTrial | CoreTrial = _MACHINES[plan.machine](plan)
     law = how = ""
     hang = _Hang()
@@ -115,7 +115,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 class _Hang:
-    """What never ends, though no time passes on the mock clock: as tasks do that wake each other."""
+    """A hang without time passing on the mock clock, as of tasks that wake each other."""
 
     def __init__(self) -> None:
         self.happened = False
@@ -154,7 +154,7 @@ class _Hang:
 
 @contextmanager
 def _finely() -> Iterator[None]:
-    """Have every list brought to the views aside, in slices so small that there is much to come in between."""
+    """Prepare views for each list in small slices, so that much comes in between."""
     before = preparation.FEW, upcoming.PART, preparation.KEYS
     preparation.FEW, upcoming.PART, preparation.KEYS = -1, 2, 3  # type: ignore[misc]
     try:
@@ -165,7 +165,7 @@ def _finely() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the mirror logs from the terminal: that subscribers fail is in the plan."""
+    """Silence the mirror's log: failing subscribers are in the plan."""
     logger = logging.getLogger("lrpmirror")
     handler, propagates = logging.NullHandler(), logger.propagate
     logger.addHandler(handler)

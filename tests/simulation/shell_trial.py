@@ -1,4 +1,4 @@
-"""Trying the whole: the mirror as it is shipped, with its client, against a served Diego, over a network in memory."""
+"""A trial of the whole: the mirror as shipped, with its client, against a served Diego, over a network in memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ class ShellTrial:
         return self._subject
 
     async def run(self) -> None:
-        """Play the plan; raise LawBroken where a law does not hold, and whatever else is raised."""
+        """Play the plan; raise LawBroken where a law does not hold, and any error of the mirror."""
         with _folder(self.plan) as folder:
             certificates = Certificates(folder) if folder is not None and self.plan.tls else None
             kept = TrialStateFile(folder, self.rng) if folder is not None and "restart" in self.plan.kinds else None
@@ -115,10 +115,10 @@ class ShellTrial:
         )
 
     def _begin_beside(self, nursery: trio.Nursery) -> None:
-        """Start what else there is between the server and the mirror."""
+        """Start the tasks between the server and the mirror."""
 
     async def _live(self) -> None:
-        """Let the deployment live, and look at the mirror each second."""
+        """Run the workload, and check the mirror each second."""
         for _ in range(self.plan.seconds):
             second = trio.current_time() + 1
             self.history.remember(trio.current_time())
@@ -129,7 +129,7 @@ class ShellTrial:
             await self._look()
 
     async def _look(self) -> None:
-        """Let everybody finish what can be done now, then hold everything against the laws."""
+        """Let all tasks finish what they can do now, then check everything against the laws."""
         await trio.testing.wait_all_tasks_blocked()
         self.steps += 1
         subject = self.subject
@@ -141,7 +141,7 @@ class ShellTrial:
         self._look_at_freshness()
 
     def _look_at_freshness(self) -> None:
-        """Hold what the mirror says of its freshness against what came over the network."""
+        """Check the mirror's freshness against what came over the network."""
         assert self.subject.mirror is not None
         status = self.subject.mirror.status
         # How old a restored state is, only the clock on the wall knows, as far as it is right.
@@ -160,7 +160,7 @@ class ShellTrial:
     # The end
 
     async def _converge(self) -> None:
-        """Wait until the mirror has what the server has; first what the stream tells, then all that there is."""
+        """Wait until the mirror has the server's state; first what the stream carries, then everything."""
         self.diego.settle()
         while self.subject.mirror is None:  # noqa: ASYNC110 - it is being started again
             await trio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Making a plan that breaks a law smaller, as long as it breaks it: delta debugging over its faults and its life."""
+"""Makes a plan that breaks a law smaller, as long as it breaks it: delta debugging over its faults and its length."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,7 +13,7 @@ MOST_TRIES: Final = 200
 
 
 def shrunk(plan: Plan, breaks: Callable[[Plan], bool], *, tries: int = MOST_TRIES) -> Plan:
-    """Return a plan that still `breaks`, with as few faults and as short a life as so many tries find."""
+    """Return a plan that still `breaks`, with as few faults and as short as so many tries find."""
     budget = _Budget(breaks, tries)
     while True:
         smaller = _simpler_life(_fewer_faults(plan, budget), budget)

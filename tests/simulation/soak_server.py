@@ -1,4 +1,4 @@
-"""The other side of a soak: a simulated Diego that is served, lives and misbehaves until it is told to be calm.
+"""The other side of a soak: a simulated Diego that is served, with a workload and faults until it is calmed.
 
 It prints its URL, and after the line `calm` on its input, once everything has been put right and nothing is written any
 more, the line `calm`. It ends with its input.

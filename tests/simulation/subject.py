@@ -26,7 +26,7 @@ __all__ = ["Subject"]
 TIMEOUTS: Final = Timeouts(connect=2.0, write=2.0, read=4.0)
 
 PATIENCE: Final = 200.0
-"""How long the slowest subscriber may take to be told everything, once nothing happens any more."""
+"""Seconds in which the slowest subscriber must get everything, once nothing happens any more."""
 
 Source = Callable[[], AbstractAsyncContextManager[BBS]]
 """What the mirror reads from, for one of its lives."""
@@ -103,7 +103,7 @@ class Subject:
     async def _live(self) -> None:
         number = len(self._watches) + 1
         if number > 1 and self._certificates is not None:
-            # A mirror does not begin with files that cannot be used; whoever starts it has mended them.
+            # A mirror does not begin with files that cannot be used; its operator has mended them.
             self._certificates.renew()
         state_file = None if self._kept is None else self._kept.open()
         async with (
@@ -142,7 +142,7 @@ class Subject:
             )
         self._watches.append(watch)
 
-    # Those who are told
+    # Subscribers
 
     async def _subscribe(self, mirror: Mirror) -> None:
         session = mirror._session
@@ -158,7 +158,7 @@ class Subject:
         self._slow = []
 
     def subscribe_slowly(self, seconds: float) -> None:
-        """Have somebody told who takes his time."""
+        """Add a slow subscriber."""
         if self.mirror is None:
             return
         session, fold = self.session, Fold("a slow subscriber of rows")
@@ -172,7 +172,7 @@ class Subject:
         self._slow.append((fold, self.mirror.subscribe(slow), lambda: laws.rows_of(session)))
 
     def subscribe_badly(self, every: int, errors: Any) -> None:
-        """Have somebody told who fails now and then."""
+        """Add a subscriber that fails now and then."""
         if self.mirror is None:
             return
         notified = 0
@@ -188,7 +188,7 @@ class Subject:
     # The laws
 
     def look(self) -> None:
-        """Hold the mirror and those who are told against the laws, when nobody has anything left to do."""
+        """Check the mirror and its subscribers against the laws, when no task has anything left to do."""
         assert self.mirror is not None
         self._watches[-1].settled([(type(view).__name__, kept.derivation) for view, kept in self._views])
         told_at = len(self._watches), self.mirror.revision
@@ -198,7 +198,7 @@ class Subject:
                 laws.folded_changes_are_the_state(fold.name, fold.known, now())
 
     async def let_catch_up(self) -> None:
-        """Wait until those who take their time have been told everything, and hold them against the law."""
+        """Wait until the slow subscribers have got everything, and check them against the law."""
         for fold, subscription, now in self._slow:
             with trio.move_on_after(PATIENCE):
                 while subscription.lag.pending or fold.busy:  # noqa: ASYNC110 - it is what a user can see
@@ -207,6 +207,6 @@ class Subject:
 
 
 def _told(kept: Any) -> dict[Any, Any]:
-    """Return what the subscribers of a view were told last; a value that is the same to them may have gone on."""
+    """Return the last values that subscribers of a view got; a value that compares equal may have been replaced."""
     derivation = kept.derivation
     return {key: derivation.published(key) for key in derivation.values}
