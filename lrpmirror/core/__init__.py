@@ -1,19 +1,19 @@
-"""The machine in the middle of the mirror: it takes inputs and returns effects and changes.
+"""The mirror's state machine: it takes inputs and returns commits and what to do next.
 
-Five rooms, in the order in which data passes through them; each knows only those above it:
+Five packages, in the order in which data passes through them; each imports only those above it:
 
-    rows       what an event does to the rows and desired LRPs: versions, tombstones, the store and its indexes
-    freshness  phases and status, when a silent stream is dead, how long to wait
-    derived    views and subscriptions: state that follows from the processes, and who is notified of what
-    lists      a list being read, how it is committed, which one is not believed, audits, repairs
-    explain    the latest decisions, and counts
+    rows       how events change rows and desired LRPs: versions, tombstones, the store and its indexes
+    freshness  phases and status, deciding that a silent stream is dead, back-off, tuning
+    derived    views and subscriptions: state that follows from the processes, and its changes for each subscriber
+    lists      a list in progress, committing it, guards against wrong lists, audits, repairs
+    explain    the latest decisions, and counters
 
-and above them what they are the parts of:
+and above them the modules that use them:
 
-    session      which input leads to which effect
-    knowledge    the state of a session, and what can be asked of it; `exported`: the same as one value that outlives it
-    preparation  bringing views to what a list leads to, aside and in slices; `upcoming`: that state, by process
+    session      the state machine itself: what each input does
+    knowledge    the state of a session, and the queries on it; `exported`: the same as a value that can outlive it
+    preparation  preparing views for a list, aside and in slices; `upcoming`: the state that it leads to, by process
 
-Nothing here awaits, does I/O, reads a clock or logs: time comes in with each input, and everything is an ordinary call
-that returns. So the whole machine can be driven by recordings and by seeded simulations.
+Nothing here awaits, does I/O, reads a clock or logs: the caller passes the time with each input, and everything is an
+ordinary call. So all of it can be driven by recordings and by seeded simulations.
 """

@@ -1,4 +1,4 @@
-"""The mirror's machine: its state, its phases, and what each input does to them.
+"""The session: the state machine of a mirror, and what each input does to its state and phase.
 
 Inputs come from a shell that does the I/O: the stream was opened or lost, events arrived, a list settled. Each is one
 call, which takes the time from the caller (in seconds, of any clock that does not go back) and returns the commits that

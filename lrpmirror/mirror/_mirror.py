@@ -16,7 +16,7 @@ from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.preparation import Preparation, ViewBuild
 from lrpmirror.core.rows.changes import Cause, Commit, Delta, RowKey, row_key
-from lrpmirror.core.rows.freeing import freed
+from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import notify_when_forked
@@ -353,11 +353,11 @@ class Mirror(Reads):
 
 
 def _freeing(deltas: Sequence[Delta[RowKey, ActualLRP]]) -> Callable[[], Iterator[None]] | None:
-    """Return what frees the deltas of a large list, once nobody else holds them; what they are made of, that is."""
+    """Return what frees the deltas of a large list once nothing else refers to them; None for a small one."""
     if not isinstance(deltas, tuple) or len(deltas) < MANY:
         return None
     held = [[*deltas]]
-    return lambda: freed(held.pop())
+    return lambda: free_records(held.pop())
 
 
 async def _free_in_slices(steps: Iterator[None]) -> None:

@@ -238,5 +238,5 @@ class RollbackGuard:
 
 
 def is_older(one: Record, other: Record) -> bool:
-    """Tell whether one version of a record is older than another of the same. O(1)."""
+    """Return whether one version of a record is older than another of the same record. O(1)."""
     return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index

@@ -24,7 +24,7 @@ from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
-from lrpmirror.core.rows.freeing import emptied
+from lrpmirror.core.rows.freeing import empty_in_slices
 from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.rows.store import Store
 from lrpmirror.core.rows.tombstones import Tombstone
@@ -290,7 +290,7 @@ class PendingSnapshot:
         """Free what was listed and what it replaced, a slice a step, once it is committed or has failed."""
         self._in_flight = []
         yield from self._tables.free_in_slices()
-        yield from emptied(self._rows, self._desired, self.completed, self.removed)
+        yield from empty_in_slices(self._rows, self._desired, self.completed, self.removed)
         if self.aside is not None and self._initial is None:
             # One of the two is the mirror's, which stays as it is.
             stores, self._store, self.aside = [self._store, self.aside], Store(), None

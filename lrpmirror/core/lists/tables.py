@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Final
 
 from lrpmirror.core.rows.changes import RowKey
-from lrpmirror.core.rows.freeing import emptied
+from lrpmirror.core.rows.freeing import empty_in_slices
 from lrpmirror.core.rows.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
@@ -96,7 +96,7 @@ class ListTables:
 
     def free_in_slices(self) -> Iterator[None]:
         """Free what was listed, a slice a step; records that the mirror has by now live on there."""
-        return emptied(*self._rows, self._lrps)
+        return empty_in_slices(*self._rows, self._lrps)
 
 
 class IndexedTables(ListTables):

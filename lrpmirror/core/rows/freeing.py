@@ -1,9 +1,9 @@
-"""Freeing what is of no use any more, a slice a step: a quarter of a million rows at once would stall everybody."""
+"""Freeing what is no longer used, a slice a step: 250,000 rows at once would block the event loop."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["emptied", "freed"]
+__all__ = ["empty_in_slices", "free_records"]
 
 KEYS: Final = 4_000
 """How many entries of a table one step removes."""
@@ -12,8 +12,8 @@ RECORDS: Final = 1_000
 """How many records one step frees, of a dozen objects each."""
 
 
-def emptied(*tables: dict[Any, Any]) -> Iterator[None]:
-    """Empty tables that nobody reads any more. O(KEYS) a step."""
+def empty_in_slices(*tables: dict[Any, Any]) -> Iterator[None]:
+    """Empty tables that have no reader any more. O(KEYS) a step."""
     for table in tables:
         while table:
             for _ in range(min(KEYS, len(table))):
@@ -21,8 +21,8 @@ def emptied(*tables: dict[Any, Any]) -> Iterator[None]:
             yield
 
 
-def freed(records: list[Any]) -> Iterator[None]:
-    """Free records that nobody else holds. O(RECORDS) a step."""
+def free_records(records: list[Any]) -> Iterator[None]:
+    """Free records that nothing else refers to. O(RECORDS) a step."""
     while records:
         del records[-RECORDS:]
         yield

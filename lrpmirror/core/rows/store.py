@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from sortedcontainers import SortedList
 
 from lrpmirror.core.rows.changes import RowKey, row_key
-from lrpmirror.core.rows.freeing import freed
+from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 
 __all__ = ["Store", "row_order"]
@@ -306,9 +306,9 @@ class Store:
         del part[guid]
 
     def free_in_slices(self) -> Iterator[None]:
-        """Free everything, a table or some records a step, once whoever has called this holds it no longer.
+        """Free everything, a table or some records a step, once the caller refers to the store no longer.
 
-        It is not written to: what another thread reads meanwhile is whole, and freed when that is done.
+        The store is not changed: another thread that still reads it reads a complete state, and frees it when done.
         """
         tables: list[object] = [self._rows, self._by_process, self._by_domain, self._desired, self._desired_guids]
         for index in (self._by_cell, self._by_state, self._by_instance, self._desired_by_domain):
@@ -320,7 +320,7 @@ class Store:
         while tables:
             tables.pop()
             yield
-        yield from freed(records)
+        yield from free_records(records)
 
     # Checking
 
