@@ -111,7 +111,11 @@ class FakeBBS:
         self._opened: Future[tuple[trio.lowlevel.TrioToken, trio.MemorySendChannel[list[Event]]]] = Future()
 
     def push(self, *events: Event) -> None:
-        """Send events; returns at once."""
+        """Send events, after which their rows are listed as they are now; returns at once."""
+        for event in events:
+            if isinstance(event, ActualLRPInstanceCreated | ActualLRPInstanceChanged):
+                row = event.actual_lrp if isinstance(event, ActualLRPInstanceCreated) else event.after
+                self.rows = [*(one for one in self.rows if one.epoch != row.epoch), row]
         token, sender = self._opened.result(PATIENCE)
         token.run_sync_soon(sender.send_nowait, list(events))
 
