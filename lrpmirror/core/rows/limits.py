@@ -35,9 +35,7 @@ def bound_outcomes(outcomes: OutcomeCounts) -> None:
     # The first ones stay: real types come early.
     named = [(kind, outcome) for kind, numbers in outcomes.items() for outcome in numbers]
     if len(named) > MOST_OUTCOMES:
-        others = 0
-        for kind, outcome in named[MOST_OUTCOMES - 1 :]:
-            others += outcomes[kind].pop(outcome)
-            if not outcomes[kind]:
-                del outcomes[kind]
+        others = sum([outcomes[kind].pop(outcome) for kind, outcome in named[MOST_OUTCOMES - 1 :]])
+        for kind in [kind for kind, numbers in outcomes.items() if not numbers]:
+            del outcomes[kind]
         outcomes[_OTHER][Outcome.NOTED] += others
