@@ -123,7 +123,7 @@ class BBSClient:
 
     async def ping(self) -> bool:
         """Return whether the BBS is in service; raises where it cannot be reached."""
-        info = RequestInfo("POST", endpoints.PING, self.url, self._identity)
+        info = self._info(endpoints.PING)
         async with self._exchange(info, b"", PROTOBUF, "") as body:
             reply = b""
             while piece := await body.read():
@@ -267,7 +267,7 @@ class BBSClient:
         """Open a stream by the newest path that the server knows."""
         paths, age = endpoints.STREAMS[name], self._older.get(name, 0)
         while True:
-            info = RequestInfo(paths[age].method, paths[age].path, self.url, self._identity)
+            info = self._info(paths[age].path, paths[age].method)
             opening = self._exchange(info, request, EVENT_STREAM, f"events.{name}")
             try:
                 body = await stack.enter_async_context(opening)
@@ -281,7 +281,7 @@ class BBSClient:
 
     @asynccontextmanager
     async def _batches(self, request: ListRequest[T]) -> AsyncIterator[Batches[T]]:
-        info = RequestInfo("POST", request.path, self.url, self._identity)
+        info = self._info(request.path)
         async with self._exchange(info, request.body, PROTOBUF, request.tap) as body:
             yield Batches(body, request.decode, self._limits)
 
@@ -291,7 +291,7 @@ class BBSClient:
             async for batch in batches:
                 values += batch
                 if most is not None and len(values) > most:
-                    info = RequestInfo("POST", request.path, self.url, self._identity)
+                    info = self._info(request.path)
                     raise LimitExceeded(
                         f"{info}: over {most} records, which is all that is wanted (list_limit, of a mirror)"
                     )
@@ -300,9 +300,12 @@ class BBSClient:
     async def _one(self, request: ListRequest[T]) -> T:
         values = await self._all(request)
         if len(values) != 1:
-            info = RequestInfo("POST", request.path, self.url, self._identity)
+            info = self._info(request.path)
             raise UnexpectedReply(f"{info}: {len(values)} records in the reply, where there is always one")
         return values[0]
+
+    def _info(self, path: str, method: str = "POST") -> RequestInfo:
+        return RequestInfo(method, path, self.url, self._identity)
 
     @asynccontextmanager
     async def _exchange(self, info: RequestInfo, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:

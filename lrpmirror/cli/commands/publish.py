@@ -11,11 +11,12 @@ from msgspec import Struct
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import count
 from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.serving import report_phases
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.client import TLS
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.mirror import Mirror, open_mirror
+from lrpmirror.mirror import open_mirror
 from lrpmirror.relay import Publisher, PublisherStatus, client_at, open_publisher
 
 __all__ = ["DESCRIPTION", "HELP", "configure", "run"]
@@ -115,40 +116,27 @@ async def _publish(where: bbs.Target, plan: Plan) -> None:
         trio.open_nursery() as nursery,
     ):
         _say(f"publishing {where.name}; Ctrl-C ends it")
-        nursery.start_soon(_tell_phases, mirror)
-        nursery.start_soon(_tell_roles, publisher)
+        nursery.start_soon(report_phases, mirror, _say_status)
+        nursery.start_soon(_report_roles, publisher)
         await asked.wait()
         nursery.cancel_scope.cancel()
 
 
-async def _tell_phases(mirror: Mirror) -> None:
-    told = ""
+def _say_status(status: Status) -> None:
+    why = "" if status.live or status.trouble is None else f"; {status.trouble}"
+    _say(f"the mirror is {status.phase}: {status.actual_lrps} actual and {status.desired_lrps} desired LRPs{why}")
+
+
+async def _report_roles(publisher: Publisher) -> None:
+    shown = ""
     while True:
-        await mirror.wait_for(partial(_mirror_differs, told))
-        status = mirror.status
-        told = _mirror_state(status)
-        why = "" if status.live or status.trouble is None else f"; {status.trouble}"
-        _say(f"the mirror is {status.phase}: {status.actual_lrps} actual and {status.desired_lrps} desired LRPs{why}")
+        status = await publisher.wait_for(partial(_role_differs, shown))
+        shown = _role(status)
+        _say(shown)
 
 
-def _mirror_differs(told: str, mirror: Mirror) -> bool:
-    return _mirror_state(mirror.status) != told
-
-
-def _mirror_state(status: Status) -> str:
-    return status.phase if status.live else f"{status.phase} {status.trouble}"
-
-
-async def _tell_roles(publisher: Publisher) -> None:
-    told = ""
-    while True:
-        status = await publisher.wait_for(partial(_role_differs, told))
-        told = _role(status)
-        _say(told)
-
-
-def _role_differs(told: str, status: PublisherStatus) -> bool:
-    return _role(status) != told
+def _role_differs(shown: str, status: PublisherStatus) -> bool:
+    return _role(status) != shown
 
 
 def _role(status: PublisherStatus) -> str:

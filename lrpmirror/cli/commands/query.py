@@ -137,7 +137,7 @@ async def _list(client: Client, tell: Tell, name: Any, **filters: Any) -> None:
 # Actual LRPs
 
 
-def _actual_lrp_arguments(parser: argparse.ArgumentParser) -> None:
+def _row_arguments(parser: argparse.ArgumentParser) -> None:
     by_domain(parser)
     by_cell(parser)
     by_process(parser)
@@ -161,13 +161,6 @@ def _place(row: ActualLRP) -> tuple[str, int, int]:
 
 
 # Groups
-
-
-def _group_arguments(parser: argparse.ArgumentParser) -> None:
-    by_domain(parser)
-    by_cell(parser)
-    by_process(parser)
-    by_index(parser)
 
 
 async def _groups(client: Client, args: Args, tell: Tell) -> None:
@@ -262,7 +255,7 @@ _QUERIES: Final = (
         name="actual-lrps",
         HELP="list the actual LRPs: all instances, wherever they are",
         about="List the actual LRPs, or those that pass all filters given.",
-        arguments=_actual_lrp_arguments,
+        arguments=_row_arguments,
         ask=_actual_lrps,
         follow=_follow_actual_lrps,
     ),
@@ -274,7 +267,7 @@ _QUERIES: Final = (
             "replaces, or those that pass all filters given. --process-guid, and --index\n"
             "with it, cannot be given together with the other filters."
         ),
-        arguments=_group_arguments,
+        arguments=_row_arguments,
         ask=_groups,
         follow=_follow_groups,
     ),

@@ -12,15 +12,21 @@ from msgspec import Struct
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.lines import LineWriter
 from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.serving import add_limits, limits_of, look_at_files_again, ops_limits
+from lrpmirror.cli.shared.serving import (
+    add_limits,
+    add_server_tls,
+    limits_of,
+    look_at_files_again,
+    ops_limits,
+    report_phases,
+)
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.mirror import Mirror
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
 from lrpmirror.serve.replica import MAX_AGE
 from lrpmirror.serve.routes import not_found, routed
-from lrpmirror.serve.serving import ServedReplica, serve_replica
+from lrpmirror.serve.serving import serve_replica
 from lrpmirror.server import Limits, ServerTLS, Traffic, serve_app
 from lrpmirror.server.asgi import ASGIApp
 
@@ -95,15 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep the state in FILE, without secrets, and begin with it after a restart: the pages show it at once, "
         "marked as stale; reads are answered once the BBS has been read, since their answers could not say so",
     )
-    group = parser.add_argument_group("mutual TLS for those who read from here")
-    group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
-    group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
-    group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
-    group.add_argument(
-        "--insecure-listen",
-        action="store_true",
-        help="listen without TLS also where others than this machine can reach it",
-    )
+    add_server_tls(parser, "mutual TLS for those who read from here")
     add_limits(parser)
     bbs.add_options(parser)
 
@@ -175,7 +173,7 @@ async def _serve(where: bbs.Target, plan: Plan) -> None:
             )
             _say(f"a page for people, /metrics, /healthz and /readyz at {_url(plan.ops.host, ops.port, None)}")
         nursery = await stack.enter_async_context(trio.open_nursery())
-        nursery.start_soon(_tell_phases, served)
+        nursery.start_soon(report_phases, served.mirror, _say_status)
         nursery.start_soon(look_at_files_again, "serve", plan.tls)
         await asked.wait()
         nursery.cancel_scope.cancel()
@@ -191,29 +189,10 @@ def _ops_routes() -> Callable[..., Mapping[str, ASGIApp]]:
     return ops_routes
 
 
-async def _tell_phases(served: ServedReplica) -> None:
-    """Say on stderr how the mirror is, whenever that changes."""
-    mirror = served.mirror
-    told = ""
-    while True:
-        await mirror.wait_for(partial(_differs, told))
-        told = _state(mirror.status)
-        _say(_line(mirror.status))
-
-
-def _differs(told: str, mirror: Mirror) -> bool:
-    return _state(mirror.status) != told
-
-
-def _state(status: Status) -> str:
-    """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
-    return status.phase if status.live else f"{status.phase} {status.trouble}"
-
-
-def _line(status: Status) -> str:
+def _say_status(status: Status) -> None:
     state = f"{status.actual_lrps} actual and {status.desired_lrps} desired LRPs at revision {status.revision}"
     why = "" if status.live or status.trouble is None else f"; {status.trouble}"
-    return f"{status.phase}: {state}{why}"
+    _say(f"{status.phase}: {state}{why}")
 
 
 def _url(host: str, port: int, tls: ServerTLS | None) -> str:

@@ -14,7 +14,7 @@ from lrpmirror.cli.shared.arguments import count
 from lrpmirror.cli.shared.following import until_interrupted
 from lrpmirror.cli.shared.lines import LineWriter
 from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.serving import add_limits, limits_of, look_at_files_again
+from lrpmirror.cli.shared.serving import add_limits, add_server_tls, limits_of, look_at_files_again
 from lrpmirror.serve.listening import Address, checked_tls, parse_address
 from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
@@ -92,15 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=N",
         help="see above",
     )
-    group = parser.add_argument_group("mutual TLS")
-    group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
-    group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
-    group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
-    group.add_argument(
-        "--insecure-listen",
-        action="store_true",
-        help="listen without TLS also where others than this machine can reach it",
-    )
+    add_server_tls(parser, "mutual TLS")
     add_limits(parser)
 
 

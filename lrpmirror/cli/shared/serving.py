@@ -1,8 +1,9 @@
-"""What the commands that serve have in common: limits for whoever connects, and what SIGHUP does."""
+"""Shared parts of the commands that run for long: options of a server, SIGHUP, and reports of the mirror's phase."""
 
 import argparse
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -10,10 +11,12 @@ from msgspec import Struct
 
 from lrpmirror.cli.shared.arguments import count, seconds
 from lrpmirror.cli.shared.output import say
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.mirror import Mirror
 from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
-__all__ = ["add_limits", "limits_of", "look_at_files_again", "ops_limits"]
+__all__ = ["add_limits", "add_server_tls", "limits_of", "look_at_files_again", "ops_limits", "report_phases"]
 
 OPS_SHARE: Final = 0.125
 """Which share of the descriptors an ops port of its own may have, so that neither port can use up all."""
@@ -43,6 +46,19 @@ _OPTIONS: Final = (
     _Option("max-body", count, "BYTES", "the largest body of a request (%(default)s)"),
     _Option("max-buffered", count, "BYTES", "all bodies together that are being received (%(default)s)"),
 )
+
+
+def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
+    """Add the options of a server's mutual TLS, as a group of that title."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--server-ca-file", metavar="FILE", help="the authorities of clients' certificates, PEM")
+    group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
+    group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
+    group.add_argument(
+        "--insecure-listen",
+        action="store_true",
+        help="listen without TLS also where others than this machine can reach it",
+    )
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -97,3 +113,21 @@ async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
                 taken = "are taken up" if tls.changes > before else "are those in use"
                 said = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else taken}"
             say(f"lrpmirror {command}: {said}")
+
+
+async def report_phases(mirror: Mirror, report: Callable[[Status], None]) -> None:
+    """Call `report` with the mirror's status at first and whenever its phase or trouble changes, for ever."""
+    shown = ""
+    while True:
+        await mirror.wait_for(partial(_differs, shown))
+        shown = _state(mirror.status)
+        report(mirror.status)
+
+
+def _differs(shown: str, mirror: Mirror) -> bool:
+    return _state(mirror.status) != shown
+
+
+def _state(status: Status) -> str:
+    """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
+    return status.phase if status.live else f"{status.phase} {status.trouble}"
