@@ -52,7 +52,7 @@ def test_such_a_read_confirms_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "events", "doubt"),
+    ("known", "events", "reason"),
     [
         ([running("a", 7)], [changed(unclaimed("a", 0), claimed("a", 1))], RepairReason.OLDER),
         ([running("a", 7)], [created(unclaimed("a", 3))], RepairReason.OLDER),
