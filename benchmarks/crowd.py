@@ -28,11 +28,11 @@ REQUEST = b"POST /v1/events/lrp_instances.r1 HTTP/1.1\r\nHost: bbs\r\nContent-Le
 EVENT = b"event: "
 
 PATIENCE = 5.0
-"""For how many seconds nothing must come, until what has not come is missing."""
+"""Seconds without events after which missing ones count as lost."""
 
 
 def main(arguments: list[str]) -> None:
-    """Be the one or the other."""
+    """Run the server or the readers."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if arguments[0] == "serve":
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def _serve(folder: str) -> None:
-    """Serve, and for each line `RATE SECONDS` let so many events happen; say what they cost and how it went."""
+    """Serve, and for each line `RATE SECONDS` make so many events; print their cost and the readers' state."""
     simulated = _populated()
     pem = Path(folder)
     tls = None
@@ -97,7 +97,7 @@ def _flip(simulated: Diego, number: int) -> None:
 
 
 def _read(port: int, number: int, folder: str) -> None:
-    """Open so many streams, say so, and count their events; stdin says how many are to come, and then they are said."""
+    """Open so many streams, print that, and count their events; stdin says how many to wait for; print the counts."""
     context = None
     if folder:
         context = ssl.create_default_context(cafile=Path(folder) / "ca.pem")
@@ -109,7 +109,7 @@ def _read(port: int, number: int, folder: str) -> None:
         if context is not None:
             connection = context.wrap_socket(connection, server_hostname="127.0.0.1")
         connection.sendall(REQUEST)
-        # Whoever has the head is told of everything from then on.
+        # A reader that has the head gets every event from then on.
         connection.recv(65_536)
         connection.setblocking(False)
         waiting.register(connection, selectors.EVENT_READ)

@@ -123,7 +123,7 @@ def lists(listed: Iterable[bytes], wanted: Iterable[DesiredLRP] = ()) -> dict[st
     """Return the bodies of all lists that a mirror reads, by path; the rows are given as encoded records."""
     wanted = list(wanted)
     return {
-        # There is nothing to be in doubt of here, so a mirror that reads single processes again is told that it cannot.
+        # No repair reads are needed here, so a repair read is answered with an error.
         "/v1/actual_lrps/list_by_process_guids": encode.error_reply("InvalidRequest", "this server has lists only"),
         "/v1/desired_lrps/list.r3": encode.error_reply("InvalidRequest", "this server has lists only"),
         "/v1/domains/list": encode.reply([encode.domain("cf-apps")]),

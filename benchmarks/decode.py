@@ -76,7 +76,7 @@ def _decoded(events: Encoded) -> Run:
     with (run := Run(len(events))):
         for kind, data in events:
             decode.event(kind, data)
-    run.answer = _told([decode.event(kind, data) for kind, data in events[:100]])
+    run.answer = _attributes_of([decode.event(kind, data) for kind, data in events[:100]])
     return run
 
 
@@ -84,7 +84,7 @@ def _read(events: Encoded) -> Run:
     with (run := Run(len(events))):
         for kind, data in events:
             _values_of(decode.event(kind, data))
-    run.answer = _told([decode.event(kind, data) for kind, data in events[:100]])
+    run.answer = _attributes_of([decode.event(kind, data) for kind, data in events[:100]])
     return run
 
 
@@ -102,9 +102,9 @@ def _values_of(event: Event) -> None:
                 getattr(value, attribute)
 
 
-def _told(events: list[Event]) -> list[object]:
+def _attributes_of(events: list[Event]) -> list[object]:
     """Return what the events say, by attributes and in a form that does not depend on how they are kept."""
-    told: list[object] = []
+    values: list[object] = []
     for event in events:
         for name in event.__struct_fields__:
             value = getattr(event, name)
@@ -114,5 +114,5 @@ def _told(events: list[Event]) -> list[object]:
                 value = (fingerprint(value), value.internal_routes, sorted(value.metric_tags.items()))
             elif isinstance(value, DesiredLRP):
                 value = (value.process_guid, value.instances, sorted(value.routes.items()), value.tag_index)
-            told.append((event.type, name, value))
-    return told
+            values.append((event.type, name, value))
+    return values

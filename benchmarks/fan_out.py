@@ -54,10 +54,10 @@ def run(size: int, rounds: int) -> Iterator[Report]:
 async def _commit(mirror: Mirror, bbs: MemoryBBS, guids: list[str], touched: list[str], number: int) -> Run:
     last: dict[str, ActualLRP | None] = {}
 
-    def told(change: Change[RowKey, ActualLRP]) -> None:
+    def on_change(change: Change[RowKey, ActualLRP]) -> None:
         last[str(change.key)] = change.after
 
-    subscriptions = [mirror.subscribe(told, process_guids=[guid], replay=False) for guid in guids]
+    subscriptions = [mirror.subscribe(on_change, process_guids=[guid], replay=False) for guid in guids]
     # A task that was just begun has its first turn before it is timed.
     await trio.testing.wait_all_tasks_blocked()
     batch = frames(encoded(flips([row for guid in touched for row in mirror.actual_lrps(guid)], number)))
@@ -69,7 +69,7 @@ async def _commit(mirror: Mirror, bbs: MemoryBBS, guids: list[str], touched: lis
     for subscription in subscriptions:
         subscription.cancel()
     known = {row.epoch: row for guid in set(touched) & set(guids) for row in mirror.actual_lrps(guid)}
-    agree("what subscribers were told last, and what is", last, {key: known.get(key) for key in last})
-    agree("whether a subscriber was told anything", bool(last), bool(known))
+    agree("the last values of subscribers, and the present ones", last, {key: known.get(key) for key in last})
+    agree("whether a subscriber was notified at all", bool(last), bool(known))
     run.answer = number
     return run

@@ -124,7 +124,7 @@ async def mirrored(served: Served, rate: float, number: int, *, relay: str = "")
     took: list[float] = []
     done = trio.Event()
 
-    def told(change: Change[RowKey, ActualLRP]) -> None:
+    def on_change(change: Change[RowKey, ActualLRP]) -> None:
         now = time.monotonic_ns()
         if change.after is not None:
             took.append((now - int(change.after.placement_error)) / 1e6)
@@ -137,9 +137,9 @@ async def mirrored(served: Served, rate: float, number: int, *, relay: str = "")
     where, tls = (relay, None) if relay else (served.url, served.tls)
     async with open_mirror(where, tls=tls, tuning=Tuning(resync_interval=1e6)) as mirror:
         await mirror.wait_synced(timeout=PATIENCE)
-        mirror.subscribe(told, replay=False)
+        mirror.subscribe(on_change, replay=False)
         mirror.subscribe(slow, replay=False)
-        mirror.subscribe(told, process_guids=["no process is called so"], replay=False)
+        mirror.subscribe(on_change, process_guids=["no process is called so"], replay=False)
         served.go(rate=rate, number=number)
         began = time.perf_counter()
         with trio.fail_after(PATIENCE):

@@ -1,6 +1,6 @@
 """The plain way, as a programmer writes it who has a BBS's protobuf schema: whole messages to Structs, in one dict.
 
-It knows neither versions that arrive late nor what a diff leaves out, keeps no index and tells nobody of changes.
+It knows neither versions that arrive late nor what a diff leaves out, keeps no index and has no subscribers.
 """
 
 import base64

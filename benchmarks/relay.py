@@ -42,7 +42,7 @@ READERS = (1, 10, 100)
 """How many read at once."""
 
 FULL_SPEED = 1e6
-"""Events a second that nobody can follow, so that all go as fast as they can."""
+"""A rate of events that none can follow, so that all go as fast as they can."""
 
 TARGETS = (
     Target("load from a relay, against the load from the BBS", 1.0, "x"),

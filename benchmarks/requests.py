@@ -1,6 +1,6 @@
 """The longest time for which one request to a replica lets no other task of the program have a turn.
 
-Beside each: what holds it up while nobody asks, and how long the answer takes in one piece. A task that does nothing
+Beside each: what holds it up without requests, and how long the answer takes in one piece. A task that does nothing
 but wait for its turn looks at the processor time of its thread each time, which does not count what other programs of
 the machine took.
 """

@@ -22,7 +22,7 @@ from lrpmirror.wire.proto import requests_pb2
 __all__ = ["ROOT", "STREAM", "Served", "serve"]
 
 ROOT = Path(__file__).parents[1]
-"""Where `python -m benchmarks` can be said."""
+"""The folder in which `python -m benchmarks` runs."""
 
 STREAM = "/v1/events/lrp_instances.r1"
 
@@ -38,7 +38,7 @@ class Served:
         self.context.load_cert_chain(folder / "client.pem")
 
     def go(self, *, rate: float = 0.0, number: int = 0) -> None:
-        """Let the streams that are open begin.
+        """Start the open streams.
 
         All frames as fast as they are taken, then the end; or with `rate` so many paced events a second, `number` of
         them, and no end.

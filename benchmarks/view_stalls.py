@@ -1,8 +1,8 @@
 """The longest time for which no other task gets a turn, with the six views and a subscriber of each, beside none.
 
-While the first list comes in, lists of which nothing, a tenth and all differs, while what they bring is told, views are
-made late, somebody subscribes late, and the mirror is closed. The BBS is in the same process, without sockets: what is
-measured is the mirror's own.
+While the first list comes in, lists of which nothing, a tenth and all differs, while their changes are delivered, views
+are made late, a subscriber comes late, and the mirror is closed. The BBS is in the same process, without sockets: what
+is measured is the mirror's own.
 """
 
 import gc
@@ -75,21 +75,21 @@ async def _measured(bodies: list[dict[str, bytes]], kinds: Kinds) -> tuple[dict[
     closing = Stall()
     async with client_of(bbs) as client, watched(closing), open_mirror(client, tuning=tuning) as mirror:
         kept = [await mirror.view(kind()) for kind in kinds]
-        known = [_told(view) for view in kept]
+        known = [_notified(view) for view in kept]
         mirror.subscribe(lambda _: None)
         await during("first list", lambda: mirror.wait_synced(PATIENCE))
-        await during("what the first list brings, told", lambda: _all_told(mirror))
+        await during("what the first list brings, told", lambda: _all_delivered(mirror))
         await during("a list of which nothing differs", lambda: resynced(mirror))
         for share, some in (("a tenth", tenth), ("everything", everything)):
             bbs.bodies = dict(some)
             await during(f"a list of which {share} differs", lambda: resynced(mirror))
-            await during(f"{share} of it, told", lambda: _all_told(mirror))
+            await during(f"{share} of it, told", lambda: _all_delivered(mirror))
         await during("views made late", lambda: _late(mirror, kinds))
         for view in kept:
             view.subscribe(lambda _: None)
-        await during("a late subscriber's replay", lambda: _all_told(mirror))
-        for view, told in zip(kept, known, strict=True):
-            agree("a view, and what its subscriber was told", len(told), len(view))
+        await during("a late subscriber's replay", lambda: _all_delivered(mirror))
+        for view, notified in zip(kept, known, strict=True):
+            agree("a view, and what its subscriber was told", len(notified), len(view))
         answer = digest(sorted(map(fingerprint, mirror.actual_lrps())))
         await trio.lowlevel.checkpoint()
         closing.processor = closing.wall = 0.0
@@ -97,7 +97,7 @@ async def _measured(bodies: list[dict[str, bytes]], kinds: Kinds) -> tuple[dict[
     return stalls, answer
 
 
-def _told(view: MirrorView[Any, Any]) -> dict[Any, Any]:
+def _notified(view: MirrorView[Any, Any]) -> dict[Any, Any]:
     known: dict[Any, Any] = {}
 
     def tell(change: Any) -> None:
@@ -110,7 +110,7 @@ def _told(view: MirrorView[Any, Any]) -> dict[Any, Any]:
     return known
 
 
-async def _all_told(mirror: Mirror) -> None:
+async def _all_delivered(mirror: Mirror) -> None:
     while any(lag.pending for lag in mirror.counts.subscribers):  # noqa: ASYNC110 - as a user would
         await trio.sleep(0.01)
 

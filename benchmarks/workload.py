@@ -76,10 +76,10 @@ def churn(of: Iterable[ActualLRP], number: int, seed: int = 3) -> list[Event]:
 def mix(of: Iterable[ActualLRP], wanted: Iterable[DesiredLRP], number: int, seed: int = 4) -> list[Event]:
     """Return that many events of all ten types, in order: of some 842 bytes, and 18 % of them about desired LRPs.
 
-    A fifth of the events of rows are told as those of groups; half of the instances that go have crashed.
+    A fifth of the events of rows are sent as those of groups; half of the instances that go have crashed.
     """
     rng = Random(seed)
-    told = iter(churn(of, number, seed))
+    row_events = iter(churn(of, number, seed))
     desired = [heavy(lrp, variables=9) for lrp in wanted]
     new: list[DesiredLRP] = []
     events: list[Event] = []
@@ -87,7 +87,7 @@ def mix(of: Iterable[ActualLRP], wanted: Iterable[DesiredLRP], number: int, seed
         if rng.random() < DESIRED_SHARE:
             events.append(_desired_event(rng, desired, new))
             continue
-        event = next(told)
+        event = next(row_events)
         if isinstance(event, ActualLRPInstanceRemoved) and rng.random() < CRASHED_SHARE:
             events.append(_crash_of(event.actual_lrp))
         events.append(_of_group(event) if rng.random() < GROUP_SHARE else event)
@@ -114,7 +114,7 @@ def _desired_event(rng: Random, desired: list[DesiredLRP], new: list[DesiredLRP]
 
 
 def _of_group(event: Event) -> Event:
-    """Return what the stream of groups tells where that of instances tells this."""
+    """Return the events of the group stream for this event of the instance stream."""
     match event:
         case ActualLRPInstanceChanged(before, after):
             return ActualLRPChanged(ActualLRPGroup(before), ActualLRPGroup(after))

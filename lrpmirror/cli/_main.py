@@ -93,7 +93,7 @@ _REMEDIES: Final[Mapping[type[LRPMirrorError], str]] = {
     RequestRefused: "the BBS's own log says why",
     UnexpectedReply: "is --bbs-url that of a BBS?",
 }
-"""What to do, for errors that only say what happened; a subclass stands before its base."""
+"""Advice for errors that only say what happened; a subclass stands before its base."""
 
 
 class _UsageError(Exception):
@@ -101,7 +101,7 @@ class _UsageError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, by whoever catches them."""
+    """A parser that raises its errors, to be shown in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError(self.prog, message)
@@ -169,7 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _explain(name: str, error: BaseException) -> int | None:
-    """Say in one line what went wrong, and return the exit status; None for a mistake of the program's own."""
+    """Print the error in one line, and return the exit status; None for a bug of the program itself."""
     found = list(_leaves(error))
     if any(isinstance(one, BrokenPipeError) for one in found):
         return OUTPUT_CLOSED
@@ -201,7 +201,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _flushed(name: str, status: int) -> int:
-    """Write what is still to be written; return the exit status, which is another where that fails."""
+    """Flush the output; return the exit status, which is another where that fails."""
     error = flush()
     if isinstance(error, BrokenPipeError):
         return OUTPUT_CLOSED

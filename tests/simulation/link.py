@@ -40,7 +40,7 @@ class Direction:
         self.latency = 0.0
         self.rate = 0.0
         """Bytes a second; 0 for as many as there are."""
-        self.told_end = False
+        self.end_seen = False
         """Whether the reader has seen the end."""
         self.arrived_at: float | None = None
         """The time of the last arrival."""
@@ -92,7 +92,7 @@ class Direction:
             del self._arrived[:size]
             self._changed.unpark_all()
             return taken
-        self.told_end = True
+        self.end_seen = True
         if self._ended:
             return b""
         assert self._error is not None
@@ -177,7 +177,7 @@ class Link:
     @property
     def is_open(self) -> bool:
         """Whether the client, as far as it can know, has a connection."""
-        return not self.client_closed and not self.to_client.told_end
+        return not self.client_closed and not self.to_client.end_seen
 
     def sent_by_client(self, data: bytes) -> None:
         """Record what the client asks for."""

@@ -59,7 +59,7 @@ class Subject:
         self._views: list[Any] = []
         self._folds: list[tuple[Fold, State]] = []
         self._slow: list[tuple[Fold, Any, State]] = []
-        self._told_at: tuple[int, int] | None = None
+        self._notified_at: tuple[int, int] | None = None
         self._life = trio.CancelScope()
         self._restart: Fault | None = None
 
@@ -154,7 +154,7 @@ class Subject:
         for view, kept in self._views:
             fold = Fold(f"a subscriber of {type(view).__name__}")
             kept.subscribe(fold)
-            self._folds.append((fold, partial(_told, kept)))
+            self._folds.append((fold, partial(_notified, kept)))
         self._slow = []
 
     def subscribe_slowly(self, seconds: float) -> None:
@@ -191,9 +191,9 @@ class Subject:
         """Check the mirror and its subscribers against the laws, when no task has anything left to do."""
         assert self.mirror is not None
         self._watches[-1].settled([(type(view).__name__, kept.derivation) for view, kept in self._views])
-        told_at = len(self._watches), self.mirror.revision
-        if self._told_at != told_at:
-            self._told_at = told_at
+        notified_at = len(self._watches), self.mirror.revision
+        if self._notified_at != notified_at:
+            self._notified_at = notified_at
             for fold, now in self._folds:
                 laws.folded_changes_are_the_state(fold.name, fold.known, now())
 
@@ -206,7 +206,7 @@ class Subject:
             laws.folded_changes_are_the_state(fold.name, fold.known, now())
 
 
-def _told(kept: Any) -> dict[Any, Any]:
+def _notified(kept: Any) -> dict[Any, Any]:
     """Return the last values that subscribers of a view got; a value that compares equal may have been replaced."""
     derivation = kept.derivation
     return {key: derivation.published(key) for key in derivation.values}

@@ -1,4 +1,4 @@
-"""`lrpmirror completion`: what a shell needs to complete the command's arguments, made from the parsers themselves."""
+"""`lrpmirror completion`: the completion script for a shell, made from the parsers themselves."""
 
 import argparse
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ now on:
 _SHELLS: Final = ("bash", "zsh", "fish")
 
 _FILES: Final = frozenset({"FILE", "DIR", "FOLDER"})
-"""How arguments that are files are called in the usage."""
+"""The metavars of arguments that are files."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     for action in _actions(args.parser):
         if action.metavar in _FILES:
-            # The way by which shtab is told.
+            # How shtab is configured.
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     print_lines([shtab.complete(args.parser, shell=args.shell).rstrip("\n").encode()])
     return 0

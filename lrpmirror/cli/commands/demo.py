@@ -1,4 +1,4 @@
-"""`lrpmirror demo`: a simulated Diego that lives, and what a mirror sees of it."""
+"""`lrpmirror demo`: a simulated Diego with a workload, and a mirror of it on the screen."""
 
 import argparse
 from contextlib import nullcontext
@@ -39,13 +39,13 @@ or after --seconds; then it says whether mirror and simulator agree.
 """
 
 WARM_UP: Final = 30
-"""Virtual seconds that have passed before anybody looks: most instances run by then."""
+"""Virtual seconds before the demo begins: most instances run by then."""
 
 SYNC: Final = 30.0
 """Seconds that the first synchronisation may take, which on loopback takes one."""
 
 RELAY_TRIES: Final = 3
-"""How often a mirror behind a relay is compared again, a second later."""
+"""How many times a mirror behind a relay is compared again, a second later."""
 
 # Few enough at five virtual seconds a second that a person can read along.
 RATES: Final = Rates(
@@ -66,7 +66,7 @@ TUNING: Final = Tuning(first_delay=0.25, most_delay=1.0, resync_interval=30.0)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What a demo is to be. With one seed and number of steps, the simulation is the same each time."""
+    """The settings of a demo. With one seed and number of steps, the simulation is the same each time."""
 
     seed: int = 1
     cells: int = 4
@@ -109,7 +109,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play, and say how it ended."""
+    """Run the demo, and print its outcome."""
     settings = Settings(seed=args.seed, cells=args.cells, apps=args.apps, redis=args.redis)
     if args.seconds is not None:
         settings = replace(settings, steps=max(1, round(args.seconds * settings.pace)))
@@ -124,7 +124,7 @@ async def _shown(settings: Settings) -> Outcome:
 
 
 async def play(settings: Settings, display: Display, asked: trio.Event) -> Outcome:
-    """Play a demo to its end, or until it is asked to end."""
+    """Run a demo to its end, or until it is interrupted."""
     diego = Diego(seed=settings.seed)
     pilot = Autopilot(diego, seed=settings.seed, apps=settings.apps, cells=settings.cells, rates=RATES)
     pilot.run(WARM_UP)

@@ -57,7 +57,7 @@ _TICK: Final = 0.25
 
 
 class Explanation(Struct, frozen=True):
-    """What there is of a process at one moment, by the mirror's clock."""
+    """Everything the mirror knows of a process at one moment, by the mirror's clock."""
 
     now: float
     desired: DesiredLRP | None
@@ -74,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Follow, and explain."""
+    """Follow the BBS, then explain."""
     explanation = trio.run(_explain, args)
     if explanation.desired is None and not explanation.rows and not explanation.decisions:
         say(f"lrpmirror explain: nothing is known of a process {args.process_guid}")
@@ -101,7 +101,7 @@ async def _explain(args: argparse.Namespace) -> Explanation:
 
 
 async def _follow(at: Following, process_guid: str, asked: trio.Event, duration: float) -> None:
-    """Let so many seconds pass, or until asked to end; a terminal is shown how many."""
+    """Wait so many seconds, or until interrupted; a terminal shows the count."""
     progress = Progress() if sys.stderr.isatty() else None
     began = trio.current_time()
     while (left := began + duration - trio.current_time()) > 0 and not asked.is_set():

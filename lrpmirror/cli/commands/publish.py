@@ -49,7 +49,7 @@ _MEBI: Final = 1024 * 1024
 
 
 class Plan(Struct, frozen=True):
-    """What is to be published, and where."""
+    """The options of a publication."""
 
     to: str
     tls: TLS | None

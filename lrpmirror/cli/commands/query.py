@@ -1,4 +1,4 @@
-"""The commands that ask a BBS as Diego's own tool does, with its filters and its output: one JSON value a line."""
+"""The commands that query a BBS as Diego's own tool does, with its filters and its output: one JSON value a line."""
 
 import argparse
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -64,7 +64,7 @@ class Query(Struct, frozen=True, kw_only=True):
     about: str
     arguments: Callable[[argparse.ArgumentParser], None]
     ask: Callable[[Client, Args, Tell], Awaitable[None]]
-    """Asks the BBS, and tells the records as they arrive."""
+    """Asks the BBS, and prints the records as they arrive."""
     detail: Literal["routing", "full"] = "routing"
     follow: Callable[[Following, Args, LineWriter], Awaitable[None]] | None = None
     """Prints the answer and its changes for ever, from a mirror."""
@@ -73,13 +73,13 @@ class Query(Struct, frozen=True, kw_only=True):
 
     @property
     def DESCRIPTION(self) -> str:  # noqa: N802 - as the constants of modules are named
-        """What there is to know."""
-        told = [self.about, _OUTPUT]
+        """The description for --help."""
+        parts = [self.about, _OUTPUT]
         if self.follow is not None:
-            told.append(f"{_WATCH}\n{_MIRRORED}")
+            parts.append(f"{_WATCH}\n{_MIRRORED}")
         elif self.polled is not None:
-            told.append(f"{_WATCH}\n{_POLLED}")
-        return "\n\n".join(told) + "\n"
+            parts.append(f"{_WATCH}\n{_POLLED}")
+        return "\n\n".join(parts) + "\n"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
@@ -240,7 +240,7 @@ async def _poll_cells(client: Client, out: LineWriter, note: Callable[[str], Non
 
 
 def _by(order: Callable[[Any], Any]) -> Callable[[Mapping[Any, Any]], list[bytes]]:
-    """Return how to print values in an order of theirs."""
+    """Return a function that prints values in an order."""
     return partial(_printed, order)
 
 

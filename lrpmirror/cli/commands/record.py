@@ -34,13 +34,13 @@ Either way only the owner can read the files.
 """
 
 SETTLE: Final = 0.3
-"""For how many seconds no event may come after the last lists, for them to be what the events lead to."""
+"""Seconds without events that are needed after the last lists, for them to be the end state of the events."""
 
 TRIES: Final = 3
-"""How often these lists are asked for."""
+"""How many times these lists are tried."""
 
 TICK: Final = 0.5
-"""Seconds between two looks at how much there is."""
+"""Seconds between two reports of the progress."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +110,7 @@ class _Session:
                 nursery.cancel_scope.cancel()
 
     def report(self) -> None:
-        """Say what there is now."""
+        """Print the progress."""
         counts = self._recorder.counts
         self._progress.say(f"recorded {self._line()} in {self._recorder.path}")
         if not counts.events.get("instances"):

@@ -1,4 +1,4 @@
-"""`lrpmirror routes`: who serves which route."""
+"""`lrpmirror routes`: the endpoints of each route."""
 
 import argparse
 import sys
@@ -102,7 +102,7 @@ def _shown(args: argparse.Namespace, view: PrintedView, values: Mapping[Key, Any
 
 
 def _wanted(kind: str, host: str) -> Callable[[Key], bool]:
-    """Return which keys of a view are asked for."""
+    """Return the keys of a view that the options select."""
     if not host:
         return lambda _: True
     if kind == "tcp-routes":

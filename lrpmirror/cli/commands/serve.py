@@ -59,7 +59,7 @@ at SIGHUP. Ends at Ctrl-C or SIGTERM.
 
 
 class Plan(Struct, frozen=True):
-    """What is to be served, and where."""
+    """The options of a server."""
 
     listen: Address
     ops: Address | None

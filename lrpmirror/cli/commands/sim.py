@@ -55,7 +55,7 @@ otherwise.
 
 
 class Plan(Struct, frozen=True):
-    """Where to listen, and what goes wrong."""
+    """The options of a simulation: address and faults."""
 
     listen: Address
     tls: ServerTLS | None

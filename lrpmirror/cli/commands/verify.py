@@ -50,7 +50,7 @@ DIFFERENT: Final = 4
 """The exit status where mirror and BBS differ."""
 
 _PATIENCE: Final = 30.0
-"""Seconds that the mirror has to be live again, where it is not at the end."""
+"""Seconds that the mirror has to become live again, where it is not at the end."""
 
 _TICK: Final = 0.25
 
@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify, and say it."""
+    """Verify, and print the result."""
     return DIFFERENT if trio.run(_verify, args) else 0
 
 
@@ -90,7 +90,7 @@ async def _verify(args: argparse.Namespace) -> bool:
 
 
 async def _follow(at: Following, duration: float) -> None:
-    """Let so many seconds pass; a terminal is shown how many."""
+    """Wait so many seconds; a terminal shows the count."""
     began = trio.current_time()
     with trio.move_on_after(duration):
         if not sys.stderr.isatty():

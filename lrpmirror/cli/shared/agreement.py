@@ -1,4 +1,4 @@
-"""Whether a mirror has what its simulator has."""
+"""Compares a mirror with its simulator."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,11 +15,11 @@ from lrpmirror.sim import Diego
 __all__ = ["disagreements", "settled_disagreements"]
 
 _PATIENCE: Final = 5.0
-"""Seconds that the mirror has to come up with what it has been told, and to list once more."""
+"""Seconds that the mirror has to catch up, and to list once more."""
 
 
 def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
-    """Name the rows and desired LRPs that the two have otherwise; with `listed`, domains and cells too.
+    """Name the rows and desired LRPs in which the two differ; with `listed`, domains and cells too.
 
     Unless it has just `listed`, a mirror may lack internal routes and metric tags, which the stream does not carry, and
     can know nothing of domains and cells, about which there are no events. O(rows + desired LRPs).
@@ -39,7 +39,7 @@ def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
 
 
 async def settled_disagreements(mirror: Mirror, diego: Diego) -> list[str]:
-    """Compare once the mirror has caught up with a simulator that stands still: by the stream, then by a new list."""
+    """Compare once the mirror has caught up with a paused simulator: by the stream, then by a new list."""
     with suppress(NotSeen):
         await mirror.wait_for(lambda one: one.status.live and not disagreements(one, diego, listed=False), _PATIENCE)
     followed = disagreements(mirror, diego, listed=False)

@@ -1,4 +1,4 @@
-"""Which BBS to talk to: options and environment variables, by the names that Diego operators know."""
+"""The connection to a BBS: options and environment variables, by the names that Diego operators know."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ _FALSE: Final = frozenset({"", "0", "f", "false"})
 
 
 class Target(Struct, frozen=True):
-    """Where a BBS is, and how to authenticate."""
+    """The URL of a BBS, and the files to authenticate."""
 
     url: str
     tls: TLS | None

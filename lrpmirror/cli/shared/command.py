@@ -16,7 +16,7 @@ class Command(Protocol):
 
     @property
     def DESCRIPTION(self) -> str:  # noqa: N802 - as above
-        """What there is to know, in lines of their final width."""
+        """The description for --help, in lines of their final width."""
         ...
 
     def configure(self, parser: argparse.ArgumentParser) -> None:

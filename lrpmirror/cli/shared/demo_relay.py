@@ -22,15 +22,15 @@ __all__ = ["relayed"]
 SERVERS: Final = ("valkey-server", "redis-server")
 
 PATIENCE: Final = 10.0
-"""Seconds that the server may take to begin."""
+"""Seconds that the server may take to start."""
 
 REFRESH: Final = 0.2
-"""Seconds between two looks at domains and cells: the demo compares them at its end."""
+"""Seconds between two reads of domains and cells: the demo compares them at its end."""
 
 
 @asynccontextmanager
 async def relayed(bbs_url: str, tuning: Tuning, seed: int) -> AsyncIterator[str]:
-    """Have what is at a URL published to a server that lives as long as the block; the value is the relay's URL.
+    """Publish the BBS at a URL to a server that lives as long as the block; yields the relay's URL.
 
     Raises ConfigurationError where no server is installed.
     """

@@ -23,11 +23,11 @@ class Display(Protocol):
     """How many seconds there are to be between two views."""
 
     async def show(self, view: View) -> None:
-        """Show a view in the place of the one before. Does not hold up other tasks, however slow the reader is."""
+        """Show a view in place of the one before. Does not block other tasks, however slow the reader is."""
         ...
 
     async def tell(self, news: Sequence[NewsItem]) -> None:
-        """Show what has happened since the last time."""
+        """Show what has happened since the last call."""
         ...
 
 
@@ -40,7 +40,7 @@ class Lines:
         self._out = out
 
     async def show(self, view: View) -> None:
-        """Print where things stand."""
+        """Print the view."""
         await self._write(f"{status_line(view)}\n")
 
     async def tell(self, news: Sequence[NewsItem]) -> None:
@@ -54,7 +54,7 @@ class Lines:
 
 @asynccontextmanager
 async def open_display(out: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Display]:
-    """Yield what suits stdout: a terminal is put back as it was at the end, however it comes.
+    """Yield the display that suits stdout; a terminal is always restored at the end.
 
     A terminal that says it is dumb gets lines; NO_COLOR in the environment means no colours. Raises ConfigurationError
     on a terminal where the extra `cli` is not installed.
@@ -64,7 +64,7 @@ async def open_display(out: TextIO | None = None, environ: Mapping[str, str] = o
         yield Lines(stdout)
         return
     require("rich")
-    # Only whoever has a terminal needs rich.
+    # Only a terminal needs rich.
     from lrpmirror.cli.shared.live_screen import open_screen  # noqa: PLC0415
 
     async with open_screen(stdout, environ) as screen:

@@ -1,4 +1,4 @@
-"""What only some commands need, and those who embed the library do not."""
+"""The extra `cli`, which only some commands need."""
 
 import importlib.util
 

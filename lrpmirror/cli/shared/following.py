@@ -1,4 +1,4 @@
-"""A mirror for a command: opened and synchronised, or an error; its ups and downs told on stderr."""
+"""A mirror for a command: opened and synchronised, or an error; its phases reported on stderr."""
 
 import argparse
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ _GLANCE: Final = 0.02
 
 
 class Following(Struct, frozen=True):
-    """A mirror that is synchronised, and the client that it asks with."""
+    """A synchronised mirror and its client."""
 
     mirror: Mirror
     client: Client
@@ -39,7 +39,7 @@ async def following(
 ) -> AsyncIterator[Following]:
     """Open a mirror of the BBS that the arguments name, and wait until it has the state.
 
-    Raises what goes wrong until then, instead of trying again: it is mostly a wrong address or certificate.
+    Raises the first error until then, instead of trying again: it is mostly a wrong address or certificate.
     """
     where = bbs.target(args)
     waiting = Waiting("listing")
@@ -56,7 +56,7 @@ async def _synced(mirror: Mirror) -> None:
     while (status := mirror.status).synced_at is None:
         if status.last_error is not None:
             raise status.last_error
-        # A list that fails wakes nobody who waits, so it is looked at.
+        # A list that fails wakes no waiter, so it is polled.
         await trio.sleep(_GLANCE)
 
 

@@ -33,7 +33,7 @@ class LineWriter:
                 await trio.to_thread.run_sync(_write_all, self._file, data, abandon_on_cancel=True)
 
     async def announce(self, line: str) -> None:
-        """Print the line by which a server says where it answers; it serves also where nobody reads that."""
+        """Print the line with a server's address; it serves also where stdout has no reader."""
         try:
             await self.write([line.encode()])
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A terminal's other screen, on which views are redrawn in place. Needs the extra `cli`."""
+"""A terminal's alternate screen, on which views are redrawn in place. Needs the extra `cli`."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ class Screen:
 
 @asynccontextmanager
 async def open_screen(out: TextIO, environ: Mapping[str, str]) -> AsyncIterator[Screen]:
-    """Take a terminal's other screen; the terminal is put back as it was at the end, however that comes."""
+    """Use a terminal's alternate screen; the terminal is always restored at the end."""
     console = Console(file=out, force_terminal=True, highlight=False, _environ=environ)
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     await trio.to_thread.run_sync(live.start)

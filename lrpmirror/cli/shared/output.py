@@ -1,6 +1,6 @@
 """What a command prints: results on stdout, one value a line; everything else on stderr.
 
-A result that cannot be written ends a command; what is only said never does.
+A result that cannot be written ends a command; a message on stderr that cannot does not.
 """
 
 import errno
@@ -18,7 +18,7 @@ _PIECE: Final = 256
 """How many lines are written at once."""
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What keeps a file from being written that is open for it."""
+"""Errors of an open file that cannot be written."""
 
 _CONTROLS: Final = re.compile(rb"\xc2[\x80-\x9f]|\x7f")
 """The control characters that JSON need not escape, and that some terminals obey (U+009B begins a sequence); UTF-8."""
@@ -51,16 +51,16 @@ def _escape(found: "re.Match[bytes]") -> bytes:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr. Where that cannot be written nobody listens, and no command ends for it."""
+    """Print a line on stderr. Where that cannot be written it is dropped, and the command goes on."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:
-    """Have the three standard streams open, which whoever started the program may have closed.
+    """Open those of the three standard streams that the parent process has closed.
 
-    Else the next file or connection would be given the number of one of them, and what is printed would go there. What
-    is written to a stdout that was closed fails; what is said on a stderr that was is not heard.
+    Else the next file or connection would get the descriptor of one of them, and what is printed would go there.
+    Writing to a stdout that was closed fails; messages to a stderr that was are dropped.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -92,7 +92,7 @@ def flush() -> OSError | None:
 
 
 def why_unwritten(error: BaseException) -> str:
-    """Say why stdout could not be written, if it is that what an error is about; else return an empty text."""
+    """Return why stdout could not be written, if the error is about that; else an empty text."""
     if not isinstance(error, OSError) or error.filename is not None:
         return ""
     if error.errno == errno.EBADF and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:

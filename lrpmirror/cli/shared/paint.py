@@ -30,13 +30,13 @@ PHASES: Final[Mapping[Phase, tuple[str, str]]] = {
     Phase.STALE: ("bold red", "out of touch; this is the last known state"),
     Phase.CLOSED: ("dim", "closed"),
 }
-"""How each phase is shown, and what it means for what else is."""
+"""How each phase is shown, and what it means for the content."""
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
     """Return a line of parts, each with its style or without, cut where the screen ends.
 
-    What a terminal would obey is taken out: much of it was made by a server.
+    Control characters are removed: much of the text comes from a server.
     """
     text = Text(no_wrap=True, overflow="ellipsis")
     for part in parts:
@@ -46,7 +46,7 @@ def line(*parts: str | tuple[str, str]) -> Text:
 
 
 def phase_line(phase: Phase, meaning: str = "") -> Text:
-    """Say what a phase means for what is shown, or something better."""
+    """Return the line on the phase and what it means for the content, or another text in its place."""
     style, usual = PHASES[phase]
     return line((f" {phase.name} ", f"{style} reverse"), f"  {meaning or usual}")
 

@@ -1,4 +1,4 @@
-"""How a long command is getting on, on stderr: one line that is rewritten, or a line now and then."""
+"""The progress of a long command on stderr: one line that is rewritten, or a line now and then."""
 
 import sys
 from typing import Final, TextIO
@@ -18,7 +18,7 @@ class Progress:
         self._last: float | None = None
 
     def show(self, line: str, now: float) -> None:
-        """Show where things stand at `now`, in seconds of any clock."""
+        """Show the progress at `now`, in seconds of any clock."""
         if self._terminal:
             self._write(f"\r\x1b[K{line}")
         elif self._last is None or now - self._last >= _QUIET:
@@ -34,5 +34,5 @@ class Progress:
             self._out.write(text)
             self._out.flush()
         except OSError:
-            # Nobody listens, which is no reason to stop.
+            # Without a reader of stderr the command goes on.
             return

@@ -19,7 +19,7 @@ from lrpmirror.server.limits import allow_more_files, connections_allowed
 __all__ = ["add_limits", "add_server_tls", "limits_of", "look_at_files_again", "ops_limits", "report_phases"]
 
 OPS_SHARE: Final = 0.125
-"""Which share of the descriptors an ops port of its own may have, so that neither port can use up all."""
+"""The share of the descriptors for a separate ops port, so that neither port can use up all."""
 
 OPS_MOST: Final = 100
 
@@ -100,7 +100,7 @@ def ops_limits(limits: Limits) -> Limits:
 
 
 async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
-    """At SIGHUP look at the TLS files, instead of ending, for ever. Where it was to be ignored, as by nohup, it is."""
+    """Check the TLS files at each SIGHUP, for ever. Where SIGHUP was to be ignored, as by nohup, it is."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return
     with trio.open_signal_receiver(signal.SIGHUP) as signals:

@@ -1,4 +1,4 @@
-"""What happens on a mirror, collected as news in words."""
+"""The changes and phases of a mirror, collected as news in words."""
 
 from collections import deque
 from collections.abc import Callable
@@ -20,10 +20,10 @@ _KEPT: Final = 200
 """How many of the latest news are kept for a screen."""
 
 _MISSED: Final = 100_000
-"""How many news wait at most for somebody to take them: the latest."""
+"""How many news wait at most to be taken: the latest."""
 
 _GLANCE: Final = 0.02
-"""Seconds between two looks at the mirror's phase."""
+"""Seconds between two reads of the mirror's phase."""
 
 _PHASES: Final = {
     Phase.LIVE: "the mirror is LIVE: it has the server's state and follows it",
@@ -33,10 +33,10 @@ _PHASES: Final = {
 
 
 class Story:
-    """The news of one mirror: its changes from `follow` on, its phases, and what else it is told.
+    """The news of one mirror: its changes from `follow` on, its phases, and what `tell` adds.
 
     `clock` gives the seconds since the beginning; `kept` is how many of the latest news are kept.
-    `completions` tells whether it is news what a second look finds of each new row (see `is_completion`).
+    `completions` says whether the completion of a new row by a repair read is news (see `is_completion`).
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class Story:
         return fresh
 
     async def watch_phases(self) -> None:
-        """Tell of the mirror's phases, for ever."""
+        """Add the mirror's phases, for ever."""
         while True:
             await trio.sleep(_GLANCE)
             self.watch_phase()
 
     def watch_phase(self) -> None:
-        """Tell of the mirror's phase, where it is another one than at the last look."""
+        """Add the mirror's phase, where it has changed since the last call."""
         before, self._phase = self._phase, self._mirror.status.phase
         if self._phase is not before and self._phase in _PHASES:
             self.tell(_PHASES[self._phase])
@@ -101,7 +101,7 @@ class Story:
             self._names.pop(process_guid, None)
 
     def _name(self, process_guid: str, lrp: DesiredLRP | None, row: ActualLRP | None) -> str:
-        """Name a process; by the name that it had, when it is no longer desired but instances are still there."""
+        """Return a process's name; the one it had, when it is no longer desired but has instances."""
         if lrp is not None:
             self._names[process_guid] = name_of(process_guid, lrp)
         return self._names.get(process_guid) or name_of(process_guid, None, row)

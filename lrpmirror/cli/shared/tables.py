@@ -15,5 +15,5 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def printable(text: str) -> str:
-    """Return a text without what would move a terminal's cursor: a server, or whoever wrote to it, chose it."""
+    """Return a text without what would move a terminal's cursor: it comes from a server."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,4 +1,4 @@
-"""Comparing a mirror with fresh lists, on a BBS that goes on living meanwhile."""
+"""Compares a mirror with fresh lists, on a BBS that changes meanwhile."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -16,10 +16,10 @@ from lrpmirror.relay import Client
 __all__ = ["Difference", "settled_differences"]
 
 GRACE: Final = 1.0
-"""Seconds after a list in which events of before it may still come, and doubts be settled by a read."""
+"""Seconds after a list in which events of before it may still come, and repair reads be done."""
 
 ROUNDS: Final = 3
-"""How many lists there are at most. What is on the move gets the last one too."""
+"""How many lists are read at most. A record that keeps changing is compared with the last one too."""
 
 Kind = Literal["actual_lrp", "desired_lrp"]
 Sort = Literal["missing", "extra", "behind", "ahead", "replaced", "content"]
@@ -29,7 +29,7 @@ V = TypeVar("V", ActualLRP, DesiredLRP)
 
 
 class Difference(Struct, frozen=True):
-    """One record that mirror and BBS have otherwise, by its tags; None is "not there".
+    """One record in which mirror and BBS differ, by its tags; None is "not there".
 
     `fields` names what differs between two that are there.
     """
@@ -44,7 +44,7 @@ class Difference(Struct, frozen=True):
 
 
 class _Pair(Struct, frozen=True):
-    """What the mirror holds and what the BBS listed; not both are None."""
+    """The mirror's record and the listed one; not both are None."""
 
     held: Record | None
     listed: Record | None
@@ -57,7 +57,7 @@ class _Pair(Struct, frozen=True):
 
 
 async def settled_differences(mirror: Mirror, client: Client) -> list[Difference]:
-    """List everything and compare; what differs is compared with a second list, and only then believed.
+    """List everything and compare; what differs is compared with a second list, and reported only then.
 
     A record that the mirror has changed between the two comparisons, so that it may only be on its way again, is
     compared a third time. Raises BBSError and WireError.
@@ -76,7 +76,7 @@ async def settled_differences(mirror: Mirror, client: Client) -> list[Difference
 
 
 class _Held(Generic[V]):
-    """The versions that the mirror has had of what changed on it since this began; None is "not there"."""
+    """The versions that the mirror has had of each changed record since this began; None is "not there"."""
 
     def __init__(self) -> None:
         self._versions: dict[Any, list[V | None]] = {}
@@ -94,20 +94,20 @@ class _Held(Generic[V]):
 async def _compare(mirror: Mirror, client: Client) -> dict[Key, _Pair]:
     rows: _Held[ActualLRP] = _Held()
     desired: _Held[DesiredLRP] = _Held()
-    told = mirror.subscribe(rows.take, replay=False)
-    told_desired = mirror.subscribe_desired(desired.take, replay=False)
+    row_subscription = mirror.subscribe(rows.take, replay=False)
+    desired_subscription = mirror.subscribe_desired(desired.take, replay=False)
     try:
         listed_rows = {row_key(row): row for row in await client.actual_lrps()}
         listed_desired = {lrp.process_guid: lrp for lrp in await _list_desired(client)}
         await trio.sleep(GRACE)
-        # What they are about to be told: from here to the comparison nothing changes.
-        for change in told.mailbox.take():
+        # The changes still in their mailboxes: from here to the comparison nothing changes.
+        for change in row_subscription.mailbox.take():
             rows.take(change)
-        for lrp_change in told_desired.mailbox.take():
+        for lrp_change in desired_subscription.mailbox.take():
             desired.take(lrp_change)
     finally:
-        told.cancel()
-        told_desired.cancel()
+        row_subscription.cancel()
+        desired_subscription.cancel()
     now = {row_key(row): row for row in mirror.actual_lrps()}
     now_desired = {lrp.process_guid: lrp for lrp in mirror.desired_lrps()}
     found: dict[Key, _Pair] = {("actual_lrp", key): pair for key, pair in rows.differing(now, listed_rows)}

@@ -1,4 +1,4 @@
-"""What a person is shown of a mirror, as frozen values: made from a mirror here, made into lines elsewhere."""
+"""The content of a mirror's display, as frozen values: made from a mirror here, rendered elsewhere."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 class CellView(Struct, frozen=True):
-    """A cell and what is on it; `there` tells whether it was at the last list, and the empty id is "on no cell"."""
+    """A cell and what is on it; `there` says whether it was in the last list, and the empty id is "on no cell"."""
 
     cell_id: str
     zone: str
@@ -39,7 +39,7 @@ class CellView(Struct, frozen=True):
 
 
 class ProcessView(Struct, frozen=True):
-    """A process: how many instances it is to have (None: it is not desired), what they are, and what ails them."""
+    """A process: its desired instances (None: it is not desired), its instances by kind, and a note on problems."""
 
     name: str
     wanted: int | None
@@ -48,7 +48,7 @@ class ProcessView(Struct, frozen=True):
 
     @property
     def trouble(self) -> int:
-        """How badly off it is: 0 when as many run as are wanted, and nothing else is the matter."""
+        """A rank of its problems: 0 when as many run as are wanted, and nothing else is wrong."""
         missing = max(0, (self.wanted or 0) - self.kinds.get(Kind.RUNNING, 0))
         ailing = sum(self.kinds.get(kind, 0) for kind in (Kind.CRASHED, Kind.SUSPECT))
         return 4 * ailing + 2 * missing + (self.kinds.get(Kind.EVACUATING, 0) or self.wanted is None)
@@ -96,7 +96,7 @@ def kind_of(row: ActualLRP) -> Kind:
 
 
 def name_of(process_guid: str, lrp: DesiredLRP | None = None, row: ActualLRP | None = None) -> str:
-    """Return what to call a process: its app's name, where a metric tag has it, with the version's first digits."""
+    """Return the display name of a process: its app's name, if a metric tag has it, with the version's first digits."""
     app, version = process_guid[:_GUID], process_guid[_GUID + 1 :]
     tag = None if lrp is None else lrp.metric_tags.get("app_name")
     name = "" if tag is None else tag.static

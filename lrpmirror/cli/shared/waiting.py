@@ -1,4 +1,4 @@
-"""What a terminal is shown while lists are read: how many records and bytes have come."""
+"""Progress on a terminal while lists are read: the records and bytes that have come."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -16,7 +16,7 @@ from lrpmirror.relay import Client
 __all__ = ["CountedBBS", "Waiting"]
 
 PATIENCE: Final = 0.7
-"""Seconds that may pass in silence."""
+"""Seconds before the first line of progress."""
 
 TICK: Final = 0.2
 """Seconds between two lines of progress."""
@@ -50,7 +50,7 @@ class Waiting:
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[Self]:
-        """Show how it gets on for as long as the block lasts; at its end the line is gone."""
+        """Show the progress for as long as the block lasts; at its end the line is removed."""
         if not sys.stderr.isatty():
             yield self
             return
@@ -64,7 +64,7 @@ class Waiting:
                 self._hide()
 
     def line(self) -> str:
-        """Say how far it is."""
+        """Return the line of progress."""
         size = f"{self.bytes / _MEBI:,.1f} MiB" if self.bytes >= _MEBI else f"{self.bytes / _KIBI:,.0f} KiB"
         return f"{self.doing}: {self.records:,} records, {size}"
 

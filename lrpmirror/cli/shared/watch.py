@@ -20,7 +20,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 POLL: Final = 2.0
-"""Seconds between two questions about what the BBS sends no events of."""
+"""Seconds between two lists of what the BBS sends no events of."""
 
 
 class RowsOf(View[RowKey, ActualLRP, ActualLRP]):
@@ -117,9 +117,9 @@ async def poll(
     show: Callable[[V], object],
     note: Callable[[str], None],
 ) -> None:
-    """Print what is answered, then how the answer changes from question to question; for ever.
+    """Print a list, then its changes from list to list; for ever.
 
-    The first question raises what goes wrong with it; later ones are asked again.
+    Errors of the first list are raised; later ones are tried again.
     """
     known = {key(value): value for value in await ask()}
     await out.write(msgspec.json.encode(show(value)) for value in known.values())

@@ -13,7 +13,7 @@ _FOUND: Final = {Cause.SNAPSHOT: " (found by a list)", Cause.REPAIR: " (found by
 
 
 def found(cause: Cause) -> str:
-    """Return what is to be added where not the stream told it."""
+    """Return the suffix for a change that a list found, not the stream."""
     return _FOUND.get(cause, "")
 
 
@@ -41,7 +41,7 @@ def row_in_words(name: str, before: ActualLRP | None, after: ActualLRP | None) -
 
 
 def is_completion(before: ActualLRP | None, after: ActualLRP | None) -> bool:
-    """Return whether all that a row got is what events do not carry and a second look finds."""
+    """Return whether a row only got what events do not carry and a repair read brings."""
     if before is None or after is None or before == after:
         return False
     return replace(before, internal_routes=after.internal_routes, metric_tags=after.metric_tags) == after

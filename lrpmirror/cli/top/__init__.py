@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             "stdin and stdout have to be a terminal; elsewhere use 'lrpmirror cells --watch' or 'lrpmirror lrp-events'"
         )
     require("textual")
-    # Only whoever runs it needs Textual.
+    # Only `top` needs Textual.
     from lrpmirror.cli.top._app import show  # noqa: PLC0415
 
     show(bbs.target(args))

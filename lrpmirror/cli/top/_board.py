@@ -54,7 +54,7 @@ _FULL: Final = "full"
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """What everything adds up to."""
+    """The totals of all cells and processes."""
 
     kinds: Mapping[Kind, int]
     healths: Mapping[Health, int]
@@ -71,7 +71,7 @@ class Instance(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What it is known by; the process guid comes first."""
+        """Its key; the process guid comes first."""
         return f"{self.row.process_guid} {self.row.index} {self.row.presence}"
 
 
@@ -102,9 +102,9 @@ class Board:
             Thread(target=_follow, args=(ranking, view), daemon=True).start()
 
     def tick(self) -> None:
-        """Look at phase and counters. Called often; O(kinds of events)."""
+        """Read phase and counters. Called often; O(kinds of events)."""
         self._story.watch_phase()
-        # What is fresh is asked for by nobody else, and would add up.
+        # Nothing else takes the fresh news, so they would add up.
         self._story.take_fresh()
         if not self._following and self.mirror.status.synced_at is not None:
             # What the first lists bring is no news.
@@ -119,7 +119,7 @@ class Board:
 
     @property
     def reading(self) -> str:
-        """How far the first lists are; empty where they are in, or nothing has come of them."""
+        """The progress of the first lists; empty once they are in, and before anything has come."""
         return self._waiting.line() if self.status.synced_at is None and self._waiting.records else ""
 
     @property
@@ -154,7 +154,7 @@ class Board:
         return sorted(found, key=lambda one: _rank_instance(one, order))
 
     def about_cell(self, cell_id: str) -> str:
-        """Say in a line what there is of a cell."""
+        """Return a cell's line: its load and its instances."""
         load = self.cells.get(cell_id)
         present = next((cell for cell in self.mirror.cells if cell.cell_id == cell_id), None)
         parts = ["GONE: not there at the last list" if present is None else f"zone {present.zone or '-'}"]
@@ -165,7 +165,7 @@ class Board:
         return ", ".join(parts)
 
     def process(self, guid: str) -> ProcessDetail:
-        """Return all there is of one process. O(its rows and decisions)."""
+        """Return the detail of one process. O(its rows and decisions)."""
         mirror = self.mirror
         return ProcessDetail(
             process_guid=guid,
@@ -178,7 +178,7 @@ class Board:
         )
 
     def name(self, guid: str, row: ActualLRP | None = None) -> str:
-        """Return what to call a process."""
+        """Return the display name of a process."""
         lrp = self.mirror.desired_lrp(guid)
         if lrp is None and row is None:
             row = next(iter(self.mirror.actual_lrps(guid)), None)

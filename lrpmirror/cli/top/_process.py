@@ -1,4 +1,4 @@
-"""All there is of one process, as lines of text. Pure functions."""
+"""The detail of one process, as lines of text. Pure functions."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ _NANO: Final = 1_000_000_000
 
 
 class ProcessDetail(Struct, frozen=True, kw_only=True):
-    """What there is of a process at one moment."""
+    """The detail of a process at one moment."""
 
     process_guid: str
     desired: DesiredLRP | None
@@ -51,7 +51,7 @@ def process_lines(of: ProcessDetail, width: int) -> Iterator[str]:
         yield from wrap(line, max(_LEAST, width), subsequent_indent="      ", break_on_hyphens=False) or [""]
 
 
-def _lines(of: ProcessDetail, told: Callable[[str], str]) -> Iterator[str]:
+def _lines(of: ProcessDetail, shown_guid: Callable[[str], str]) -> Iterator[str]:
     yield printable(of.process_guid)
     if of.desired is None:
         yield "It is not desired."
@@ -59,18 +59,18 @@ def _lines(of: ProcessDetail, told: Callable[[str], str]) -> Iterator[str]:
         lrp = of.desired
         yield printable(
             f"Desired: {lrp.instances} x {lrp.memory_mb} MB memory, {lrp.disk_mb} MB disk; domain {lrp.domain}; "
-            f"version {told(lrp.epoch)}:{lrp.tag_index}"
+            f"version {shown_guid(lrp.epoch)}:{lrp.tag_index}"
         )
     if of.health is not None:
         detail = detail_of(of.health)
         yield printable(f"Health: {of.health.health.value}{'; ' if detail else ''}{detail}")
     yield ""
-    yield from _titled("ROWS", _rows(of.rows, of.wall, told), "It has no rows.")
+    yield from _titled("ROWS", _rows(of.rows, of.wall, shown_guid), "It has no rows.")
     yield ""
     yield from _titled("ROUTES", [] if of.desired is None else _routes(of.desired), "It has no routes.")
     yield ""
     heads = ("WHEN", "EVENT", "INDEX", "VERDICT", "WHY")
-    decisions = [_decision(decision, of.now, told) for decision in reversed(of.decisions)]
+    decisions = [_decision(decision, of.now, shown_guid) for decision in reversed(of.decisions)]
     yield from _titled("LATEST DECISIONS, the newest first", table(heads, decisions), "No event about it came yet.")
 
 
@@ -95,12 +95,12 @@ def _titled(title: str, lines: Sequence[str] | Iterator[str], otherwise: str) ->
     yield from [f"  {line}" for line in lines] or [f"  {otherwise}"]
 
 
-def _rows(rows: Sequence[ActualLRP], wall: int, told: Callable[[str], str]) -> Iterator[str]:
+def _rows(rows: Sequence[ActualLRP], wall: int, shown_guid: Callable[[str], str]) -> Iterator[str]:
     heads = ("INDEX", "STATE", "PRESENCE", "FOR", "CELL", "ADDRESS", "CRASHES", "INSTANCE", "VERSION", "NOTES")
-    return table(heads, [_row(row, wall, told) for row in rows])
+    return table(heads, [_row(row, wall, shown_guid) for row in rows])
 
 
-def _row(row: ActualLRP, wall: int, told: Callable[[str], str]) -> tuple[str, ...]:
+def _row(row: ActualLRP, wall: int, shown_guid: Callable[[str], str]) -> tuple[str, ...]:
     ports = ",".join(str(port.host_port or port.host_tls_proxy_port) for port in row.ports)
     notes = ["not routable"] if row.routable is False else []
     return (
@@ -111,15 +111,15 @@ def _row(row: ActualLRP, wall: int, told: Callable[[str], str]) -> tuple[str, ..
         row.cell_id,
         f"{row.address}:{ports}" if row.address else "",
         str(row.crash_count or ""),
-        told(row.instance_guid),
-        f"{told(row.epoch)}:{row.tag_index}",
+        shown_guid(row.instance_guid),
+        f"{shown_guid(row.epoch)}:{row.tag_index}",
         "; ".join([*notes, *filter(None, (row.placement_error, row.crash_reason))]),
     )
 
 
-def _decision(decision: Decision, now: float, told: Callable[[str], str]) -> tuple[str, ...]:
+def _decision(decision: Decision, now: float, shown_guid: Callable[[str], str]) -> tuple[str, ...]:
     when, event, index, outcome, why = decision_row(decision, now)
-    return when, event.removeprefix("actual_lrp_"), index, outcome, told(why)
+    return when, event.removeprefix("actual_lrp_"), index, outcome, shown_guid(why)
 
 
 def _routes(lrp: DesiredLRP) -> list[str]:

@@ -14,7 +14,7 @@ __all__ = ["Ranking"]
 V = TypeVar("V")
 
 _SLICE: Final = 500
-"""How many changes are taken before whoever reads gets a turn."""
+"""How many changes are taken before a reader gets a turn."""
 
 Rank = tuple[Any, ...]
 
@@ -22,7 +22,7 @@ Rank = tuple[Any, ...]
 class Ranking(Generic[V]):
     """The keys of a view by rank, those that have a text in them; and what all of its values add up to.
 
-    `rank` gives what a key is sorted by in an order, `says` the text that a filter is searched in, `parts` what a value
+    `rank` gives what a key is sorted by in an order, `says` the text that a filter searches, `parts` what a value
     adds to `totals`. One thread takes the changes, another one reads. A change costs O(log keys).
     """
 

@@ -22,7 +22,7 @@ from lrpmirror.model import ActualLRP
 __all__ = ["HELP", "CellScreen", "HelpScreen", "MainScreen", "ProcessScreen"]
 
 INTERVAL: Final = 0.5
-"""Seconds between two looks at the mirror."""
+"""Seconds between two reads of the mirror."""
 
 _RATED: Final = 10
 """Over how many seconds a rate is taken."""
@@ -53,7 +53,7 @@ Rates are those of the last ten seconds, beside them the last five minutes.
 
 
 class Watching(Screen[None]):
-    """A screen that looks at the mirror twice a second."""
+    """A screen that reads the mirror twice a second."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace,left,h", "back", "Back"),
@@ -78,7 +78,7 @@ class Watching(Screen[None]):
         self.look()
 
     def look(self) -> None:
-        """Show what there is now."""
+        """Show the present state."""
         raise NotImplementedError
 
     def action_back(self) -> None:
@@ -86,7 +86,7 @@ class Watching(Screen[None]):
         self.dismiss()
 
     def action_help(self) -> None:
-        """Say what keys do."""
+        """Show the help."""
         self.app.push_screen(HelpScreen())
 
 
@@ -120,7 +120,7 @@ class Listed(Watching):
         self.listing.focus()
 
     def look(self) -> None:
-        """Show what there is now."""
+        """Show the present state."""
         self.board.tick()
         for listing in self.listings:
             listing.update()
@@ -215,7 +215,7 @@ class MainScreen(Listed):
         return self.query_one(".current", Listing)
 
     def look(self) -> None:
-        """Show what there is now."""
+        """Show the present state."""
         super().look()
         board = self.board
         status, totals = board.status, board.totals
@@ -255,7 +255,7 @@ class MainScreen(Listed):
     def _rate(self, name: str, counts: list[int]) -> None:
         latest = counts[-_RATED:]
         rate = sum(latest) / len(latest) if latest else 0.0
-        # A rate that is low is told with a digit more.
+        # A low rate has one more digit.
         said = f"{name} {rate:,.0f}/s" if rate >= 100 else f"{name} {rate:.1f}/s"  # noqa: PLR2004
         self.query_one(f"#{name}-rate", Label).update(said)
         # Lines are drawn from the least value to the greatest: the least is to be zero.
@@ -283,14 +283,14 @@ class CellScreen(Listed):
         return self.query_one(Listing)
 
     def look(self) -> None:
-        """Show what there is now."""
+        """Show the present state."""
         super().look()
         self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
         self.query_one("#about", Static).update(line(self.board.about_cell(self._cell_id)))
 
 
 class ProcessScreen(Watching):
-    """All there is of one process: its rows, its routes, and what became of the latest events about it."""
+    """The detail of one process: its rows, its routes, and what became of the latest events about it."""
 
     def __init__(self, board: Board, guid: str) -> None:
         super().__init__(board)
@@ -304,7 +304,7 @@ class ProcessScreen(Watching):
         yield Footer()
 
     def look(self) -> None:
-        """Show what there is now."""
+        """Show the present state."""
         self.board.tick()
         self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
         area = self.query_one("#process", VerticalScroll)

@@ -12,7 +12,7 @@ from lrpmirror.cli.top._board import ORDERS, Board
 __all__ = ["Column", "Content", "Listing", "Row"]
 
 _STEP: Final = 500
-"""How many rows a table has at first, and by how many it grows when somebody nears its end."""
+"""How many rows a table has at first, and by how many it grows when the cursor nears its end."""
 
 _NEAR: Final = 50
 """How many rows before its end that is."""
