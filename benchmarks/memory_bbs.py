@@ -87,7 +87,7 @@ def client_of(bbs: MemoryBBS) -> BBSClient:
 @asynccontextmanager
 async def mirror_of(bbs: MemoryBBS) -> AsyncIterator[Mirror]:
     """Open a synchronised mirror of a BBS in memory, which lists by itself only once and reads nothing again."""
-    # Differences that no event told of are what is wanted here, not a reason to list again or to replace the stream.
+    # Differences without an event are what is measured here, not a reason to list again or to replace the stream.
     tuning = Tuning(resync_interval=1e6, repair_delay=1e6, audit_grace=1e6)
     async with client_of(bbs) as client, open_mirror(client, tuning=tuning) as mirror:
         await mirror.wait_synced(timeout=PATIENCE)

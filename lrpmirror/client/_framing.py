@@ -7,7 +7,7 @@ import h11
 from lrpmirror.wire.chunked import ChunkedDecoder
 
 OPEN_ENDED: Final = "lrpmirror.open_ended"
-"""The extension of a response whose body ends where the connection does, so that a cut cannot be told from its end."""
+"""The extension of a response whose body ends where the connection does, so that a cut looks like its end."""
 
 _BODYLESS = frozenset({204, 304})
 

@@ -106,14 +106,14 @@ def _all_are_kept(finish: Any) -> Any:
     return forgetful
 
 
-def _last_change_is_not_told(publish: Any) -> Any:
+def _last_change_is_not_published(publish: Any) -> Any:
     def forgetful(self: Any, deltas: Any, *rest: Any) -> None:
         publish(self, tuple(deltas)[:-1] or tuple(deltas), *rest)
 
     return forgetful
 
 
-def _repairs_are_not_told(publish: Any) -> Any:
+def _repairs_are_not_published(publish: Any) -> Any:
     def forgetful(self: Any, deltas: Any, revision: int, cause: Cause, at: float) -> None:
         if cause is not Cause.REPAIR:
             publish(self, deltas, revision, cause, at)
@@ -295,15 +295,15 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         mutant=_put(preparation.Preparation, "note", _constant(None)),
         laws=_names(laws.view_is_recomputation),
     ),
-    "last-change-is-not-told": Mutant(
+    "last-change-is-not-published": Mutant(
         what="of several changes in one commit the last does not reach the subscribers",
-        mutant=_put(subscriptions.Hub, "publish", _last_change_is_not_told),
+        mutant=_put(subscriptions.Hub, "publish", _last_change_is_not_published),
         laws=_names(laws.folded_changes_are_the_state, laws.changes_begin_where_the_last_ended),
         machines=("shell",),
     ),
-    "repairs-are-not-told": Mutant(
+    "repairs-are-not-published": Mutant(
         what="what a read of single processes changes does not reach the subscribers",
-        mutant=_put(subscriptions.Hub, "publish", _repairs_are_not_told),
+        mutant=_put(subscriptions.Hub, "publish", _repairs_are_not_published),
         laws=_names(laws.folded_changes_are_the_state),
         machines=("shell",),
     ),
@@ -372,14 +372,14 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         laws=_END,
         first=7,
     ),
-    "no-brake": Mutant(
+    "no-deletion-guard": Mutant(
         what="a list that takes everything away is believed at once",
         mutant=_put(DeletionGuard, "judge", _constant(None)),
         laws=_names(laws.one_list_does_not_take_everything),
         # What a plan removes is mostly replaced, which is no loss on balance: one plan in two hundred shows it.
         first=503,
     ),
-    "live-behind-the-brake": Mutant(
+    "live-behind-the-deletion-guard": Mutant(
         what="a mirror that does not believe the last list still calls itself live",
         mutant=lambda: patch.dict(
             TRANSITIONS, {(Phase.LIVE, Step.HELD): Phase.LIVE, (Phase.RESYNCING, Step.HELD): Phase.LIVE}
