@@ -32,14 +32,14 @@ class EventRates:
         self._began = int(clock())
         self._seconds: deque[Second] = deque([Second()], maxlen=MINUTES * 60)
 
-    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - an observer's
         """Count an event and what it changed."""
         now = self._now()
         now.events += 1
         now.changes += commit is not None
         now.crashes += isinstance(event, ActualLRPCrashed)
 
-    def listed(self, commit: Commit) -> None:  # noqa: ARG002 - a observer's
+    def listed(self, commit: Commit) -> None:  # noqa: ARG002 - an observer's
         """Count a list that changed something."""
         self._now().changes += 1
 

@@ -183,9 +183,9 @@ class Replica:
         subscription.say(EncodedStatus(self.status, self._clock()))
         return subscription
 
-    # As a observer of the mirror
+    # As an observer of the mirror
 
-    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - a observer's
+    def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - an observer's
         """Send the outcome of an event. Events that change nothing, such as crashes, are passed on as they are."""
         if commit is not None:
             self._tell(commit, event)
