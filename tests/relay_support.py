@@ -85,13 +85,23 @@ def on_loopback(limit: float = 30) -> Callable[[Callable[..., Awaitable[None]]],
     return wrap
 
 
+BUS = 10_000
+"""How much higher than a cluster's port that of its own bus is."""
+
+
 def free_port() -> int:
-    """Return a port that is free, and low enough for that of a cluster's own bus, which is 10,000 higher."""
+    """Return a port that is free, with that of a cluster's bus.
+
+    Both are below those that the system gives to outgoing connections (32,768 and up): of those each can be taken at
+    any moment.
+    """
     rng = Random(time.monotonic_ns())
     while True:
-        with socket() as one, suppress(OSError):
-            one.bind(("127.0.0.1", rng.randrange(20_000, 32_000)))
-            return int(one.getsockname()[1])
+        port = rng.randrange(12_000, 22_000)
+        with socket() as one, socket() as bus, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + BUS))
+            return port
 
 
 class Server:
