@@ -215,6 +215,7 @@ class _Redis:
         """Ask it something."""
         cli = shutil.which("redis-cli") or shutil.which("valkey-cli") or "redis-cli"
         asked = [cli, "-s", str(self._path), *command]
+        # The server's own client, with our words.
         return subprocess.run(asked, capture_output=True, text=True, check=False, errors="replace").stdout  # noqa: S603
 
     def memory(self) -> int:
@@ -228,7 +229,7 @@ class _Redis:
         self.ask("FLUSHALL")
         environ = {**os.environ, "CA_CERT_FILE": str(served.tls.ca), "CLIENT_CERT_FILE": str(served.tls.cert)}
         command = [sys.executable, "-c", MAIN, "publish", "--bbs-url", served.url, "--to", self.url]
-        with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - ours
             try:
                 given_up_at = time.monotonic() + PATIENCE
                 while self._state() != ("live", number):
@@ -249,7 +250,7 @@ def _redis(server: str) -> Iterator[_Redis]:
     with TemporaryDirectory(prefix="benchmark-") as name:
         path = Path(name) / "redis.sock"
         command = [server, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", name]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 - the server that was found
             try:
                 while not path.exists():
                     time.sleep(0.02)

@@ -33,6 +33,7 @@ class RowsOf(View[RowKey, ActualLRP, ActualLRP]):
         """Return the rows of a process."""
         return {row_key(row): row for row in process.rows if self._wanted(row)}
 
+    # The parameters are those of View; each key has one contribution.
     def combine(self, key: RowKey, contributions: Mapping[str, ActualLRP]) -> ActualLRP:  # noqa: ARG002
         """Return the row."""
         return _only(contributions)
@@ -49,6 +50,7 @@ class GroupsOf(View[tuple[str, int], ActualLRPGroup, ActualLRPGroup]):
         groups = groups_of(filter(self._wanted, process.rows))
         return {(process.guid, group.resolve().index): group for group in groups}
 
+    # The parameters are those of View; each key has one contribution.
     def combine(self, key: tuple[str, int], contributions: Mapping[str, ActualLRPGroup]) -> ActualLRPGroup:  # noqa: ARG002
         """Return the group."""
         return _only(contributions)
@@ -65,6 +67,7 @@ class DesiredOf(View[str, DesiredLRP, DesiredLRP]):
         desired = process.desired
         return {} if desired is None or not self._wanted(desired) else {process.guid: desired}
 
+    # The parameters are those of View; each key has one contribution.
     def combine(self, key: str, contributions: Mapping[str, DesiredLRP]) -> DesiredLRP:  # noqa: ARG002
         """Return the desired LRP."""
         return _only(contributions)
