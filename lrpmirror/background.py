@@ -5,8 +5,6 @@ from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["background", "ends_the_task", "is_failure"]
-
 
 def ends_the_task(error: BaseException) -> bool:
     """Return whether an exception ends a task from outside: its block was cancelled, or its coroutine closed.

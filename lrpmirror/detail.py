@@ -13,43 +13,6 @@ from msgspec import Struct, field
 
 from lrpmirror.enums import OpenIntEnum
 
-__all__ = [
-    "Action",
-    "CachedDependency",
-    "CertificateProperties",
-    "Check",
-    "CheckDefinition",
-    "CodependentAction",
-    "DedicatedDevice",
-    "DesiredLRPDetail",
-    "DigestAlgorithm",
-    "DownloadAction",
-    "EmitProgressAction",
-    "EnvironmentVariable",
-    "File",
-    "HTTPCheck",
-    "ICMPInfo",
-    "ImageLayer",
-    "LayerType",
-    "LogRateLimit",
-    "MediaType",
-    "Network",
-    "ParallelAction",
-    "PortRange",
-    "ResourceLimits",
-    "RunAction",
-    "SecurityGroupRule",
-    "SerialAction",
-    "SharedDevice",
-    "Sidecar",
-    "TCPCheck",
-    "TimeoutAction",
-    "TryAction",
-    "UpdateStrategy",
-    "UploadAction",
-    "VolumeMount",
-]
-
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 

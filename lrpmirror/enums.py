@@ -2,8 +2,6 @@
 
 from enum import IntEnum
 
-__all__ = ["OpenIntEnum"]
-
 
 class OpenIntEnum(IntEnum):
     """An IntEnum that admits numbers without a name; their name is the number."""

@@ -9,8 +9,6 @@ from weakref import WeakSet
 
 from lrpmirror.errors import MirrorForked
 
-__all__ = ["notify_when_forked"]
-
 
 class Forkable(Protocol):
     """An object that is notified in the child that it is a copy."""

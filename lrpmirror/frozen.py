@@ -5,8 +5,6 @@ from typing import Any, Generic, TypeVar, cast
 
 from msgspec import Struct
 
-__all__ = ["frozen"]
-
 K = TypeVar("K")
 V = TypeVar("V")
 

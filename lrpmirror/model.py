@@ -16,26 +16,6 @@ from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.enums import OpenIntEnum
 from lrpmirror.frozen import frozen
 
-__all__ = [
-    "EMPTY",
-    "LONG_TEXT",
-    "ActualLRP",
-    "ActualLRPGroup",
-    "ActualLRPState",
-    "CellCapacity",
-    "CellPresence",
-    "DesiredLRP",
-    "DynamicValue",
-    "MetricTagValue",
-    "ModificationTag",
-    "PortMapping",
-    "PreferredAddress",
-    "Presence",
-    "Provider",
-    "stored_bytes",
-    "stored_text",
-]
-
 LONG_TEXT: Final = 1024
 """A crash reason or placement error of so many bytes or more is cut when a BBS stores it."""
 

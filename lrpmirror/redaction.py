@@ -11,8 +11,6 @@ from msgspec.structs import replace
 from lrpmirror.frozen import frozen
 from lrpmirror.model import DesiredLRP
 
-__all__ = ["HARMLESS_ROUTERS", "is_redacted_of", "without_secrets"]
-
 HARMLESS_ROUTERS: Final = frozenset({"cf-router", "tcp-router", "internal-router"})
 
 

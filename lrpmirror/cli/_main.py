@@ -40,8 +40,6 @@ from lrpmirror.errors import (
     UnexpectedReply,
 )
 
-__all__ = ["build_parser", "main"]
-
 COMMANDS: Final[Mapping[str, Command]] = {
     **query.COMMANDS,
     "lrp-events": events,

@@ -7,8 +7,6 @@ from typing import Any, Literal, Protocol
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
-__all__ = ["BBS", "ListName", "StreamName"]
-
 ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos"]
 StreamName = Literal["instances", "groups"]
 

@@ -11,8 +11,6 @@ from lrpmirror.core.rows.changes import Cause, Change, Delta
 from lrpmirror.errors import MirrorClosed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 
-__all__ = ["Changes", "Feed"]
-
 AT_ONCE: Final = 500
 """Up to so many changes are published at once, which takes less than a millisecond for each subscriber."""
 

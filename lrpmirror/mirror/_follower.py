@@ -20,8 +20,6 @@ from lrpmirror.mirror._link import Link
 from lrpmirror.mirror._lister import Lister
 from lrpmirror.mirror._watchdog import Watchdog
 
-__all__ = ["Follower"]
-
 logger = logging.getLogger("lrpmirror")
 
 

@@ -8,8 +8,6 @@ from lrpmirror.errors import LRPMirrorError
 from lrpmirror.events import SourceStatus
 from lrpmirror.mirror._lister import Lister
 
-__all__ = ["Link"]
-
 
 class Link:
     """A subscription, from the attempt to open it to its end; the follower runs it."""

@@ -11,8 +11,6 @@ from lrpmirror.errors import BBSError, RequestRefused, TimedOut, UnknownPath, Wi
 from lrpmirror.mirror._bbs import BBS, ListName
 from lrpmirror.model import ActualLRP, ActualLRPGroup
 
-__all__ = ["Lister"]
-
 
 class Lister:
     """Fills snapshots. There is one for each stream, since the next server may have other paths."""

@@ -28,8 +28,6 @@ from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
-__all__ = ["Mirror"]
-
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")

@@ -19,8 +19,6 @@ from lrpmirror.mirror._state_file import state_file_of
 from lrpmirror.relay import RelayClient, is_relay
 from lrpmirror.statefile import StateFile
 
-__all__ = ["open_mirror"]
-
 
 @asynccontextmanager
 async def open_mirror(

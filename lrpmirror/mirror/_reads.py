@@ -9,8 +9,6 @@ from lrpmirror.core.rows.store import matches
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
 
-__all__ = ["Reads"]
-
 
 class Reads:
     """The queries of a mirror's state; `Mirror` adds waiting, subscriptions and views."""

@@ -13,8 +13,6 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import StateFileError
 from lrpmirror.statefile import Loaded, StateFile
 
-__all__ = ["StateFileWriter", "state_file_of"]
-
 logger: Final = logging.getLogger("lrpmirror")
 
 

@@ -11,8 +11,6 @@ from lrpmirror.background import is_failure
 from lrpmirror.core.derived.subscriptions import Lag, Mailbox
 from lrpmirror.core.rows.changes import Change
 
-__all__ = ["Callback", "ErrorPolicy", "Subscription"]
-
 logger = logging.getLogger("lrpmirror")
 
 K = TypeVar("K", bound=Hashable)

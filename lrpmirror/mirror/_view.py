@@ -17,8 +17,6 @@ from lrpmirror.mirror._feed import Changes, Feed
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
 
-__all__ = ["MirrorView"]
-
 logger = logging.getLogger("lrpmirror")
 
 K = TypeVar("K", bound=Hashable)

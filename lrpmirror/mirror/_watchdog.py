@@ -9,8 +9,6 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import BBSError, LRPMirrorError, ServiceUnavailable, StreamDead, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS
 
-__all__ = ["Watchdog"]
-
 
 class Watchdog:
     """Pings the server on a connection of its own when the stream has been silent."""

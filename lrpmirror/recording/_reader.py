@@ -26,8 +26,6 @@ from lrpmirror.wire import decode, encode
 from lrpmirror.wire.lists import ReplySplitter
 from lrpmirror.wire.sse import EventStreamDecoder, Frame
 
-__all__ = ["Lists", "Recording"]
-
 T = TypeVar("T")
 
 _ANY_SIZE: Final = 2**31 - 1

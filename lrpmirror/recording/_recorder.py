@@ -29,8 +29,6 @@ from lrpmirror.wire import encode
 from lrpmirror.wire.lists import ReplySplitter
 from lrpmirror.wire.sse import EventStreamDecoder
 
-__all__ = ["Counts", "Recorder"]
-
 _LISTS: Final[Mapping[str, ListName]] = {
     "actual_lrps": "actual_lrps",
     "actual_lrp_groups": "actual_lrp_groups",

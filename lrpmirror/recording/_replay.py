@@ -20,8 +20,6 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.recording._layout import SNAPSHOT, StreamName
 from lrpmirror.recording._reader import Lists, Recording
 
-__all__ = ["Difference", "Replay", "replay"]
-
 K = TypeVar("K")
 V = TypeVar("V")
 

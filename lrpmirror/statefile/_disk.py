@@ -7,8 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ["MODE", "Disk"]
-
 MODE: Final = 0o600
 """A state file's permissions: for its owner alone."""
 

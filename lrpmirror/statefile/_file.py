@@ -21,8 +21,6 @@ from lrpmirror.forks import notify_when_forked
 from lrpmirror.statefile._disk import MODE, Disk
 from lrpmirror.statefile._format import UnusableError, parts, read
 
-__all__ = ["Loaded", "StateFile", "in_thread"]
-
 T = TypeVar("T")
 
 

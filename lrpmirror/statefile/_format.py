@@ -27,8 +27,6 @@ from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.lazy import record_of
 
-__all__ = ["MAGIC", "VERSION", "Header", "UnusableError", "parts", "read"]
-
 VERSION: Final = 1
 """The version that is written, and the newest that is read."""
 

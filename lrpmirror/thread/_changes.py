@@ -13,8 +13,6 @@ from lrpmirror.errors import MirrorClosed, MirrorError
 from lrpmirror.mirror import Changes
 from lrpmirror.thread._portal import Portal
 
-__all__ = ["ThreadChanges"]
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

@@ -20,8 +20,6 @@ from lrpmirror.mirror import Changes
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.thread._portal import Portal
 
-__all__ = ["Callback", "Delivery", "ErrorPolicy", "ThreadSubscription", "delivery_to"]
-
 logger = logging.getLogger("lrpmirror")
 
 K = TypeVar("K", bound=Hashable)

@@ -12,8 +12,6 @@ from typing import Final, Protocol
 from lrpmirror.errors import MirrorForked
 from lrpmirror.forks import notify_when_forked
 
-__all__ = ["RUNNING"]
-
 
 class Closable(Protocol):
     """An object whose thread has to be stopped."""

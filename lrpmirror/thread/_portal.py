@@ -10,8 +10,6 @@ import trio
 
 from lrpmirror.errors import MirrorClosed, MirrorError, MirrorForked
 
-__all__ = ["Portal"]
-
 T = TypeVar("T")
 
 PATIENCE: Final = 1.0

@@ -13,11 +13,10 @@ import trio
 from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
-from lrpmirror.thread._delivery import Callback, Delivery, ErrorPolicy, ThreadSubscription
+from lrpmirror.mirror._subscription import Callback, ErrorPolicy
+from lrpmirror.thread._delivery import Delivery, ThreadSubscription
 from lrpmirror.thread._exit import RUNNING
 from lrpmirror.thread._portal import Portal
-
-__all__ = ["Runner"]
 
 logger = logging.getLogger("lrpmirror")
 

@@ -23,14 +23,13 @@ from lrpmirror.core.session import Tuning
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
+from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
 from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import Callback, ErrorPolicy, ThreadSubscription, delivery_to
+from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
 from lrpmirror.thread._runner import Runner
 from lrpmirror.thread._view import ThreadView
-
-__all__ = ["MirrorThread"]
 
 logger = logging.getLogger("lrpmirror")
 

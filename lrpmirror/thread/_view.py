@@ -7,11 +7,10 @@ from typing import Any, Protocol, TypeVar, overload
 
 from lrpmirror.core.derived.subscriptions import Lag
 from lrpmirror.mirror import Changes, MirrorView
+from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import Callback, Delivery, ErrorPolicy, ThreadSubscription, delivery_to
+from lrpmirror.thread._delivery import Delivery, ThreadSubscription, delivery_to
 from lrpmirror.thread._portal import Portal
-
-__all__ = ["Deliver", "ThreadView"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -7,8 +7,6 @@ from typing import Final
 from lrpmirror.cli.shared.extra import require
 from lrpmirror.cli.shared.output import print_lines
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "print a script that completes lrpmirror's arguments in a shell"
 
 DESCRIPTION: Final = """\

@@ -22,8 +22,6 @@ from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.server import Lag
 from lrpmirror.sim import Autopilot, Diego, Rates, ServedDiego, serve_diego
 
-__all__ = ["DESCRIPTION", "HELP", "Outcome", "Settings", "configure", "play", "run"]
-
 HELP: Final = "start a simulated Diego and show what a mirror sees of it; needs nothing else"
 
 DESCRIPTION: Final = """\

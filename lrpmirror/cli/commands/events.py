@@ -15,8 +15,6 @@ from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemove
 from lrpmirror.relay import client_at
 from lrpmirror.wire import json
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "print the events of desired and actual LRPs as they happen, until Ctrl-C"
 
 DESCRIPTION: Final = """\

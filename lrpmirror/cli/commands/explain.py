@@ -23,8 +23,6 @@ from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.wire import json
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "print a process's rows, and what became of its latest events, and why"
 
 DESCRIPTION: Final = """\

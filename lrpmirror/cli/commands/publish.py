@@ -19,8 +19,6 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror import open_mirror
 from lrpmirror.relay import Publisher, PublisherStatus, client_at, open_publisher
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "keep the state of a BBS in Redis or Valkey, for any number of mirrors to read"
 
 DESCRIPTION: Final = """\

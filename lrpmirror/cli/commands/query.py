@@ -32,8 +32,6 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay import Client, client_at
 from lrpmirror.wire import json
 
-__all__ = ["COMMANDS"]
-
 Args = argparse.Namespace
 Tell = Callable[[Iterable[object]], Awaitable[None]]
 

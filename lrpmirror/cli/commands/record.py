@@ -15,8 +15,6 @@ from lrpmirror.errors import ConfigurationError, LRPMirrorError, RequestRefused,
 from lrpmirror.recording import Recorder
 from lrpmirror.relay import is_relay
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 ListName = Literal["actual_lrps", "actual_lrp_groups", "scheduling_infos", "routing_infos", "desired_lrps"]
 
 HELP: Final = "record a BBS's lists and event streams into a folder, until interrupted"

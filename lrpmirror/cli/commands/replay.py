@@ -14,8 +14,6 @@ from lrpmirror.model import ActualLRP
 from lrpmirror.recording import Recording, Replay, replay
 from lrpmirror.wire import json
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "print the state after a recording, or every change on the way there"
 
 DESCRIPTION: Final = """\

@@ -18,8 +18,6 @@ from lrpmirror.cli.shared.watch import watch
 from lrpmirror.core.derived.views.definitions import lower_host
 from lrpmirror.errors import ConfigurationError
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "print which instances serve which route"
 
 DESCRIPTION: Final = """\

@@ -30,8 +30,6 @@ from lrpmirror.serve.serving import serve_replica
 from lrpmirror.server import Limits, ServerTLS, Traffic, serve_app
 from lrpmirror.server.asgi import ASGIApp
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "answer the reads of a BBS from a mirror of it: a read replica"
 
 DESCRIPTION: Final = """\

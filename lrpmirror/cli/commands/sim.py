@@ -21,8 +21,6 @@ from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_dieg
 from lrpmirror.sim.plan import CHANCES
 from lrpmirror.sim.plan import RATES as MISHAPS
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "serve a simulated Diego, for anyone's tests in any language, until Ctrl-C"
 
 RATES: Final = Rates.__struct_fields__

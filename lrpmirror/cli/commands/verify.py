@@ -17,8 +17,6 @@ from lrpmirror.cli.shared.progress import Progress
 from lrpmirror.cli.shared.verification import Difference, settled_differences
 from lrpmirror.errors import NotSynced
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "compare a mirror with a fresh list, after following the BBS for a while"
 
 DESCRIPTION: Final = """\

@@ -12,8 +12,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP
 from lrpmirror.sim import Diego
 
-__all__ = ["disagreements", "settled_disagreements"]
-
 _PATIENCE: Final = 5.0
 """Seconds that the mirror has to catch up, and to list once more."""
 

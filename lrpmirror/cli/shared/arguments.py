@@ -3,8 +3,6 @@
 import argparse
 import math
 
-__all__ = ["count", "seconds"]
-
 
 def seconds(text: str) -> float:
     """Read a positive number of seconds."""

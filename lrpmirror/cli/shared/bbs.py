@@ -13,8 +13,6 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay import is_relay
 from lrpmirror.relay._address import parse
 
-__all__ = ["Target", "add_options", "target"]
-
 _TRUE: Final = frozenset({"1", "t", "true"})
 _FALSE: Final = frozenset({"", "0", "f", "false"})
 

@@ -3,8 +3,6 @@
 import argparse
 from typing import Protocol
 
-__all__ = ["Command"]
-
 
 class Command(Protocol):
     """A module, or a value where several are alike, with these four."""

@@ -5,8 +5,6 @@ from typing import Any
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ModificationTag
 
-__all__ = ["decision_object", "decision_row"]
-
 
 def decision_object(decision: Decision, now: float) -> dict[str, Any]:
     """Return a decision as JSON-ready values; `now` is by the mirror's clock."""

@@ -17,8 +17,6 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror import open_mirror
 from lrpmirror.relay import open_publisher
 
-__all__ = ["relayed"]
-
 SERVERS: Final = ("valkey-server", "redis-server")
 
 PATIENCE: Final = 10.0

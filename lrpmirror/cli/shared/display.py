@@ -13,8 +13,6 @@ from lrpmirror.cli.shared.status_line import status_line
 from lrpmirror.cli.shared.tables import printable
 from lrpmirror.cli.shared.view import NewsItem, View
 
-__all__ = ["Display", "open_display"]
-
 
 class Display(Protocol):
     """Something that shows views."""

@@ -4,8 +4,6 @@ import importlib.util
 
 from lrpmirror.errors import ConfigurationError
 
-__all__ = ["require"]
-
 
 def require(package: str) -> None:
     """Raise ConfigurationError, which says how to get it, where a package of the extra `cli` is not installed."""

@@ -17,8 +17,6 @@ from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.relay import Client, client_at
 
-__all__ = ["Following", "following", "tell_phases", "until_interrupted"]
-
 _GLANCE: Final = 0.02
 
 

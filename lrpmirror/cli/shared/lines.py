@@ -8,8 +8,6 @@ import trio
 
 from lrpmirror.cli.shared.output import escaped, say
 
-__all__ = ["LineWriter"]
-
 
 class LineWriter:
     """Prints lines to stdout, in the order in which they are written by however many tasks."""

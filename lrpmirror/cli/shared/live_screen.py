@@ -11,8 +11,6 @@ from rich.live import Live
 from lrpmirror.cli.shared.screen import render
 from lrpmirror.cli.shared.view import NewsItem, View
 
-__all__ = ["Screen", "open_screen"]
-
 
 class Screen:
     """Shows a screenful at a time; news are in the views."""

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["escaped", "flush", "open_streams", "print_lines", "say", "why_unwritten"]
-
 _PIECE: Final = 256
 """How many lines are written at once."""
 

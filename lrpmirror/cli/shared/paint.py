@@ -9,8 +9,6 @@ from lrpmirror.cli.shared.tables import printable
 from lrpmirror.cli.shared.view import Kind
 from lrpmirror.core.freshness.status import Phase
 
-__all__ = ["PHASES", "SIGNS", "bar", "legend", "line", "phase_line"]
-
 SIGNS: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.RUNNING: ("#", "green"),
     Kind.CLAIMED: ("+", "cyan"),

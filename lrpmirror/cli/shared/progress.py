@@ -3,8 +3,6 @@
 import sys
 from typing import Final, TextIO
 
-__all__ = ["Progress"]
-
 _QUIET: Final = 10.0
 """Seconds between two lines where they cannot be rewritten."""
 

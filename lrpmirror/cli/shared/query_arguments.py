@@ -7,20 +7,6 @@ from typing import Final
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = [
-    "by_app",
-    "by_cell",
-    "by_domain",
-    "by_index",
-    "by_process",
-    "by_processes",
-    "desired_wanted",
-    "group_filters",
-    "one_process",
-    "row_wanted",
-    "rows_of_groups_wanted",
-]
-
 _MOST: Final = 2**31 - 1
 
 

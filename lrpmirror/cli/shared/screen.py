@@ -9,8 +9,6 @@ from lrpmirror.cli.shared.paint import bar, legend, line, phase_line
 from lrpmirror.cli.shared.status_line import amounts, clock
 from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View
 
-__all__ = ["render"]
-
 _NAME: Final = 16
 _COUNT: Final = 7
 

@@ -16,8 +16,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
-__all__ = ["add_limits", "add_server_tls", "limits_of", "look_at_files_again", "ops_limits", "report_phases"]
-
 OPS_SHARE: Final = 0.125
 """The share of the descriptors for a separate ops port, so that neither port can use up all."""
 

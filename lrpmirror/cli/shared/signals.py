@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["interruptible"]
-
 
 @asynccontextmanager
 async def interruptible() -> AsyncIterator[trio.Event]:

@@ -3,8 +3,6 @@
 from lrpmirror.cli.shared.tables import printable
 from lrpmirror.cli.shared.view import Kind, View
 
-__all__ = ["amounts", "clock", "status_line"]
-
 
 def status_line(view: View) -> str:
     """Return the view as one line."""

@@ -14,8 +14,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.thread import MirrorThread
 
-__all__ = ["Story"]
-
 _KEPT: Final = 200
 """How many of the latest news are kept for a screen."""
 

@@ -13,8 +13,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 from lrpmirror.relay import Client
 
-__all__ = ["Difference", "settled_differences"]
-
 GRACE: Final = 1.0
 """Seconds after a list in which events of before it may still come, and repair reads be done."""
 

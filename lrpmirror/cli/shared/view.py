@@ -11,8 +11,6 @@ from lrpmirror.core.freshness.status import Phase
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
-__all__ = ["CellView", "Kind", "NewsItem", "ProcessView", "View", "kind_of", "name_of", "view_of"]
-
 _GUID: Final = 36
 """The length of an app's guid, which the process guid of a Cloud Foundry app begins with."""
 

@@ -22,8 +22,6 @@ from lrpmirror.core.derived.views import (
     TCPRoutes,
 )
 
-__all__ = ["VIEWS", "PrintedView", "cells", "http_routes", "internal_routes", "processes", "tcp_routes"]
-
 Object = dict[str, Any]
 
 

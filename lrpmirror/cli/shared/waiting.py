@@ -13,8 +13,6 @@ from lrpmirror.mirror._bbs import ListName, StreamName
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.relay import Client
 
-__all__ = ["CountedBBS", "Waiting"]
-
 PATIENCE: Final = 0.7
 """Seconds before the first line of progress."""
 

@@ -14,8 +14,6 @@ from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 
-__all__ = ["POLL", "DesiredOf", "GroupsOf", "RowsOf", "change_line", "poll", "watch"]
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

@@ -7,8 +7,6 @@ from msgspec.structs import replace
 from lrpmirror.core.rows.changes import Cause
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
-__all__ = ["desired_in_words", "found", "is_completion", "row_in_words"]
-
 _FOUND: Final = {Cause.SNAPSHOT: " (found by a list)", Cause.REPAIR: " (found by a second look)"}
 
 

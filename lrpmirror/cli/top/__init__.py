@@ -9,8 +9,6 @@ from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.extra import require
 from lrpmirror.errors import ConfigurationError
 
-__all__ = ["DESCRIPTION", "HELP", "configure", "run"]
-
 HELP: Final = "watch cells, processes in trouble and changes on a terminal"
 
 DESCRIPTION: Final = """\

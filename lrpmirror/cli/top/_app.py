@@ -17,8 +17,6 @@ from lrpmirror.cli.top._screens import MainScreen
 from lrpmirror.relay import client_at
 from lrpmirror.thread import MirrorThread
 
-__all__ = ["Top", "show"]
-
 DARK: Final = "textual-dark"
 LIGHT: Final = "textual-light"
 

@@ -21,8 +21,6 @@ from lrpmirror.serve.page_model import SEVERITY, detail_of, natural
 from lrpmirror.thread import MirrorThread, ThreadView
 from lrpmirror.views import CellLoad, Cells, Health, Processes, ProcessHealth
 
-__all__ = ["FULL", "ORDERS", "Board", "Instance", "Totals", "kinds_of_cell", "kinds_of_process"]
-
 FULL: Final = 0.95
 """The share of a cell's memory beyond which it is called full."""
 

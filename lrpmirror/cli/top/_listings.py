@@ -13,8 +13,6 @@ from lrpmirror.cli.top._text import HEALTHS, kind, memory
 from lrpmirror.serve.page_model import detail_of
 from lrpmirror.views import Health, ProcessHealth
 
-__all__ = ["CellTable", "CellsTable", "ChangesTable", "ProcessesTable"]
-
 _NARROW: Final = 60
 """Below this width tables have only what is most needed."""
 

@@ -15,8 +15,6 @@ from lrpmirror.model import ActualLRP, DesiredLRP, Presence
 from lrpmirror.serve.page_model import detail_of
 from lrpmirror.views import ProcessHealth
 
-__all__ = ["ProcessDetail", "duration", "process_lines"]
-
 _LEAST: Final = 20
 """The least width that lines are broken for."""
 

@@ -9,8 +9,6 @@ from sortedcontainers import SortedList
 
 from lrpmirror.core.rows.changes import Change
 
-__all__ = ["Ranking"]
-
 V = TypeVar("V")
 
 _SLICE: Final = 500

@@ -19,8 +19,6 @@ from lrpmirror.cli.top._table import Listing
 from lrpmirror.cli.top._text import amounts, freshness, instances, phase, trouble
 from lrpmirror.model import ActualLRP
 
-__all__ = ["HELP", "CellScreen", "HelpScreen", "MainScreen", "ProcessScreen"]
-
 INTERVAL: Final = 0.5
 """Seconds between two reads of the mirror."""
 

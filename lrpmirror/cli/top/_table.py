@@ -9,8 +9,6 @@ from textual.widgets import DataTable
 
 from lrpmirror.cli.top._board import ORDERS, Board
 
-__all__ = ["Column", "Content", "Listing", "Row"]
-
 _STEP: Final = 500
 """How many rows a table has at first, and by how many it grows when the cursor nears its end."""
 

@@ -12,8 +12,6 @@ from lrpmirror.core.freshness.status import Status
 from lrpmirror.serve.page_model import SEVERITY
 from lrpmirror.views import CellLoad, Health
 
-__all__ = ["HEALTHS", "amounts", "freshness", "instances", "kind", "memory", "phase", "trouble"]
-
 HEALTHS: Final[Mapping[Health, str]] = {
     Health.DOWN: "bold red",
     Health.CRASHING: "red",
