@@ -8,7 +8,8 @@ how long the stream was left unread at most is seen by the client's tap. The bas
 import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
 
 import httpx
 import trio
@@ -44,7 +45,33 @@ class Stall(Struct):
 
     wall: float = 0.0
     processor: float = 0.0
+    uncollected: float = 0.0
+    """By processor, without what the garbage collector took."""
     unread: float = 0.0
+
+
+class Collecting:
+    """How long the garbage collector has run in this thread, in seconds of its processor time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def __call__(self, phase: str, _: object) -> None:
+        """Take note, as one of `gc.callbacks`."""
+        if phase == "start":
+            self._began = time.thread_time()
+        else:
+            self.seconds += time.thread_time() - self._began
+
+    @contextmanager
+    def counted(self) -> Iterator[Self]:
+        """Count while the block lasts."""
+        gc.callbacks.append(self)
+        try:
+            yield self
+        finally:
+            gc.callbacks.remove(self)
 
 
 class _Reads(Struct):
@@ -103,22 +130,24 @@ async def watched(stall: Stall) -> AsyncIterator[None]:
     """Watch for stalls while the block lasts."""
 
     async def tick(task_status: trio.TaskStatus[None]) -> None:
-        wall, processor = time.perf_counter(), time.thread_time()
+        wall, processor, collected = time.perf_counter(), time.thread_time(), collecting.seconds
         task_status.started()
         while True:
             await trio.lowlevel.checkpoint()
-            now, spent = time.perf_counter(), time.thread_time()
+            now, spent, by_now = time.perf_counter(), time.thread_time(), collecting.seconds
             stall.wall = max(stall.wall, (now - wall) * 1e3)
             stall.processor = max(stall.processor, (spent - processor) * 1e3)
-            wall, processor = now, spent
+            stall.uncollected = max(stall.uncollected, (spent - processor - (by_now - collected)) * 1e3)
+            wall, processor, collected = now, spent, by_now
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(tick)
-        yield
-        # One more turn, or a stall at the very end is not seen.
-        for _ in range(2):
-            await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
+    with Collecting().counted() as collecting:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(tick)
+            yield
+            # One more turn, or a stall at the very end is not seen.
+            for _ in range(2):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
 
 
 async def _plain(served: Served) -> tuple[Stall, str]:
