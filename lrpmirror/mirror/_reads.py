@@ -11,7 +11,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP,
 
 
 class Reads:
-    """The queries of a mirror's state; `Mirror` adds waiting, subscriptions and views."""
+    """The queries of a mirror's state; `Mirror` and `MirrorThread` add waiting, subscriptions and views."""
 
     def __init__(self, session: Session, clock: Callable[[], float]) -> None:
         self._session = session
@@ -26,7 +26,7 @@ class Reads:
 
     @property
     def revision(self) -> int:
-        """The number of the last commit; 0 before the first. O(1)."""
+        """The number of the last commit; 0 before the first. Later reads are as new or newer. O(1)."""
         return self._session.knowledge.revision
 
     @property
@@ -38,8 +38,9 @@ class Reads:
         """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
 
         While LIVE that was at the last proof of life (see `Status`), of which there is one every `Tuning.ping_interval`
-        at least. Else it was before the trouble, which is the cause of the error; so a state that has been stale for
-        less than `max_age` passes. Before the first synchronisation nothing passes, except perhaps a state file's.
+        at least, unless a callback keeps the thread of a `MirrorThread` busy. Else it was before the trouble, which is
+        the cause of the error; so a state that has been stale for less than `max_age` passes. Before the first
+        synchronisation nothing passes, except perhaps a state file's.
 
         Queries with `max_age` do the same.
         """

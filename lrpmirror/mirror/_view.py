@@ -25,32 +25,11 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class MirrorView(Mapping[K, V]):
-    """Derived state as a read-only mapping, made by `Mirror.view`; reading a key is O(1).
+class ViewReads(Mapping[K, V]):
+    """The reads of a view, which any thread may make. A subclass sets `derivation` and `_check_fresh`."""
 
-    All reads may come from any thread. Iterating goes over the keys, items or values as they are at its beginning, in
-    O(keys). `dict(view)` asks for each key by itself, so in another thread than the mirror's it can find one gone: take
-    `copy()` there.
-    """
-
-    def __init__(
-        self,
-        view: AnyView[K, C, V],
-        nursery: trio.Nursery,
-        clock: Callable[[], float],
-        check_fresh: Callable[[float], None],
-        *,
-        forget: Callable[[], None],
-    ) -> None:
-        self.derivation: Derivation[K, Any, V] = Derivation(view)
-        self._name = type(view).__name__
-        self._check_fresh = check_fresh
-        self._forget = forget
-        self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
-        self.follows_domains = view.follows_domains
-        self.reads_secrets = view.reads_secrets
-        self.revision = 0
-        """The last commit that this view includes; between two awaits that of the mirror."""
+    derivation: Derivation[K, Any, V]
+    _check_fresh: Callable[[float], None]
 
     def __getitem__(self, key: K) -> V:
         return self.derivation.values[key]
@@ -70,7 +49,7 @@ class MirrorView(Mapping[K, V]):
     def get(self, key: K, /, default: V | D, *, max_age: float | None = ...) -> V | D: ...
 
     def get(self, key: K, /, default: Any = None, *, max_age: float | None = None) -> Any:
-        """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh as `Mirror.check_fresh`."""
+        """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh as `check_fresh` does."""
         if max_age is not None:
             self._check_fresh(max_age)
         return self.derivation.values.get(key, default)
@@ -92,9 +71,6 @@ class MirrorView(Mapping[K, V]):
         """Return the values, as they are now. O(keys)."""
         return self.copy().values()
 
-    def __repr__(self) -> str:
-        return f"<view {self._name}: {len(self)} keys at revision {self.revision}>"
-
     @property
     def failures(self) -> Mapping[Any, Exception]:
         """What the view raises now, by process guid or by key; those keep the contributions or value that they had.
@@ -102,6 +78,37 @@ class MirrorView(Mapping[K, V]):
         O(failures).
         """
         return dict(self.derivation.failures)
+
+
+class MirrorView(ViewReads[K, V]):
+    """Derived state as a read-only mapping, made by `Mirror.view`; reading a key is O(1).
+
+    All reads may come from any thread. Iterating goes over the keys, items or values as they are at its beginning, in
+    O(keys). `dict(view)` asks for each key by itself, so in another thread than the mirror's it can find one gone: take
+    `copy()` there.
+    """
+
+    def __init__(
+        self,
+        view: AnyView[K, C, V],
+        nursery: trio.Nursery,
+        clock: Callable[[], float],
+        check_fresh: Callable[[float], None],
+        *,
+        forget: Callable[[], None],
+    ) -> None:
+        self.derivation = Derivation(view)
+        self._name = type(view).__name__
+        self._check_fresh = check_fresh
+        self._forget = forget
+        self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
+        self.follows_domains = view.follows_domains
+        self.reads_secrets = view.reads_secrets
+        self.revision = 0
+        """The last commit that this view includes; between two awaits that of the mirror."""
+
+    def __repr__(self) -> str:
+        return f"<view {self._name}: {len(self)} keys at revision {self.revision}>"
 
     @property
     def lags(self) -> list[Lag]:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from random import Random
 from types import TracebackType
@@ -19,12 +19,13 @@ from lrpmirror.core.explain.counters import Counts
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.rows.changes import RowKey
-from lrpmirror.core.session import Tuning
+from lrpmirror.core.session import Session, Tuning
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
+from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
-from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, ModificationTag
+from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
 from lrpmirror.thread._changes import ThreadChanges
 from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
@@ -39,7 +40,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 
-class MirrorThread:
+class MirrorThread(Reads):
     """A mirror of a BBS in a thread of its own, for programs that do not run trio.
 
         with lrpmirror.MirrorThread("https://bbs.service.cf.internal:8889", tls=lrpmirror.TLS(…)) as mirror:
@@ -154,17 +155,8 @@ class MirrorThread:
             return replace(status, phase=Phase.CLOSED, trouble=failure, last_error=failure)
         return replace(status, phase=Phase.CLOSED) if self._runner.closed else status
 
-    @property
-    def revision(self) -> int:
-        """The number of the last commit; 0 before the first. Later reads are as new or newer. O(1)."""
-        return self._mirror.revision
-
     def wait_synced(self, timeout: float | None = None) -> None:
-        """Wait until the mirror has had the full state once. Returns at once where it has, even if it is stale by now.
-
-        Raises NotSynced when that takes more than `timeout` seconds, with the last error as its cause; MirrorClosed
-        when the mirror is closed first.
-        """
+        """Wait until the mirror has had the full state once, as `Mirror.wait_synced`."""
         mirror = self._mirror
 
         def after() -> None:
@@ -174,11 +166,10 @@ class MirrorThread:
         self._portal.wait(partial(mirror.wait_synced, timeout), timeout, late=NotSynced, after=after)
 
     def wait_for(self, predicate: Callable[[Self], bool], timeout: float | None = None, *, what: str = "") -> None:
-        """Wait until `predicate(mirror)` holds; it is tried now and after each commit and change of phase.
+        """Wait until `predicate(mirror)` holds, as `Mirror.wait_for`.
 
         It is called in the mirror's thread, so all that it reads is of one revision; and it should be quick. What it
-        raises is raised here. Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was
-        waited for and the mirror's status. Raises MirrorClosed when the mirror is closed first.
+        raises is raised here.
         """
         wait = partial(self._mirror.wait_for, lambda _: predicate(self), timeout, what=what)
 
@@ -189,12 +180,7 @@ class MirrorThread:
         self._portal.wait(wait, timeout, late=NotSeen, after=after)
 
     def wait_for_tag(self, process_guid: str, tag: ModificationTag, timeout: float | None = None) -> None:
-        """Wait until the mirror has seen a write: the record of that epoch, of that process, at that index or later.
-
-        So a program reads its own write: the tag is in the BBS's answer or in a read after it. A record that has been
-        removed since counts as seen. Raises NotSeen as `wait_for` does, saying what the mirror has of the process
-        instead.
-        """
+        """Wait until the mirror has seen a write, as `Mirror.wait_for_tag`."""
         mirror = self._mirror
 
         def after() -> None:
@@ -203,28 +189,13 @@ class MirrorThread:
 
         self._portal.wait(partial(mirror.wait_for_tag, process_guid, tag, timeout), timeout, late=NotSeen, after=after)
 
-    def check_fresh(self, max_age: float) -> None:
-        """Raise NotFresh unless the state was known to be the server's at most `max_age` seconds ago. O(1).
-
-        While LIVE that was at the last proof of life (see `Status`), of which there is one every `Tuning.ping_interval`
-        at least, unless a callback keeps the mirror's thread busy. Else it was before the trouble, which is the cause
-        of the error; so a state that has been stale for less than `max_age` passes. Before the first synchronisation
-        nothing passes, except perhaps a state file's.
-
-        Queries with `max_age` do the same.
-        """
-        self.status.check_fresh(max_age)
-
     @property
     def counts(self) -> Counts:
         """The counters since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
         return self._portal.call(lambda: self._mirror.counts)
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return the outcomes of the latest events and lists about a process, and why, the oldest first.
-
-        As `Mirror.explain`.
-        """
+        """Return the outcomes of the latest events about a process, and why, as `Mirror.explain`."""
         return self._portal.call(lambda: self._mirror.explain(process_guid))
 
     def resync(self) -> None:
@@ -232,12 +203,7 @@ class MirrorThread:
         self._portal.run_soon(self._mirror.resync)
 
     def reconnect(self) -> None:
-        """Replace the event stream by a new one, without a gap: the phase stays as it is. Returns at once.
-
-        The new stream is opened, and a list committed on it, before the old one is closed. If that fails the old one
-        stays, `status.trouble` says why, and it is tried again. Does nothing while there is no stream: then one is
-        being opened anyway.
-        """
+        """Replace the event stream by a new one, without a gap, as `Mirror.reconnect`. Returns at once."""
         self._portal.run_soon(self._mirror.reconnect)
 
     def consistently(self, read: Callable[[], T]) -> T:
@@ -247,88 +213,6 @@ class MirrorThread:
         nothing changes any more and it runs in the caller's thread.
         """
         return self._portal.call(read)
-
-    # Reads
-
-    def actual_lrps(
-        self,
-        process_guid: str | None = None,
-        cell_id: str | None = None,
-        state: str | None = None,
-        domain: str | None = None,
-        max_age: float | None = None,
-    ) -> tuple[ActualLRP, ...]:
-        """Return the rows that match every filter given; all of them where none is.
-
-        Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
-        the fewest of O(rows on the cell), O(rows of that state), if it is not RUNNING, and O(rows of the processes of
-        that domain), in no promised order. `cell_id=""` finds the rows that are on no cell. With `max_age` it raises
-        NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._mirror.actual_lrps(process_guid, cell_id=cell_id, state=state, domain=domain)
-
-    def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
-        """Return the groups of a process by index, by the server's rule. O(rows of the process).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._mirror.actual_lrp_groups(process_guid)
-
-    def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
-        """Return the row of an instance, or None. O(1).
-
-        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
-        `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._mirror.instance(instance_guid)
-
-    def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
-        """Return the desired LRP of a process, or None. O(1).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._mirror.desired_lrp(process_guid)
-
-    def desired_lrps(
-        self, *, app_guid: str | None = None, domain: str | None = None, max_age: float | None = None
-    ) -> tuple[DesiredLRP, ...]:
-        """Return the desired LRPs that match every filter given; all of them where none is.
-
-        `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
-        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
-        does.
-        """
-        if max_age is not None:
-            self.check_fresh(max_age)
-        return self._mirror.desired_lrps(app_guid=app_guid, domain=domain)
-
-    def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether the mirror has seen that version of a record, or a later one; also if the record is gone.
-
-        O(rows of the process).
-        """
-        return self._mirror.has_seen(process_guid, tag)
-
-    @property
-    def domains(self) -> frozenset[str]:
-        """The domains that were fresh at the last list: their owners confirm that their desired LRPs are complete.
-
-        O(1).
-        """
-        return self._mirror.domains
-
-    @property
-    def cells(self) -> tuple[CellPresence, ...]:
-        """The cells of the latest list of cells that succeeded; the BBS sends no events about them. O(1)."""
-        return self._mirror.cells
 
     # Changes
 
@@ -424,3 +308,7 @@ class MirrorThread:
     @property
     def _mirror(self) -> Mirror:
         return self._runner.mirror
+
+    @cached_property
+    def _session(self) -> Session:  # type: ignore[override] # such a property can be set
+        return self._mirror._session  # noqa: SLF001 - its reads are those of the mirror
