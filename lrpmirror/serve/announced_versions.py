@@ -7,8 +7,6 @@ from lrpmirror.core.rows.changes import Delta, RowKey
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = ["AnnouncedVersions"]
-
 LIMIT: Final = 200_000
 """How many records are remembered: as many as a mirror does."""
 

@@ -9,8 +9,6 @@ from lrpmirror.server import BBSApp
 from lrpmirror.server.asgi import Message, Receive, Scope, Send
 from lrpmirror.wire import encode, source
 
-__all__ = ["ReplicaApp"]
-
 WHOLE: Final = frozenset({"/v1/desired_lrps/list.r3", "/v1/desired_lrps/get_by_process_guid.r3"})
 """Where whole desired LRPs are asked for."""
 

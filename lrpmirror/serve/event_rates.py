@@ -10,8 +10,6 @@ from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import ActualLRPCrashed, Event
 
-__all__ = ["MINUTES", "EventRates", "Second"]
-
 MINUTES: Final = 5
 """How many minutes are remembered."""
 

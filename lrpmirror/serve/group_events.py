@@ -15,8 +15,6 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState
 from lrpmirror.serve.instance_events import before_it_ran, is_unready
 from lrpmirror.server import MirrorOnly
 
-__all__ = ["group_events"]
-
 NOTHING = ActualLRPGroup()
 
 HELD = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)

@@ -11,8 +11,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.serve.routes import PLAIN, printable, send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
-__all__ = ["SILENCE", "Readiness", "alive", "readiness", "ready_app"]
-
 SILENCE: Final = 60.0
 """Seconds that may pass without proof of life: several times the interval at which a mirror pings."""
 

@@ -28,8 +28,6 @@ from lrpmirror.events import (
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 from lrpmirror.server import MirrorOnly
 
-__all__ = ["before_it_ran", "desired_events", "is_unready", "row_events"]
-
 RowDelta = Delta[RowKey, ActualLRP]
 
 

@@ -9,8 +9,6 @@ from lrpmirror.errors import ConfigurationError
 from lrpmirror.server import ServerTLS
 from lrpmirror.server.hosting import authority
 
-__all__ = ["Address", "checked_tls", "parse_address"]
-
 
 class Address(Struct, frozen=True):
     """A host, by name or number, and a port; 0 for any free one."""

@@ -11,8 +11,6 @@ from typing import Final
 
 from lrpmirror.server import LIMIT
 
-__all__ = ["GLANCE", "Load"]
-
 GLANCE: Final = 0.5
 """Seconds between two checks."""
 

@@ -23,8 +23,6 @@ from lrpmirror.serve.routes import send_whole
 from lrpmirror.server import StreamKind, Traffic
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
-__all__ = ["metrics_app", "registry_of"]
-
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode("ascii")
 
 NAMED: Final = 20

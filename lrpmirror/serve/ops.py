@@ -13,8 +13,6 @@ from lrpmirror.serve.replica import Replica
 from lrpmirror.server import Traffic
 from lrpmirror.server.asgi import ASGIApp
 
-__all__ = ["ops_routes"]
-
 
 def ops_routes(
     mirror: Mirror, replica: Replica | None = None, *, servers: Mapping[str, Traffic] = MappingProxyType({})

@@ -17,8 +17,6 @@ from lrpmirror.serve.routes import send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
 
-__all__ = ["content_policy", "page_routes"]
-
 _INLINE: Final = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 KEPT: Final = 0.9

@@ -17,8 +17,6 @@ from lrpmirror.serve.health import readiness
 from lrpmirror.server.slices import Slices
 from lrpmirror.views import CellLoad, Health, ProcessHealth
 
-__all__ = ["SEVERITY", "CellModel", "PageModel", "ProcessModel", "detail_of", "letter", "natural", "page_model_of"]
-
 T = TypeVar("T")
 
 TROUBLED = 200

@@ -18,8 +18,6 @@ from lrpmirror.events import Event, SourceStatus
 from lrpmirror.serve.load import GLANCE, Load
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
 
-__all__ = ["SLICE", "Readers", "hand_out", "watch_load"]
-
 SLICE: Final = 256
 """How many events subscribers are given at once."""
 

@@ -28,8 +28,6 @@ from lrpmirror.server import EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
-__all__ = ["MAX_AGE", "REFRESH", "Replica", "checked_age", "open_replica"]
-
 logger: Final = logging.getLogger("lrpmirror.serve")
 
 APPS: Final = 200

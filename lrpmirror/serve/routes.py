@@ -7,8 +7,6 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
 from lrpmirror.server.asgi import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["PLAIN", "Routes", "not_found", "printable", "routed", "send_whole"]
-
 PLAIN: Final = b"text/plain; charset=utf-8"
 
 _HEADERS: Final = [

@@ -18,8 +18,6 @@ from lrpmirror.serve.replica import MAX_AGE, REFRESH, Replica, checked_age, open
 from lrpmirror.serve.routes import Routes, routed
 from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
-__all__ = ["ServedReplica", "serve_replica"]
-
 
 class ServedReplica:
     """A replica that answers at a URL, with the mirror that it answers from and the server that it answers by."""

@@ -6,8 +6,6 @@ from typing import Protocol
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.traffic import Traffic
 
-__all__ = ["Admission", "Client"]
-
 
 class Client(Protocol):
     """A client's connection, as far as admission is concerned with it."""

@@ -16,8 +16,6 @@ from lrpmirror.server.writer import Writer
 from lrpmirror.server.writes import WRITES, Write
 from lrpmirror.wire import encode
 
-__all__ = ["BBSApp", "Lag"]
-
 MAX_REQUEST: Final = 16 * 1024 * 1024
 """The longest request body that is read, in bytes, where the server under this application has no limit of its own."""
 

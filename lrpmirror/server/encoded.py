@@ -6,8 +6,6 @@ from msgspec.structs import replace
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.wire import encode, source, sse
 
-__all__ = ["EncodedEvent", "EncodedStatus", "MirrorOnly"]
-
 
 class MirrorOnly(Struct, frozen=True, gc=False):
     """An event that a BBS would not send, for followers that are mirrors: other readers of the stream do not see it."""

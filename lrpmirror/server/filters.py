@@ -6,8 +6,6 @@ from typing import Final
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = ["MOST_NAMES", "begins_with", "desired_filter", "row_filter", "unique"]
-
 MOST_NAMES: Final = 10_000
 """How many names a filter may have. What a BBS takes is bounded by its database, at some ten thousands."""
 

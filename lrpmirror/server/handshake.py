@@ -4,8 +4,6 @@ from typing import Final, TypeVar
 
 import trio
 
-__all__ = ["shake_hands"]
-
 S = TypeVar("S", bound=trio.abc.HalfCloseableStream)
 
 FAREWELL: Final = 1.0

@@ -6,8 +6,6 @@ from urllib.parse import unquote
 
 import h11
 
-__all__ = ["METHODS", "HeadCheck", "Refusal", "check_framing", "split_target"]
-
 LONGEST: Final = 8192
 """How long the head of a request may be, in bytes."""
 

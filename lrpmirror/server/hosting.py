@@ -20,8 +20,6 @@ from lrpmirror.server.limits import Limits
 from lrpmirror.server.tls import ServerTLS
 from lrpmirror.server.traffic import Traffic
 
-__all__ = ["Host", "authority", "mutual_tls", "serve_app"]
-
 logger: Final = logging.getLogger("lrpmirror.server")
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})

@@ -24,8 +24,6 @@ from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal, check_framing, split_target
 from lrpmirror.server.quick_writes import QuickWriter
 
-__all__ = ["Connection", "Gate", "Stream"]
-
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 """A connection, plain or with TLS."""
 

@@ -5,8 +5,6 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["RESERVED", "Limits", "allow_more_files", "connections_allowed"]
-
 RESERVED: Final = 64
 """Descriptors reserved for the process itself: its connections to a BBS, files, and listening sockets."""
 

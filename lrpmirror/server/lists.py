@@ -11,8 +11,6 @@ from lrpmirror.server.source import Source
 from lrpmirror.wire import encode
 from lrpmirror.wire.proto import requests_pb2 as pb
 
-__all__ = ["LISTS", "PING", "Answer"]
-
 PING: Final = "/v1/ping"
 """The path of ping."""
 

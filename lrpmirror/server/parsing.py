@@ -7,8 +7,6 @@ from google.protobuf.message import DecodeError, Message
 from lrpmirror.errors import RequestRefused
 from lrpmirror.wire import text
 
-__all__ = ["parse"]
-
 _M = TypeVar("_M", bound=Message)
 
 READABLE: Final = 8192

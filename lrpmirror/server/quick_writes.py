@@ -11,8 +11,6 @@ from typing import Final
 
 import trio
 
-__all__ = ["QuickWriter"]
-
 MOST: Final = 65536
 """How much is written at once: a slow reader has the whole time limit for each."""
 

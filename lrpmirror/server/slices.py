@@ -14,8 +14,6 @@ import trio
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 
-__all__ = ["Slices", "grouped", "passing"]
-
 T = TypeVar("T")
 R = TypeVar("R", ActualLRP, DesiredLRP)
 

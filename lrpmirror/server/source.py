@@ -6,8 +6,6 @@ from typing import Protocol
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.server.subscription import StreamKind, Subscription
 
-__all__ = ["Source"]
-
 
 class Source(Protocol):
     """State that can be listed and followed.

@@ -12,8 +12,6 @@ from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.wire import text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
 
-__all__ = ["STREAMS", "cell_of", "stream_events"]
-
 STREAMS: Final[Mapping[str, StreamKind]] = {
     "/v1/events/lrp_instances.r1": "instances",
     "/v1/events/lrp_instances": "instances",

@@ -20,8 +20,6 @@ from lrpmirror.events import (
 )
 from lrpmirror.server.encoded import EncodedEvent, EncodedStatus
 
-__all__ = ["LIMIT", "StreamKind", "Subscription", "concerns_cell"]
-
 StreamKind = Literal["instances", "groups"]
 """The two streams of a BBS: of rows, and of groups of rows."""
 

@@ -7,8 +7,6 @@ from lrpmirror.client import TLS
 from lrpmirror.client._identity import Identity
 from lrpmirror.client._tls import load_server
 
-__all__ = ["ServerTLS"]
-
 
 class ServerTLS:
     """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.

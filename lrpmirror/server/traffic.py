@@ -5,8 +5,6 @@ import traceback
 from collections import Counter
 from typing import Final
 
-__all__ = ["Traffic"]
-
 logger: Final = logging.getLogger("lrpmirror.server")
 
 KINDS: Final = 30

@@ -4,8 +4,6 @@ from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, PortMapping, PreferredAddress
 
-__all__ = ["NO_INSTANCE", "NO_NET", "InstanceKey", "NetInfo"]
-
 
 class InstanceKey(Struct, frozen=True):
     """Which instance, and on which cell; both empty where a row has none."""

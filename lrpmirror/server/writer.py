@@ -6,8 +6,6 @@ from typing import Protocol
 from lrpmirror.model import EMPTY, DesiredLRP, MetricTagValue
 from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
 
-__all__ = ["Writer"]
-
 
 class Writer(Protocol):
     """Takes the writes of the protocol, one method for each call of a BBS.

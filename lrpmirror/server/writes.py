@@ -19,8 +19,6 @@ from lrpmirror.wire import decode, encode
 from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.proto import requests_pb2 as pb
 
-__all__ = ["WRITES", "Write"]
-
 _CALLED: Final = {"root_fs": "rootfs"}
 """Fields that the BBS's errors call by another name than its messages do."""
 

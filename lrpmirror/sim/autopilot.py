@@ -20,8 +20,6 @@ from lrpmirror.sim.cells import SimulatedCells
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
 
-__all__ = ["CONVERGENCE", "Autopilot", "Rates"]
-
 CONVERGENCE: Final = 30
 """Seconds between two convergences, and between two upserts of the platform's domain."""
 

@@ -12,8 +12,6 @@ from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.state import StopRequest
 from lrpmirror.sim.workload import App, instance_tags, internal_routes, net_info
 
-__all__ = ["SimulatedCells"]
-
 PLACED: Final = 0.7
 """The chance that a free row is claimed in a second."""
 

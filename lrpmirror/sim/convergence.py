@@ -16,8 +16,6 @@ from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, HELD, retire, unc
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, changed, emission, group_removed, race
 
-__all__ = ["converge", "crash_backoff"]
-
 MAX_RESTARTS: Final = 200
 """A row that has crashed this often is not restarted."""
 

@@ -14,8 +14,6 @@ from msgspec import Struct
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event, UnreadableEvent
 
-__all__ = ["EventDelivery", "Faults"]
-
 _REMOVED: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved)
 
 MAX_UNDER_WAY: Final = 16

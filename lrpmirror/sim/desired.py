@@ -15,8 +15,6 @@ from lrpmirror.sim.lifecycle import HELD
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, desired_emission, emission
 
-__all__ = ["create_missing", "desire", "remove_desired", "update_desired"]
-
 MAX_ANNOTATION: Final = 10 * 1024
 """The longest annotation, in bytes."""
 

@@ -28,8 +28,6 @@ from lrpmirror.sim.lifecycle import Report
 from lrpmirror.sim.state import START, Backup, State, StopRequest
 from lrpmirror.sim.transitions import Emission
 
-__all__ = ["Backup", "Diego", "Snapshot"]
-
 
 class Snapshot(Struct, frozen=True):
     """All lists of one moment."""

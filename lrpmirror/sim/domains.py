@@ -6,8 +6,6 @@ from lrpmirror.errors import RequestRefused
 from lrpmirror.model import CellCapacity, CellPresence, Provider
 from lrpmirror.sim.state import State
 
-__all__ = ["SECOND", "cell_presence", "fresh_domains", "upsert_domain"]
-
 SECOND: Final = 1_000_000_000
 """Nanoseconds in a second."""
 

@@ -17,15 +17,6 @@ from lrpmirror.sim.lifecycle import HELD, Report, crash_row, fields_of, unclaim_
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, Pair, emission
 
-__all__ = [
-    "Evacuation",
-    "evacuate_claimed",
-    "evacuate_crashed",
-    "evacuate_running",
-    "evacuate_stopped",
-    "remove_evacuating",
-]
-
 
 class Evacuation(Struct, frozen=True):
     """The answer to a cell, whether it keeps the container; and the emissions for the streams."""

@@ -12,8 +12,6 @@ from lrpmirror.sim.delivery import Faults
 from lrpmirror.sim.plan import RATES, FaultPlan
 from lrpmirror.sim.state import Backup
 
-__all__ = ["FaultInjector"]
-
 
 class _Diego(Protocol):
     faults: Faults | None

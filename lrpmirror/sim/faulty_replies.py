@@ -10,8 +10,6 @@ from lrpmirror.server.lists import LISTS
 from lrpmirror.server.streams import STREAMS
 from lrpmirror.sim.plan import FaultPlan
 
-__all__ = ["FaultyReplies"]
-
 
 class FaultyReplies:
     """An ASGI application around another, which injects a plan's faults into single requests, until `calm`.

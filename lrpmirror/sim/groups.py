@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
-__all__ = ["group_of_rows", "groups_of_rows"]
-
 _ALIVE = (ActualLRPState.RUNNING, ActualLRPState.CLAIMED)
 
 

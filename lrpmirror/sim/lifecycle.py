@@ -16,21 +16,6 @@ from lrpmirror.server.values import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, Pair, emission
 
-__all__ = [
-    "CRASHES_RESTARTED_AT_ONCE",
-    "HELD",
-    "Report",
-    "claim",
-    "crash",
-    "crash_row",
-    "fail",
-    "fields_of",
-    "remove",
-    "retire",
-    "start",
-    "unclaim_row",
-]
-
 CRASHES_RESTARTED_AT_ONCE: Final = 3
 """A row that has crashed this often waits for the convergence."""
 

@@ -9,8 +9,6 @@ from msgspec.structs import replace
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.sim.delivery import Faults
 
-__all__ = ["FaultPlan"]
-
 RATES: Final = ("cuts", "stream_cuts", "outages", "refusals", "failovers", "silences", "restores")
 CHANCES: Final = ("slow_lists", "truncated_lists", "half_open_streams")
 

@@ -15,8 +15,6 @@ from lrpmirror.server.asgi import Message as ASGIMessage
 from lrpmirror.wire import text
 from lrpmirror.wire.proto import events_pb2, requests_pb2
 
-__all__ = ["RawTexts"]
-
 _MARK: Final = "\ufffd".encode()
 _REST: Final = b"\xf0\x9f\x98"
 """Three bytes of a character that has four, which are read as one U+FFFD."""

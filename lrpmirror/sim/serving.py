@@ -20,8 +20,6 @@ from lrpmirror.sim.plan import FaultPlan
 from lrpmirror.sim.rawtexts import RawTexts
 from lrpmirror.sim.sliced import Sliced
 
-__all__ = ["ServedDiego", "serve_diego"]
-
 AT_ONCE: Final = 16
 """How many writes the autopilot makes before readers get their turn: few enough that none falls behind."""
 

@@ -9,8 +9,6 @@ from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.groups import groups_of_rows
 
-__all__ = ["Sliced"]
-
 
 class Sliced:
     """A `lrpmirror.server.Source`: asks the simulation for all, in one quick copy, and filters while it is walked."""

@@ -16,8 +16,6 @@ from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.values import InstanceKey
 
-__all__ = ["START", "Backup", "State", "StopRequest"]
-
 START = 1_795_000_000_000_000_000
 """The default start of a simulation: a moment in 2026, in nanoseconds since 1970."""
 

@@ -11,8 +11,6 @@ import trio
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.serving import ServedDiego, serve_diego
 
-__all__ = ["DiegoThread", "serve_diego_in_thread"]
-
 T = TypeVar("T")
 
 

@@ -26,17 +26,6 @@ from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Pr
 from lrpmirror.server.values import InstanceKey
 from lrpmirror.sim.groups import group_of_rows
 
-__all__ = [
-    "Emission",
-    "Pair",
-    "changed",
-    "desired_emission",
-    "emission",
-    "group_created",
-    "group_removed",
-    "race",
-]
-
 Pair = tuple[ActualLRP | None, ActualLRP | None]
 """A row before and after a write: None before it was made, None after it was removed."""
 

@@ -16,8 +16,6 @@ from lrpmirror.detail import (
 from lrpmirror.model import DesiredLRP, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
 from lrpmirror.server.values import NetInfo
 
-__all__ = ["DOMAIN", "App", "desired_lrp", "instance_tags", "internal_routes", "net_info", "routes"]
-
 DOMAIN: Final = "cf-apps"
 """The domain that the platform's applications are in."""
 

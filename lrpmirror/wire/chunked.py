@@ -9,8 +9,6 @@ from typing import Final
 
 from lrpmirror.errors import LimitExceeded, MalformedChunk, WireError
 
-__all__ = ["ChunkedDecoder"]
-
 _CRLF: Final = b"\r\n"
 _SIZE: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n")

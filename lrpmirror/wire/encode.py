@@ -33,20 +33,6 @@ from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
 from lrpmirror.wire.text import varint
 from lrpmirror.wire.whole import fill_detail
 
-__all__ = [
-    "actual_lrp",
-    "actual_lrp_group",
-    "cell_presence",
-    "desired_lrp",
-    "domain",
-    "error_reply",
-    "event",
-    "event_name",
-    "reply",
-    "routing_info",
-    "scheduling_info",
-]
-
 _M = TypeVar("_M", bound=Message)
 _V = TypeVar("_V")
 

@@ -34,8 +34,6 @@ from lrpmirror.wire import decode, encode
 from lrpmirror.wire.jsonform import fill_message, print_message
 from lrpmirror.wire.proto import diego_pb2, events_pb2
 
-__all__ = ["dumps", "from_json", "loads", "to_json"]
-
 _T = TypeVar("_T")
 
 

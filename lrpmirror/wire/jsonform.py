@@ -23,8 +23,6 @@ from lrpmirror.errors import MalformedRecord
 from lrpmirror.wire.proto import options_pb2
 from lrpmirror.wire.text import from_utf8
 
-__all__ = ["fill_message", "print_message"]
-
 _MAX_DEPTH: Final = 100  # protobuf's own limit of messages in messages, and enough for any route
 _IN_PLACE: Final = frozenset({"models.ResourceLimits.nofile", "models.ResourceLimits.nproc"})
 _AS_NUMBER: Final = frozenset({"models.DesiredLRP.update_strategy"})

@@ -12,8 +12,6 @@ from lrpmirror.errors import MalformedFrame
 from lrpmirror.events import SourceStatus
 from lrpmirror.wire import sse
 
-__all__ = ["HEADER", "STATUS", "comment", "header", "parse_comment", "parse_header"]
-
 STATUS: Final = "source_status"
 """The name of the frame on a stream, which only mirrors see."""
 

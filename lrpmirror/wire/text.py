@@ -11,8 +11,6 @@ from typing import Any, Final, TypeVar
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-__all__ = ["MAX_FIELDS", "from_utf8", "parse", "readable", "rewritten", "varint"]
-
 _M = TypeVar("_M", bound=Message)
 
 _LOW: Final = 0x7F

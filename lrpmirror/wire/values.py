@@ -29,21 +29,6 @@ from lrpmirror.model import (
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.text import readable
 
-__all__ = [
-    "PRESENCES",
-    "STATES",
-    "cell_value",
-    "desired_value",
-    "group_value",
-    "readable_record",
-    "rest_of_row",
-    "rest_of_side",
-    "routing_value",
-    "row_value",
-    "scheduling_value",
-    "without",
-]
-
 _E = TypeVar("_E", bound=Enum)
 _V = TypeVar("_V")
 _Desired = diego_pb2.DesiredLRP | hot_pb2.DesiredLRP
