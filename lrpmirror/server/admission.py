@@ -12,7 +12,6 @@ class Client(Protocol):
 
     def leave(self) -> None:
         """End at once, whatever it is doing."""
-        ...
 
 
 class Admission:

@@ -19,34 +19,27 @@ class Source(Protocol):
 
     def domains(self) -> Iterable[str]:
         """Return the fresh domains."""
-        ...
 
     def cells(self) -> Iterable[CellPresence]:
         """Return the cells that are there."""
-        ...
 
     def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> Iterable[ActualLRP | None]:
         """Return the rows."""
-        ...
 
     def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> Iterable[ActualLRP | None]:
         """Return the rows of these processes."""
-        ...
 
     def actual_lrp_groups(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> Iterable[ActualLRPGroup | None]:
         """Return the groups of the rows that pass the filters."""
-        ...
 
     def desired_lrps(
         self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
     ) -> Iterable[DesiredLRP | None]:
         """Return the desired LRPs; `app_guids` are prefixes of process guids."""
-        ...
 
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
         """Return a subscription to what happens from now on; the reader closes it."""
-        ...

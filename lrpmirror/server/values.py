@@ -1,8 +1,11 @@
 """The values that a cell hands to the BBS with its writes, and how it names an instance."""
 
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
 from msgspec import Struct
 
-from lrpmirror.model import ActualLRP, PortMapping, PreferredAddress
+from lrpmirror.model import ActualLRP, MetricTagValue, PortMapping, PreferredAddress
 
 
 class InstanceKey(Struct, frozen=True):
@@ -40,3 +43,27 @@ NO_INSTANCE = InstanceKey()
 
 NO_NET = NetInfo()
 """The addresses of a row that does not run."""
+
+
+class InstanceReport(TypedDict, total=False):
+    """What a cell reports of an instance that runs, beside where it can be reached.
+
+    `domain` is the row's own, or its desired LRP's, if None or not given. Without `routable` it is routable.
+    """
+
+    domain: str | None
+    internal_routes: Sequence[str]
+    metric_tags: Mapping[str, str]
+    routable: bool
+    availability_zone: str
+
+
+class DesiredUpdate(TypedDict, total=False):
+    """The fields of a desired LRP that can be written later; what is None or not given stays."""
+
+    instances: int | None
+    routes: Mapping[str, bytes] | None
+    annotation: str | None
+    metric_tags: Mapping[str, MetricTagValue] | None
+    image_username: str | None
+    image_password: str | None

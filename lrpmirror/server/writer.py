@@ -1,10 +1,9 @@
 """The writes of the protocol, as the server side passes them on. A replica takes none and refuses them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Unpack
 
-from lrpmirror.model import EMPTY, DesiredLRP, MetricTagValue
-from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
+from lrpmirror.model import DesiredLRP
+from lrpmirror.server.values import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
 
 
 class Writer(Protocol):
@@ -25,33 +24,18 @@ class Writer(Protocol):
 
     def desire(self, wanted: DesiredLRP) -> None:
         """Create a desired LRP; its modification tag, if any, means nothing."""
-        ...
 
-    def update_desired(
-        self,
-        process_guid: str,
-        *,
-        instances: int | None = None,
-        routes: Mapping[str, bytes] | None = None,
-        annotation: str | None = None,
-        metric_tags: Mapping[str, MetricTagValue] | None = None,
-        image_username: str | None = None,
-        image_password: str | None = None,
-    ) -> None:
-        """Write the fields of a desired LRP that are not None."""
-        ...
+    def update_desired(self, process_guid: str, **fields: Unpack[DesiredUpdate]) -> None:
+        """Write these fields of a desired LRP."""
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP."""
-        ...
 
     def upsert_domain(self, domain: str, ttl: int = 0) -> None:
         """Make the domain fresh for `ttl` seconds, 0 for ever."""
-        ...
 
     def claim(self, process_guid: str, index: int, instance: InstanceKey) -> None:
         """Let an instance claim its row."""
-        ...
 
     def start(
         self,
@@ -59,35 +43,24 @@ class Writer(Protocol):
         index: int,
         instance: InstanceKey,
         net: NetInfo = NO_NET,
-        *,
-        domain: str | None = None,
-        internal_routes: Sequence[str] = (),
-        metric_tags: Mapping[str, str] = EMPTY,
-        routable: bool = True,
-        availability_zone: str = "",
+        **report: Unpack[InstanceReport],
     ) -> None:
         """Record that an instance runs."""
-        ...
 
     def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
         """Record that an instance crashed."""
-        ...
 
     def fail(self, process_guid: str, index: int, reason: str) -> None:
         """Record that no cell takes a row."""
-        ...
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
         """Remove a row, if it is that instance's where one is given."""
-        ...
 
     def retire(self, process_guid: str, index: int) -> None:
         """Stop a row's instance, or remove the row."""
-        ...
 
     def evacuate_claimed(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
         """Give a claimed row back."""
-        ...
 
     def evacuate_running(
         self,
@@ -95,24 +68,15 @@ class Writer(Protocol):
         index: int,
         instance: InstanceKey,
         net: NetInfo = NO_NET,
-        *,
-        domain: str | None = None,
-        internal_routes: Sequence[str] = (),
-        metric_tags: Mapping[str, str] = EMPTY,
-        routable: bool = True,
-        availability_zone: str = "",
+        **report: Unpack[InstanceReport],
     ) -> bool:
         """Evacuate a running instance, or find it replaced."""
-        ...
 
     def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
         """Remove the row of an instance that stopped on a cell that is going away."""
-        ...
 
     def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
         """Record a crash on a cell that is going away."""
-        ...
 
     def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
         """Remove an EVACUATING row."""
-        ...

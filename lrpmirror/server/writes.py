@@ -4,8 +4,8 @@ What a request may not lack is the BBS's own rule for it: all that is missing or
 InvalidRequest, before the state is looked at.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal
 
 from google.protobuf.message import Message
 from msgspec import Struct
@@ -16,7 +16,6 @@ from lrpmirror.server.parsing import parse
 from lrpmirror.server.values import InstanceKey, NetInfo
 from lrpmirror.server.writer import Writer
 from lrpmirror.wire import decode, encode
-from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.proto import requests_pb2 as pb
 
 _CALLED: Final = {"root_fs": "rootfs"}
@@ -27,16 +26,17 @@ _KEPT: Final = b"\x10\x01"
 
 
 class Write(Struct, frozen=True):
-    """One path: the kind of its request, what that may not lack, and what is done with it.
+    """One path: the kind of its request, the method of the writer that it calls, and the fields that it is called with.
 
-    `does` returns whether the cell keeps the container, None for the calls that do not say. A cell deletes its
-    container unless the reply says to keep it. `keeps_if` says when the reply to an evacuation says so beside
-    an error: where all writes are refused, or also where the request was not understood.
+    The fields in `needs` may not be missing, those in `also` may. An evacuation returns whether the cell keeps the
+    container, which it deletes unless the reply says to keep it. `keeps_if` says when the reply says so beside an
+    error: where all writes are refused, or also where the request was not understood.
     """
 
     request: type[Message]
-    lacks: Callable[[Any], list[str]]
-    does: Callable[[Writer, Any], bool | None]
+    method: str
+    needs: tuple[str, ...]
+    also: tuple[str, ...] = ()
     keeps_if: Literal["", "refused", "not understood"] = ""
 
     def answer(self, writer: Writer, body: bytes, trace_id: str) -> bytes:
@@ -50,7 +50,10 @@ class Write(Struct, frozen=True):
             return _refusal(refusal, keep=self.keeps_if == "not understood")
         writer.trace_id = trace_id
         try:
-            return _KEPT if self.does(writer, asked) else b""
+            arguments: dict[str, Any] = {}
+            for name in self.needs + self.also:
+                arguments |= _ARGUMENTS[name](asked) if name in _ARGUMENTS else {name: getattr(asked, name)}
+            return _KEPT if getattr(writer, self.method)(**arguments) else b""
         except RequestRefused as refusal:
             return _refusal(refusal, keep=False)
         finally:
@@ -62,11 +65,9 @@ class Write(Struct, frozen=True):
 
     def _read(self, body: bytes) -> Message:
         asked = parse(self.request, body)
-        missing = self.lacks(asked)
+        missing = [f"Invalid field: {_CALLED.get(name, name)}" for name in _missing(asked, self.needs)]
         if missing:
-            raise RequestRefused(
-                "InvalidRequest", ", ".join(f"Invalid field: {_CALLED.get(name, name)}" for name in missing)
-            )
+            raise RequestRefused("InvalidRequest", ", ".join(missing))
         return asked
 
 
@@ -74,220 +75,114 @@ def _refusal(refusal: RequestRefused, *, keep: bool) -> bytes:
     return encode.error_reply(refusal.type, refusal.message) + (_KEPT if keep else b"")
 
 
-class _AboutRow(Protocol):
-    """A request that names a row by its whole key."""
-
-    @property
-    def actual_lrp_key(self) -> diego_pb2.ActualLRPKey: ...
-
-
-class _AboutInstance(_AboutRow, Protocol):
-    """A request that names an instance too."""
-
-    @property
-    def actual_lrp_instance_key(self) -> diego_pb2.ActualLRPInstanceKey: ...
-
-
-# ---------------------------------------------------------------- what may not be missing
-
-
-def _needs(*names: str) -> Callable[[Message], list[str]]:
-    """Return the check that each of these fields is there; of a message in one of them, its own fields too."""
-
-    def lacks(asked: Message) -> list[str]:
-        missing: list[str] = []
-        for name in names:
-            inside = _INSIDE.get(name)
-            if inside is None:
-                missing += [] if getattr(asked, name) else [name]
-            elif asked.HasField(name):
-                missing += inside(getattr(asked, name))
-            else:
-                missing.append(name)
-        return missing
-
-    return lacks
-
-
-def _lacks_of_row(asked: diego_pb2.ActualLRPKey | pb.RemoveActualLRPRequest) -> list[str]:
-    missing = [] if asked.process_guid else ["process_guid"]
-    return missing + (["index"] if asked.index < 0 else [])
-
-
-def _lacks_of_key(key: diego_pb2.ActualLRPKey) -> list[str]:
-    return _lacks_of_row(key) + ([] if key.domain else ["domain"])
-
-
-_INSIDE: Final[Mapping[str, Callable[[Any], list[str]]]] = {
-    "actual_lrp_key": _lacks_of_key,
-    "actual_lrp_instance_key": _needs("cell_id", "instance_guid"),
-    "actual_lrp_net_info": _needs("address"),
-    "desired_lrp": _needs("process_guid", "domain", "root_fs", "action"),
-    "action": _needs(),
+_INSIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    "actual_lrp_key": ("process_guid", "index", "domain"),
+    "actual_lrp_instance_key": ("cell_id", "instance_guid"),
+    "actual_lrp_net_info": ("address",),
+    "desired_lrp": ("process_guid", "domain", "root_fs", "action"),
+    "action": (),
 }
+"""What a message in one of these fields may not lack itself."""
 
 
-# ------------------------------------------------------------------------------ values
+def _missing(asked: Any, names: Iterable[str]) -> list[str]:
+    """Return which of these fields are not there, or are an index below 0."""
+    missing: list[str] = []
+    for name in names:
+        if name not in _INSIDE:
+            is_there = asked.index >= 0 if name == "index" else getattr(asked, name)
+            missing += [] if is_there else [name]
+        elif asked.HasField(name):
+            missing += _missing(getattr(asked, name), _INSIDE[name])
+        else:
+            missing.append(name)
+    return missing
 
 
-def _instance(key: diego_pb2.ActualLRPInstanceKey) -> InstanceKey:
-    return InstanceKey(key.instance_guid, key.cell_id)
+def _key(asked: Any) -> dict[str, Any]:
+    return {"process_guid": asked.actual_lrp_key.process_guid, "index": asked.actual_lrp_key.index}
 
 
-def _net(info: diego_pb2.ActualLRPNetInfo) -> NetInfo:
+def _instance(asked: Any) -> dict[str, Any]:
+    key = asked.actual_lrp_instance_key
+    return (
+        {"instance": InstanceKey(key.instance_guid, key.cell_id)} if asked.HasField("actual_lrp_instance_key") else {}
+    )
+
+
+def _net(asked: Any) -> dict[str, Any]:
+    info = asked.actual_lrp_net_info
     ports = [
         PortMapping(port.container_port, port.host_port, port.container_tls_proxy_port, port.host_tls_proxy_port)
         for port in info.ports
     ]
     preferred = PreferredAddress(info.preferred_address)
-    return NetInfo(info.address, tuple(ports), info.instance_address, preferred, info.instance_ipv6_address)
+    net = NetInfo(info.address, tuple(ports), info.instance_address, preferred, info.instance_ipv6_address)
+    return {"net": net, "domain": asked.actual_lrp_key.domain}
 
 
-def _of_row(asked: _AboutRow) -> tuple[str, int]:
-    return asked.actual_lrp_key.process_guid, asked.actual_lrp_key.index
-
-
-def _of_instance(asked: _AboutInstance) -> tuple[str, int, InstanceKey]:
-    return *_of_row(asked), _instance(asked.actual_lrp_instance_key)
-
-
-_Running = pb.StartActualLRPRequest | pb.EvacuateRunningActualLRPRequest
-
-
-def _report(asked: _Running) -> dict[str, Any]:
-    """Return a cell's report of an instance that runs; without `routable` it is routable."""
-    return _report_of_old(asked) | {
-        "internal_routes": tuple(route.hostname for route in asked.actual_lrp_internal_routes),
-        "metric_tags": dict(asked.metric_tags),
-        "routable": asked.routable if asked.HasField("routable") else True,
-        "availability_zone": asked.availability_zone,
-    }
-
-
-def _report_of_old(asked: _Running) -> dict[str, Any]:
-    return {"net": _net(asked.actual_lrp_net_info), "domain": asked.actual_lrp_key.domain}
-
-
-# ----------------------------------------------------------------------- what is done
-
-
-def _desire(writer: Writer, asked: pb.DesireLRPRequest) -> None:
-    writer.desire(decode.desired_lrp(asked.desired_lrp.SerializeToString(), full=True))
-
-
-def _update(writer: Writer, asked: pb.UpdateDesiredLRPRequest) -> None:
+def _update(asked: pb.UpdateDesiredLRPRequest) -> dict[str, Any]:
     given = asked.update
-    plain = {
-        name: getattr(given, name)
-        for name in ("instances", "annotation", "image_username", "image_password")
-        if given.HasField(name)
-    }
+    plain = ("instances", "annotation", "image_username", "image_password")
     tags = {name: MetricTagValue(tag.static, DynamicValue(tag.dynamic)) for name, tag in given.metric_tags.items()}
-    writer.update_desired(
-        asked.process_guid,
-        routes=dict(given.routes.routes) if given.HasField("routes") else None,
-        metric_tags=tags or None,
-        **plain,
-    )
+    return {
+        **{name: getattr(given, name) for name in plain if given.HasField(name)},
+        "routes": dict(given.routes.routes) if given.HasField("routes") else None,
+        "metric_tags": tags or None,
+    }
 
 
-def _remove_desired(writer: Writer, asked: pb.RemoveDesiredLRPRequest) -> None:
-    writer.remove_desired(asked.process_guid)
+_ARGUMENTS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
+    "desired_lrp": lambda asked: {"wanted": decode.desired_lrp(asked.desired_lrp.SerializeToString(), full=True)},
+    "update": _update,
+    "actual_lrp_key": _key,
+    "actual_lrp_instance_key": _instance,
+    "actual_lrp_net_info": _net,
+    "actual_lrp_internal_routes": lambda asked: {
+        "internal_routes": tuple(route.hostname for route in asked.actual_lrp_internal_routes)
+    },
+    "metric_tags": lambda asked: {"metric_tags": dict(asked.metric_tags)},
+    "routable": lambda asked: {"routable": asked.routable if asked.HasField("routable") else True},
+    "error_message": lambda asked: {"reason": asked.error_message},
+}
+"""The arguments of the writer's method that a field becomes, where it is not one of the same name and value."""
 
-
-def _upsert_domain(writer: Writer, asked: pb.UpsertDomainRequest) -> None:
-    writer.upsert_domain(asked.domain, asked.ttl)
-
-
-def _claim(writer: Writer, asked: pb.ClaimActualLRPRequest) -> None:
-    writer.claim(asked.process_guid, asked.index, _instance(asked.actual_lrp_instance_key))
-
-
-def _start(writer: Writer, asked: pb.StartActualLRPRequest) -> None:
-    writer.start(*_of_instance(asked), **_report(asked))
-
-
-def _start_of_old(writer: Writer, asked: pb.StartActualLRPRequest) -> None:
-    writer.start(*_of_instance(asked), **_report_of_old(asked))
-
-
-def _crash(writer: Writer, asked: pb.CrashActualLRPRequest) -> None:
-    writer.crash(*_of_instance(asked), asked.error_message)
-
-
-def _fail(writer: Writer, asked: pb.FailActualLRPRequest) -> None:
-    writer.fail(*_of_row(asked), asked.error_message)
-
-
-def _retire(writer: Writer, asked: pb.RetireActualLRPRequest) -> None:
-    writer.retire(*_of_row(asked))
-
-
-def _remove(writer: Writer, asked: pb.RemoveActualLRPRequest) -> None:
-    given = asked.HasField("actual_lrp_instance_key")
-    instance = _instance(asked.actual_lrp_instance_key) if given else None
-    writer.remove(asked.process_guid, asked.index, instance)
-
-
-def _evacuate_claimed(writer: Writer, asked: pb.EvacuateClaimedActualLRPRequest) -> bool:
-    return writer.evacuate_claimed(*_of_instance(asked))
-
-
-def _evacuate_running(writer: Writer, asked: pb.EvacuateRunningActualLRPRequest) -> bool:
-    return writer.evacuate_running(*_of_instance(asked), **_report(asked))
-
-
-def _evacuate_running_of_old(writer: Writer, asked: pb.EvacuateRunningActualLRPRequest) -> bool:
-    return writer.evacuate_running(*_of_instance(asked), **_report_of_old(asked))
-
-
-def _evacuate_stopped(writer: Writer, asked: pb.EvacuateStoppedActualLRPRequest) -> bool:
-    return writer.evacuate_stopped(*_of_instance(asked))
-
-
-def _evacuate_crashed(writer: Writer, asked: pb.EvacuateCrashedActualLRPRequest) -> bool:
-    return writer.evacuate_crashed(*_of_instance(asked), asked.error_message)
-
-
-def _remove_evacuating(writer: Writer, asked: pb.RemoveEvacuatingActualLRPRequest) -> None:
-    writer.remove_evacuating(*_of_instance(asked))
-
-
-_row, _instance_of_row = _needs("actual_lrp_key"), _needs("actual_lrp_key", "actual_lrp_instance_key")
-_running = _needs("actual_lrp_key", "actual_lrp_instance_key", "actual_lrp_net_info")
-_failed = _needs("actual_lrp_key", "error_message")
-_crashed = _needs("actual_lrp_key", "actual_lrp_instance_key", "error_message")
-_process = _needs("process_guid")
+_INSTANCE: Final = ("actual_lrp_key", "actual_lrp_instance_key")
+_RUNNING: Final = (*_INSTANCE, "actual_lrp_net_info")
+_REPORT: Final = ("actual_lrp_internal_routes", "metric_tags", "routable", "availability_zone")
+"""What a cell reports of an instance that runs, unless it is an older one."""
 
 WRITES: Final[Mapping[str, Write]] = {
-    "/v1/desired_lrp/desire.r2": Write(pb.DesireLRPRequest, _needs("desired_lrp"), _desire),
-    "/v1/desired_lrp/update": Write(pb.UpdateDesiredLRPRequest, _process, _update),
-    "/v1/desired_lrp/remove": Write(pb.RemoveDesiredLRPRequest, _process, _remove_desired),
-    "/v1/domains/upsert": Write(pb.UpsertDomainRequest, _needs("domain"), _upsert_domain),
-    "/v1/actual_lrps/claim": Write(pb.ClaimActualLRPRequest, _needs("process_guid", "actual_lrp_instance_key"), _claim),
-    "/v1/actual_lrps/start.r1": Write(pb.StartActualLRPRequest, _running, _start),
-    "/v1/actual_lrps/start": Write(pb.StartActualLRPRequest, _running, _start_of_old),
-    "/v1/actual_lrps/crash": Write(pb.CrashActualLRPRequest, _instance_of_row, _crash),
-    "/v1/actual_lrps/fail": Write(pb.FailActualLRPRequest, _failed, _fail),
-    "/v1/actual_lrps/retire": Write(pb.RetireActualLRPRequest, _row, _retire),
-    "/v1/actual_lrps/remove": Write(pb.RemoveActualLRPRequest, _lacks_of_row, _remove),
+    "/v1/desired_lrp/desire.r2": Write(pb.DesireLRPRequest, "desire", ("desired_lrp",)),
+    "/v1/desired_lrp/update": Write(pb.UpdateDesiredLRPRequest, "update_desired", ("process_guid",), ("update",)),
+    "/v1/desired_lrp/remove": Write(pb.RemoveDesiredLRPRequest, "remove_desired", ("process_guid",)),
+    "/v1/domains/upsert": Write(pb.UpsertDomainRequest, "upsert_domain", ("domain",), ("ttl",)),
+    "/v1/actual_lrps/claim": Write(
+        pb.ClaimActualLRPRequest, "claim", ("process_guid", "actual_lrp_instance_key"), ("index",)
+    ),
+    "/v1/actual_lrps/start.r1": Write(pb.StartActualLRPRequest, "start", _RUNNING, _REPORT),
+    "/v1/actual_lrps/start": Write(pb.StartActualLRPRequest, "start", _RUNNING),
+    "/v1/actual_lrps/crash": Write(pb.CrashActualLRPRequest, "crash", _INSTANCE, ("error_message",)),
+    "/v1/actual_lrps/fail": Write(pb.FailActualLRPRequest, "fail", ("actual_lrp_key", "error_message")),
+    "/v1/actual_lrps/retire": Write(pb.RetireActualLRPRequest, "retire", ("actual_lrp_key",)),
+    "/v1/actual_lrps/remove": Write(
+        pb.RemoveActualLRPRequest, "remove", ("process_guid", "index"), ("actual_lrp_instance_key",)
+    ),
     "/v1/actual_lrps/evacuate_claimed": Write(
-        pb.EvacuateClaimedActualLRPRequest, _instance_of_row, _evacuate_claimed, keeps_if="not understood"
+        pb.EvacuateClaimedActualLRPRequest, "evacuate_claimed", _INSTANCE, keeps_if="not understood"
     ),
     "/v1/actual_lrps/evacuate_running.r1": Write(
-        pb.EvacuateRunningActualLRPRequest, _running, _evacuate_running, keeps_if="not understood"
+        pb.EvacuateRunningActualLRPRequest, "evacuate_running", _RUNNING, _REPORT, keeps_if="not understood"
     ),
     "/v1/actual_lrps/evacuate_running": Write(
-        pb.EvacuateRunningActualLRPRequest, _running, _evacuate_running_of_old, keeps_if="not understood"
+        pb.EvacuateRunningActualLRPRequest, "evacuate_running", _RUNNING, keeps_if="not understood"
     ),
     "/v1/actual_lrps/evacuate_stopped": Write(
-        pb.EvacuateStoppedActualLRPRequest, _instance_of_row, _evacuate_stopped, keeps_if="refused"
+        pb.EvacuateStoppedActualLRPRequest, "evacuate_stopped", _INSTANCE, keeps_if="refused"
     ),
     "/v1/actual_lrps/evacuate_crashed": Write(
-        pb.EvacuateCrashedActualLRPRequest, _crashed, _evacuate_crashed, keeps_if="refused"
+        pb.EvacuateCrashedActualLRPRequest, "evacuate_crashed", (*_INSTANCE, "error_message"), keeps_if="refused"
     ),
-    "/v1/actual_lrps/remove_evacuating": Write(
-        pb.RemoveEvacuatingActualLRPRequest, _instance_of_row, _remove_evacuating
-    ),
+    "/v1/actual_lrps/remove_evacuating": Write(pb.RemoveEvacuatingActualLRPRequest, "remove_evacuating", _INSTANCE),
 }
 """Every path that writes, by the names that Diego's clients use; those without `.r1` are the older cells' own."""

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
-from lrpmirror.model import ActualLRP, DesiredLRP, MetricTagValue, Presence
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.model import ActualLRP, DesiredLRP, Presence
+from lrpmirror.server.values import DesiredUpdate, InstanceKey
 from lrpmirror.sim.lifecycle import HELD
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, desired_emission, emission
@@ -54,26 +54,15 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
     return [desired_emission(DesiredLRPCreated(kept)), *create_missing(state, kept, range(kept.instances))]
 
 
-def update_desired(
-    state: State,
-    process_guid: str,
-    *,
-    instances: int | None,
-    routes: Mapping[str, bytes] | None,
-    annotation: str | None,
-    metric_tags: Mapping[str, MetricTagValue] | None,
-    image_username: str | None,
-    image_password: str | None,
-) -> list[Emission]:
+def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> list[Emission]:
     """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one.
 
     Raises ResourceNotFound, and RequestRefused of type InvalidRequest, which names the field.
     """
     before = _existing(state, process_guid)
-    given = {"instances": instances, "routes": routes, "annotation": annotation, "metric_tags": metric_tags}
-    after = replace(before, **{name: value for name, value in given.items() if value is not None})
-    credentials = {"image_username": image_username, "image_password": image_password}
-    credentials = {name: value for name, value in credentials.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    credentials = {name: given.pop(name) for name in ("image_username", "image_password") if name in given}
+    after = replace(before, **given)
     if credentials:
         after = replace(after, detail=replace(after.detail or DesiredLRPDetail(), **credentials))
     _check(after, _CHECKS_OF_UPDATES)

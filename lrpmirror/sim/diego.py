@@ -1,26 +1,18 @@
 """The simulated Diego: a BBS's state, its writes, its lists and its streams, in virtual time and without I/O."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
-from lrpmirror.model import (
-    EMPTY,
-    ActualLRP,
-    ActualLRPGroup,
-    CellPresence,
-    DesiredLRP,
-    MetricTagValue,
-    Presence,
-)
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.encoded import EncodedEvent
 from lrpmirror.server.filters import desired_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
-from lrpmirror.server.values import NO_NET, InstanceKey, NetInfo
+from lrpmirror.server.values import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
 from lrpmirror.sim.groups import groups_of_rows
@@ -111,32 +103,12 @@ class Diego:
         """
         self._tell(desired.desire(self._state, wanted))
 
-    def update_desired(
-        self,
-        process_guid: str,
-        *,
-        instances: int | None = None,
-        routes: Mapping[str, bytes] | None = None,
-        annotation: str | None = None,
-        metric_tags: Mapping[str, MetricTagValue] | None = None,
-        image_username: str | None = None,
-        image_password: str | None = None,
-    ) -> None:
+    def update_desired(self, process_guid: str, **fields: Unpack[DesiredUpdate]) -> None:
         """Write the given fields of a desired LRP; make or stop rows if the number of instances changes.
 
         Raises ResourceNotFound, and RequestRefused: InvalidRequest.
         """
-        emitted = desired.update_desired(
-            self._state,
-            process_guid,
-            instances=instances,
-            routes=routes,
-            annotation=annotation,
-            metric_tags=metric_tags,
-            image_username=image_username,
-            image_password=image_password,
-        )
-        self._tell(emitted)
+        self._tell(desired.update_desired(self._state, process_guid, fields))
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP; rows that no instance holds go, the others are stopped. Raises ResourceNotFound."""
@@ -158,21 +130,15 @@ class Diego:
         index: int,
         instance: InstanceKey,
         net: NetInfo = NO_NET,
-        *,
-        domain: str | None = None,
-        internal_routes: Sequence[str] = (),
-        metric_tags: Mapping[str, str] = EMPTY,
-        routable: bool = True,
-        availability_zone: str = "",
+        **report: Unpack[InstanceReport],
     ) -> None:
         """Report that an instance runs; also how a change of its addresses or of `routable` is reported.
 
-        The older `start` is this without `routable` and `availability_zone`. `domain` is the row's own, or its
-        desired LRP's, if None. Raises RequestRefused: ActualLRPCannotBeStarted.
+        The older `start` is this without `routable` and `availability_zone`. Raises RequestRefused:
+        ActualLRPCannotBeStarted.
         """
-        report = Report(net, tuple(internal_routes), metric_tags, routable, availability_zone)
-        domain = self._domain(process_guid, index) if domain is None else domain
-        self._tell(lifecycle.start(self._state, process_guid, index, instance, report, domain=domain))
+        whole = self._report(process_guid, index, net, report)
+        self._tell(lifecycle.start(self._state, process_guid, index, instance, whole))
 
     def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
         """Report that an instance crashed. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeCrashed."""
@@ -203,18 +169,11 @@ class Diego:
         index: int,
         instance: InstanceKey,
         net: NetInfo = NO_NET,
-        *,
-        domain: str | None = None,
-        internal_routes: Sequence[str] = (),
-        metric_tags: Mapping[str, str] = EMPTY,
-        routable: bool = True,
-        availability_zone: str = "",
+        **report: Unpack[InstanceReport],
     ) -> bool:
         """Evacuate a running instance, or find it replaced; return whether the cell keeps the container."""
-        report = Report(net, tuple(internal_routes), metric_tags, routable, availability_zone)
-        domain = self._domain(process_guid, index) if domain is None else domain
-        outcome = evacuation.evacuate_running(self._state, process_guid, index, instance, report, domain=domain)
-        return self._evacuated(outcome)
+        whole = self._report(process_guid, index, net, report)
+        return self._evacuated(evacuation.evacuate_running(self._state, process_guid, index, instance, whole))
 
     def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
         """Remove the row of an instance that stopped; return False. Raises ResourceNotFound."""
@@ -352,12 +311,12 @@ class Diego:
 
     # -------------------------------------------------------------- internal
 
-    def _domain(self, process_guid: str, index: int) -> str:
-        row = self._state.row(process_guid, index)
-        if row is not None:
-            return row.domain
-        wanted = self._state.desired.get(process_guid)
-        return wanted.domain if wanted is not None else ""
+    def _report(self, process_guid: str, index: int, net: NetInfo, given: InstanceReport) -> Report:
+        known = self._state.row(process_guid, index) or self._state.desired.get(process_guid)
+        fields: dict[str, Any] = {**given, "net": net}
+        if fields.get("domain") is None:
+            fields["domain"] = "" if known is None else known.domain
+        return Report(**fields)
 
     def _evacuated(self, outcome: evacuation.Evacuation) -> bool:
         self._tell(outcome.emissions)

@@ -13,7 +13,7 @@ from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.server.values import InstanceKey
-from lrpmirror.sim.lifecycle import HELD, Report, crash_row, fields_of, unclaim_row
+from lrpmirror.sim.lifecycle import HELD, Report, crash_row, unclaim_row
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, Pair, emission
 
@@ -60,9 +60,7 @@ def remove_evacuating(state: State, process_guid: str, index: int, instance: Ins
     return [*_removed(state, state.slot(process_guid, index), row).emissions]
 
 
-def evacuate_running(
-    state: State, process_guid: str, index: int, instance: InstanceKey, report: Report, *, domain: str
-) -> Evacuation:
+def evacuate_running(state: State, process_guid: str, index: int, instance: InstanceKey, report: Report) -> Evacuation:
     """Move a running instance to an EVACUATING row, or tell its cell that it is no longer needed."""
     before = state.slot(process_guid, index)
     if not before:
@@ -75,7 +73,7 @@ def evacuate_running(
     if _is_recreate(desired):
         return _recreate(state, before, target, desired)
     if target is None:
-        return _evacuate_stranger(state, process_guid, index, instance, report, domain=domain)
+        return _evacuate_stranger(state, process_guid, index, instance, report)
     if target.presence is Presence.EVACUATING:
         return Evacuation(True)
     if target.state not in HELD:
@@ -104,7 +102,7 @@ def _recreate(state: State, before: Sequence[ActualLRP], target: ActualLRP | Non
 
 
 def _evacuate_stranger(
-    state: State, process_guid: str, index: int, instance: InstanceKey, report: Report, *, domain: str
+    state: State, process_guid: str, index: int, instance: InstanceKey, report: Report
 ) -> Evacuation:
     """Evacuate an instance that has no row: one is made as its cell describes it, unless the place is taken."""
     before = state.slot(process_guid, index)
@@ -113,16 +111,11 @@ def _evacuate_stranger(
     row = ActualLRP(
         process_guid=process_guid,
         index=index,
-        domain=domain,
-        state=ActualLRPState.RUNNING,
+        domain=report.domain,
         since=state.now,
         epoch=state.guid(),
         presence=Presence.EVACUATING,
-        internal_routes=report.internal_routes,
-        metric_tags=report.metric_tags,
-        routable=report.routable,
-        availability_zone=report.availability_zone,
-        **fields_of(instance, report.net),
+        **report.fields(instance),
     )
     return _emitted(before, [(None, state.put(row))], keep=True)
 

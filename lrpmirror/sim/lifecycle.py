@@ -4,7 +4,7 @@ Each rule takes the state and the call's arguments, writes the rows and returns 
 that changes nothing emits nothing. "The row" is the ORDINARY one of the index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -29,11 +29,23 @@ HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
 class Report(Struct, frozen=True):
     """A cell's report of an instance that runs, beside its key."""
 
-    net: NetInfo = NO_NET
-    internal_routes: tuple[str, ...] = ()
+    domain: str
+    net: NetInfo
+    internal_routes: Sequence[str] = ()
     metric_tags: Mapping[str, str] = EMPTY
     routable: bool = True
     availability_zone: str = ""
+
+    def fields(self, instance: InstanceKey) -> dict[str, Any]:
+        """Return the fields of a row that this instance runs in."""
+        return {
+            **fields_of(instance, self.net),
+            "state": ActualLRPState.RUNNING,
+            "internal_routes": tuple(self.internal_routes),
+            "metric_tags": self.metric_tags,
+            "routable": self.routable,
+            "availability_zone": self.availability_zone,
+        }
 
 
 def fields_of(instance: InstanceKey, net: NetInfo) -> dict[str, Any]:
@@ -67,9 +79,7 @@ def claim(state: State, process_guid: str, index: int, instance: InstanceKey) ->
     return [emission(before, [(row, after)])]
 
 
-def start(
-    state: State, process_guid: str, index: int, instance: InstanceKey, report: Report, *, domain: str
-) -> list[Emission]:
+def start(state: State, process_guid: str, index: int, instance: InstanceKey, report: Report) -> list[Emission]:
     """Let the instance run in the row, which is made if there is none; SUSPECT and EVACUATING rows of the index go.
 
     Allowed for a row UNCLAIMED or CLAIMED by anyone, and for the one that the instance has. Ignored from the instance
@@ -79,21 +89,15 @@ def start(
         return []
     before = state.slot(process_guid, index)
     row = state.row(process_guid, index)
-    running = {
-        **fields_of(instance, report.net),
-        "state": ActualLRPState.RUNNING,
-        "placement_error": "",
-        "internal_routes": report.internal_routes,
-        "metric_tags": report.metric_tags,
-        "routable": report.routable,
-        "availability_zone": report.availability_zone,
-    }
+    running = {**report.fields(instance), "placement_error": ""}
     pairs: list[Pair] = []
     if row is None:
-        new = ActualLRP(process_guid=process_guid, index=index, domain=domain, since=state.now, epoch=state.guid())
+        new = ActualLRP(
+            process_guid=process_guid, index=index, domain=report.domain, since=state.now, epoch=state.guid()
+        )
         pairs.append((None, state.put(replace(new, **running))))
     else:
-        _check_startable(row, domain, instance)
+        _check_startable(row, report.domain, instance)
         if any(getattr(row, name) != value for name, value in running.items()):
             pairs.append((row, state.write(row, **running)))
     for other in before:
