@@ -70,7 +70,7 @@ def test_any_record_is_read_with_a_mark_in_place_of_what_is_no_character(
 @given(any_event(full_desired_lrps), st.booleans())
 def test_any_event_is_read_so_too(event: Event, full: bool) -> None:
     payload = encode.event(event)
-    kind = json._EVENTS.get(type(event)) or getattr(events_pb2, f"{type(event).__name__}Event", None)
+    kind = encode.EVENTS.get(type(event))
     if kind is None:
         return
     read = decode.event(event.type, b64encode(spoilt(kind, payload)), full=full)

@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.server.asgi import Message as ASGIMessage
 from lrpmirror.wire import text
-from lrpmirror.wire.proto import events_pb2, requests_pb2
+from lrpmirror.wire.encode import EVENTS
+from lrpmirror.wire.proto import requests_pb2
 
 _MARK: Final = "\ufffd".encode()
 _REST: Final = b"\xf0\x9f\x98"
@@ -37,18 +38,7 @@ _REPLIES: Final[Mapping[str, type[Message]]] = {
     ),
     "/v1/desired_lrp_routing_infos/list": requests_pb2.DesiredLRPsResponse,
 }
-_EVENTS: Final[Mapping[bytes, type[Message]]] = {
-    b"actual_lrp_instance_created": events_pb2.ActualLRPInstanceCreatedEvent,
-    b"actual_lrp_instance_changed": events_pb2.ActualLRPInstanceChangedEvent,
-    b"actual_lrp_instance_removed": events_pb2.ActualLRPInstanceRemovedEvent,
-    b"actual_lrp_created": events_pb2.ActualLRPCreatedEvent,
-    b"actual_lrp_changed": events_pb2.ActualLRPChangedEvent,
-    b"actual_lrp_removed": events_pb2.ActualLRPRemovedEvent,
-    b"actual_lrp_crashed": events_pb2.ActualLRPCrashedEvent,
-    b"desired_lrp_created": events_pb2.DesiredLRPCreatedEvent,
-    b"desired_lrp_changed": events_pb2.DesiredLRPChangedEvent,
-    b"desired_lrp_removed": events_pb2.DesiredLRPRemovedEvent,
-}
+_EVENTS: Final = {kind.type.encode(): message for kind, message in EVENTS.items()}
 
 
 class RawTexts:

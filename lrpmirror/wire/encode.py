@@ -7,26 +7,13 @@ MalformedRecord for a value that its field cannot hold, such as an index beyond 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 from google.protobuf.message import EncodeError, Message
+from msgspec.structs import fields
 
 from lrpmirror.errors import MalformedRecord
-from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCrashed,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
-    DesiredLRPChanged,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-    Event,
-    UnknownEvent,
-    UnreadableEvent,
-)
+from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceChanged, Event, UnknownEvent, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire.lazydesired import rest_of
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
@@ -90,8 +77,8 @@ def event(event: Event) -> bytes:
         return event.data
     if isinstance(event, UnreadableEvent):
         return b""
-    fill, message = _EVENTS[type(event)]
-    return _bytes(fill, message(), event)
+    kind = type(event)
+    return _bytes(_OTHERS.get(kind, _records), EVENTS[kind](), event)
 
 
 def event_name(event: Event) -> str:
@@ -259,14 +246,6 @@ def _cell(message: diego_pb2.CellPresence, cell: CellPresence) -> None:
     message.annotations.update(cell.annotations)
 
 
-def _row_event(
-    message: events_pb2.ActualLRPInstanceCreatedEvent | events_pb2.ActualLRPInstanceRemovedEvent,
-    event: ActualLRPInstanceCreated | ActualLRPInstanceRemoved,
-) -> None:
-    _row(message.actual_lrp, event.actual_lrp)
-    message.trace_id = event.trace_id
-
-
 def _row_changed(message: events_pb2.ActualLRPInstanceChangedEvent, event: ActualLRPInstanceChanged) -> None:
     before, after = event.before, event.after
     _key(message.actual_lrp_key, after)
@@ -274,18 +253,6 @@ def _row_changed(message: events_pb2.ActualLRPInstanceChangedEvent, event: Actua
     _common(message.before, before)
     _common(message.after, after)
     message.trace_id = event.trace_id
-
-
-def _group_event(
-    message: events_pb2.ActualLRPCreatedEvent | events_pb2.ActualLRPRemovedEvent,
-    event: ActualLRPCreated | ActualLRPRemoved,
-) -> None:
-    _group(message.actual_lrp_group, event.actual_lrp_group)
-
-
-def _group_changed(message: events_pb2.ActualLRPChangedEvent, event: ActualLRPChanged) -> None:
-    _group(message.before, event.before)
-    _group(message.after, event.after)
 
 
 def _crashed(message: events_pb2.ActualLRPCrashedEvent, event: ActualLRPCrashed) -> None:
@@ -296,29 +263,32 @@ def _crashed(message: events_pb2.ActualLRPCrashedEvent, event: ActualLRPCrashed)
     message.since = event.since
 
 
-def _desired_event(
-    message: events_pb2.DesiredLRPCreatedEvent | events_pb2.DesiredLRPRemovedEvent,
-    event: DesiredLRPCreated | DesiredLRPRemoved,
-) -> None:
-    _desired(message.desired_lrp, event.desired_lrp)
-    message.trace_id = event.trace_id
+def _records(message: Any, event: Any) -> None:
+    """Fill the message of an event that is one or two whole records, of either stream."""
+    kind = type(event)
+    for name, fill in _RECORDS[kind]:
+        fill(getattr(message, name), getattr(event, name))
+    if kind in _TRACED:
+        message.trace_id = event.trace_id
 
 
-def _desired_changed(message: events_pb2.DesiredLRPChangedEvent, event: DesiredLRPChanged) -> None:
-    _desired(message.before, event.before)
-    _desired(message.after, event.after)
-    message.trace_id = event.trace_id
+EVENTS: Final[Mapping[type[Event], type[Message]]] = {
+    kind: getattr(events_pb2, f"{kind.__name__}Event")
+    for kind in get_args(Event)
+    if kind not in {UnknownEvent, UnreadableEvent}
+}
+"""The message of each event that has one: it has the event's name."""
 
-
-_EVENTS: Final[Mapping[type[Event], tuple[Callable[[Any, Any], None], type[Message]]]] = {
-    ActualLRPInstanceCreated: (_row_event, events_pb2.ActualLRPInstanceCreatedEvent),
-    ActualLRPInstanceChanged: (_row_changed, events_pb2.ActualLRPInstanceChangedEvent),
-    ActualLRPInstanceRemoved: (_row_event, events_pb2.ActualLRPInstanceRemovedEvent),
-    ActualLRPCreated: (_group_event, events_pb2.ActualLRPCreatedEvent),
-    ActualLRPChanged: (_group_changed, events_pb2.ActualLRPChangedEvent),
-    ActualLRPRemoved: (_group_event, events_pb2.ActualLRPRemovedEvent),
-    ActualLRPCrashed: (_crashed, events_pb2.ActualLRPCrashedEvent),
-    DesiredLRPCreated: (_desired_event, events_pb2.DesiredLRPCreatedEvent),
-    DesiredLRPChanged: (_desired_changed, events_pb2.DesiredLRPChangedEvent),
-    DesiredLRPRemoved: (_desired_event, events_pb2.DesiredLRPRemovedEvent),
+_KINDS: Final[Mapping[Any, Callable[[Any, Any], None]]] = {
+    ActualLRP: _row,
+    ActualLRPGroup: _group,
+    DesiredLRP: _desired,
+}
+_RECORDS: Final = {
+    kind: [(field.name, _KINDS[field.type]) for field in fields(kind) if field.type in _KINDS] for kind in EVENTS
+}
+_TRACED: Final = frozenset(kind for kind in EVENTS if "trace_id" in kind.__struct_fields__)
+_OTHERS: Final[Mapping[type[Event], Callable[[Any, Any], None]]] = {
+    ActualLRPInstanceChanged: _row_changed,
+    ActualLRPCrashed: _crashed,
 }

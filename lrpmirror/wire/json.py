@@ -15,13 +15,6 @@ from google.protobuf.message import Message
 
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCrashed,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
     DesiredLRPChanged,
     DesiredLRPCreated,
     DesiredLRPRemoved,
@@ -31,8 +24,9 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire import decode, encode
+from lrpmirror.wire.encode import EVENTS
 from lrpmirror.wire.jsonform import fill_message, print_message
-from lrpmirror.wire.proto import diego_pb2, events_pb2
+from lrpmirror.wire.proto import diego_pb2
 
 _T = TypeVar("_T")
 
@@ -54,15 +48,15 @@ def to_json(value: object) -> Any:
     if isinstance(value, UnknownEvent):
         return {"type": value.type, "data": b64encode(value.data).decode()}
     if isinstance(value, UnreadableEvent):
-        if value.size or value.name not in _PAYLOADS:
+        if value.size or value.name not in _TYPES:
             return {"type": value.name, "data": None, "error": value.reason}
-        return {"type": value.name, "data": print_message(_PAYLOADS[value.name]())}
+        return {"type": value.name, "data": print_message(EVENTS[_TYPES[value.name]]())}
     for kind, (message, to_bytes, _) in _RECORDS.items():
         if isinstance(value, kind):
             return print_message(message.FromString(to_bytes(value)))
-    if type(value) in _EVENTS:
+    if type(value) in EVENTS:
         event: Any = value
-        return {"type": event.type, "data": print_message(_EVENTS[type(event)].FromString(encode.event(event)))}
+        return {"type": event.type, "data": print_message(EVENTS[type(event)].FromString(encode.event(event)))}
     raise MalformedRecord(f"a value of type {type(value).__name__} has no JSON of Diego's")
 
 
@@ -125,23 +119,8 @@ _RECORDS: Final[Mapping[type, tuple[type[Message], Callable[[Any], bytes], Calla
     ActualLRPGroup: (diego_pb2.ActualLRPGroup, encode.actual_lrp_group, decode.actual_lrp_group),
     CellPresence: (diego_pb2.CellPresence, encode.cell_presence, decode.cell_presence),
 }
-_EVENTS: Final[Mapping[type[Event], type[Message]]] = {
-    ActualLRPInstanceCreated: events_pb2.ActualLRPInstanceCreatedEvent,
-    ActualLRPInstanceChanged: events_pb2.ActualLRPInstanceChangedEvent,
-    ActualLRPInstanceRemoved: events_pb2.ActualLRPInstanceRemovedEvent,
-    ActualLRPCreated: events_pb2.ActualLRPCreatedEvent,
-    ActualLRPChanged: events_pb2.ActualLRPChangedEvent,
-    ActualLRPRemoved: events_pb2.ActualLRPRemovedEvent,
-    ActualLRPCrashed: events_pb2.ActualLRPCrashedEvent,
-}
-_PAYLOADS: Final[Mapping[str, type[Message]]] = {
-    **{kind.type: message for kind, message in _EVENTS.items()},
-    DesiredLRPCreated.type: events_pb2.DesiredLRPCreatedEvent,
-    DesiredLRPChanged.type: events_pb2.DesiredLRPChangedEvent,
-    DesiredLRPRemoved.type: events_pb2.DesiredLRPRemovedEvent,
-}
+_TYPES: Final = {kind.type: kind for kind in EVENTS}
 _DesiredEvent = DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRemoved
-_TYPES: Final[Mapping[str, type[Event]]] = {kind.type: kind for kind in [*_EVENTS, *get_args(_DesiredEvent)]}
 
 
 def _sides(kind: type[Event]) -> tuple[str, ...]:
@@ -179,8 +158,8 @@ def _read_event(value: Any) -> Event:
         return UnreadableEvent(name, 1, value["error"])
     if isinstance(data, dict) and all(item in ("", None) for item in data.values()):
         return UnreadableEvent(name, 0, "its data is empty")
-    if kind in _EVENTS:
-        message = _EVENTS[kind]()
+    if kind not in get_args(_DesiredEvent):
+        message = EVENTS[kind]()
         fill_message(message, data, "$.data")
         return decode.event_payload(name, message.SerializeToString())
     if not isinstance(data, dict) or not isinstance(data.get("trace_id", ""), str):
