@@ -5,7 +5,7 @@ import os
 import pytest
 import trio
 
-from lrpmirror.cli.shared.lines import LineWriter
+from lrpmirror.cli.shared.output import LineWriter
 
 
 def test_a_system_that_writes_less_than_it_was_given_is_given_the_rest(

@@ -24,7 +24,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from lrpmirror.cli import main
-from lrpmirror.cli.shared.waiting import Waiting
+from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.top._app import Top
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._screens import CellScreen, HelpScreen, MainScreen, ProcessScreen

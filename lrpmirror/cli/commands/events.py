@@ -1,15 +1,14 @@
 """`lrpmirror lrp-events`: the events of a BBS as they happen."""
 
 import argparse
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import trio
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.following import until_interrupted
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.query_arguments import by_cell
+from lrpmirror.cli.shared.output import LineWriter
+from lrpmirror.cli.shared.signals import until_interrupted
 from lrpmirror.errors import BBSError, UnknownPath, WireError
 from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event, UnreadableEvent
 from lrpmirror.relay import client_at
@@ -34,12 +33,12 @@ says so. --watch of the other commands goes on and brings what was missed.
 _REST: Final = 0.5
 """Seconds that the other stream has, when one has ended, to bring what was already on its way."""
 
-_GROUP_EVENTS: Final = (ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved)
+_GROUP_EVENTS: Final = {kind.type for kind in (ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved)}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    by_cell(parser)
+    parser.add_argument("-c", "--cell-id", default="", metavar="ID", help="only those on this cell")
     parser.add_argument(
         "-x",
         "--exclude-actual-lrp-groups",
@@ -89,13 +88,8 @@ async def _merge(instances: AsyncIterator[list[Event]], groups: AsyncIterator[li
 
 async def _forward(stream: AsyncIterator[list[Event]], out: LineWriter, *, groups_only: bool) -> None:
     async for events in stream:
-        await out.write(map(json.dumps, _group_events(events) if groups_only else events))
+        await out.write(json.dumps(event) for event in events if not groups_only or _is_of_groups(event))
 
 
-def _group_events(events: Iterable[Event]) -> Iterable[Event]:
-    names = {kind.type for kind in _GROUP_EVENTS}
-    return (
-        event
-        for event in events
-        if isinstance(event, _GROUP_EVENTS) or (isinstance(event, UnreadableEvent) and event.name in names)
-    )
+def _is_of_groups(event: Event) -> bool:
+    return (event.name if isinstance(event, UnreadableEvent) else event.type) in _GROUP_EVENTS

@@ -13,10 +13,9 @@ from msgspec.structs import replace
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import seconds
 from lrpmirror.cli.shared.decision_words import decision_object, decision_row
-from lrpmirror.cli.shared.following import Following, following
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.progress import Progress
+from lrpmirror.cli.shared.following import following
+from lrpmirror.cli.shared.output import LineWriter, say
+from lrpmirror.cli.shared.progress import showing
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.cli.shared.tables import printable, table
 from lrpmirror.core.explain.decisions import Decision
@@ -51,8 +50,6 @@ The exit status is 1 where nothing is known of the process.
 
 _ROUTERS: Final = ("cf-router", "tcp-router", "internal-router")
 
-_TICK: Final = 0.25
-
 
 class Explanation(Struct, frozen=True):
     """Everything the mirror knows of a process at one moment, by the mirror's clock."""
@@ -82,10 +79,16 @@ def run(args: argparse.Namespace) -> int:
 
 async def _explain(args: argparse.Namespace) -> Explanation:
     guid: str = args.process_guid
-    async with following(args) as at:
-        async with interruptible() as asked:
-            await _follow(at, guid, asked, args.seconds)
-        mirror = at.mirror
+    async with following(args) as (mirror, _):
+        began = trio.current_time()
+
+        def progress() -> str:
+            passed, known = trio.current_time() - began, len(mirror.explain(guid))
+            return f"following: {passed:.0f} of {args.seconds:.0f} s, {known} decisions about it"
+
+        async with interruptible() as asked, showing(progress):
+            with trio.move_on_after(args.seconds):
+                await asked.wait()
         desired = mirror.desired_lrp(guid)
         found = Explanation(
             mirror.status.at,
@@ -94,23 +97,8 @@ async def _explain(args: argparse.Namespace) -> Explanation:
             mirror.explain(guid),
         )
     as_text = sys.stdout.isatty() and not args.json
-    await LineWriter().write(_text(found) if as_text else _objects(found))
+    await LineWriter().write(map(str.encode, _lines(found)) if as_text else _objects(found))
     return found
-
-
-async def _follow(at: Following, process_guid: str, asked: trio.Event, duration: float) -> None:
-    """Wait so many seconds, or until interrupted; a terminal shows the count."""
-    progress = Progress() if sys.stderr.isatty() else None
-    began = trio.current_time()
-    while (left := began + duration - trio.current_time()) > 0 and not asked.is_set():
-        if progress is not None:
-            known = len(at.mirror.explain(process_guid))
-            line = f"following: {duration - left:.0f} of {duration:.0f} s, {known} decisions about it"
-            progress.show(line, trio.current_time())
-        with trio.move_on_after(min(left, _TICK)):
-            await asked.wait()
-    if progress is not None:
-        progress.show("", trio.current_time())
 
 
 def _without_secrets(lrp: DesiredLRP) -> DesiredLRP:
@@ -124,10 +112,6 @@ def _objects(found: Explanation) -> Iterator[bytes]:
         yield msgspec.json.encode({"actual_lrp": json.to_json(row)})
     for decision in found.decisions:
         yield msgspec.json.encode({"decision": decision_object(decision, found.now)})
-
-
-def _text(found: Explanation) -> Iterator[bytes]:
-    return (line.encode() for line in _lines(found))
 
 
 def _lines(found: Explanation) -> Iterator[str]:

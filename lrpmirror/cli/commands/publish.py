@@ -3,15 +3,15 @@
 import argparse
 import os
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import trio
-from msgspec import Struct
 
+from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import count
-from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.serving import report_phases
+from lrpmirror.cli.shared.following import report_phases
+from lrpmirror.cli.shared.serving import add_detail, say_of
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.client import TLS
 from lrpmirror.core.freshness.status import Status
@@ -45,26 +45,13 @@ Says on stderr how it fares. Ends at Ctrl-C or SIGTERM.
 
 _MEBI: Final = 1024 * 1024
 
-
-class Plan(Struct, frozen=True):
-    """The options of a publication."""
-
-    to: str
-    tls: TLS | None
-    detail: Literal["routing", "full"]
-    state_file: str | None
-    stream_bytes: int
+_say: Final = partial(say_of, "publish")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--to", metavar="URL", help="where to keep it, such as redis://redis.example.com [RELAY_URL]")
-    parser.add_argument(
-        "--detail",
-        choices=("routing", "full"),
-        default="routing",
-        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
-    )
+    add_detail(parser)
     parser.add_argument("--state-file", metavar="FILE", help="keep the state in FILE too, and begin with it")
     parser.add_argument(
         "--stream-mib",
@@ -86,12 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Publish until interrupted."""
-    plan, where = _plan(args), bbs.target(args)
-    trio.run(_publish, where, plan)
+    trio.run(_publish, args)
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+async def _publish(args: argparse.Namespace) -> None:
     to = args.to or os.environ.get("RELAY_URL", "")
     if not to:
         raise ConfigurationError("no relay is named: give --to URL or set RELAY_URL, such as redis://redis.example.com")
@@ -100,24 +86,20 @@ def _plan(args: argparse.Namespace) -> Plan:
         for name in ("ca_cert", "client_cert", "client_key")
     )
     tls = None if ca is cert is key is None else TLS(ca=ca, cert=cert, key=key)
-    return Plan(to, tls, args.detail, args.state_file, args.stream_mib * _MEBI)
-
-
-async def _publish(where: bbs.Target, plan: Plan) -> None:
+    where = bbs.target(args)
     async with (
         interruptible() as asked,
         client_at(where.url, tls=where.tls) as client,
-        open_mirror(client, detail=plan.detail, state_file=plan.state_file) as mirror,
+        open_mirror(client, detail=args.detail, state_file=args.state_file) as mirror,
         open_publisher(
-            mirror, client, plan.to, tls=plan.tls, detail=plan.detail, stream_bytes=plan.stream_bytes
+            mirror, client, to, tls=tls, detail=args.detail, stream_bytes=args.stream_mib * _MEBI
         ) as publisher,
-        trio.open_nursery() as nursery,
+        background() as nursery,
     ):
         _say(f"publishing {where.name}; Ctrl-C ends it")
         nursery.start_soon(report_phases, mirror, _say_status)
         nursery.start_soon(_report_roles, publisher)
         await asked.wait()
-        nursery.cancel_scope.cancel()
 
 
 def _say_status(status: Status) -> None:
@@ -127,14 +109,13 @@ def _say_status(status: Status) -> None:
 
 async def _report_roles(publisher: Publisher) -> None:
     shown = ""
+
+    def differs(status: PublisherStatus) -> bool:
+        return _role(status) != shown
+
     while True:
-        status = await publisher.wait_for(partial(_role_differs, shown))
-        shown = _role(status)
+        shown = _role(await publisher.wait_for(differs))
         _say(shown)
-
-
-def _role_differs(shown: str, status: PublisherStatus) -> bool:
-    return _role(status) != shown
 
 
 def _role(status: PublisherStatus) -> str:
@@ -143,7 +124,3 @@ def _role(status: PublisherStatus) -> str:
     if status.role == "standby":
         return "this publisher stands by: another leads, or the first lists are not in"
     return f"the relay cannot be written: {status.trouble}" if status.trouble else "connecting to the relay"
-
-
-def _say(line: str) -> None:
-    say(f"lrpmirror publish: {' '.join(line.split())}")

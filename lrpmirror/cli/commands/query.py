@@ -1,8 +1,8 @@
 """The commands that query a BBS as Diego's own tool does, with its filters and its output: one JSON value a line."""
 
 import argparse
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, Final, Literal
 
 import trio
@@ -10,30 +10,24 @@ from msgspec import Struct
 
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.command import Command
-from lrpmirror.cli.shared.following import Following, following, tell_phases, until_interrupted
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.query_arguments import (
-    by_app,
-    by_cell,
-    by_domain,
-    by_index,
-    by_process,
-    by_processes,
-    desired_wanted,
-    group_filters,
-    one_process,
-    row_wanted,
-    rows_of_groups_wanted,
-)
-from lrpmirror.cli.shared.waiting import Waiting
-from lrpmirror.cli.shared.watch import DesiredOf, GroupsOf, RowsOf, poll, watch
+from lrpmirror.cli.shared.following import watching
+from lrpmirror.cli.shared.output import LineWriter
+from lrpmirror.cli.shared.progress import Waiting
+from lrpmirror.cli.shared.signals import until_interrupted
+from lrpmirror.cli.shared.watch import Picked, poll, watch
+from lrpmirror.core.derived.view import Process
+from lrpmirror.core.rows.changes import row_key
+from lrpmirror.core.rows.groups import groups_of
+from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay import Client, client_at
 from lrpmirror.wire import json
 
 Args = argparse.Namespace
-Tell = Callable[[Iterable[object]], Awaitable[None]]
+Write = Callable[[Iterable[object]], Awaitable[None]]
+Pick = Callable[[Process], Mapping[Any, Any]]
+
+_MOST: Final = 2**31 - 1
 
 _OUTPUT: Final = """\
 One JSON value a line, as they arrive, in the shape that Diego's own tool
@@ -61,28 +55,28 @@ class Query(Struct, frozen=True, kw_only=True):
     HELP: str
     about: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    ask: Callable[[Client, Args, Tell], Awaitable[None]]
+    ask: Callable[[Client, Args, Write], Awaitable[None]] | None = None
     """Asks the BBS, and prints the records as they arrive."""
+    read: Callable[[Client], Awaitable[Iterable[object]]] | None = None
+    """Or: asks for all records, with --watch again and again."""
     detail: Literal["routing", "full"] = "routing"
-    follow: Callable[[Following, Args, LineWriter], Awaitable[None]] | None = None
-    """Prints the answer and its changes for ever, from a mirror."""
-    polled: Callable[[Client, LineWriter, Callable[[str], None]], Awaitable[None]] | None = None
-    """The same, without a mirror."""
+    pick: Callable[[Args], Pick] | None = None
+    """Returns what --watch picks of each process of a mirror."""
 
     @property
     def DESCRIPTION(self) -> str:  # noqa: N802 - as the constants of modules are named
         """The description for --help."""
         parts = [self.about, _OUTPUT]
-        if self.follow is not None:
+        if self.pick is not None:
             parts.append(f"{_WATCH}\n{_MIRRORED}")
-        elif self.polled is not None:
+        elif self.read is not None:
             parts.append(f"{_WATCH}\n{_POLLED}")
         return "\n\n".join(parts) + "\n"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
         self.arguments(parser)
-        if self.follow is not None or self.polled is not None:
+        if self.pick is not None or self.read is not None:
             parser.add_argument("--watch", action="store_true", help="go on printing changes until Ctrl-C")
         bbs.add_options(parser)
 
@@ -90,125 +84,176 @@ class Query(Struct, frozen=True, kw_only=True):
         """Ask, and print."""
         if not getattr(args, "watch", False):
             trio.run(self._once, args)
-        elif self.follow is not None:
-            trio.run(self._followed, args)
-        else:
-            trio.run(self._polled, args)
+        elif self.pick is not None:
+            trio.run(self._follow, args, self.pick)
+        elif self.read is not None:
+            trio.run(self._poll, args, self.read)
         return 0
 
     async def _once(self, args: Args) -> None:
         where = bbs.target(args)
         out, waiting = LineWriter(), Waiting("listing")
+        async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown() as hide:
 
-        async def tell(values: Iterable[object]) -> None:
-            lines = [json.dumps(value) for value in values]
-            waiting.took(len(lines))
-            waiting.printing()
-            await out.write(lines)
+            async def write(values: Iterable[object]) -> None:
+                lines = [json.dumps(value) for value in values]
+                waiting.records += len(lines)
+                if sys.stdout.isatty():
+                    hide()
+                await out.write(lines)
 
-        async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown():
-            await self.ask(client, args, tell)
+            if self.ask is not None:
+                await self.ask(client, args, write)
+            elif self.read is not None:
+                await write(await self.read(client))
 
-    async def _followed(self, args: Args) -> None:
-        async with until_interrupted(), following(args, detail=self.detail) as at, trio.open_nursery() as nursery:
-            nursery.start_soon(tell_phases, at.mirror, f"lrpmirror {self.name}")
-            if self.follow is not None:
-                await self.follow(at, args, LineWriter())
+    async def _follow(self, args: Args, pick: Callable[[Args], Pick]) -> None:
+        async with watching(args, self.name, detail=self.detail) as mirror:
+            await watch(mirror, Picked(pick(args)), LineWriter(), first=_sorted, show=lambda _, one: json.to_json(one))
 
-    async def _polled(self, args: Args) -> None:
-        polled, where = self.polled, bbs.target(args)
-
-        def note(text: str) -> None:
-            say(f"lrpmirror {self.name}: note: {text}")
-
+    async def _poll(self, args: Args, read: Callable[[Client], Awaitable[Iterable[object]]]) -> None:
+        where = bbs.target(args)
         async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
-            if polled is not None:
-                await polled(client, LineWriter(), note)
+            await poll(lambda: read(client), _place, LineWriter(), json.to_json, self.name)
 
 
-async def _list(client: Client, tell: Tell, name: Any, **filters: Any) -> None:
+def _sorted(values: Mapping[Any, object]) -> list[bytes]:
+    return [json.dumps(value) for value in sorted(values.values(), key=_place)]
+
+
+def _place(value: object) -> tuple[Any, ...]:
+    """Return what a value is known by, and sorted by."""
+    match value:
+        case ActualLRP():
+            return value.process_guid, value.index, value.presence
+        case ActualLRPGroup():
+            return _place(value.resolve())
+        case DesiredLRP():
+            return (value.process_guid,)
+        case CellPresence():
+            return (value.cell_id,)
+        case domain:
+            return (domain,)
+
+
+async def _list(client: Client, write: Write, name: Any, **filters: Any) -> None:
     async with client.stream_list(name, **filters) as batches:
         async for batch in batches:
-            await tell(batch)
+            await write(batch)
 
 
-# Actual LRPs
+# Actual LRPs and their groups
 
 
-def _row_arguments(parser: argparse.ArgumentParser) -> None:
-    by_domain(parser)
-    by_cell(parser)
-    by_process(parser)
-    by_index(parser)
+def _row_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--domain", default="", metavar="NAME", help="only those of this domain")
+    parser.add_argument("-c", "--cell-id", default="", metavar="ID", help="only those on this cell")
+    parser.add_argument("-p", "--process-guid", default="", metavar="GUID", help="only those of this process")
+    parser.add_argument("-i", "--index", type=_index, metavar="N", help="only those of this index")
 
 
-async def _actual_lrps(client: Client, args: Args, tell: Tell) -> None:
+def _index(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an index: 0 or more")
+    return int(text)
+
+
+async def _actual_lrps(client: Client, args: Args, write: Write) -> None:
     filters = {"domain": args.domain, "cell_id": args.cell_id, "process_guid": args.process_guid, "index": args.index}
-    await _list(client, tell, "actual_lrps", **filters)
+    await _list(client, write, "actual_lrps", **filters)
 
 
-async def _follow_actual_lrps(at: Following, args: Args, out: LineWriter) -> None:
-    def show(_: object, row: ActualLRP) -> object:
-        return json.to_json(row)
-
-    await watch(at.mirror, RowsOf(row_wanted(args)), out, first=_by(_place), show=show)
+def _pick_rows(args: Args) -> Pick:
+    return lambda process: {row_key(row): row for row in process.rows if _wants_row(args, row)}
 
 
-def _place(row: ActualLRP) -> tuple[str, int, int]:
-    return row.process_guid, row.index, row.presence
+def _wants_row(args: Args, row: ActualLRP) -> bool:
+    return (
+        args.domain in ("", row.domain)
+        and args.cell_id in ("", row.cell_id)
+        and args.process_guid in ("", row.process_guid)
+        and args.index in (None, row.index)
+    )
 
 
-# Groups
-
-
-async def _groups(client: Client, args: Args, tell: Tell) -> None:
-    filters = group_filters(args)
+async def _groups(client: Client, args: Args, write: Write) -> None:
+    _check_group_filters(args)
     if not args.process_guid:
-        await _list(client, tell, "actual_lrp_groups", **filters)
+        await _list(client, write, "actual_lrp_groups", domain=args.domain, cell_id=args.cell_id)
     elif args.index is None:
-        await tell(await client.actual_lrp_groups_by_process_guid(args.process_guid))
+        await write(await client.actual_lrp_groups_by_process_guid(args.process_guid))
     else:
-        await tell([await client.actual_lrp_group_by_process_guid_and_index(args.process_guid, args.index)])
+        await write([await client.actual_lrp_group_by_process_guid_and_index(args.process_guid, args.index)])
 
 
-async def _follow_groups(at: Following, args: Args, out: LineWriter) -> None:
-    def show(_: object, group: ActualLRPGroup) -> object:
-        return json.to_json(group)
+def _pick_groups(args: Args) -> Pick:
+    """Pick the groups of the rows that pass the filters, as the server makes them."""
+    _check_group_filters(args)
 
-    view = GroupsOf(rows_of_groups_wanted(args))
-    await watch(at.mirror, view, out, first=_by(lambda group: _place(group.resolve())), show=show)
+    def pick(process: Process) -> Mapping[tuple[str, int], ActualLRPGroup]:
+        groups = groups_of(row for row in process.rows if _wants_row(args, row))
+        return {(process.guid, group.resolve().index): group for group in groups}
+
+    return pick
+
+
+def _check_group_filters(args: Args) -> None:
+    """Raise ConfigurationError where the server could not combine them."""
+    if args.index is not None and not args.process_guid:
+        raise ConfigurationError("--index is of a process: give --process-guid too")
+    if args.process_guid and (args.domain or args.cell_id):
+        raise ConfigurationError(
+            "the BBS cannot combine --process-guid with --domain or --cell-id for groups: leave one of them out"
+        )
 
 
 # Desired LRPs
 
 
-def _desired_arguments(parser: argparse.ArgumentParser) -> None:
-    by_domain(parser)
-    by_processes(parser)
-    by_app(parser)
+def _desired_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--domain", default="", metavar="NAME", help="only those of this domain")
+    for short, option, which in (
+        ("-p", "--process-guid", "of this process"),
+        ("-a", "--app-guid", "whose process guid begins with this"),
+    ):
+        text = f"only those {which}; may be given several times"
+        parser.add_argument(short, option, action="append", default=[], metavar="GUID", help=text)
 
 
-def _desired_filters(args: Args) -> dict[str, Any]:
+async def _desired_lrps(client: Client, args: Args, write: Write) -> None:
+    await _list(client, write, "desired_lrps", full=True, **_filters_of_desired(args))
+
+
+async def _scheduling_infos(client: Client, args: Args, write: Write) -> None:
+    await _list(client, write, "scheduling_infos", **_filters_of_desired(args))
+
+
+def _filters_of_desired(args: Args) -> dict[str, Any]:
     return {"domain": args.domain, "process_guids": args.process_guid, "app_guids": args.app_guid}
 
 
-async def _desired_lrps(client: Client, args: Args, tell: Tell) -> None:
-    await _list(client, tell, "desired_lrps", full=True, **_desired_filters(args))
+def _pick_desired(args: Args) -> Pick:
+    domain, guids, prefixes = args.domain, frozenset(args.process_guid), tuple(args.app_guid)
+
+    def pick(process: Process) -> Mapping[str, DesiredLRP]:
+        lrp = process.desired
+        wanted = (
+            lrp is not None
+            and domain in ("", lrp.domain)
+            and (not guids or lrp.process_guid in guids)
+            and (not prefixes or lrp.process_guid.startswith(prefixes))
+        )
+        return {process.guid: lrp} if lrp is not None and wanted else {}
+
+    return pick
 
 
-async def _scheduling_infos(client: Client, args: Args, tell: Tell) -> None:
-    await _list(client, tell, "scheduling_infos", **_desired_filters(args))
+async def _desired_lrp(client: Client, args: Args, write: Write) -> None:
+    await write([await client.desired_lrp(args.process_guid, full=True)])
 
 
-async def _desired_lrp(client: Client, args: Args, tell: Tell) -> None:
-    await tell([await client.desired_lrp(args.process_guid, full=True)])
-
-
-async def _follow_desired(at: Following, args: Args, out: LineWriter) -> None:
-    def show(_: object, lrp: DesiredLRP) -> object:
-        return json.to_json(lrp)
-
-    await watch(at.mirror, DesiredOf(desired_wanted(args)), out, first=_by(lambda lrp: lrp.process_guid), show=show)
+def _one_process(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process")
 
 
 # Domains and cells
@@ -218,34 +263,6 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
     return
 
 
-async def _domains(client: Client, _: Args, tell: Tell) -> None:
-    await tell(await client.domains())
-
-
-async def _cells(client: Client, _: Args, tell: Tell) -> None:
-    await tell(await client.cells())
-
-
-async def _poll_domains(client: Client, out: LineWriter, note: Callable[[str], None]) -> None:
-    await poll(client.domains, str, out, json.to_json, note)
-
-
-async def _poll_cells(client: Client, out: LineWriter, note: Callable[[str], None]) -> None:
-    def key(cell: CellPresence) -> str:
-        return cell.cell_id
-
-    await poll(client.cells, key, out, json.to_json, note)
-
-
-def _by(order: Callable[[Any], Any]) -> Callable[[Mapping[Any, Any]], list[bytes]]:
-    """Return a function that prints values in an order."""
-    return partial(_printed, order)
-
-
-def _printed(order: Callable[[Any], Any], values: Mapping[Any, Any]) -> list[bytes]:
-    return [json.dumps(value) for value in sorted(values.values(), key=order)]
-
-
 _SECRETS: Final = "whole: environment, actions and credentials included."
 
 _QUERIES: Final = (
@@ -253,9 +270,9 @@ _QUERIES: Final = (
         name="actual-lrps",
         HELP="list the actual LRPs: all instances, wherever they are",
         about="List the actual LRPs, or those that pass all filters given.",
-        arguments=_row_arguments,
+        arguments=_row_filters,
         ask=_actual_lrps,
-        follow=_follow_actual_lrps,
+        pick=_pick_rows,
     ),
     Query(
         name="actual-lrp-groups",
@@ -265,49 +282,47 @@ _QUERIES: Final = (
             "replaces, or those that pass all filters given. --process-guid, and --index\n"
             "with it, cannot be given together with the other filters."
         ),
-        arguments=_row_arguments,
+        arguments=_row_filters,
         ask=_groups,
-        follow=_follow_groups,
+        pick=_pick_groups,
     ),
     Query(
         name="desired-lrps",
         HELP="list the desired LRPs, whole: environment and credentials included",
         about=f"List the desired LRPs, or those that pass all filters given,\n{_SECRETS}",
-        arguments=_desired_arguments,
+        arguments=_desired_filters,
         ask=_desired_lrps,
         detail="full",
-        follow=_follow_desired,
+        pick=_pick_desired,
     ),
     Query(
         name="desired-lrp",
         HELP="print one desired LRP, whole: environment and credentials included",
         about=f"Print the desired LRP of a process,\n{_SECRETS}",
-        arguments=one_process,
+        arguments=_one_process,
         ask=_desired_lrp,
     ),
     Query(
         name="desired-lrp-scheduling-infos",
         HELP="list what schedulers and routers need of the desired LRPs",
         about="List the scheduling part of the desired LRPs, or of those that pass all filters\ngiven.",
-        arguments=_desired_arguments,
+        arguments=_desired_filters,
         ask=_scheduling_infos,
-        follow=_follow_desired,
+        pick=_pick_desired,
     ),
     Query(
         name="domains",
         HELP="list the domains that are fresh",
         about="List the domains whose owner vouches that their desired LRPs are complete.",
         arguments=_no_arguments,
-        ask=_domains,
-        polled=_poll_domains,
+        read=lambda client: client.domains(),
     ),
     Query(
         name="cells",
         HELP="list the cells that are there",
         about="List the cells that are there.",
         arguments=_no_arguments,
-        ask=_cells,
-        polled=_poll_cells,
+        read=lambda client: client.cells(),
     ),
 )
 

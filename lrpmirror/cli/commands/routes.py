@@ -9,9 +9,8 @@ import msgspec
 import trio
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.following import Following, following, tell_phases, until_interrupted
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.following import following, watching
+from lrpmirror.cli.shared.output import LineWriter, say
 from lrpmirror.cli.shared.tables import table
 from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
 from lrpmirror.cli.shared.watch import watch
@@ -68,28 +67,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _once(args: argparse.Namespace, view: PrintedView, wanted: Callable[[Key], bool]) -> bool:
-    async with following(args) as at:
-        kept = await at.mirror.view(view.make())
+    async with following(args) as (mirror, _):
+        kept = await mirror.view(view.make())
         values = {key: value for key, value in kept.items() if wanted(key)}
     await LineWriter().write(_shown(args, view, values))
     return bool(values)
 
 
 async def _watch(args: argparse.Namespace, view: PrintedView, wanted: Callable[[Key], bool]) -> None:
-    async with until_interrupted(), following(args) as at, trio.open_nursery() as nursery:
-        nursery.start_soon(tell_phases, at.mirror, "lrpmirror routes")
-        await _follow(at, args, view, wanted)
-
-
-async def _follow(at: Following, args: argparse.Namespace, view: PrintedView, wanted: Callable[[Key], bool]) -> None:
-    await watch(
-        at.mirror,
-        view.make(),
-        LineWriter(),
-        first=lambda values: _shown(args, view, values),
-        show=lambda key, value: next(view.objects({key: value})),
-        wanted=wanted,
-    )
+    async with watching(args, "routes") as mirror:
+        await watch(
+            mirror,
+            view.make(),
+            LineWriter(),
+            first=lambda values: _shown(args, view, values),
+            show=lambda key, value: next(view.objects({key: value})),
+            wanted=wanted,
+        )
 
 
 def _shown(args: argparse.Namespace, view: PrintedView, values: Mapping[Key, Any]) -> list[bytes]:

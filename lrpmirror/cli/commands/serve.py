@@ -7,18 +7,19 @@ from functools import partial
 from typing import Final
 
 import trio
-from msgspec import Struct
 
+from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.following import report_phases
+from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.cli.shared.serving import (
+    add_detail,
     add_limits,
     add_server_tls,
     limits_of,
     look_at_files_again,
     ops_limits,
-    report_phases,
+    say_of,
 )
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.core.freshness.status import Status
@@ -27,7 +28,7 @@ from lrpmirror.serve.listening import Address, checked_tls, parse_address
 from lrpmirror.serve.replica import MAX_AGE
 from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.serve.serving import serve_replica
-from lrpmirror.server import Limits, ServerTLS, Traffic, serve_app
+from lrpmirror.server import ServerTLS, Traffic, serve_app
 from lrpmirror.server.asgi import ASGIApp
 
 HELP: Final = "answer the reads of a BBS from a mirror of it: a read replica"
@@ -56,20 +57,6 @@ at SIGHUP. Ends at Ctrl-C or SIGTERM.
 """
 
 
-class Plan(Struct, frozen=True):
-    """The options of a server."""
-
-    listen: Address
-    ops: Address | None
-    tls: ServerTLS | None
-    limits: Limits
-    ops_beside: bool
-    """Whether the ops paths are at the same address."""
-    full: bool
-    max_age: float
-    state_file: str | None
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--listen", required=True, metavar="ADDRESS", help="HOST:PORT to answer at; port 0: a free one")
@@ -79,12 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="HOST:PORT of a page for people, /metrics, /healthz and /readyz, without TLS; where it is that of "
         "--listen, they are there, and with its TLS",
     )
-    parser.add_argument(
-        "--detail",
-        choices=("routing", "full"),
-        default="routing",
-        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
-    )
+    add_detail(parser)
     parser.add_argument(
         "--max-age",
         type=_seconds,
@@ -113,68 +95,53 @@ def _seconds(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    plan = _plan(args)
-    where = bbs.target(args)
-    trio.run(_serve, where, plan)
+    trio.run(_serve, args)
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
-    listen = parse_address(args.listen)
-    insecure = args.insecure_listen
-    tls = checked_tls(
-        listen, ca=args.server_ca_file, cert=args.server_cert_file, key=args.server_key_file, insecure=insecure
-    )
+async def _serve(args: argparse.Namespace) -> None:
+    listen, insecure = parse_address(args.listen), args.insecure_listen
+    ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
+    tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=insecure)
     ops = None if args.ops_listen is None else parse_address(args.ops_listen)
     beside = ops == listen and listen.port != 0
-    if ops is not None and not beside:
+    if beside:
+        ops = None
+    if ops is not None:
         checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
-    limits = limits_of(args, beside_ops=ops is not None and not beside)
-    return Plan(
-        listen,
-        ops,
-        tls,
-        limits,
-        ops_beside=beside,
-        full=args.detail == "full",
-        max_age=args.max_age,
-        state_file=args.state_file,
-    )
-
-
-async def _serve(where: bbs.Target, plan: Plan) -> None:
-    servers = {"bbs": Traffic()} if plan.ops_beside else {"bbs": Traffic(), "ops": Traffic()}
-    ops_routes = None if plan.ops is None else partial(_ops_routes(), servers=servers)
+    limits = limits_of(args, beside_ops=ops is not None)
+    where = bbs.target(args)
+    servers = {"bbs": Traffic()} if beside else {"bbs": Traffic(), "ops": Traffic()}
+    ops_routes = None if args.ops_listen is None else partial(_ops_routes(), servers=servers)
     async with interruptible() as asked, AsyncExitStack() as stack:
         served = await stack.enter_async_context(
             serve_replica(
                 where.url,
                 tls=where.tls,
-                detail="full" if plan.full else "routing",
-                address=plan.listen.host,
-                port=plan.listen.port,
-                server_tls=plan.tls,
-                max_age=plan.max_age,
-                state_file=plan.state_file,
-                limits=plan.limits,
+                detail=args.detail,
+                address=listen.host,
+                port=listen.port,
+                server_tls=tls,
+                max_age=args.max_age,
+                state_file=args.state_file,
+                limits=limits,
                 traffic=servers["bbs"],
-                routes=ops_routes if ops_routes is not None and plan.ops_beside else (lambda _mirror, _replica: {}),
+                routes=ops_routes if ops_routes is not None and beside else (lambda _mirror, _replica: {}),
             )
         )
-        _say(f"a read replica of {where.name}; Ctrl-C ends it")
-        await LineWriter().announce(_url(plan.listen.host, served.host.port, plan.tls))
-        if plan.ops is not None and ops_routes is not None and not plan.ops_beside:
+        say_of("serve", f"a read replica of {where.name}; Ctrl-C ends it")
+        await LineWriter().announce(_url(listen.host, served.host.port, tls))
+        if ops is not None and ops_routes is not None:
             app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)
-            limits = ops_limits(plan.limits)
-            ops = await stack.enter_async_context(
-                serve_app(app, address=plan.ops.host, port=plan.ops.port, limits=limits, traffic=servers["ops"])
+            ops_host = await stack.enter_async_context(
+                serve_app(app, address=ops.host, port=ops.port, limits=ops_limits(limits), traffic=servers["ops"])
             )
-            _say(f"a page for people, /metrics, /healthz and /readyz at {_url(plan.ops.host, ops.port, None)}")
-        nursery = await stack.enter_async_context(trio.open_nursery())
+            url = _url(ops.host, ops_host.port, None)
+            say_of("serve", f"a page for people, /metrics, /healthz and /readyz at {url}")
+        nursery = await stack.enter_async_context(background())
         nursery.start_soon(report_phases, served.mirror, _say_status)
-        nursery.start_soon(look_at_files_again, "serve", plan.tls)
+        nursery.start_soon(look_at_files_again, "serve", tls)
         await asked.wait()
-        nursery.cancel_scope.cancel()
 
 
 def _ops_routes() -> Callable[..., Mapping[str, ASGIApp]]:
@@ -190,12 +157,8 @@ def _ops_routes() -> Callable[..., Mapping[str, ASGIApp]]:
 def _say_status(status: Status) -> None:
     state = f"{status.actual_lrps} actual and {status.desired_lrps} desired LRPs at revision {status.revision}"
     why = "" if status.live or status.trouble is None else f"; {status.trouble}"
-    _say(f"{status.phase}: {state}{why}")
+    say_of("serve", f"{status.phase}: {state}{why}")
 
 
 def _url(host: str, port: int, tls: ServerTLS | None) -> str:
     return f"{'http' if tls is None else 'https'}://{Address(host, port)}"
-
-
-def _say(line: str) -> None:
-    say(f"lrpmirror serve: {' '.join(line.split())}")

@@ -6,17 +6,14 @@ from math import isfinite
 from typing import Final
 
 import trio
-from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared.arguments import count
-from lrpmirror.cli.shared.following import until_interrupted
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.output import say
-from lrpmirror.cli.shared.serving import add_limits, add_server_tls, limits_of, look_at_files_again
-from lrpmirror.serve.listening import Address, checked_tls, parse_address
-from lrpmirror.server import Limits, ServerTLS
+from lrpmirror.cli.shared.output import LineWriter
+from lrpmirror.cli.shared.serving import add_limits, add_server_tls, limits_of, look_at_files_again, say_of
+from lrpmirror.cli.shared.signals import until_interrupted
+from lrpmirror.serve.listening import checked_tls, parse_address
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
 from lrpmirror.sim.plan import CHANCES
 from lrpmirror.sim.plan import RATES as MISHAPS
@@ -50,15 +47,6 @@ With the three --server-* files every client has to show a certificate, as at a
 BBS. Without them it listens on loopback only, unless --insecure-listen says
 otherwise.
 """
-
-
-class Plan(Struct, frozen=True):
-    """The options of a simulation: address and faults."""
-
-    listen: Address
-    tls: ServerTLS | None
-    faults: FaultPlan
-    limits: Limits
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -96,22 +84,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    trio.run(_serve, args, _plan(args))
+    trio.run(_serve, args)
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
-    address = parse_address(args.listen)
+async def _serve(args: argparse.Namespace) -> None:
+    listen = parse_address(args.listen)
     ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
-    tls = checked_tls(address, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)
-    faults = dict(args.fault)
-    to_events = {name: faults.pop(name) for name in EVENT_FAULTS if name in faults}
-    # Without a fault of theirs, events come as they do from a BBS: in order, but for what races.
-    events = Faults(**{"seed": args.seed, "delay": 0.0, **to_events}) if to_events else None
-    return Plan(address, tls, FaultPlan(seed=args.seed, events=events, **faults), limits_of(args))
-
-
-async def _serve(args: argparse.Namespace, plan: Plan) -> None:
+    tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)
+    plan, limits = _faults(args), limits_of(args)
     diego = Diego(seed=args.seed)
     pilot = Autopilot(
         diego,
@@ -123,28 +104,33 @@ async def _serve(args: argparse.Namespace, plan: Plan) -> None:
         rates=replace(Rates(), **dict(args.rate)),
     )
     pilot.run(round(args.warm_up))
-    flying, pace = (pilot, args.pace) if args.pace else (None, 1.0)
-    host, port = plan.listen.host, plan.listen.port
     async with (
         until_interrupted(),
         serve_diego(
             diego,
-            tls=plan.tls,
-            autopilot=flying,
-            pace=pace,
-            plan=plan.faults,
-            address=host,
-            port=port,
-            limits=plan.limits,
+            tls=tls,
+            autopilot=pilot if args.pace else None,
+            pace=args.pace or 1.0,
+            plan=plan,
+            address=listen.host,
+            port=listen.port,
+            limits=limits,
         ) as served,
         background() as nursery,
     ):
-        nursery.start_soon(look_at_files_again, "sim", plan.tls)
-        rows, lrps = len(diego.actual_lrps()), len(diego.desired_lrps())
-        line = f"a simulated Diego: {len(diego.cells())} cells, {lrps} desired LRPs, {rows} instances; Ctrl-C ends it"
-        say(f"lrpmirror sim: {line}")
+        nursery.start_soon(look_at_files_again, "sim", tls)
+        cells, lrps, rows = len(diego.cells()), len(diego.desired_lrps()), len(diego.actual_lrps())
+        say_of("sim", f"a simulated Diego: {cells} cells, {lrps} desired LRPs, {rows} instances; Ctrl-C ends it")
         await LineWriter().announce(served.url)
         await trio.sleep_forever()
+
+
+def _faults(args: argparse.Namespace) -> FaultPlan:
+    faults = dict(args.fault)
+    to_events = {name: faults.pop(name) for name in EVENT_FAULTS if name in faults}
+    # Without a fault of theirs, events come as they do from a BBS: in order, but for what races.
+    events = Faults(**{"seed": args.seed, "delay": 0.0, **to_events}) if to_events else None
+    return FaultPlan(seed=args.seed, events=events, **faults)
 
 
 def _named(names: Collection[str]) -> Callable[[str], tuple[str, float]]:

@@ -1,8 +1,6 @@
 """`lrpmirror verify`: whether a mirror has what the BBS has."""
 
 import argparse
-import sys
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -10,12 +8,13 @@ import trio
 
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import seconds
-from lrpmirror.cli.shared.decision_words import decision_object
-from lrpmirror.cli.shared.following import Following, following
-from lrpmirror.cli.shared.lines import LineWriter
-from lrpmirror.cli.shared.progress import Progress
+from lrpmirror.cli.shared.decision_words import decision_object, tag_text
+from lrpmirror.cli.shared.following import following
+from lrpmirror.cli.shared.output import LineWriter
+from lrpmirror.cli.shared.progress import showing
 from lrpmirror.cli.shared.verification import Difference, settled_differences
 from lrpmirror.errors import NotSynced
+from lrpmirror.mirror import Mirror
 
 HELP: Final = "compare a mirror with a fresh list, after following the BBS for a while"
 
@@ -50,8 +49,6 @@ DIFFERENT: Final = 4
 _PATIENCE: Final = 30.0
 """Seconds that the mirror has to become live again, where it is not at the end."""
 
-_TICK: Final = 0.25
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -70,12 +67,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _verify(args: argparse.Namespace) -> bool:
-    async with following(args, stream=args.stream) as at:
-        await _follow(at, args.seconds)
-        await _be_live(at)
-        differences = await settled_differences(at.mirror, at.client)
-        lines = [msgspec.json.encode(_object(at, one)) for one in differences]
-        status = at.mirror.status
+    async with following(args, stream=args.stream) as (mirror, client):
+        began = trio.current_time()
+
+        def progress() -> str:
+            passed = trio.current_time() - began
+            return f"following: {passed:.0f} of {args.seconds:.0f} s, revision {mirror.revision}"
+
+        async with showing(progress):
+            await trio.sleep(args.seconds)
+        await _be_live(mirror)
+        differences = await settled_differences(mirror, client)
+        lines = [msgspec.json.encode(_object(mirror, one)) for one in differences]
+        status = mirror.status
         summary = {
             "equal": not differences,
             "differences": len(differences),
@@ -87,43 +91,22 @@ async def _verify(args: argparse.Namespace) -> bool:
     return bool(differences)
 
 
-async def _follow(at: Following, duration: float) -> None:
-    """Wait so many seconds; a terminal shows the count."""
-    began = trio.current_time()
-    with trio.move_on_after(duration):
-        if not sys.stderr.isatty():
-            await trio.sleep_forever()
-        progress = Progress()
-        try:
-            while True:
-                passed = trio.current_time() - began
-                line = f"following: {passed:.0f} of {duration:.0f} s, revision {at.mirror.revision}"
-                progress.show(line, trio.current_time())
-                await trio.sleep(_TICK)
-        finally:
-            progress.show("", trio.current_time())
-
-
-async def _be_live(at: Following) -> None:
+async def _be_live(mirror: Mirror) -> None:
     with trio.move_on_after(_PATIENCE):
-        await at.mirror.wait_for(lambda mirror: mirror.status.live)
+        await mirror.wait_for(lambda one: one.status.live)
         return
-    error = at.mirror.status.last_error
-    raise error or NotSynced(f"the mirror was not live again within {_PATIENCE:.0f} s")
+    raise mirror.status.last_error or NotSynced(f"the mirror was not live again within {_PATIENCE:.0f} s")
 
 
-def _object(at: Following, one: Difference) -> dict[str, Any]:
-    return dict(_fields(at, one))
-
-
-def _fields(at: Following, one: Difference) -> Iterator[tuple[str, Any]]:
-    yield "kind", one.kind
-    yield "process_guid", one.process_guid
-    if one.index is not None:
-        yield "index", one.index
-    yield "difference", one.difference
-    for side, tag in (("mirror", one.mirror), ("bbs", one.bbs)):
-        yield side, None if tag is None else f"{tag.epoch}:{tag.index}"
-    yield "fields", one.fields
-    now = at.mirror.status.at
-    yield "decisions", [decision_object(decision, now) for decision in at.mirror.explain(one.process_guid)]
+def _object(mirror: Mirror, one: Difference) -> dict[str, Any]:
+    now = mirror.status.at
+    return {
+        "kind": one.kind,
+        "process_guid": one.process_guid,
+        **({} if one.index is None else {"index": one.index}),
+        "difference": one.difference,
+        "mirror": tag_text(one.mirror),
+        "bbs": tag_text(one.bbs),
+        "fields": one.fields,
+        "decisions": [decision_object(decision, now) for decision in mirror.explain(one.process_guid)],
+    }

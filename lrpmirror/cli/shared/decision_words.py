@@ -13,8 +13,8 @@ def decision_object(decision: Decision, now: float) -> dict[str, Any]:
         "type": decision.type,
         "index": decision.index,
         "verdict": str(decision.outcome),
-        "tag": _tag(decision.tag),
-        "stored": _tag(decision.stored),
+        "tag": tag_text(decision.tag),
+        "stored": tag_text(decision.stored),
         "why": decision.why,
     }
 
@@ -25,5 +25,6 @@ def decision_row(decision: Decision, now: float) -> tuple[str, str, str, str, st
     return f"{now - decision.at:.1f} s ago", decision.type, index, str(decision.outcome), decision.why
 
 
-def _tag(tag: ModificationTag | None) -> str | None:
+def tag_text(tag: ModificationTag | None) -> str | None:
+    """Return a tag as text."""
     return None if tag is None else f"{tag.epoch}:{tag.index}"

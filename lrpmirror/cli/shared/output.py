@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
-_PIECE: Final = 256
-"""How many lines are written at once."""
+import trio
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors of an open file that cannot be written."""
@@ -28,15 +27,9 @@ def print_lines(lines: Iterable[bytes]) -> None:
     Raises OSError where they cannot be written; BrokenPipeError where the reader is gone.
     """
     sys.stdout.flush()
-    out = sys.stdout.buffer
-    waiting: list[bytes] = []
     for line in lines:
-        waiting.append(escaped(line))
-        if len(waiting) == _PIECE:
-            out.write(b"\n".join((*waiting, b"")))
-            waiting.clear()
-    out.write(b"\n".join((*waiting, b"")))
-    out.flush()
+        sys.stdout.buffer.write(escaped(line) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def escaped(line: bytes) -> bytes:
@@ -52,6 +45,41 @@ def say(line: str) -> None:
     """Print a line on stderr. Where that cannot be written it is dropped, and the command goes on."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+class LineWriter:
+    """Prints lines to stdout from async code, in the order of the writes, without holding up other tasks."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._file = sys.stdout.fileno()
+        self._turn = trio.Lock()
+
+    async def write(self, lines: Iterable[bytes]) -> None:
+        """Print lines of UTF-8, each without its end; returns when they are out.
+
+        They are `escaped`. Cancelling leaves it at once, whether or not the reader has taken all. Raises OSError where
+        they cannot be written; BrokenPipeError where the reader is gone.
+        """
+        data = b"".join([escaped(line) + b"\n" for line in lines])
+        if data:
+            async with self._turn:
+                # The buffer of sys.stdout stays out of it: a thread that is left in the middle of a write would keep
+                # its lock, which the interpreter wants at its end.
+                await trio.to_thread.run_sync(_write_all, self._file, data, abandon_on_cancel=True)
+
+    async def announce(self, line: str) -> None:
+        """Print a line, such as a server's address. Where it cannot be written, stderr says so."""
+        try:
+            await self.write([line.encode()])
+        except OSError as error:
+            say(f"lrpmirror: {line} could not be written to stdout: {error.strerror or error}")
+
+
+def _write_all(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def open_streams() -> None:

@@ -1,10 +1,28 @@
 """The progress of a long command on stderr: one line that is rewritten, or a line now and then."""
 
 import sys
-from typing import Final, TextIO
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Self, TextIO, cast
+
+import trio
+
+from lrpmirror.background import background
+from lrpmirror.mirror import BBS
+from lrpmirror.mirror._bbs import ListName
+from lrpmirror.relay import Client
+
+PATIENCE: Final = 0.7
+"""Seconds that a list may take before its progress is shown."""
+
+TICK: Final = 0.2
+"""Seconds between two lines of progress."""
 
 _QUIET: Final = 10.0
 """Seconds between two lines where they cannot be rewritten."""
+
+_KIBI: Final = 1024
+_MEBI: Final = _KIBI * _KIBI
 
 
 class Progress:
@@ -34,3 +52,91 @@ class Progress:
         except OSError:
             # Without a reader of stderr the command goes on.
             return
+
+
+@asynccontextmanager
+async def showing(line: Callable[[], str], *, patience: float = 0.0) -> AsyncIterator[Callable[[], None]]:
+    """Show a line of progress again and again, where stderr is a terminal, until the block ends; then it is removed.
+
+    Yields a function that ends it before. Nothing is shown for the first `patience` seconds.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    progress, scope = Progress(), trio.CancelScope()
+
+    async def tick() -> None:
+        with scope:
+            await trio.sleep(patience)
+            while True:
+                progress.show(line(), trio.current_time())
+                await trio.sleep(TICK)
+
+    def stop() -> None:
+        if not scope.cancel_called:
+            scope.cancel()
+            progress.show("", trio.current_time())
+
+    async with background() as nursery:
+        nursery.start_soon(tick)
+        try:
+            yield stop
+        finally:
+            stop()
+
+
+class Waiting:
+    """Counts what comes in of lists, for a line of progress."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+        self.records = 0
+        self.bytes = 0
+
+    def tap(self, name: str, piece: bytes) -> None:
+        """Count a piece of a reply; for the tap of a client."""
+        if not name.startswith("events."):
+            self.bytes += len(piece)
+
+    def shown(self) -> AbstractAsyncContextManager[Callable[[], None]]:
+        """Show the progress, as `showing`, where the wait is long."""
+        return showing(self.line, patience=PATIENCE)
+
+    def line(self) -> str:
+        """Return the line of progress."""
+        size = f"{self.bytes / _MEBI:,.1f} MiB" if self.bytes >= _MEBI else f"{self.bytes / _KIBI:,.0f} KiB"
+        return f"{self.doing}: {self.records:,} records, {size}"
+
+    def counted(self, client: Client) -> BBS:
+        """Return a client whose listed records are counted."""
+        return cast("BBS", _CountedBBS(client, self))
+
+
+class _CountedBBS:
+    def __init__(self, client: Client, waiting: Waiting) -> None:
+        self._client = client
+        self._waiting = waiting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    @asynccontextmanager
+    async def stream_list(self, name: ListName, **filters: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:
+        async with self._client.stream_list(name, **filters) as batches:
+            yield _Counted(batches, self._waiting)
+
+
+class _Counted:
+    """Batches that are counted as they come. No generator, which would have to be closed."""
+
+    def __init__(self, batches: AsyncIterator[list[Any]], waiting: Waiting) -> None:
+        self._batches = batches
+        self._waiting = waiting
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Any]:
+        batch = await anext(self._batches)
+        self._waiting.records += len(batch)
+        return batch

@@ -1,18 +1,15 @@
-"""Shared parts of the commands that run for long: options of a server, SIGHUP, and reports of the mirror's phase."""
+"""Shared parts of the commands that run for long: options of a server, and SIGHUP."""
 
 import argparse
 import signal
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import trio
-from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.cli.shared.arguments import count, seconds
 from lrpmirror.cli.shared.output import say
-from lrpmirror.core.freshness.status import Status
-from lrpmirror.mirror import Mirror
 from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
@@ -22,28 +19,28 @@ OPS_SHARE: Final = 0.125
 OPS_MOST: Final = 100
 
 
-class _Option(Struct, frozen=True):
-    flag: str
-    kind: Callable[[str], float]
-    metavar: str
-    text: str
-
-    @property
-    def field(self) -> str:
-        return self.flag.replace("-", "_")
-
-
-_OPTIONS: Final = (
-    _Option("max-connections", count, "N", "connections at once (as many as the limit of open files leaves)"),
-    _Option("handshake-timeout", seconds, "SECONDS", "for the TLS handshake (%(default)g)"),
-    _Option("head-timeout", seconds, "SECONDS", "for the head of a request (%(default)g)"),
-    _Option("body-timeout", seconds, "SECONDS", "for its body (%(default)g)"),
-    _Option("idle-timeout", seconds, "SECONDS", "between two requests on a connection (%(default)g)"),
-    _Option("write-timeout", seconds, "SECONDS", "for taking what is written to it, 64 KiB at most (%(default)g)"),
-    _Option("reply-timeout", seconds, "SECONDS", "for letting one reply wait in all, streams aside (%(default)g)"),
-    _Option("max-body", count, "BYTES", "the largest body of a request (%(default)s)"),
-    _Option("max-buffered", count, "BYTES", "all bodies together that are being received (%(default)s)"),
+_LIMITS: Final[tuple[tuple[str, Callable[[str], float], str, str], ...]] = (
+    ("max_connections", count, "N", "connections at once (as many as the limit of open files leaves)"),
+    ("handshake_timeout", seconds, "SECONDS", "for the TLS handshake (%(default)g)"),
+    ("head_timeout", seconds, "SECONDS", "for the head of a request (%(default)g)"),
+    ("body_timeout", seconds, "SECONDS", "for its body (%(default)g)"),
+    ("idle_timeout", seconds, "SECONDS", "between two requests on a connection (%(default)g)"),
+    ("write_timeout", seconds, "SECONDS", "for taking what is written to it, 64 KiB at most (%(default)g)"),
+    ("reply_timeout", seconds, "SECONDS", "for letting one reply wait in all, streams aside (%(default)g)"),
+    ("max_body", count, "BYTES", "the largest body of a request (%(default)s)"),
+    ("max_buffered", count, "BYTES", "all bodies together that are being received (%(default)s)"),
 )
+"""The fields of `Limits`: the type of each, its metavar and help."""
+
+
+def add_detail(parser: argparse.ArgumentParser) -> None:
+    """Add --detail."""
+    parser.add_argument(
+        "--detail",
+        choices=("routing", "full"),
+        default="routing",
+        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
+    )
 
 
 def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
@@ -60,21 +57,16 @@ def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+    """Add the options of a server's limits."""
     defaults = Limits()
     group = parser.add_argument_group(
         "limits for those who connect",
         "Whoever takes longer is cut off; one connection too many takes the place of the one that has been waited for "
         "the longest.",
     )
-    for option in _OPTIONS:
-        group.add_argument(
-            f"--{option.flag}",
-            type=option.kind,
-            metavar=option.metavar,
-            default=getattr(defaults, option.field),
-            help=option.text,
-        )
+    for name, kind, metavar, text in _LIMITS:
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, type=kind, metavar=metavar, default=getattr(defaults, name), help=text)
 
 
 def limits_of(args: argparse.Namespace, *, beside_ops: bool = False) -> Limits:
@@ -83,18 +75,15 @@ def limits_of(args: argparse.Namespace, *, beside_ops: bool = False) -> Limits:
     `beside_ops` leaves descriptors for another port.
     """
     allow_more_files()
-    given = {option.field: getattr(args, option.field) for option in _OPTIONS}
-    if given["max_connections"] is None:
-        given["max_connections"] = connections_allowed(1 - OPS_SHARE if beside_ops else 1.0)
-    return Limits(**given)
+    limits = Limits(**{name: getattr(args, name) for name, *_ in _LIMITS})
+    if limits.max_connections is not None:
+        return limits
+    return replace(limits, max_connections=connections_allowed(1 - OPS_SHARE if beside_ops else 1.0))
 
 
 def ops_limits(limits: Limits) -> Limits:
     """Return the limits of the ops port beside a port that has these."""
-    return Limits(
-        max_connections=min(OPS_MOST, connections_allowed(OPS_SHARE)),
-        **{option.field: getattr(limits, option.field) for option in _OPTIONS if option.field != "max_connections"},
-    )
+    return replace(limits, max_connections=min(OPS_MOST, connections_allowed(OPS_SHARE)))
 
 
 async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
@@ -110,22 +99,9 @@ async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
                 tls.check()
                 taken = "are taken up" if tls.changes > before else "are those in use"
                 said = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else taken}"
-            say(f"lrpmirror {command}: {said}")
+            say_of(command, said)
 
 
-async def report_phases(mirror: Mirror, report: Callable[[Status], None]) -> None:
-    """Call `report` with the mirror's status at first and whenever its phase or trouble changes, for ever."""
-    shown = ""
-    while True:
-        await mirror.wait_for(partial(_differs, shown))
-        shown = _state(mirror.status)
-        report(mirror.status)
-
-
-def _differs(shown: str, mirror: Mirror) -> bool:
-    return _state(mirror.status) != shown
-
-
-def _state(status: Status) -> str:
-    """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
-    return status.phase if status.live else f"{status.phase} {status.trouble}"
+def say_of(command: str, text: str) -> None:
+    """Print what a command that runs for long has to say on stderr, in one line."""
+    say(f"lrpmirror {command}: {' '.join(text.split())}")

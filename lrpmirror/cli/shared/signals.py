@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from lrpmirror.background import background
+
 
 @asynccontextmanager
 async def interruptible() -> AsyncIterator[trio.Event]:
@@ -22,7 +24,19 @@ async def interruptible() -> AsyncIterator[trio.Event]:
             asked.set()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             nursery.start_soon(watch)
             yield asked
+
+
+@asynccontextmanager
+async def until_interrupted() -> AsyncIterator[None]:
+    """Leave the block, quietly, when the process is asked to end."""
+    async with interruptible() as asked, background() as nursery:
+
+        async def leave() -> None:
+            await asked.wait()
             nursery.cancel_scope.cancel()
+
+        nursery.start_soon(leave)
+        yield

@@ -6,13 +6,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 import trio
 
-from lrpmirror.cli.shared.lines import LineWriter
+from lrpmirror.cli.shared.following import note
+from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.core.derived.view import AnyView, Process, View
-from lrpmirror.core.rows.changes import RowKey, row_key
-from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror
-from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -21,61 +19,22 @@ POLL: Final = 2.0
 """Seconds between two lists of what the BBS sends no events of."""
 
 
-class RowsOf(View[RowKey, ActualLRP, ActualLRP]):
-    """The rows that a predicate wants."""
+class Picked(View[Hashable, Any, Any]):
+    """What a function picks of each process; each key is of one process."""
 
-    def __init__(self, wanted: Callable[[ActualLRP], bool]) -> None:
-        self._wanted = wanted
+    def __init__(self, pick: Callable[[Process], Mapping[Any, Any]]) -> None:
+        self._pick = pick
 
-    def derive(self, process: Process) -> Mapping[RowKey, ActualLRP]:
-        """Return the rows of a process."""
-        return {row_key(row): row for row in process.rows if self._wanted(row)}
+    def derive(self, process: Process) -> Mapping[Hashable, Any]:
+        """Return what is picked of a process."""
+        return self._pick(process)
 
-    # The parameters are those of View; each key has one contribution.
-    def combine(self, key: RowKey, contributions: Mapping[str, ActualLRP]) -> ActualLRP:  # noqa: ARG002
-        """Return the row."""
-        return _only(contributions)
-
-
-class GroupsOf(View[tuple[str, int], ActualLRPGroup, ActualLRPGroup]):
-    """The groups of the rows that a predicate wants, by process guid and index."""
-
-    def __init__(self, wanted: Callable[[ActualLRP], bool]) -> None:
-        self._wanted = wanted
-
-    def derive(self, process: Process) -> Mapping[tuple[str, int], ActualLRPGroup]:
-        """Return the groups of a process."""
-        groups = groups_of(filter(self._wanted, process.rows))
-        return {(process.guid, group.resolve().index): group for group in groups}
-
-    # The parameters are those of View; each key has one contribution.
-    def combine(self, key: tuple[str, int], contributions: Mapping[str, ActualLRPGroup]) -> ActualLRPGroup:  # noqa: ARG002
-        """Return the group."""
-        return _only(contributions)
+    def combine(self, key: Hashable, contributions: Mapping[str, Any]) -> Any:  # noqa: ARG002 - as in View
+        """Return the only contribution."""
+        return next(iter(contributions.values()))
 
 
-class DesiredOf(View[str, DesiredLRP, DesiredLRP]):
-    """The desired LRPs that a predicate wants."""
-
-    def __init__(self, wanted: Callable[[DesiredLRP], bool]) -> None:
-        self._wanted = wanted
-
-    def derive(self, process: Process) -> Mapping[str, DesiredLRP]:
-        """Return the desired LRP of a process."""
-        desired = process.desired
-        return {} if desired is None or not self._wanted(desired) else {process.guid: desired}
-
-    # The parameters are those of View; each key has one contribution.
-    def combine(self, key: str, contributions: Mapping[str, DesiredLRP]) -> DesiredLRP:  # noqa: ARG002
-        """Return the desired LRP."""
-        return _only(contributions)
-
-
-def _only(contributions: Mapping[str, V]) -> V:
-    return next(iter(contributions.values()))
-
-
-def change_line(before: object | None, after: object | None, **more: object) -> bytes:
+def _change_line(before: object | None, after: object | None, **more: object) -> bytes:
     """Return a change as a line of JSON; the sides are JSON-ready, None for "not there"."""
     change = "added" if before is None else "removed" if after is None else "changed"
     return msgspec.json.encode({"change": change, "before": before, "after": after, **more})
@@ -90,9 +49,9 @@ async def watch(
     show: Callable[[K, V], object],
     wanted: Callable[[K], bool] = lambda _: True,
 ) -> None:
-    """Print what a view of the mirror has, as `first` does it, then its changes, each side as `show` does it.
+    """Print what a view of the mirror has, as lines by `first`, then its changes, each side by `show`; for ever.
 
-    `wanted` restricts it to some keys. For ever: until cancelled.
+    `wanted` restricts it to some keys.
     """
     kept = await mirror.view(view)
     async with kept.changes(replay=False) as changes:
@@ -100,7 +59,7 @@ async def watch(
         await out.write(first({key: value for key, value in kept.items() if wanted(key)}))
         async for batch in changes:
             await out.write(
-                change_line(
+                _change_line(
                     None if one.before is None else show(one.key, one.before),
                     None if one.after is None else show(one.key, one.after),
                     revision=one.revision,
@@ -116,11 +75,11 @@ async def poll(
     key: Callable[[V], Hashable],
     out: LineWriter,
     show: Callable[[V], object],
-    note: Callable[[str], None],
+    name: str,
 ) -> None:
     """Print a list, then its changes from list to list; for ever.
 
-    Errors of the first list are raised; later ones are tried again.
+    Errors of the first list are raised; later ones are tried again, which stderr says by the `name` of the command.
     """
     known = {key(value): value for value in await ask()}
     await out.write(msgspec.json.encode(show(value)) for value in known.values())
@@ -131,11 +90,11 @@ async def poll(
             answer = await ask()
         except (BBSError, WireError) as error:
             if well:
-                note(f"not live: {' '.join(str(error).split())}; trying again")
+                note(name, f"not live: {error}; trying again")
             well = False
             continue
         if not well:
-            note("live again, with what was missed")
+            note(name, "live again, with what was missed")
         well = True
         now = {key(value): value for value in answer}
         await out.write(list(_changes(known, now, show)))
@@ -146,4 +105,4 @@ def _changes(before: Mapping[Any, V], after: Mapping[Any, V], show: Callable[[V]
     for key in dict.fromkeys((*before, *after)):
         was, now = before.get(key), after.get(key)
         if was != now:
-            yield change_line(None if was is None else show(was), None if now is None else show(now))
+            yield _change_line(None if was is None else show(was), None if now is None else show(now))

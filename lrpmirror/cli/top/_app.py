@@ -11,9 +11,10 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 
 from lrpmirror.cli.shared.bbs import Target
-from lrpmirror.cli.shared.waiting import CountedBBS, Waiting
+from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._screens import MainScreen
+from lrpmirror.mirror import BBS
 from lrpmirror.relay import client_at
 from lrpmirror.thread import MirrorThread
 
@@ -60,6 +61,6 @@ def show(where: Target) -> None:
 
 
 @asynccontextmanager
-async def _counted(where: Target, waiting: Waiting) -> AsyncIterator[CountedBBS]:
+async def _counted(where: Target, waiting: Waiting) -> AsyncIterator[BBS]:
     async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client:
-        yield CountedBBS(client, waiting)
+        yield waiting.counted(client)

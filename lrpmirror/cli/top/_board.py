@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.story import Story
 from lrpmirror.cli.shared.view import Kind, NewsItem, kind_of, name_of
-from lrpmirror.cli.shared.waiting import Waiting
 from lrpmirror.cli.top._process import ProcessDetail
 from lrpmirror.cli.top._ranking import Ranking
 from lrpmirror.core.freshness.status import Status
