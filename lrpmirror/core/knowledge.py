@@ -1,17 +1,20 @@
 """The server's state as a session knows it, and the queries on it."""
 
+from collections.abc import Iterator
+
 from lrpmirror.core.derived.derive import Process
 from lrpmirror.core.explain.decisions import Decision, Decisions
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.lists.retained import Retained
+from lrpmirror.core.lists.slices import MANY, slices
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.dispatch import Tombstones, desired_guid_of
 from lrpmirror.core.rows.store import Store
 from lrpmirror.events import Event
 from lrpmirror.model import CellPresence, ModificationTag
 
-__all__ = ["Knowledge"]
+__all__ = ["Knowledge", "guids_in_parts"]
 
 
 class Knowledge:
@@ -64,6 +67,14 @@ class Knowledge:
         guids.update(dict.fromkeys(self.retained.guids()))
         return list(guids)
 
+    def guids_in_parts(self, size: int) -> Iterator[list[str]]:
+        """Return the same in parts of at most so many, each O(size) or O(MANY), while events are applied in between.
+
+        A process that appears meanwhile can be missing, one that goes can be there.
+        """
+        yield from guids_in_parts(self.store, size)
+        yield from slices(self.retained.guids(), size)
+
     def export(self) -> ExportedState:
         """Return the state as one value. O(rows), in a few uninterruptible steps of milliseconds."""
         store = self.store
@@ -102,3 +113,12 @@ class Knowledge:
             return None
         self.cells = snapshot.cells
         return snapshot.cells
+
+
+def guids_in_parts(store: Store, size: int) -> Iterator[list[str]]:
+    """Return the processes of a store that have rows or a desired LRP, as `Knowledge.guids_in_parts` does."""
+    yield from slices(store.processes(), size)
+    for guids in slices(store.desired_guids(), MANY):
+        # Nearly all of these have rows: looking for the others is a step of its own.
+        yield []
+        yield from slices([guid for guid in guids if not store.process(guid)], size)

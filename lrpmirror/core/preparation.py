@@ -155,7 +155,7 @@ class ViewBuild:
     def steps(self) -> Iterator[None]:
         """Derive everything, a slice a step; after the last step the view is up to date."""
         session, derivation = self._session, self._derivation
-        for guids in slices(session.knowledge.process_guids(), parts.PART):
+        for guids in session.knowledge.guids_in_parts(parts.PART):
             derivation.fill(map(session.knowledge.process, guids))
             yield
         derivation.update_cells(session.knowledge.cells)

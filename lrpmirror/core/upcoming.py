@@ -5,7 +5,7 @@ from typing import Final
 
 from lrpmirror.core.derived.dirty import Dirty, dirty_desired, dirty_rows, terms_of
 from lrpmirror.core.derived.view import Process
-from lrpmirror.core.knowledge import Knowledge
+from lrpmirror.core.knowledge import Knowledge, guids_in_parts
 from lrpmirror.core.lists.slices import slices
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.model import DesiredLRP
@@ -34,8 +34,8 @@ class Upcoming:
         return Process(guid, desired, routed, rows, domain in self.domains)
 
     def guids(self) -> Iterator[list[str]]:
-        """Return the processes that the first list brings, in parts. O(PART) each."""
-        return slices(self._snapshot.process_guids(), PART)
+        """Return the processes that the first list brings, in parts: see `Knowledge.guids_in_parts`."""
+        return iter(()) if self._snapshot.aside is None else guids_in_parts(self._snapshot.aside, PART)
 
     def dirty(self) -> Iterator[dict[str, Dirty]]:
         """Return what will be different from what there is, in parts, as far as it is known now. O(PART) each."""
@@ -55,9 +55,8 @@ class Upcoming:
         return [guid for guid in retained.guids() if (lrp := retained.get(guid)) and lrp.domain in self.domains]
 
     def everything(self) -> Iterator[dict[str, Dirty]]:
-        """Return all processes that will exist, in parts, as dirty in all but their rows. O(PART) each."""
-        for guids in slices([*dict.fromkeys((*self._now.process_guids(), *self._snapshot.process_guids()))], PART):
-            yield terms_of(guids)
+        """Return all processes that there are, in parts, as dirty in all but their rows; new ones are dirty anyway."""
+        return map(terms_of, self._now.guids_in_parts(PART))
 
     def completed(self) -> Iterator[dict[str, Dirty]]:
         """Return the processes whose desired LRPs will get the secrets that a state file left out, in parts.

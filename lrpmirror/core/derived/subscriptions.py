@@ -5,16 +5,19 @@ So the memory is bounded by the number of keys, a slow subscriber sees fewer and
 value, and a value that returns to what the subscriber saw last is not delivered at all.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from lrpmirror.core.rows.changes import Cause, Change, Delta
 
 __all__ = ["Deltas", "Hub", "Lag", "Mailbox"]
+
+OLDEST: Final = 1_000
+"""How many of the keys that have waited longest are looked up at once."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -72,8 +75,10 @@ class Mailbox(Generic[K, V]):
     def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
         self._wake = wake
         self._where = where
-        # In the order in which the keys began to wait.
-        self._pending: OrderedDict[K, _Pending[V]] = OrderedDict()
+        # In the order in which the keys began to wait. An OrderedDict of 250,000 is rebuilt in 30 ms, a dict in 8.
+        self._pending: dict[K, _Pending[V]] = {}
+        self._oldest: deque[tuple[K, _Pending[V]]] = deque()
+        """The first of these, some of which may have returned to what the subscriber saw since."""
         self._backlog: deque[_Backlog[K, V]] = deque()
         self._failure: BaseException | None = None
 
@@ -142,7 +147,7 @@ class Mailbox(Generic[K, V]):
         """Remove and return the pending changes, longest waiting first; at most `most`. O(changes returned)."""
         if most is not None and len(self._pending) > most:
             return [self.take_oldest() for _ in range(most)]
-        pending, self._pending = self._pending, OrderedDict()
+        pending = self._taken_over()
         return [Change(key, change.seen, change.now, change.revision, change.cause) for key, change in pending.items()]
 
     def take_oldest(self) -> Change[K, V]:
@@ -150,8 +155,26 @@ class Mailbox(Generic[K, V]):
 
         For slow subscribers: the other keys go on coalescing meanwhile.
         """
-        key, change = self._pending.popitem(last=False)
+        pending, oldest = self._pending, self._oldest
+        if len(pending) == 1:
+            if oldest:
+                pending = self._taken_over()
+            key, change = pending.popitem()
+            return Change(key, change.seen, change.now, change.revision, change.cause)
+        while True:
+            if not oldest:
+                # What was removed leaves gaps at the front of a dict, which are passed once for all of these.
+                oldest.extend(islice(pending.items(), OLDEST))
+            key, change = oldest.popleft()
+            if pending.get(key) is change:
+                break
+        del pending[key]
         return Change(key, change.seen, change.now, change.revision, change.cause)
+
+    def _taken_over(self) -> dict[K, _Pending[V]]:
+        """Return what is pending, and begin anew: an empty dict keeps the memory that it had."""
+        pending, self._pending, self._oldest = self._pending, {}, deque()
+        return pending
 
     def lag(self, now: float) -> Lag:
         """Return how far behind the subscriber is. O(1); may be called from any thread."""

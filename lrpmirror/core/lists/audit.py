@@ -43,6 +43,10 @@ EXAMINED: Final = 2_000
 Where a list has more, and some of the examined ones stay unexplained, the others count as `unexamined`.
 """
 
+_OF_DESIRED: Final = (RepairReason.DESIRED,)
+
+_OF_ROWS: Final = tuple(reason for reason in RepairReason if reason not in _OF_DESIRED)
+
 _Key = tuple[str, RowKey]
 
 
@@ -147,14 +151,12 @@ class Audit:
     def _explained_by(self, snapshot: PendingSnapshot, repairs: Repairs) -> Callable[[str, str], bool]:
         """Return a predicate: whether a repair was pending for the rows, or the desired LRP, of a process."""
         dropped, self._dropped = repairs.dropped != self._dropped, repairs.dropped
+        requested = snapshot.repairs
 
         def explained(what: str, guid: str) -> bool:
-            reasons = {
-                *repairs.reasons_of(guid),
-                *(reason for reason in RepairReason if (guid, reason) in snapshot.repairs),
-            }
-            about = reasons & {RepairReason.DESIRED} if what == "desired" else reasons - {RepairReason.DESIRED}
-            return dropped or bool(about)
+            pending = repairs.reasons_of(guid)
+            reasons = _OF_DESIRED if what == "desired" else _OF_ROWS
+            return dropped or any(reason in pending or (guid, reason) in requested for reason in reasons)
 
         return explained
 
@@ -185,6 +187,9 @@ def _key_of(record: Record) -> RowKey:
 def _is_same_but_uncarried(before: Record, after: Record) -> bool:
     """Return whether two versions of a row differ only in fields that diffs do not carry."""
     if not isinstance(before, ActualLRP) or not isinstance(after, ActualLRP):
+        return False
+    if before.tag_index != after.tag_index:
+        # The other fields would have to be decoded first.
         return False
     return replace(before, internal_routes=after.internal_routes, metric_tags=after.metric_tags) == after
 

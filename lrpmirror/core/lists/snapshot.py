@@ -265,12 +265,6 @@ class PendingSnapshot:
         """Return the desired LRP that a process will have. O(1)."""
         return (self._tables if self.scope.has_desired(guid) else self._store).desired(guid)
 
-    def process_guids(self) -> list[str]:
-        """Return the guids of the processes that will exist; none without a store aside. O(processes)."""
-        if self.aside is None:
-            return []
-        return list(dict.fromkeys((*self.aside.processes(), *self.aside.desired_guids())))
-
     def compare_touched(self, few: int = 0) -> Iterator[None]:
         """Compare what has been touched until now, in slices, where that is more than `few`."""
         if len(self._tables.touched) > few:
