@@ -6,7 +6,7 @@ state beside the mirror's own.
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -32,6 +32,8 @@ DECODING: Final = ("MalformedChunk", "MalformedFrame", "MalformedRecord", "Trunc
 """The errors of bytes that cannot be read."""
 
 EVENT_TYPES: Final = frozenset(kind.type for kind in get_args(Event) if kind is not UnknownEvent)
+
+_Family = GaugeMetricFamily | CounterMetricFamily
 
 STREAMS: Final[tuple[StreamKind, ...]] = ("instances", "groups")
 
@@ -69,7 +71,7 @@ class _Collected(Collector):
     def collect(self) -> Iterator[Metric]:
         """Read everything."""
         counts = self._mirror.counts
-        yield from self._state()
+        yield from _state(self._mirror)
         yield from _freshness(self._mirror)
         yield from _events(counts)
         yield from _course(counts)
@@ -79,21 +81,20 @@ class _Collected(Collector):
         if self._servers:
             yield from _traffic(self._servers)
 
-    def _state(self) -> Iterator[Metric]:
-        status = self._mirror.status
-        yield _gauge("actual_lrps", "Rows that the mirror holds.", status.actual_lrps)
-        yield _gauge("desired_lrps", "Desired LRPs that the mirror holds.", status.desired_lrps)
-        yield _gauge("cells", "Cells that were there at the last list.", len(self._mirror.cells))
-        yield _gauge("domains", "Domains that were fresh at the last list.", len(self._mirror.domains))
-        yield _gauge("revision", "Number of the last commit.", status.revision)
+
+def _state(mirror: Mirror) -> Iterator[Metric]:
+    status = mirror.status
+    yield _gauge("actual_lrps", "Rows that the mirror holds.", status.actual_lrps)
+    yield _gauge("desired_lrps", "Desired LRPs that the mirror holds.", status.desired_lrps)
+    yield _gauge("cells", "Cells that were there at the last list.", len(mirror.cells))
+    yield _gauge("domains", "Domains that were fresh at the last list.", len(mirror.domains))
+    yield _gauge("revision", "Number of the last commit.", status.revision)
 
 
 def _freshness(mirror: Mirror) -> Iterator[Metric]:
     status = mirror.status
-    phase = GaugeMetricFamily("lrpmirror_phase", "1 for what the mirror is doing, 0 for the rest.", labels=["phase"])
-    for one in Phase:
-        phase.add_metric([one.value], float(one is status.phase))
-    yield phase
+    phases = {phase.value: float(phase is status.phase) for phase in Phase}
+    yield _gauges("phase", "1 for what the mirror is doing, 0 for the rest.", "phase", phases)
     ages = (
         ("age_seconds", "Seconds since the last proof of life.", status.age),
         ("stream_silence_seconds", "Seconds since the event stream itself was last heard.", status.silence),
@@ -105,25 +106,22 @@ def _freshness(mirror: Mirror) -> Iterator[Metric]:
     if status.synced_at is not None:
         synced = status.at - status.synced_at
         yield _gauge("synced_age_seconds", "Seconds since the last lists of everything.", synced)
-    trouble = GaugeMetricFamily("lrpmirror_trouble", "1 for what is wrong now, if anything is.", labels=["error"])
-    if status.trouble is not None:
-        trouble.add_metric([type(status.trouble).__name__], 1.0)
-    yield trouble
+    trouble = {} if status.trouble is None else {type(status.trouble).__name__: 1.0}
+    yield _gauges("trouble", "1 for what is wrong now, if anything is.", "error", trouble)
 
 
 def _events(counts: Counts) -> Iterator[Metric]:
-    known = CounterMetricFamily(
-        "lrpmirror_events", "Events by type and by what became of them.", labels=["type", "verdict"]
-    )
+    known: dict[tuple[str, ...], int] = {}
     unknown: dict[str, int] = {}
     for name, number in counts.events.items():
         kind, _, outcome = name.rpartition(" ")
         if kind in EVENT_TYPES:
-            known.add_metric([kind, outcome], number)
+            known[kind, outcome] = number
         else:
             label = kind if len(unknown) < NAMED or kind in unknown else "other"
             unknown[label] = unknown.get(label, 0) + number
-    yield known
+    text = "Events by type and by what became of them."
+    yield _metric(CounterMetricFamily, "events", text, ["type", "verdict"], known)
     yield _counters("unknown_events", "Events of types that this version does not know.", "type", unknown)
 
 
@@ -155,16 +153,11 @@ def _subscribers(counts: Counts) -> Iterator[Metric]:
 
 def _readers(replica: Replica) -> Iterator[Metric]:
     readers = replica.readers
-    number = GaugeMetricFamily("lrpmirror_replica_subscribers", "Open event streams.", labels=["stream"])
-    pending = GaugeMetricFamily(
-        "lrpmirror_replica_pending_events", "Unread events of the slowest reader.", labels=["stream"]
-    )
-    for stream in STREAMS:
-        behind = readers.pending(stream)
-        number.add_metric([stream], len(behind))
-        pending.add_metric([stream], max(behind, default=0))
-    yield number
-    yield pending
+    behind = {stream: readers.pending(stream) for stream in STREAMS}
+    number = {stream: len(each) for stream, each in behind.items()}
+    yield _gauges("replica_subscribers", "Open event streams.", "stream", number)
+    slowest = {stream: max(each, default=0) for stream, each in behind.items()}
+    yield _gauges("replica_pending_events", "Unread events of the slowest reader.", "stream", slowest)
     yield _counter("replica_subscribers_dropped", "Event streams that fell behind and were closed.", readers.dropped)
     load = readers.load
     yield _gauge("replica_overloaded", "1 while new streams are refused, 0 else.", float(bool(load.trouble)))
@@ -176,45 +169,41 @@ def _readers(replica: Replica) -> Iterator[Metric]:
 
 
 def _traffic(servers: Mapping[str, Traffic]) -> Iterator[Metric]:
-    now = GaugeMetricFamily("lrpmirror_server_connections", "Open connections.", labels=["server"])
-    taken = CounterMetricFamily("lrpmirror_server_accepted", "Connections that were taken.", labels=["server"])
-    refused = CounterMetricFamily(
-        "lrpmirror_server_refused", "Connections that were closed at once, being too many.", labels=["server"]
-    )
-    displaced = CounterMetricFamily(
-        "lrpmirror_server_displaced", "Connections cut off to make room for others.", labels=["server"]
-    )
-    timeouts = CounterMetricFamily(
-        "lrpmirror_server_timeouts", "Connections cut off for what took too long.", labels=["server", "what"]
-    )
-    replies = CounterMetricFamily("lrpmirror_server_replies", "Replies by status.", labels=["server", "status"])
-    failures = CounterMetricFamily(
-        "lrpmirror_server_failures", "Requests that failed by a mistake of the server.", labels=["server", "error"]
-    )
-    for name, traffic in servers.items():
-        now.add_metric([name], traffic.open)
-        taken.add_metric([name], traffic.accepted)
-        refused.add_metric([name], traffic.refused)
-        displaced.add_metric([name], traffic.displaced)
-        for what, number in traffic.timeouts.items():
-            timeouts.add_metric([name, what], number)
-        for status, number in traffic.replies.items():
-            replies.add_metric([name, str(status)], number)
-        for error, number in traffic.failures.items():
-            failures.add_metric([name, error], number)
-    yield from (now, taken, refused, displaced, timeouts, replies, failures)
+    for kind, name, counter, text in (
+        (GaugeMetricFamily, "connections", "open", "Open connections."),
+        (CounterMetricFamily, "accepted", "accepted", "Connections that were taken."),
+        (CounterMetricFamily, "refused", "refused", "Connections that were closed at once, being too many."),
+        (CounterMetricFamily, "displaced", "displaced", "Connections cut off to make room for others."),
+    ):
+        numbers = {(server,): getattr(traffic, counter) for server, traffic in servers.items()}
+        yield _metric(kind, f"server_{name}", text, ["server"], numbers)
+    for name, label, text in (
+        ("timeouts", "what", "Connections cut off for what took too long."),
+        ("replies", "status", "Replies by status."),
+        ("failures", "error", "Requests that failed by a mistake of the server."),
+    ):
+        found = {(server, str(of)): n for server, each in servers.items() for of, n in getattr(each, name).items()}
+        yield _metric(CounterMetricFamily, f"server_{name}", text, ["server", label], found)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"lrpmirror_{name}", text, value=value)
+    return _metric(GaugeMetricFamily, name, text, [], {(): value})
 
 
 def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(f"lrpmirror_{name}", text, value=value)
+    return _metric(CounterMetricFamily, name, text, [], {(): value})
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[Any, float]) -> Metric:
+    return _metric(GaugeMetricFamily, name, text, [label], {(of,): value for of, value in values.items()})
 
 
 def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(f"lrpmirror_{name}", text, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
+    return _metric(CounterMetricFamily, name, text, [label], {(of,): value for of, value in values.items()})
+
+
+def _metric(kind: type[_Family], name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    family = kind(f"lrpmirror_{name}", text, labels=labels)
+    for given, value in values.items():
+        family.add_metric(given, value)
     return family
