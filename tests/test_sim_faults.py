@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -70,7 +70,8 @@ class Stage:
         self.log: list[tuple[float, str]] = []
         self.faults: Faults | None = None
         self._available = True
-        self.fault_injector = FaultInjector(plan, Counter(), diego=self, app=self, requests=self, host=self)
+        stage = cast("Any", self)
+        self.fault_injector = FaultInjector(plan, Counter(), diego=stage, app=stage, requests=stage, host=stage)
 
     def note(self, what: str) -> None:
         self.log.append((round(trio.current_time() - self.begun, 3), what))

@@ -101,8 +101,8 @@ class Autopilot:
             (given.placement_failures, "placement failure", self._fail_placement),
             (given.routable_changes, "routable change", self._toggle_routable),
             (given.route_changes, "route change", self._change_routes),
-            (given.evacuations, "", self._evacuate),
-            (given.cell_losses, "", self._lose),
+            (given.evacuations, "evacuation", self._simulated_cells.evacuate_one),
+            (given.cell_losses, "cell lost", self._simulated_cells.lose_one),
         ]
         diego.upsert_domain(DOMAIN, DOMAIN_TTL)
         for number in range(apps):
@@ -128,7 +128,7 @@ class Autopilot:
         yield from self._simulated_cells.moves()
         for rate, name, happen in self._happenings:
             for _ in range(int(rate) + (self._rng.random() < rate % 1)):
-                if happen() and name:
+                if happen():
                     self.counts[name] += 1
                 yield
         self._finish_deploys()
@@ -241,12 +241,4 @@ class Autopilot:
         if row is None or not self._simulated_cells.runs(row):
             return False
         self._simulated_cells.start_again(row, routable=not row.routable)
-        return True
-
-    def _evacuate(self) -> bool:
-        self._simulated_cells.evacuate_one()
-        return True
-
-    def _lose(self) -> bool:
-        self._simulated_cells.lose_one()
         return True

@@ -67,38 +67,27 @@ class SimulatedCells:
 
     def start_again(self, row: ActualLRP, *, routable: bool) -> None:
         """Let the cell of a running instance report it again, routable or not."""
-        app = self._apps[row.process_guid]
-        net = net_info(self._numbers[row.cell_id], self._rng.randrange(1000))
-        self._diego.start(
-            row.process_guid,
-            row.index,
-            InstanceKey.of(row),
-            net,
-            internal_routes=internal_routes(app),
-            metric_tags=instance_tags(app, row.index),
-            routable=routable,
-            availability_zone=row.availability_zone,
-        )
+        self._report(row, self._rng.randrange(1000), row.availability_zone, routable=routable)
 
-    def evacuate_one(self) -> None:
-        """Let one cell begin to leave, unless it would be the last."""
+    def evacuate_one(self) -> bool:
+        """Let one cell begin to leave, unless it would be the last; return whether one does."""
         staying = self._who_stays()
         if len(staying) > 1:
             self._leaving[self._rng.choice(staying)] = self._second
-            self.counts["evacuation"] += 1
+        return len(staying) > 1
 
-    def lose_one(self) -> None:
-        """Lose one cell, unless it would be the last: it comes back, or is replaced by a new one."""
+    def lose_one(self) -> bool:
+        """Lose one cell, unless it would be the last: it comes back, or is replaced. Return whether one is lost."""
         staying = self._who_stays()
         if len(staying) < 2:  # noqa: PLR2004 - one has to stay
-            return
+            return False
         cell_id = self._rng.choice(staying)
         self._diego.lose_cell(cell_id)
-        self.counts["cell lost"] += 1
         if self._rng.random() < 0.5:  # noqa: PLR2004 - a coin
             self._away[cell_id] = self._second + self._rng.randint(20, 120)
         else:
             self._hire()
+        return True
 
     def _hire(self) -> None:
         number = len(self._numbers)
@@ -144,19 +133,22 @@ class SimulatedCells:
         self.counts["claimed"] += 1
 
     def _start(self, row: ActualLRP) -> None:
-        app = self._apps[row.process_guid]
-        number = self._numbers[row.cell_id]
         self._containers[row.cell_id] += 1
+        self._report(row, self._containers[row.cell_id], f"z{self._numbers[row.cell_id] % ZONES + 1}")
+        self.counts["started"] += 1
+
+    def _report(self, row: ActualLRP, container: int, zone: str, *, routable: bool = True) -> None:
+        app = self._apps[row.process_guid]
         self._diego.start(
             row.process_guid,
             row.index,
             InstanceKey.of(row),
-            net_info(number, self._containers[row.cell_id]),
+            net_info(self._numbers[row.cell_id], container),
             internal_routes=internal_routes(app),
             metric_tags=instance_tags(app, row.index),
-            availability_zone=f"z{number % ZONES + 1}",
+            routable=routable,
+            availability_zone=zone,
         )
-        self.counts["started"] += 1
 
     def _hand_over(self, row: ActualLRP) -> None:
         key = InstanceKey.of(row)

@@ -12,7 +12,7 @@ from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.sim.desired import create_missing
 from lrpmirror.sim.domains import SECOND
-from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, HELD, retire, unclaim_row
+from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, HELD, removed, retire, unclaim_row
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, changed, emission, group_removed, race
 
@@ -54,9 +54,7 @@ def _is_wanted(state: State, row: ActualLRP) -> bool:
 def _drop_evacuating_of_lost_cells(state: State) -> Iterator[Emission]:
     for row in _all(state, Presence.EVACUATING):
         if row.cell_id not in state.cells:
-            before = state.slot(row.process_guid, row.index)
-            state.delete(row)
-            yield emission(before, [(row, None)])
+            yield removed(state, row)
 
 
 def _retire_surplus(state: State) -> Iterator[Emission]:

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
-from lrpmirror.model import ActualLRP, DesiredLRP, Presence
+from lrpmirror.model import DesiredLRP, Presence
 from lrpmirror.server.values import DesiredUpdate, InstanceKey
-from lrpmirror.sim.lifecycle import HELD
+from lrpmirror.sim.lifecycle import HELD, removed
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, desired_emission, emission
 
@@ -100,14 +100,8 @@ def _stop_from(state: State, process_guid: str, first: int) -> list[Emission]:
         if row.state in HELD:
             state.stop_requests.append(StopRequest(process_guid, row.index, InstanceKey.of(row)))
         else:
-            emitted.append(_remove(state, row))
+            emitted.append(removed(state, row))
     return emitted
-
-
-def _remove(state: State, row: ActualLRP) -> Emission:
-    before = state.slot(row.process_guid, row.index)
-    state.delete(row)
-    return emission(before, [(row, None)])
 
 
 def _existing(state: State, process_guid: str) -> DesiredLRP:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.encoded import EncodedEvent
-from lrpmirror.server.filters import desired_filter
+from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
 from lrpmirror.server.values import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
@@ -255,18 +255,11 @@ class Diego:
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> list[ActualLRP]:
         """Return the rows that pass all filters, an empty one letting all pass. Linear, but by process if given."""
-        state = self._state
-        per_process = [state.rows.get(process_guid, {})] if process_guid else state.rows.values()
-        if not domain and not cell_id and index is None:
-            return list(chain.from_iterable(map(dict[Any, ActualLRP].values, per_process)))
-        return [
-            row
-            for rows in per_process
-            for row in rows.values()
-            if (not domain or row.domain == domain)
-            and (not cell_id or row.cell_id == cell_id)
-            and (index is None or row.index == index)
-        ]
+        known = self._state.rows
+        per_process = [known.get(process_guid, {})] if process_guid else known.values()
+        rows = chain.from_iterable(map(dict[Any, ActualLRP].values, per_process))
+        filtered = domain or cell_id or index is not None
+        return list(filter(row_filter(domain, cell_id, index), rows) if filtered else rows)
 
     def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
         """Return the rows of these processes."""

@@ -4,43 +4,21 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Protocol
 
 import trio
 
-from lrpmirror.sim.delivery import Faults
+from lrpmirror.server.app import BBSApp
+from lrpmirror.server.hosting import Host
+from lrpmirror.sim.diego import Diego
+from lrpmirror.sim.faulty_replies import FaultyReplies
 from lrpmirror.sim.plan import RATES, FaultPlan
-from lrpmirror.sim.state import Backup
-
-
-class _Diego(Protocol):
-    faults: Faults | None
-
-    def backup(self) -> Backup: ...
-    def restore(self, backup: Backup) -> None: ...
-
-
-class _App(Protocol):
-    available: bool
-
-
-class _Requests(Protocol):
-    def calm(self) -> None: ...
-
-
-class _Host(Protocol):
-    def cut(self, *, streams_only: bool = False) -> int: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    async def refuse(self) -> None: ...
-    async def accept(self) -> None: ...
 
 
 class FaultInjector:
     """Carries out a plan while `run` runs; `mishaps` counts the faults, by the plan's names."""
 
     def __init__(
-        self, plan: FaultPlan, mishaps: Counter[str], *, diego: _Diego, app: _App, requests: _Requests, host: _Host
+        self, plan: FaultPlan, mishaps: Counter[str], *, diego: Diego, app: BBSApp, requests: FaultyReplies, host: Host
     ) -> None:
         self.mishaps = mishaps
         self._plan = plan

@@ -165,7 +165,7 @@ def remove(state: State, process_guid: str, index: int, instance: InstanceKey | 
     row = state.existing_row(process_guid, index)
     if instance is not None and InstanceKey.of(row) != instance:
         raise ResourceNotFound("ResourceNotFound", f"{process_guid}/{index} is not held by {instance.instance_guid}")
-    return [_removed(state, row)]
+    return [removed(state, row)]
 
 
 def retire(state: State, process_guid: str, index: int) -> list[Emission]:
@@ -174,10 +174,11 @@ def retire(state: State, process_guid: str, index: int) -> list[Emission]:
     if row.state in HELD and row.cell_id in state.cells:
         state.stop_requests.append(StopRequest(process_guid, index, InstanceKey.of(row)))
         return []
-    return [_removed(state, row)]
+    return [removed(state, row)]
 
 
-def _removed(state: State, row: ActualLRP) -> Emission:
+def removed(state: State, row: ActualLRP) -> Emission:
+    """Take the row out; return the emission."""
     before = state.slot(row.process_guid, row.index)
     state.delete(row)
     return emission(before, [(row, None)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 from lrpmirror.server.filters import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 from lrpmirror.server.subscription import StreamKind, Subscription
@@ -15,14 +15,9 @@ class Sliced:
 
     def __init__(self, diego: Diego) -> None:
         self._diego = diego
-
-    def domains(self) -> tuple[str, ...]:
-        """Return the fresh domains."""
-        return self._diego.domains()
-
-    def cells(self) -> tuple[CellPresence, ...]:
-        """Return the cells that are there."""
-        return self._diego.cells()
+        self.domains = diego.domains
+        self.cells = diego.cells
+        self.actual_lrps_by_process_guids = diego.actual_lrps_by_process_guids
 
     def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
@@ -30,10 +25,6 @@ class Sliced:
         """Return the rows that pass all filters."""
         rows = self._diego.actual_lrps(process_guid=process_guid)
         return passing(rows, row_filter(domain, cell_id, index)) if domain or cell_id or index is not None else rows
-
-    def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> list[ActualLRP]:
-        """Return the rows of these processes."""
-        return self._diego.actual_lrps_by_process_guids(process_guids)
 
     def actual_lrp_groups(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
