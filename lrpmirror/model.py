@@ -146,6 +146,13 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
             return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
         return self
 
+    def decoded(self) -> "ActualLRP":
+        """Return this row with its fields at hand; but perhaps without internal routes and metric tags. O(1).
+
+        A subclass may decode fields when they are first read, and each time look whether it has.
+        """
+        return self
+
     def as_stored(self) -> "ActualLRP":
         """Return this row of an event as lists and later events have it: see `stored_bytes`. O(1)."""
         reason, error = stored_text(self.crash_reason), stored_text(self.placement_error)

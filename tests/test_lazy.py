@@ -161,6 +161,42 @@ def test_the_rest_of_a_row_is_read_once() -> None:
     assert seen.metric_tags is seen.metric_tags
 
 
+BUT_ROUTES_AND_TAGS = [name for name in ActualLRP.__struct_fields__ if name not in {"internal_routes", "metric_tags"}]
+
+
+def at_hand(row: ActualLRP) -> list[object]:
+    return [getattr(row, name) for name in BUT_ROUTES_AND_TAGS]
+
+
+@given(rows)
+def test_a_decoded_row_has_all_fields_of_the_row_but_routes_and_tags(row: ActualLRP) -> None:
+    seen = listed(row)
+    for one in (seen, diff(row, row).after, row):
+        decoded = one.decoded()
+        assert type(decoded) is ActualLRP
+        assert at_hand(decoded) == at_hand(row)
+        assert one.decoded() is decoded, "it is decoded once"
+    assert (seen.internal_routes, seen.metric_tags) == (row.internal_routes, row.metric_tags)
+    assert at_hand(seen.decoded()) == at_hand(row)
+
+
+@pytest.mark.parametrize("name", BUT_ROUTES_AND_TAGS)
+def test_a_decoded_row_has_the_values_that_the_row_was_given_since(name: str) -> None:
+    seen = listed(RUNNING)
+    seen.decoded()
+    other = replace(seen, **{name: getattr(ALL_DIFFERENT, name)})
+    assert at_hand(other.decoded()) == at_hand(other)
+    assert getattr(other.decoded(), name) == getattr(ALL_DIFFERENT, name)
+
+
+def test_routes_and_tags_are_read_when_they_are_asked_for() -> None:
+    seen = listed(RUNNING)
+    assert seen.address == RUNNING.address
+    decoded = seen.decoded()
+    assert seen.metric_tags == RUNNING.metric_tags
+    assert seen.address is decoded.address, "the rest was read again"
+
+
 @given(st.permutations([f"tag-{number}" for number in range(24)]))
 def test_two_lists_of_a_row_with_its_tags_in_another_order_have_the_same_bytes(names: list[str]) -> None:
     one = decode.actual_lrp(record_with_tags_in_order(*sorted(names)))
@@ -254,6 +290,8 @@ def test_a_thread_that_reads_a_row_while_it_takes_over_others_bytes_never_reads_
 
     assert torn.address == "10.0.0.1"
     assert torn.since == RUNNING.since
+    force_setattr(torn, "memory", Interrupted(RUNNING))
+    assert torn.metric_tags == RUNNING.metric_tags
 
 
 def test_a_row_that_is_not_lazy_has_no_bytes_to_take_over() -> None:

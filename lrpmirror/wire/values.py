@@ -71,23 +71,23 @@ def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
         epoch=tag.epoch,
         tag_index=tag.index,
         presence=PRESENCES[message.presence],
-        **rest_of_row(message),
+        **rest_of_side(message),
+        **routes_and_tags(message),
     )
 
 
-def rest_of_row(message: diego_pb2.ActualLRP) -> dict[str, Any]:
-    """Return the fields of a row beyond its keys, state, tag and presence."""
+def routes_and_tags(message: diego_pb2.ActualLRP) -> dict[str, Any]:
+    """Return the fields of a row that no side of a changed event has."""
     tags = message.metric_tags
     routes = message.actual_lrp_internal_routes
     return {
-        **rest_of_side(message),
         "internal_routes": tuple([route.hostname for route in routes]) if routes else (),
         "metric_tags": _mapping(tags) if tags else EMPTY,
     }
 
 
 def rest_of_side(info: events_pb2.ActualLRPInfo | diego_pb2.ActualLRP) -> dict[str, Any]:
-    """Return these fields of one side of an instance's changed event, which has neither routes nor metric tags."""
+    """Return the fields of a row beyond its keys, state, tag and presence that a side of a changed event has too."""
     net = info.actual_lrp_net_info
     return {
         "address": net.address,
