@@ -4,11 +4,12 @@ A client of coredis passes a command to a task that writes and gets its reply fr
 than everything else about a command. Only its parser is used here.
 """
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -24,10 +25,58 @@ _PIECE: Final = 65_536
 """How many bytes are read at once."""
 
 
+class Bytes(Protocol):
+    """Bytes both ways: a stream of trio, or a `_Socket`."""
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything."""
+        ...
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        """Return what comes next; nothing at the end."""
+        ...
+
+
+class _Socket(trio.abc.AsyncResource):
+    """Bytes over a socket. A stream of trio gives others a turn with every send, which takes as long as a command."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
+
+    def send_some(self, data: bytes) -> int:
+        """Send what can be sent at once; return how many bytes that were."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    async def send_all(self, data: bytes) -> None:
+        """Send everything."""
+        rest = memoryview(data)
+        while rest:
+            await trio.lowlevel.wait_writable(self._socket)
+            with suppress(BlockingIOError):
+                rest = rest[self._socket.send(rest) :]
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Return what comes next; nothing at the end."""
+        while True:
+            # At first, since a reply is hardly ever there when it is asked for.
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):
+                return self._socket.recv(max_bytes)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
 class Connection:
     """Sends commands and takes their replies. Raises errors of coredis, OSErrors and those of trio's streams."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: Bytes) -> None:
         self._stream = stream
         self._parser = import_module("coredis.parser").Parser()
         self._sent = 0
@@ -44,13 +93,17 @@ class Connection:
         """Send a command; return the number by which to ask for its reply."""
         if self._sending:
             raise BrokenPipeError("an earlier command was sent in part only")
+        data = _packed(command)
         self._sending = True
-        with trio.move_on_after(ANSWER):
-            await self._stream.send_all(_packed(command))
-            self._sending = False
-            self._sent += 1
-            return self._sent
-        raise TimeoutError(f"nothing could be sent for {ANSWER:g} s")
+        sent = self._stream.send_some(data) if isinstance(self._stream, _Socket) else 0
+        if sent < len(data):
+            with trio.move_on_after(ANSWER) as scope:
+                await self._stream.send_all(data[sent:])
+            if scope.cancelled_caught:
+                raise TimeoutError(f"nothing could be sent for {ANSWER:g} s")
+        self._sending = False
+        self._sent += 1
+        return self._sent
 
     async def reply(self, number: int) -> Any:
         """Return the reply to a command, once."""
@@ -75,11 +128,8 @@ class Connection:
 
 
 def _packed(command: Sequence[bytes | str | int]) -> bytes:
-    out = [b"*%d\r\n" % len(command)]
-    for part in command:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        out.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(out)
+    parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
 @asynccontextmanager
@@ -102,16 +152,16 @@ async def connected(
         await trio.aclose_forcefully(stream)
 
 
-async def _open(where: tuple[str, int] | str, context: ssl.SSLContext | None) -> trio.abc.Stream:
+async def _open(where: tuple[str, int] | str, context: ssl.SSLContext | None) -> _Socket | trio.SSLStream[Any]:
     with trio.move_on_after(CONNECT):
         if isinstance(where, str):
-            return await trio.open_unix_socket(where)
+            return _Socket(await trio.open_unix_socket(where))
         stream = await trio.open_tcp_stream(*where)
-        return stream if context is None else await _encrypted(stream, context, where[0])
+        return _Socket(stream) if context is None else await _encrypted(stream, context, where[0])
     raise TimeoutError(f"no connection within {CONNECT:g} s")
 
 
-async def _encrypted(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> trio.abc.Stream:
+async def _encrypted(stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> trio.SSLStream[Any]:
     encrypted = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
     try:
         await encrypted.do_handshake()

@@ -1,7 +1,7 @@
 """Maps errors of coredis and Redis to this library's errors; none contains a password."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
@@ -10,15 +10,20 @@ from lrpmirror.errors import LRPMirrorError, RelayRefused, RelayUnreachable, Ser
 __all__ = ["errors_of"]
 
 
-@contextmanager
-def errors_of(where: str) -> Iterator[None]:
-    """Raise errors of a relay in the block as BBSErrors, with the original as the cause."""
-    try:
-        yield
-    except LRPMirrorError:
-        raise
-    except Exception as error:
-        raise _translated(where, error) from error
+class errors_of:  # noqa: N801 - a context manager
+    """Raises errors of a relay in the block as BBSErrors, with the original as the cause."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, LRPMirrorError):
+            raise _translated(self._where, error) from error
 
 
 def _translated(where: str, error: Exception) -> LRPMirrorError:

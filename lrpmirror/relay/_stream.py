@@ -54,6 +54,8 @@ class RelayStream:
         return self
 
     async def __anext__(self) -> list[Event]:
+        # Who waits for what was yielded has a turn now, and not after the next command is made and sent.
+        await trio.lowlevel.checkpoint()
         while True:
             await self._tell()
             events: list[Event] = []
