@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 from relay_support import needs_redis, on_loopback, redis_server
@@ -12,7 +13,7 @@ from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._format import Keys
 from lrpmirror.relay._pending import MANY
-from lrpmirror.relay._scripts import ACQUIRE, COMMIT, FIRST_HASH, RELEASE
+from lrpmirror.relay._scripts import ACQUIRE, COMMIT, FIRST_HASH, RELEASE, Transaction
 
 KEYS = Keys("x")
 
@@ -41,36 +42,34 @@ async def commit(
     *,
     counts: str = "",
     phase: str = "live",
-    entry: tuple[str, ...] = (),
-    floor: str = "",
+    events: tuple[str, ...] | None = None,
+    oldest: str = "",
     put: tuple[str, ...] = (),
     remove: tuple[str, ...] = (),
     age: int = 0,
     sent_at: float | None = None,
 ) -> list[bytes]:
     """Write to the first of the hashes."""
-    live = "1" if phase == "live" else "0"
-    as_of = int((await redis.time() if sent_at is None else sent_at) * 1000)
-    args = [
-        token,
-        "3000",
-        before,
-        link,
-        floor,
-        counts,
-        phase,
-        live,
-        str(age),
-        str(as_of),
-        "10000",
-        "2",
-        "format",
-        "1",
-        str(len(entry)),
-        *entry,
-    ]
-    if put or remove:
-        args += [str(FIRST_HASH), str(len(put)), *put, str(len(remove)), *remove]
+    transaction = Transaction(
+        token=token,
+        lease=3000,
+        before=before,
+        link=link,
+        counts=counts,
+        age=age,
+        as_of=int((await redis.time() if sent_at is None else sent_at) * 1000),
+        patience=10_000,
+        phase=phase,
+        trouble="Trouble",
+        revision="7",
+        live=phase == "live",
+        more=("format", "1", "detail", "routing"),
+        follows=f"{before}!",
+        oldest=oldest,
+        events=-1 if events is None else len(events),
+        hashes=[(FIRST_HASH, len(put), len(remove))] if put or remove else [],
+    )
+    args: tuple[str | bytes, ...] = (msgspec.msgpack.encode(transaction), *(events or ()), *put, *remove)
     done: list[bytes] = await redis.run(COMMIT, KEYS.all, args)
     return done
 
@@ -149,18 +148,22 @@ async def test_what_was_on_its_way_is_so_much_older_and_what_cannot_have_been_is
         await acquire(redis, "a")
         now = await redis.time()
         for sent_at in (now - 11, now + 5):
-            result, said = await commit(redis, "a", "", "1", put=("f", "v"), age=500, sent_at=sent_at)
+            result, heartbeat = await commit(redis, "a", "", "1", put=("f", "v"), age=500, sent_at=sent_at)
             assert result == b"late"
-            assert abs(int(said) / 1000 - now) < 1
+            assert abs(int(heartbeat) / 1000 - now) < 1
         assert await redis.read_hash(KEYS.hashes[0]) == {}
         assert await commit(redis, "b", "", "1", sent_at=now - 11) == [b"fenced", b"a"]
-        await commit(redis, "a", "", "1", entry=("n", "0"), age=500, sent_at=now - 2)
+        await commit(redis, "a", "", "1", events=(), age=500, sent_at=now - 2)
         last = await redis.last_entry(KEYS.changes)
         assert last is not None
-        age = dict(last[1])[b"age"]
-        assert dict(last[1]) == {b"n": b"0", b"age": age}
-        assert (await redis.read_hash(KEYS.status))[b"age"] == age
+        entry, status = dict(last[1]), dict(await redis.read_hash(KEYS.status))
+        age = entry[b"age"]
         assert 2.5 <= float(age) < 3.5
+        said = {b"link": b"1", b"phase": b"live", b"trouble": b"Trouble", b"age": age, b"revision": b"7"}
+        assert entry == said | {b"before": b"!"}
+        times = {name: status[name] for name in (b"heartbeat", b"live_at")}
+        counts = {b"counts": b"0 0 0 0 0 0 0"}
+        assert status == said | times | counts | {b"format": b"1", b"detail": b"routing"}
 
 
 @on_both
@@ -185,23 +188,22 @@ async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
         await acquire(redis, "a")
         ids = []
         for n in range(4):
-            done = await commit(redis, "a", str(n) if n else "", str(n + 1), entry=("n", str(n), "0.x", "payload"))
+            done = await commit(redis, "a", str(n) if n else "", str(n + 1), events=("0.x", f"payload {n}"))
             ids.append(done[1].decode())
         last = await redis.last_entry(KEYS.changes)
         assert last is not None
-        notified = {name: value for name, value in last[1] if name != b"age"}
-        assert (last[0], notified) == (ids[3], {b"n": b"3", b"0.x": b"payload"})
+        assert (last[0], last[1][-1]) == (ids[3], (b"0.x", b"payload 3"))
         found = await redis.entries_after(KEYS.changes, ids[0], 2, 1)
-        assert [(entry_id, dict(pairs)[b"n"]) for entry_id, pairs in found] == [(ids[1], b"1"), (ids[2], b"2")]
+        assert [(entry_id, dict(pairs)[b"link"]) for entry_id, pairs in found] == [(ids[1], b"2"), (ids[2], b"3")]
 
         async def write() -> None:
             async with connect() as another:
-                await commit(another, "a", "4", "5", entry=("n", "4"))
+                await commit(another, "a", "4", "5", events=())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             (later,) = await redis.entries_after(KEYS.changes, ids[3], 10, 2)
-        assert dict(later[1])[b"n"] == b"4"
+        assert dict(later[1])[b"link"] == b"5"
 
 
 @on_both
@@ -211,8 +213,8 @@ async def test_the_cap_drops_entries_before_the_floor(server: Server) -> None:
         await acquire(redis, "a")
         ids: list[str] = []
         for n in range(3):
-            floor = ids[1] if n == 2 else ""
-            done = await commit(redis, "a", str(n) if n else "", str(n + 1), entry=("n", str(n)), floor=floor)
+            oldest = ids[1] if n == 2 else ""
+            done = await commit(redis, "a", str(n) if n else "", str(n + 1), events=(), oldest=oldest)
             ids.append(done[1].decode())
         assert [one for one, _ in await redis.entries_after(KEYS.changes, "0-0", 10, 0.01)] == ids[1:]
         assert await redis.has_entry(KEYS.changes, ids[1])
@@ -229,7 +231,7 @@ async def test_as_much_as_a_transaction_can_have_is_written(server: Server) -> N
         # Two events of each record; and domains and cells, of which there can be any number.
         events = tuple(part for n in range(2 * MANY) for part in (f"{n}.x", "payload"))
         fields = tuple(part for n in range(10_001) for part in (f"f{n}", "v"))
-        done = await commit(redis, "a", "", "1", entry=("n", "0", *events), put=fields)
+        done = await commit(redis, "a", "", "1", events=events, put=fields)
         assert done[2] == b"10001 0 0 0 0 0 0"
         done = await commit(redis, "a", "1", "2", counts=done[2].decode(), put=("f1", "w", "new", "v"))
         assert done[2] == b"10002 0 0 0 0 0 0"

@@ -1,5 +1,6 @@
 """The state of a mirror in the form of a relay's hashes, and where the two differ."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -8,7 +9,7 @@ import trio
 from lrpmirror.core.rows.changes import row_key
 from lrpmirror.errors import WireError
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
-from lrpmirror.relay._format import HASHES, field_of
+from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
@@ -45,9 +46,9 @@ class Writes:
         return bool(self.records or self.remove)
 
     @property
-    def put(self) -> list[str | bytes]:
-        """Fields and values, in turns."""
-        return [part for pair in self.records.items() for part in pair]
+    def args(self) -> list[str | bytes]:
+        """Fields and values to set, in turns, then fields to remove."""
+        return [*(part for pair in self.records.items() for part in pair), *self.remove]
 
     def set(self, field: str, value: bytes | None) -> None:
         """Write a field, or remove it where there is no value."""
@@ -84,9 +85,9 @@ class Content:
 
     # What is to be written
 
-    async def writes(self, batch: Batch | None) -> dict[str, Writes]:
-        """Return the writes of a batch to each of the hashes, with changed domains and cells; or only the latter."""
-        out = {name: Writes() for name in HASHES}
+    async def writes(self, batch: Batch | None) -> defaultdict[str, Writes]:
+        """Return the writes of a batch to the hashes, with changed domains and cells; nothing without a batch."""
+        out: defaultdict[str, Writes] = defaultdict(Writes)
         self._asked = self._written
         if batch is None:
             return out

@@ -162,11 +162,6 @@ class Status(Struct, frozen=True, kw_only=True):
         except (KeyError, ValueError) as exc:
             raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
 
-    def fields(self) -> dict[str, str]:
-        """Return the fields that the publisher writes, without phase and age; the script writes the rest."""
-        own = ("format", "revision", "detail", "trouble", "publisher")
-        return {name: str(getattr(self, name)) for name in own}
-
 
 class Entry(Struct, frozen=True, kw_only=True):
     """One entry of the stream of changes."""
@@ -179,14 +174,6 @@ class Entry(Struct, frozen=True, kw_only=True):
     age: float = 0.0
     events: Sequence[tuple[str, bytes]]
     """The types and payloads of events, in their order."""
-
-    def fields(self) -> list[str | bytes]:
-        """Return its fields in the stream, without the age, which the script writes."""
-        head = [
-            *("link", self.link, "before", self.before, "phase", self.phase),
-            *("trouble", self.trouble, "revision", str(self.revision)),
-        ]
-        return [*head, *(part for n, (name, payload) in enumerate(self.events) for part in (f"{n}.{name}", payload))]
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[bytes, bytes]], where: str) -> "Entry":

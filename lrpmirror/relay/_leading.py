@@ -1,12 +1,14 @@
 """The leading publisher: it brings the relay up to date, keeps it so, and checks for changes by others."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil, floor
 from typing import Any, Final
 
+import msgspec
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lrpmirror.core.freshness.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
@@ -14,9 +16,9 @@ from lrpmirror.relay._clock import ServerClock, ask
 from lrpmirror.relay._commands import Commands
 from lrpmirror.relay._content import Content
 from lrpmirror.relay._events import EventMaker
-from lrpmirror.relay._format import CLOSED, FILLING, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Entry, Keys, Status
+from lrpmirror.relay._format import CLOSED, FILLING, FORMAT, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Keys, Status
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
-from lrpmirror.relay._scripts import COMMIT, FIRST_HASH
+from lrpmirror.relay._scripts import COMMIT, FIRST_HASH, Transaction
 
 __all__ = ["Counters", "Leading", "LeaseLost"]
 
@@ -98,8 +100,8 @@ class Leading:
         """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
         self._link = ""
         self._counts = ""
-        self._said: dict[str, str] = {}
-        """The known content of the status, of the fields that the publisher writes."""
+        self._introduced = False
+        """Whether the fields of the status that never change are there."""
         self._clock: ServerClock
         """The last reading of the clock of the server that is written to."""
         self._unconfirmed: _Unconfirmed | None = None
@@ -128,7 +130,7 @@ class Leading:
     async def begin(self, redis: Commands, token: str) -> None:
         """Record that the publisher leads, and read what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
-        self._said = {}
+        self._introduced = False
         self._clock = await ask(redis)
         found = Status.read(await redis.read_hash(self._keys.status), self._where)
         link = found.link if found is not None else ""
@@ -279,44 +281,42 @@ class Leading:
         events = (
             None if self._silent else await self._event_maker.tell(batch, writes["actual_lrps"], trio.current_time())
         )
-        status = Status(
-            phase=phase,
-            revision=mirror.revision,
-            detail=self._detail,
-            trouble=trouble,
-            publisher=self._name,
-        )
-        before = self._link if events is not None and not self._gap else NOTHING
-        entry = Entry(
+        args = [part for n, (name, payload) in enumerate(events or ()) for part in (f"{n}.{name}", payload)]
+        size = sum(map(len, args[1::2]))
+        transaction = Transaction(
+            token=self._token,
+            lease=_millis(LEASE),
+            before=self._link,
             link=link,
-            before=before,
+            counts=self._counts,
+            age=0,
+            as_of=0,
+            patience=_millis(UNDER_WAY),
             phase=phase,
             trouble=trouble,
-            revision=mirror.revision,
-            events=events or (),
+            revision=str(mirror.revision),
+            live=mirror.live,
+            more=() if self._introduced else ("format", FORMAT, "detail", self._detail, "publisher", self._name),
+            follows=self._link if events is not None and not self._gap else NOTHING,
+            oldest=self._retention.oldest,
+            events=-1 if self._silent else len(args),
+            hashes=[(_NUMBERS[name], 2 * len(one.records), len(one.remove)) for name, one in writes.items() if one.any],
         )
-        fields = [] if self._silent else entry.fields()
-        size = sum(len(payload) for _, payload in entry.events)
-        head = [self._token, str(round(LEASE * 1000)), self._link, link]
-        head += [self._retention.oldest, self._counts, phase, "1" if mirror.live else "0"]
-        said = status.fields()
-        news = [part for name, value in said.items() if self._said.get(name) != value for part in (name, value)]
-        rest = [*_group(news), *_group(fields)]
-        for number, name in enumerate(HASHES, FIRST_HASH):
-            if (changed := writes[name]).any:
-                rest += [str(number), *_group(changed.put), *_group(changed.remove)]
-        outcome, *told = await self._send(redis, head, current_at, rest)
+        for one in writes.values():
+            args += one.args
+        outcome, *told = await self._send(redis, transaction, current_at, args)
         if outcome == b"done":
             self._unconfirmed = None
-            self._link, self._counts, self._said = link, told[1].decode(), said
+            self._link, self._counts, self._introduced = link, told[1].decode(), True
             self._content.written()
             self._retention.add(told[0].decode(), size)
             self._written_at = trio.current_time()
             self._counters.transactions += 1
             self._counters.records += len(batch)
-            self._counters.entries += bool(fields)
-            self._gap = self._gap and not fields
             self._counters.bytes += size
+            if not self._silent:
+                self._counters.entries += 1
+                self._gap = False
             return
         self._unconfirmed = None
         self._pending.give_back(batch)
@@ -326,14 +326,16 @@ class Leading:
         if outcome == b"diverged":
             await self.begin(redis, self._token)
 
-    async def _send(self, redis: Commands, head: list[Any], current_at: float, rest: list[Any]) -> list[bytes]:
+    async def _send(
+        self, redis: Commands, transaction: Transaction, current_at: float, args: Sequence[str | bytes]
+    ) -> list[bytes]:
         """Run the transaction with the server's time; again where that clock was set since it was last read."""
         outcome = [b"late"]
         while outcome[0] == b"late":
             now = trio.current_time()
             age, as_of = ceil((now - current_at) * 1000), floor(self._clock.earliest(now) * 1000)
-            times = [str(age), str(as_of), str(round(UNDER_WAY * 1000))]
-            outcome = await redis.run(COMMIT, self._keys.all, [*head, *times, *rest])
+            head = msgspec.msgpack.encode(replace(transaction, age=age, as_of=as_of))
+            outcome = await redis.run(COMMIT, self._keys.all, (head, *args))
             if outcome[0] in {b"done", b"late"}:
                 self._clock = ServerClock(int(outcome[-1]) / 1000, now, trio.current_time())
         return outcome
@@ -403,8 +405,12 @@ OVERHEAD: Final = 250
 """Approximate bytes of an entry beside its events."""
 
 
-def _group(parts: list[Any]) -> list[Any]:
-    return [str(len(parts)), *parts]
+_NUMBERS: Final = {name: number for number, name in enumerate(HASHES, FIRST_HASH)}
+"""The numbers of the hashes in the keys of a transaction."""
+
+
+def _millis(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _phase(status: MirrorStatus) -> str:

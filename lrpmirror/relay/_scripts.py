@@ -5,12 +5,13 @@ with the permissions of the caller. Nothing else writes, so these checks hold fo
 the content is what its last known write left, and no hash has lost or gained a record since.
 """
 
+from collections.abc import Sequence
 from hashlib import sha1
 from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["ACQUIRE", "COMMIT", "FIRST_HASH", "RELEASE", "SCRIPTS", "Script"]
+__all__ = ["ACQUIRE", "COMMIT", "FIRST_HASH", "RELEASE", "SCRIPTS", "Script", "Transaction"]
 
 
 class Script(Struct, frozen=True):
@@ -18,6 +19,45 @@ class Script(Struct, frozen=True):
 
     text: str
     name: str
+
+
+class Transaction(Struct, frozen=True, kw_only=True):
+    """What COMMIT is to write and on what condition. Times are in ms.
+
+    As MessagePack, since each argument of a script costs both sides; without records, which may be no text.
+    """
+
+    token: str
+    """The publisher's, who must lead."""
+    lease: int
+    """For how long it leads from then on."""
+    before: str
+    """The link that must be there."""
+    link: str
+    """The one of this transaction."""
+    counts: str
+    """How many fields the hashes must have, or nothing."""
+    age: int
+    """How old the publisher's state is."""
+    as_of: int
+    """When it was so, by the server's clock."""
+    patience: int
+    """How long ago that may be."""
+    phase: str
+    trouble: str
+    revision: str
+    live: bool
+    """Whether the publisher is live with the BBS."""
+    more: Sequence[str]
+    """Further fields of the status, with their values."""
+    follows: str
+    """The link that the entry says it follows."""
+    oldest: str
+    """The oldest entry to be kept, or nothing."""
+    events: int
+    """How many arguments are the entry's events; -1: no entry."""
+    hashes: Sequence[tuple[int, int, int]]
+    """For each hash that changes: its number in the keys, and how many arguments are fields to set, and to remove."""
 
 
 def _script(text: str) -> Script:
@@ -48,72 +88,57 @@ return 1
 
 COMMIT: Final = _script("""\
 -- KEYS: lease, status, changes, then the hashes.
--- ARGV: token, lease in ms, the link that is there, the next one, the oldest entry to keep or '',
---   the counts that the hashes have, as one text, or '', the phase,
---   whether the writer is live with the BBS;
---   how old its state is, in ms, and when it was so, in ms of the clock here; how many ms ago that may be;
---   then two groups, each after its length: fields of the status, fields of an entry (none: no entry);
---   then for each hash that changes its number in KEYS and two groups: fields with values to set, fields to remove.
-local at = 11
-local function group()
-  local n = tonumber(ARGV[at + 1])
-  local from = at + 2
-  at = at + 1 + n
-  return from, at
-end
-local function each(command, key, from, to)
-  local n = 0
-  for j = from, to, 1000 do n = n + redis.call(command, key, unpack(ARGV, j, math.min(j + 999, to))) end
+-- ARGV: a Transaction as MessagePack, then what it counts: events with their names, and the fields of the hashes.
+local tx = cmsgpack.unpack(ARGV[1])
+local at = 2
+local function each(command, key, number)
+  local n, last = 0, at + number - 1
+  for j = at, last, 1000 do n = n + redis.call(command, key, unpack(ARGV, j, math.min(j + 999, last))) end
+  at = last + 1
   return n
 end
 local holder = redis.call('GET', KEYS[1])
-if holder ~= ARGV[1] then return {'fenced', holder or ''} end
-local known = redis.call('HMGET', KEYS[2], 'link', 'live_at')
+if holder ~= tx.token then return {'fenced', holder or ''} end
+local known = redis.call('HMGET', KEYS[2], 'link', 'live_at', 'changes')
 local link = known[1] or ''
-if link ~= ARGV[3] then return {'diverged', link} end
+if link ~= tx.before then return {'diverged', link} end
 local counts = {}
 for i = 4, #KEYS do counts[i - 3] = redis.call('HLEN', KEYS[i]) end
 local there = table.concat(counts, ' ')
-if ARGV[6] ~= '' and there ~= ARGV[6] then return {'altered', there} end
+if tx.counts ~= '' and there ~= tx.counts then return {'altered', there} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local waited = now - ARGV[10]
+local waited = now - tx.as_of
 now = string.format('%d', now)
-if waited < 0 or waited > tonumber(ARGV[11]) then return {'late', now} end
-local age = string.format('%.3f', (ARGV[9] + waited) / 1000)
-local status, status_end = group()
-local entry, entry_end = group()
-local changes = 0
-while at < #ARGV do
-  at = at + 1
-  local i = tonumber(ARGV[at])
-  local from, to = group()
-  local added = each('HSET', KEYS[i], from, to)
-  changes = changes + (to - from + 1) / 2
-  from, to = group()
-  counts[i - 3] = counts[i - 3] + added - each('HDEL', KEYS[i], from, to)
-  changes = changes + (to - from + 1)
-end
+if waited < 0 or waited > tx.patience then return {'late', now} end
+local age = string.format('%.3f', (tx.age + waited) / 1000)
+local said = {'link', tx.link, 'phase', tx.phase, 'trouble', tx.trouble, 'age', age, 'revision', tx.revision}
 local id = ''
-if entry <= entry_end then
+if tx.events >= 0 then
   local command = {'XADD', KEYS[3]}
-  if ARGV[5] ~= '' then
-    command[3], command[4] = 'MINID', ARGV[5]
-  end
-  for _, part in ipairs({'*', 'age', age}) do command[#command + 1] = part end
-  for j = entry, entry_end do command[#command + 1] = ARGV[j] end
+  if tx.oldest ~= '' then command[3], command[4] = 'MINID', tx.oldest end
+  command[#command + 1] = '*'
+  for j = 1, #said do command[#command + 1] = said[j] end
+  command[#command + 1], command[#command + 2] = 'before', tx.follows
+  for j = at, at + tx.events - 1 do command[#command + 1] = ARGV[j] end
+  at = at + tx.events
   id = redis.call(unpack(command))
 end
-there = table.concat(counts, ' ')
-local command = {'HSET', KEYS[2], 'link', ARGV[4], 'counts', there, 'heartbeat', now, 'phase', ARGV[7], 'age', age}
-if ARGV[8] == '1' or not known[2] then
-  command[#command + 1] = 'live_at'
-  command[#command + 1] = now
+local changes = 0
+for _, hash in ipairs(tx.hashes) do
+  local i, set, removed = unpack(hash)
+  counts[i - 3] = counts[i - 3] + each('HSET', KEYS[i], set)
+  counts[i - 3] = counts[i - 3] - each('HDEL', KEYS[i], removed)
+  changes = changes + set / 2 + removed
 end
-for j = status, status_end do command[#command + 1] = ARGV[j] end
-redis.call(unpack(command))
-if changes > 0 then redis.call('HINCRBY', KEYS[2], 'changes', string.format('%d', changes)) end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+there = table.concat(counts, ' ')
+if tx.live or not known[2] then said[#said + 1], said[#said + 2] = 'live_at', now end
+if changes > 0 then
+  said[#said + 1], said[#said + 2] = 'changes', string.format('%d', (known[3] or 0) + changes)
+end
+redis.call('HSET', KEYS[2], 'counts', there, 'heartbeat', now, unpack(said))
+if #tx.more > 0 then redis.call('HSET', KEYS[2], unpack(tx.more)) end
+redis.call('PEXPIRE', KEYS[1], tx.lease)
 return {'done', id, there, now}
 """)
 """Write what has changed, as one step. Returns `done` with the entry's id, the counts and the time, or why nothing was

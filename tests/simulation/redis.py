@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any, Final
 
+import msgspec
 import trio
 
 from lrpmirror.errors import RelayRefused, RelayUnreachable
 from lrpmirror.relay._commands import Commands, Pairs
-from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script
+from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script, Transaction
 
 __all__ = ["MemoryRedis"]
 
@@ -177,39 +178,52 @@ class MemoryRedis:
         return 1
 
     def _commit(self, keys: Sequence[str], args: Sequence[bytes]) -> list[bytes]:
-        token, lease, before, link, floor, counts, phase, live, age, as_of, most = args[:11]
+        tx, rest = msgspec.msgpack.decode(args[0], type=Transaction), list(args[1:])
         lease_key, status_key, changes_key, *hash_keys = keys
         holder, status = self.string(lease_key), self.hash(status_key)
-        if holder != token:
+        if holder != tx.token.encode():
             return [b"fenced", holder or b""]
-        if status.get(b"link", b"") != before:
+        if status.get(b"link", b"") != tx.before.encode():
             return [b"diverged", status.get(b"link", b"")]
-        if counts and counts != self._counts(hash_keys):
+        if tx.counts and tx.counts.encode() != self._counts(hash_keys):
             return [b"altered", self._counts(hash_keys)]
-        waited = self._millis() - int(as_of)
-        heartbeat = str(self._millis()).encode()
-        if not 0 <= waited <= int(most):
-            return [b"late", heartbeat]
-        told_age = f"{(int(age) + waited) / 1000:.3f}".encode()
-        (fields, entry), numbered = _groups(args[11:], 2)
+        waited = self._millis() - tx.as_of
+        heartbeat = str(self._millis())
+        if not 0 <= waited <= tx.patience:
+            return [b"late", heartbeat.encode()]
+        said = {
+            "link": tx.link,
+            "phase": tx.phase,
+            "trouble": tx.trouble,
+            "age": f"{(tx.age + waited) / 1000:.3f}",
+            "revision": tx.revision,
+        }
+        entry_id = ""
+        if tx.events >= 0:
+            entry = [part.encode() for pair in {**said, "before": tx.follows}.items() for part in pair]
+            entry_id = self._add(changes_key, entry + rest[: tx.events], tx.oldest)
+            del rest[: tx.events]
         changes = 0
-        while numbered:
-            key = keys[int(numbered[0]) - 1]
-            (put, remove), numbered = _groups(numbered[1:], 2)
-            self.hash(key).update(_pairs(put))
-            for field in remove:
-                self.hash(key).pop(field, None)
-            changes += len(put) // 2 + len(remove)
-        entry_id = self._add(changes_key, [b"age", told_age, *entry], floor.decode()) if entry else ""
-        there = self._counts(hash_keys)
-        if live == b"1" or b"live_at" not in status:
-            status[b"live_at"] = heartbeat
-        status.update({b"link": link, b"counts": there, b"heartbeat": heartbeat, b"phase": phase, b"age": told_age})
-        status.update(_pairs(fields))
+        for number, put, removed in tx.hashes:
+            there = self.hash(keys[number - 1])
+            there.update(_pairs(rest[:put]))
+            for field in rest[put : put + removed]:
+                there.pop(field, None)
+            del rest[: put + removed]
+            changes += put // 2 + removed
+        counts = self._counts(hash_keys)
+        if tx.live or b"live_at" not in status:
+            said["live_at"] = heartbeat
         if changes:
-            status[b"changes"] = str(int(status.get(b"changes", b"0")) + changes).encode()
-        self._lease(lease_key, token, lease)
-        return [b"done", entry_id.encode(), there, heartbeat]
+            said["changes"] = str(int(status.get(b"changes", b"0")) + changes)
+        said |= {
+            "counts": counts.decode(),
+            "heartbeat": heartbeat,
+            **dict(zip(tx.more[::2], tx.more[1::2], strict=True)),
+        }
+        status.update({name.encode(): value.encode() for name, value in said.items()})
+        self._state.strings[lease_key] = holder, self.now() + tx.lease / 1000
+        return [b"done", entry_id.encode(), counts, heartbeat.encode()]
 
     def _counts(self, keys: Sequence[str]) -> bytes:
         return " ".join(str(len(self.hash(key))) for key in keys).encode()
@@ -307,16 +321,6 @@ def order(entry_id: str) -> tuple[int, int]:
     """Return a stream's id as what it is ordered by."""
     millis, _, number = entry_id.partition("-")
     return int(millis), int(number or 0)
-
-
-def _groups(args: Sequence[bytes], number: int) -> tuple[list[list[bytes]], Sequence[bytes]]:
-    """Return the first groups, and what follows them."""
-    groups: list[list[bytes]] = []
-    for _ in range(number):
-        size = int(args[0])
-        groups.append(list(args[1 : 1 + size]))
-        args = args[1 + size :]
-    return groups, args
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
