@@ -1,38 +1,4 @@
-"""The errors of lrpmirror, one tree.
-
-    LRPMirrorError
-    ├── ConfigurationError          an option, URL or file that cannot be used; says which, and what to do
-    ├── WireError                   bytes that are not what the protocol says
-    │   ├── MalformedFrame          an event-stream frame that cannot be read
-    │   ├── MalformedChunk          a chunk of a reply's body that cannot be read
-    │   ├── MalformedRecord         a protobuf record or event that cannot be decoded, or bad JSON
-    │   ├── TruncatedReply          a reply that ends in the middle of a record
-    │   └── LimitExceeded           a frame, record or count beyond its configured limit
-    ├── BBSError                    a request to the BBS that did not give its answer
-    │   ├── ConnectionFailed        no connection, or one that broke
-    │   │   ├── TLSFailed           the TLS handshake was refused, by either side
-    │   │   ├── StreamDead          a silent event stream, and pings beside it that failed
-    │   │   ├── RelayUnreachable    no connection to the Redis or Valkey of a relay, or one that broke
-    │   │   └── ChangesMissed       a relay's stream of changes does not go on where it was left
-    │   ├── TimedOut                no answer within the time allowed
-    │   ├── ServiceUnavailable      503: the BBS is migrating or has no lock; retry, it never means "empty"
-    │   │   └── NoPublisher         no publisher keeps the relay current, or none ever has
-    │   ├── RelayRefused            the relay's server refuses: user, password, permissions
-    │   ├── RelayUnreadable         what is in the relay is of another version of its format
-    │   ├── UnknownPath             404: this server does not know the request
-    │   ├── UnexpectedReply         another status or content type than the protocol's
-    │   ├── RequestRefused          the reply's error field: `type` and `message` as the BBS sent them
-    │   │   └── ResourceNotFound    the same, for a record that does not exist
-    │   ├── ListNotBelieved         a list that contradicts the state so much that another one has to agree first
-    │   └── UpstreamStale           the replica that was asked does not follow the BBS itself: `trouble` says why
-    ├── RecordingError              a folder of recorded traffic that cannot be read or written
-    ├── StateFileError              a state file that cannot be used, or not be written
-    └── MirrorError
-        ├── NotSynced               the mirror has no state yet, or not within the time allowed
-        ├── NotFresh                the mirror's state is older than allowed: `phase`, `age`, and why as the cause
-        ├── NotSeen                 what was waited for did not come within the time allowed
-        ├── MirrorClosed            the mirror has been closed
-        └── MirrorForked            this process was forked from the one that has the mirror, and has a dead copy of it
+"""The errors of lrpmirror, one tree under `LRPMirrorError`.
 
 An error of another library never leaves this one: it is the `__cause__` of one of these.
 """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.cli.shared.extra import require
+from lrpmirror.cli.shared.command import require
 from lrpmirror.cli.shared.paint import bar, line
 from lrpmirror.cli.shared.view import Kind
 from lrpmirror.cli.top._board import Totals, kinds_of_cell

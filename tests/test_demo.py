@@ -24,8 +24,7 @@ from lrpmirror.cli import main
 from lrpmirror.cli.commands.demo import Settings, play
 from lrpmirror.cli.shared.agreement import disagreements
 from lrpmirror.cli.shared.screen import render
-from lrpmirror.cli.shared.status_line import status_line
-from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, kind_of, name_of
+from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, kind_of, name_of, status_line
 from lrpmirror.cli.shared.words import desired_in_words, found, row_in_words
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.rows.changes import Cause

@@ -8,7 +8,7 @@ import pytest
 from views_support import recording
 
 from lrpmirror.cli import main
-from lrpmirror.cli.shared.view_json import VIEWS, cells, http_routes, internal_routes, processes, tcp_routes
+from lrpmirror.cli.shared.view_json import VIEWS
 from lrpmirror.frozen import frozen
 from lrpmirror.model import CellCapacity
 from lrpmirror.views import CellLoad, Crash, Endpoint, Health, InternalEndpoint, ProcessHealth
@@ -36,7 +36,7 @@ FULL = Endpoint(
 
 
 def test_an_endpoint_has_all_its_fields_in_their_order() -> None:
-    ((_, (printed,)),) = (one.values() for one in http_routes({"app.example.com": (FULL,)}))
+    ((_, (printed,)),) = (one.values() for one in VIEWS["http-routes"].objects({"app.example.com": (FULL,)}))
 
     assert list(printed) == [
         "host",
@@ -65,19 +65,23 @@ def test_an_endpoint_has_all_its_fields_in_their_order() -> None:
 
 
 def test_what_is_empty_is_left_out_but_for_an_index() -> None:
-    assert list(http_routes({"app.example.com": (BARE,)})) == [
+    assert list(VIEWS["http-routes"].objects({"app.example.com": (BARE,)})) == [
         {"hostname": "app.example.com", "endpoints": [BARE_JSON]}
     ]
 
 
 def test_there_is_one_object_a_key_sorted_by_key() -> None:
-    found = list(http_routes(dict.fromkeys(("b", "a/path", "a"), (BARE,))))
+    found = list(VIEWS["http-routes"].objects(dict.fromkeys(("b", "a/path", "a"), (BARE,))))
 
     assert [one["hostname"] for one in found] == ["a", "a/path", "b"]
 
 
 def test_tcp_routes_are_sorted_by_router_group_and_then_by_port_as_a_number() -> None:
-    found = list(tcp_routes({("rg", 1025): (BARE,), ("rg", 1024): (BARE,), ("rg", 999): (BARE,), ("a", 2000): (BARE,)}))
+    found = list(
+        VIEWS["tcp-routes"].objects(
+            {("rg", 1025): (BARE,), ("rg", 1024): (BARE,), ("rg", 999): (BARE,), ("a", 2000): (BARE,)}
+        )
+    )
 
     assert [(one["router_group_guid"], one["external_port"]) for one in found] == [
         ("a", 2000),
@@ -93,7 +97,7 @@ def test_internal_routes_are_printed_with_the_names_of_single_instances() -> Non
     one = InternalEndpoint(host="10.255.0.1", process_guid="p", app="log", instance_guid="i", index=0)
     zoned = InternalEndpoint(host="10.255.0.2", process_guid="p", instance_guid="j", index=1, availability_zone="z1")
 
-    assert list(internal_routes({"a.internal": (one, zoned), "0.a.internal": (one,)})) == [
+    assert list(VIEWS["internal-routes"].objects({"a.internal": (one, zoned), "0.a.internal": (one,)})) == [
         {
             "hostname": "0.a.internal",
             "endpoints": [{"host": "10.255.0.1", "process_guid": "p", "app": "log", "instance_guid": "i", "index": 0}],
@@ -119,7 +123,7 @@ def test_processes_are_printed_with_their_word_and_what_there_is_to_count() -> N
         health=Health.CRASHING, desired=2, crashed=1, missing=1, last_crash=Crash(0, 3, "", 42), placement_error="full"
     )
 
-    assert list(processes({"q": sick, "p": ProcessHealth(health=Health.STOPPED)})) == [
+    assert list(VIEWS["processes"].objects({"q": sick, "p": ProcessHealth(health=Health.STOPPED)})) == [
         {"process_guid": "p", "health": "stopped"},
         {
             "process_guid": "q",
@@ -136,7 +140,7 @@ def test_processes_are_printed_with_their_word_and_what_there_is_to_count() -> N
 def test_cells_are_printed_with_their_capacity() -> None:
     load = CellLoad(running=2, memory_mb=512, present=True, zone="z1", capacity=CellCapacity(1000, 2000, 250))
 
-    assert list(cells({"two": load, "one": CellLoad(claimed=1, unsized=1)})) == [
+    assert list(VIEWS["cells"].objects({"two": load, "one": CellLoad(claimed=1, unsized=1)})) == [
         {"cell_id": "one", "claimed": 1, "unsized": 1},
         {
             "cell_id": "two",

@@ -1,6 +1,7 @@
 """`lrpmirror replay`: the state after a recording, or every change on the way there."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -87,13 +88,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _values(replayed: Replay, what: str) -> Iterable[object]:
-    if what == "actual-lrps":
-        return replayed.actual_lrps()
-    if what == "actual-lrp-groups":
-        return replayed.actual_lrp_groups()
-    if what == "domains":
-        return replayed.domains()
-    return replayed.desired_lrps()
+    match what:
+        case "actual-lrps":
+            return replayed.actual_lrps()
+        case "actual-lrp-groups":
+            return replayed.actual_lrp_groups()
+        case "domains":
+            return replayed.domains()
+        case _:
+            return replayed.desired_lrps()
 
 
 def _objects(replayed: Replay, view: PrintedView) -> Iterator[dict[str, Any]]:
@@ -112,23 +115,13 @@ def _changes(replayed: Replay) -> Iterator[dict[str, Any]]:
             yield _change("desired_lrp", lrp.key, lrp.before, lrp.after, commit)
         if commit.domains is not None:
             before, domains = domains, sorted(commit.domains)
-            yield _line("domains", "domains", before, domains, commit)
+            yield _change("domains", "domains", before, domains, commit)
 
 
 def _change(kind: str, key: object, before: object, after: object, commit: Commit) -> dict[str, Any]:
-    was, now = (None if side is None else json.to_json(side) for side in (before, after))
-    return _line(kind, key, was, now, commit)
-
-
-def _line(kind: str, key: object, before: Any, after: Any, commit: Commit) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "key": key,
-        "before": before,
-        "after": after,
-        "revision": commit.revision,
-        "cause": commit.cause.value,
-    }
+    sides = (side if side is None or isinstance(side, list) else json.to_json(side) for side in (before, after))
+    names = ("kind", "key", "before", "after", "revision", "cause")
+    return dict(zip(names, (kind, key, *sides, commit.revision, commit.cause.value), strict=True))
 
 
 def _place(delta: Delta[Any, ActualLRP]) -> tuple[str, int, int, str]:
@@ -148,8 +141,8 @@ def _summary(replayed: Replay) -> dict[str, Any]:
         "verdicts": _sorted(session.outcomes),
         "revision": session.knowledge.revision,
         "actual_lrps": len(rows),
-        "states": _counted(row.state.value for row in rows),
-        "presences": _counted(row.presence.name for row in rows),
+        "states": _sorted(Counter(row.state.value for row in rows)),
+        "presences": _sorted(Counter(row.presence.name for row in rows)),
         "desired_lrps": session.knowledge.store.desired_count(),
         "domains": replayed.domains(),
         "cells": len(session.knowledge.cells),
@@ -162,13 +155,6 @@ def _summary(replayed: Replay) -> dict[str, Any]:
         if differences:
             summary["differences"] = [{"kind": one.kind, "key": one.key} for one in differences]
     return summary
-
-
-def _counted(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return _sorted(counts)
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:

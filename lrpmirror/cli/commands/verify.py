@@ -8,11 +8,11 @@ import trio
 
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import seconds
-from lrpmirror.cli.shared.decision_words import decision_object, tag_text
 from lrpmirror.cli.shared.following import following
 from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.cli.shared.progress import showing
 from lrpmirror.cli.shared.verification import Difference, settled_differences
+from lrpmirror.cli.shared.words import decision_object, tag_text
 from lrpmirror.errors import NotSynced
 from lrpmirror.mirror import Mirror
 

@@ -1,7 +1,10 @@
 """What a command is."""
 
 import argparse
+import importlib.util
 from typing import Protocol
+
+from lrpmirror.errors import ConfigurationError
 
 
 class Command(Protocol):
@@ -24,3 +27,9 @@ class Command(Protocol):
     def run(self, args: argparse.Namespace) -> int:
         """Do it, and return the exit status."""
         ...
+
+
+def require(package: str) -> None:
+    """Raise ConfigurationError, which says how to get it, where a package of the extra `cli` is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigurationError(f"{package} is not installed: pip install 'lrpmirror[cli]'")

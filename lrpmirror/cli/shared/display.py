@@ -8,10 +8,9 @@ from typing import Protocol, TextIO
 
 import trio
 
-from lrpmirror.cli.shared.extra import require
-from lrpmirror.cli.shared.status_line import status_line
+from lrpmirror.cli.shared.command import require
 from lrpmirror.cli.shared.tables import printable
-from lrpmirror.cli.shared.view import NewsItem, View
+from lrpmirror.cli.shared.view import NewsItem, View, status_line
 
 
 class Display(Protocol):
@@ -63,7 +62,7 @@ async def open_display(out: TextIO | None = None, environ: Mapping[str, str] = o
         return
     require("rich")
     # Only a terminal needs rich.
-    from lrpmirror.cli.shared.live_screen import open_screen  # noqa: PLC0415
+    from lrpmirror.cli.shared.screen import open_screen  # noqa: PLC0415
 
     async with open_screen(stdout, environ) as screen:
         yield screen

@@ -1,13 +1,16 @@
 """A view of a mirror as a screenful of lines. Pure functions. Needs the extra `cli`."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TextIO
 
+import trio
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
 from lrpmirror.cli.shared.paint import bar, legend, line, phase_line
-from lrpmirror.cli.shared.status_line import amounts, clock
-from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View
+from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, amounts, clock
 
 _NAME: Final = 16
 _COUNT: Final = 7
@@ -75,3 +78,34 @@ def _news(news: NewsItem) -> Text:
 
 def _cut(name: str) -> str:
     return name if len(name) <= _NAME else name[: _NAME - 1] + "~"
+
+
+class Screen:
+    """Shows a screenful at a time; news are in the views."""
+
+    interval: float = 0.5
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def show(self, view: View) -> None:
+        """Draw the view over the one before, in the size that the terminal now has."""
+        width, height = self._live.console.size
+        lines = Group(*render(view, width, height))
+        await trio.to_thread.run_sync(lambda: self._live.update(lines, refresh=True))
+
+    async def tell(self, news: Sequence[NewsItem]) -> None:
+        """Show nothing: the next view has them."""
+
+
+@asynccontextmanager
+async def open_screen(out: TextIO, environ: Mapping[str, str]) -> AsyncIterator[Screen]:
+    """Use a terminal's alternate screen; the terminal is always restored at the end."""
+    console = Console(file=out, force_terminal=True, highlight=False, _environ=environ)
+    live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    await trio.to_thread.run_sync(live.start)
+    try:
+        yield Screen(live)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(live.stop)

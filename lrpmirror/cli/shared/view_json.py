@@ -4,80 +4,43 @@ What is empty is left out, since it says that there is none: empty texts, lists 
 that are zero. An `index` is always there, because 0 names an instance.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct, to_builtins
 
 from lrpmirror.core.derived.view import AnyView
-from lrpmirror.core.derived.views import (
-    CellLoad,
-    Cells,
-    Endpoint,
-    HTTPRoutes,
-    InternalEndpoint,
-    InternalRoutes,
-    Processes,
-    ProcessHealth,
-    TCPRoutes,
-)
+from lrpmirror.core.derived.views import Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes
 
 Object = dict[str, Any]
 
 
 class PrintedView(Struct, frozen=True):
-    """A view that can be printed: how to make it, and how its values become objects."""
+    """A view that can be printed: how to make it, and the names of its keys' parts and of its values.
+
+    A value without such a name is an object itself, with the names of its class.
+    """
 
     make: Callable[[], AnyView[Any, Any, Any]]
-    objects: Callable[[Mapping[Any, Any]], Iterator[Object]]
+    keys: tuple[str, ...]
+    values: str = ""
 
-
-def http_routes(values: Mapping[str, tuple[Endpoint, ...]]) -> Iterator[Object]:
-    """Return `{"hostname", "endpoints"}` for each host name of `HTTPRoutes`."""
-    for hostname, endpoints in sorted(values.items(), key=_key):
-        yield {"hostname": hostname, "endpoints": _endpoints(endpoints)}
-
-
-def tcp_routes(values: Mapping[tuple[str, int], tuple[Endpoint, ...]]) -> Iterator[Object]:
-    """Return `{"router_group_guid", "external_port", "endpoints"}` for each port of `TCPRoutes`."""
-    for (group, port), endpoints in sorted(values.items(), key=_key):
-        yield {"router_group_guid": group, "external_port": port, "endpoints": _endpoints(endpoints)}
-
-
-def internal_routes(values: Mapping[str, tuple[InternalEndpoint, ...]]) -> Iterator[Object]:
-    """Return `{"hostname", "endpoints"}` for each name of `InternalRoutes`, those of single instances among them."""
-    for hostname, endpoints in sorted(values.items(), key=_key):
-        yield {"hostname": hostname, "endpoints": _endpoints(endpoints)}
-
-
-def processes(values: Mapping[str, ProcessHealth]) -> Iterator[Object]:
-    """Return `{"process_guid", "health", …}` for each process of `Processes`, with the names of `ProcessHealth`."""
-    for guid, health in sorted(values.items(), key=_key):
-        yield {"process_guid": guid, **_filled(health)}
-
-
-def cells(values: Mapping[str, CellLoad]) -> Iterator[Object]:
-    """Return `{"cell_id", "running", …}` for each cell of `Cells`, with the names of `CellLoad`."""
-    for cell_id, load in sorted(values.items(), key=_key):
-        yield {"cell_id": cell_id, **_filled(load)}
+    def objects(self, values: Mapping[Any, Any]) -> Iterator[Object]:
+        """Return the object of each key, such as `{"hostname", "endpoints"}`."""
+        for key, value in sorted(values.items(), key=lambda item: item[0]):
+            parts = key if isinstance(key, tuple) else (key,)
+            content = {self.values: [_filled(one) for one in value]} if self.values else _filled(value)
+            yield {**dict(zip(self.keys, parts, strict=True)), **content}
 
 
 VIEWS: Final[Mapping[str, PrintedView]] = {
-    "http-routes": PrintedView(HTTPRoutes, http_routes),
-    "tcp-routes": PrintedView(TCPRoutes, tcp_routes),
-    "internal-routes": PrintedView(InternalRoutes, internal_routes),
-    "processes": PrintedView(Processes, processes),
-    "cells": PrintedView(Cells, cells),
+    "http-routes": PrintedView(HTTPRoutes, ("hostname",), "endpoints"),
+    "tcp-routes": PrintedView(TCPRoutes, ("router_group_guid", "external_port"), "endpoints"),
+    "internal-routes": PrintedView(InternalRoutes, ("hostname",), "endpoints"),
+    "processes": PrintedView(Processes, ("process_guid",)),
+    "cells": PrintedView(Cells, ("cell_id",)),
 }
 """The views by the name that they are printed under."""
-
-
-def _key(item: tuple[Any, object]) -> Any:
-    return item[0]
-
-
-def _endpoints(endpoints: Iterable[Endpoint | InternalEndpoint]) -> list[Object]:
-    return [_filled(endpoint) for endpoint in endpoints]
 
 
 def _filled(value: Struct) -> Object:

@@ -1,11 +1,12 @@
 """Changes in words."""
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.core.rows.changes import Cause
-from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
+from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, ModificationTag, Presence
 
 _FOUND: Final = {Cause.SNAPSHOT: " (found by a list)", Cause.REPAIR: " (found by a second look)"}
 
@@ -87,3 +88,27 @@ def _moved(before: ActualLRP, after: ActualLRP) -> str:
 
 def _from(row: ActualLRP, preposition: str = "from") -> str:
     return f" {preposition} {row.cell_id}" if row.cell_id else ""
+
+
+def decision_object(decision: Decision, now: float) -> dict[str, Any]:
+    """Return a decision as JSON-ready values; `now` is by the mirror's clock."""
+    return {
+        "seconds_ago": round(now - decision.at, 3),
+        "type": decision.type,
+        "index": decision.index,
+        "verdict": str(decision.outcome),
+        "tag": tag_text(decision.tag),
+        "stored": tag_text(decision.stored),
+        "why": decision.why,
+    }
+
+
+def decision_row(decision: Decision, now: float) -> tuple[str, str, str, str, str]:
+    """Return a decision as cells of a table: how long ago, what, of which index, its outcome, and why."""
+    index = "" if decision.index is None else str(decision.index)
+    return f"{now - decision.at:.1f} s ago", decision.type, index, str(decision.outcome), decision.why
+
+
+def tag_text(tag: ModificationTag | None) -> str | None:
+    """Return a tag as text."""
+    return None if tag is None else f"{tag.epoch}:{tag.index}"

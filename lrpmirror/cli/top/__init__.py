@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.extra import require
+from lrpmirror.cli.shared.command import require
 from lrpmirror.errors import ConfigurationError
 
 HELP: Final = "watch cells, processes in trouble and changes on a terminal"

@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.cli.shared.decision_words import decision_row
 from lrpmirror.cli.shared.tables import printable, table
+from lrpmirror.cli.shared.words import decision_row
 from lrpmirror.core.derived.views.definitions import http_routes, internal_routes, tcp_routes
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
