@@ -44,7 +44,7 @@ class StateFileWriter:
         with trio.CancelScope(shield=True):
             await self._file.offload(self._file.acquire)
         try:
-            loaded = await self._file.offload(lambda: self._file.load(self._bbs))
+            loaded: Loaded | None = await self._file.offload(lambda: self._file.load(self._bbs))
         except StateFileError as error:
             logger.warning("%s", error)
             self._session.freshness.noted(error)
@@ -60,7 +60,7 @@ class StateFileWriter:
             if session.knowledge.revision == self._saved_revision:
                 continue
             export = self._take()
-            if export is not None and not await self._write(export, _nothing):
+            if export is not None and not await self._write(export, lambda: None):
                 publish()
 
     def take_final_state(self) -> None:
@@ -147,7 +147,3 @@ async def state_file_of(
         yield state_file_writer
     finally:
         await state_file_writer.end()
-
-
-def _nothing() -> None:
-    pass

@@ -5,11 +5,11 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 from msgspec import Struct
@@ -22,6 +22,8 @@ from lrpmirror.statefile._disk import MODE, Disk
 from lrpmirror.statefile._format import UnusableError, parts, read
 
 T = TypeVar("T")
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Does some work without stopping the event loop, and returns what it returns."""
 
 
 class Loaded(Struct, frozen=True):
@@ -33,14 +35,6 @@ class Loaded(Struct, frozen=True):
     exported: ExportedState
     store: Store
     age: float | None
-
-
-class Offload(Protocol):
-    """Does some work without stopping the event loop, and returns what it returns."""
-
-    async def __call__(self, work: Callable[[], T], /) -> T:
-        """Do the work."""
-        ...
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from time import monotonic
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 
@@ -36,12 +36,8 @@ class _ClosedError(Exception):
     """The executor or loop of a subscriber has been closed."""
 
 
-class Delivery(Protocol):
-    """Calls a subscriber's callback in its place, and returns when a batch has been processed."""
-
-    async def __call__(self, subscription: "ThreadSubscription[K, V]", batch: Sequence[Change[K, V]]) -> None:
-        """Have `subscription` call back with a batch. Raises what its callback raises, and _ClosedError."""
-        ...
+Delivery = Callable[["ThreadSubscription[Any, Any]", Sequence[Change[Any, Any]]], Awaitable[None]]
+"""Has a subscription call back with a batch in its place. Raises what the callback raises, and _ClosedError."""
 
 
 class ThreadSubscription(Generic[K, V]):

@@ -1,8 +1,14 @@
-"""Running a mirror's thread: start, stop, failure."""
+"""Running a mirror's thread: start, stop, failure, and the end of the program, at which open mirrors are closed."""
 
+import atexit
+
+# Imported first, since it registers a function that waits for the threads of executors, which may wait for a mirror.
+# What is registered later runs earlier.
+import concurrent.futures.thread  # noqa: F401 - as above
 import logging
 import select
 import sys
+import threading
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from threading import Event, Thread
@@ -10,12 +16,11 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
+from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError, MirrorForked
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.thread._delivery import Delivery, ThreadSubscription
-from lrpmirror.thread._exit import RUNNING
 from lrpmirror.thread._portal import Portal
 
 logger = logging.getLogger("lrpmirror")
@@ -77,7 +82,7 @@ class Runner:
         if self._thread is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
         _check_threads()
-        # A daemon: the end of the program waits for it for a bounded time, see `_exit`. Made only now, since CPython
+        # A daemon: the end of the program waits for it for a bounded time, see `_Running`. Made only now, since CPython
         # 3.13 does not start a thread in a fork that was made before the fork.
         thread = self._thread = Thread(target=self._run, name=self._name, daemon=True)
         notify_when_forked(self.portal)
@@ -104,7 +109,7 @@ class Runner:
                 "file is written"
             )
             return
-        RUNNING.discard(self)
+        _RUNNING.discard(self)
         self.portal.raise_failure(again=False)
 
     def stop_at_exit(self) -> None:
@@ -147,7 +152,7 @@ class Runner:
         self.portal.run_soon(self._stop.cancel)
 
     def _run(self) -> None:
-        RUNNING.add(self)
+        _RUNNING.add(self)
         failure = None
         try:
             trio.run(self._main)
@@ -156,7 +161,7 @@ class Runner:
         self.portal.ended(failure)
         self._begun.set()
         if self.portal.unseen_failure is None:
-            RUNNING.discard(self)
+            _RUNNING.discard(self)
         if self._left_running and self.portal.failure is not None:
             logger.error("the mirror's thread ended by an error after it was closed", exc_info=self.portal.failure)
 
@@ -189,6 +194,41 @@ class Runner:
                     self._deliveries = None
                     self.portal.close()
                 deliveries.cancel_scope.cancel()
+
+
+class _Running:
+    """The runners whose threads have not ended: they are stopped when the program's main thread has ended."""
+
+    def __init__(self) -> None:
+        self._all: dict[Runner, None] = {}
+        notify_when_forked(self)
+        try:
+            # Not public, but used by executors for many years. `atexit` is too late: it runs after the wait for all
+            # threads that are no daemons, and since CPython 3.12 no thread can be started then.
+            threading._register_atexit(self._close)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+        except (AttributeError, RuntimeError):
+            atexit.register(self._close)
+
+    def add(self, runner: Runner) -> None:
+        self._all[runner] = None
+
+    def discard(self, runner: Runner) -> None:
+        self._all.pop(runner, None)
+
+    def forked(self, _: MirrorForked) -> None:
+        # A forked child does not have the parent's threads.
+        self._all = {}
+
+    def _close(self) -> None:
+        """Stop all of them, at the same time, and wait for that."""
+        running = list(self._all)
+        for runner in running:
+            runner.request_stop()
+        for runner in running:
+            runner.stop_at_exit()
+
+
+_RUNNING: Final = _Running()
 
 
 def _check_threads() -> None:

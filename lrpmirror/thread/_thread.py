@@ -301,7 +301,7 @@ class MirrorThread(Reads):
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
         kept = self._portal.wait(lambda: self._mirror.view(view), None, late=NotSynced, after=after)
-        return ThreadView(kept, self._portal, self._runner.deliver, self.check_fresh)
+        return ThreadView(kept, self._runner, self.check_fresh)
 
     # Inside
 

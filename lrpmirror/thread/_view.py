@@ -3,28 +3,18 @@
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from lrpmirror.core.derived.subscriptions import Lag
-from lrpmirror.mirror import Changes, MirrorView
+from lrpmirror.mirror import MirrorView
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.mirror._view import ViewReads
 from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import Delivery, ThreadSubscription, delivery_to
-from lrpmirror.thread._portal import Portal
+from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
+from lrpmirror.thread._runner import Runner
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-
-class Deliver(Protocol):
-    """Begins to deliver changes to a callback."""
-
-    def __call__(
-        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy
-    ) -> ThreadSubscription[K, V]:
-        """Return the subscription, which has begun. Raises MirrorClosed."""
-        ...
 
 
 class ThreadView(ViewReads[K, V]):
@@ -34,14 +24,11 @@ class ThreadView(ViewReads[K, V]):
     `dict(view)` looks up each key by itself and can find one gone meanwhile: use `copy()`.
     """
 
-    def __init__(
-        self, view: MirrorView[K, V], portal: Portal, deliver: Deliver, check_fresh: Callable[[float], None]
-    ) -> None:
+    def __init__(self, view: MirrorView[K, V], runner: Runner, check_fresh: Callable[[float], None]) -> None:
         self._view = view
         self.derivation = view.derivation
         self._check_fresh = check_fresh
-        self._portal = portal
-        self._deliver = deliver
+        self._runner = runner
 
     def __repr__(self) -> str:
         return repr(self._view)
@@ -69,14 +56,16 @@ class ThreadView(ViewReads[K, V]):
     ) -> ThreadSubscription[K, V]:
         """Call back on changes from now on; as `MirrorThread.subscribe`, with keys of the view."""
         delivery = delivery_to(callback, executor, loop, errors)
-        return self._deliver(callback, self._view.changes(keys=keys, where=where, replay=replay), delivery, errors)
+        return self._runner.deliver(
+            callback, self._view.changes(keys=keys, where=where, replay=replay), delivery, errors
+        )
 
     def changes(
         self, *, keys: Iterable[K] | None = None, where: Callable[[V], bool] | None = None, replay: bool = True
     ) -> ThreadChanges[K, V]:
         """Iterate over changes, blocking: `with view.changes() as changes: for batch in changes: …`."""
-        return ThreadChanges(self._view.changes(keys=keys, where=where, replay=replay), self._portal)
+        return ThreadChanges(self._view.changes(keys=keys, where=where, replay=replay), self._runner.portal)
 
     def drop(self) -> None:
         """Stop updating the view: it stays as it is, and its subscriptions end once they have all changes."""
-        self._portal.call(self._view.drop)
+        self._runner.portal.call(self._view.drop)
