@@ -39,9 +39,8 @@ MANY: Final = 1_000
 class Mirror(Reads):
     """An in-memory mirror of a BBS, made by `open_mirror`.
 
-    Reads are synchronous, do no I/O and return frozen values: between two awaits they all see one state. They may be
-    called from any thread. Before the first synchronisation they find nothing; after a lost connection they find the
-    last known state. `status` says which it is.
+    Reads are synchronous, do no I/O and return frozen values, also in other threads: between two awaits they all see
+    one state. Before the first synchronisation they find nothing, after a lost connection the last known state.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Reads:
         the cause of the error; so a state that has been stale for less than `max_age` passes. Before the first
         synchronisation nothing passes, except perhaps a state file's.
 
-        Queries with `max_age` do the same.
+        Every query checks it where it is given a `max_age`.
         """
         self.status.check_fresh(max_age)
 
@@ -61,8 +61,7 @@ class Reads:
 
         Of one process: by index, then presence, in O(1), and with further filters in O(rows of the process). Else
         the fewest of O(rows on the cell), O(rows of that state), if it is not RUNNING, and O(rows of the processes of
-        that domain), in no promised order. `cell_id=""` finds the rows that are on no cell. With `max_age` it raises
-        NotFresh as `check_fresh` does.
+        that domain), in no promised order. `cell_id=""` finds the rows that are on no cell.
         """
         if process_guid is not None and cell_id is None and state is None and domain is None and max_age is None:
             # The dict's own method: another function would add a quarter of the cost. Called as a local variable,
@@ -77,26 +76,19 @@ class Reads:
         return tuple(row for row in store.process(process_guid) if matches(row, cell_id, state, domain))
 
     def actual_lrp_groups(self, process_guid: str, *, max_age: float | None = None) -> tuple[ActualLRPGroup, ...]:
-        """Return the groups of a process by index, by the server's rule. O(rows of the process).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
+        """Return the groups of a process by index, by the server's rule. O(rows of the process)."""
         if max_age is not None:
             self.check_fresh(max_age)
         return groups_of(self._session.knowledge.store.process(process_guid))
 
     def rows_by_process(self) -> list[tuple[ActualLRP, ...]]:
-        """Return all rows of one moment, a tuple for each process, for callers that iterate over them slowly.
-
-        O(processes), a fraction of the cost of `actual_lrps()`.
-        """
+        """Return all rows of one moment, a tuple for each process: a fraction of the cost of `actual_lrps()`."""
         return self._session.knowledge.store.rows_by_process()
 
     def instance(self, instance_guid: str, *, max_age: float | None = None) -> ActualLRP | None:
         """Return the row of an instance, or None. O(1).
 
-        While an instance moves from one row to another, both can have it for a moment: then the one written last. With
-        `max_age` it raises NotFresh as `check_fresh` does.
+        While an instance moves from one row to another, both can have it for a moment: then the one written last.
         """
         if max_age is not None:
             self.check_fresh(max_age)
@@ -105,10 +97,7 @@ class Reads:
     # Desired LRPs, domains, cells
 
     def desired_lrp(self, process_guid: str, *, max_age: float | None = None) -> DesiredLRP | None:
-        """Return the desired LRP of a process, or None. O(1).
-
-        With `max_age` it raises NotFresh as `check_fresh` does.
-        """
+        """Return the desired LRP of a process, or None. O(1)."""
         if max_age is not None:
             self.check_fresh(max_age)
         return self._session.knowledge.store.desired(process_guid)
@@ -119,34 +108,24 @@ class Reads:
         """Return the desired LRPs that match every filter given; all of them where none is.
 
         `app_guid` is a prefix of process guids: those of an app begin with its guid. With it they come by process guid,
-        in O(log desired LRPs + found); else in no promised order. With `max_age` it raises NotFresh as `check_fresh`
-        does.
+        in O(log desired LRPs + found); else in no promised order.
         """
         if max_age is not None:
             self.check_fresh(max_age)
         return self._session.knowledge.store.select_desired(app_guid=app_guid, domain=domain)
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether the mirror has seen that version of a record, or a later one; also if the record is gone.
-
-        O(rows of the process). See `wait_for_tag`.
-        """
+        """Return whether the mirror has seen that version of a record, or a later one. O(rows of the process)."""
         return self._session.knowledge.has_seen(process_guid, tag)
 
     @property
     def domains(self) -> frozenset[str]:
-        """The domains that were fresh at the last list: their owners confirm that their desired LRPs are complete.
-
-        O(1).
-        """
+        """The domains that were fresh at the last list: their desired LRPs are complete. O(1)."""
         return self._session.knowledge.store.domains
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
-        """The cells of the latest list of cells that succeeded, by id.
-
-        The BBS sends no events about them. O(1).
-        """
+        """The cells of the latest list that succeeded, by id; the BBS sends no events about them. O(1)."""
         return self._session.knowledge.cells
 
     def explain(self, process_guid: str) -> tuple[Decision, ...]:

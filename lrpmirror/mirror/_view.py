@@ -26,7 +26,11 @@ D = TypeVar("D")
 
 
 class ViewReads(Mapping[K, V]):
-    """The reads of a view, which any thread may make. A subclass sets `derivation` and `_check_fresh`."""
+    """The reads of a view, from any thread: a key in O(1); all keys, items or values as they are now in O(keys).
+
+    `dict(view)` asks for each key by itself, so in another thread than the mirror's it can find one gone: take `copy()`
+    there. A subclass sets `derivation` and `_check_fresh`.
+    """
 
     derivation: Derivation[K, Any, V]
     _check_fresh: Callable[[float], None]
@@ -49,16 +53,13 @@ class ViewReads(Mapping[K, V]):
     def get(self, key: K, /, default: V | D, *, max_age: float | None = ...) -> V | D: ...
 
     def get(self, key: K, /, default: Any = None, *, max_age: float | None = None) -> Any:
-        """Return the value of a key, or a default. O(1). With `max_age` it raises NotFresh as `check_fresh` does."""
+        """Return the value of a key, or a default. O(1). `max_age` is as in `Mirror.check_fresh`."""
         if max_age is not None:
             self._check_fresh(max_age)
         return self.derivation.values.get(key, default)
 
     def copy(self, *, max_age: float | None = None) -> dict[K, V]:
-        """Return all keys and values of now, in one uninterruptible step. O(keys).
-
-        With `max_age` it raises NotFresh as `Mirror.check_fresh` does.
-        """
+        """Return all keys and values of now, in one step. O(keys). `max_age` is as in `Mirror.check_fresh`."""
         if max_age is not None:
             self._check_fresh(max_age)
         return self.derivation.values.copy()
@@ -73,20 +74,12 @@ class ViewReads(Mapping[K, V]):
 
     @property
     def failures(self) -> Mapping[Any, Exception]:
-        """What the view raises now, by process guid or by key; those keep the contributions or value that they had.
-
-        O(failures).
-        """
+        """What the view raises now, by process guid or by key; those keep what they had. O(failures)."""
         return dict(self.derivation.failures)
 
 
 class MirrorView(ViewReads[K, V]):
-    """Derived state as a read-only mapping, made by `Mirror.view`; reading a key is O(1).
-
-    All reads may come from any thread. Iterating goes over the keys, items or values as they are at its beginning, in
-    O(keys). `dict(view)` asks for each key by itself, so in another thread than the mirror's it can find one gone: take
-    `copy()` there.
-    """
+    """Derived state as a read-only mapping, made by `Mirror.view`."""
 
     def __init__(
         self,
@@ -124,10 +117,7 @@ class MirrorView(ViewReads[K, V]):
         replay: bool = True,
         errors: ErrorPolicy = "raise",
     ) -> Subscription[K, V]:
-        """Call back on changes from now on; the arguments are those of `Mirror.subscribe`, with keys of the view.
-
-        A subscriber of some keys costs nothing when others change.
-        """
+        """Call back on changes, as `Mirror.subscribe`, with keys of the view; changes of others cost nothing."""
         return self._feed.subscribe(callback, keys, where, replay=replay, errors=errors)
 
     def changes(

@@ -20,9 +20,8 @@ V = TypeVar("V")
 class ThreadChanges(Generic[K, V]):
     """Batches of changes, to be iterated over with `for` for as long as a `with` block lasts.
 
-    A batch has what changed since the batch before, one change for each key. The iteration blocks while there is none.
-    It ends after the last changes when the mirror is closed or the view is dropped. A failure that ends the mirror is
-    raised. One thread iterates; any thread may read `lag`.
+    A batch has what changed since the batch before, one change for each key. The iteration ends after the last changes
+    when the mirror is closed or the view is dropped. A failure that ends the mirror is raised. One thread iterates.
     """
 
     def __init__(self, changes: Changes[K, V], portal: Portal) -> None:

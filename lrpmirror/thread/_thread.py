@@ -227,21 +227,13 @@ class MirrorThread(Reads):
         executor: Executor | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> ThreadSubscription[RowKey, ActualLRP]:
-        """Call back on changes of rows, keyed by their identity, from now on.
+        """Call back on changes of rows, as `Mirror.subscribe`; `where` is called in the mirror's thread.
 
-        `process_guids` and `where` restrict it: to this subscriber a row that does not satisfy `where` does not exist;
-        `where` is called in the mirror's thread. With `replay` it first gets the rows that are there, with the cause
-        REPLAY.
-
-        The callback is called with one change at a time, in order and never twice at once: in the mirror's thread,
-        where it should return soon and may be a function for trio; or on an `executor` of threads; or on an asyncio
-        `loop`, where it may be a coroutine function. While it is busy, several changes of a key are combined into one:
-        a slow one gets fewer, larger changes. An executor or loop that has been closed ends the subscription, which is
-        logged as a warning.
-
-        `errors` says what its failure does: `raise` ends the mirror, and its next wait or closing raises it; `log` logs
-        it; `cancel` logs it and ends the subscription. Raises MirrorClosed when the mirror is closed,
-        ConfigurationError for arguments that contradict each other.
+        So is the callback, which then should return soon and may be a function for trio; or it is called on an
+        `executor` of threads; or on an asyncio `loop`, where it may be a coroutine function. An executor or loop that
+        has been closed ends the subscription, which is logged as a warning. With `errors="raise"` a failure ends the
+        mirror, and its next wait or closing raises it. Raises ConfigurationError for arguments that contradict each
+        other.
         """
         delivery = delivery_to(callback, executor, loop, errors)
         changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
@@ -254,10 +246,7 @@ class MirrorThread(Reads):
         where: Callable[[ActualLRP], bool] | None = None,
         replay: bool = True,
     ) -> ThreadChanges[RowKey, ActualLRP]:
-        """Iterate over changes of rows, blocking: `with mirror.changes() as changes: for batch in changes: …`.
-
-        A batch is a list of what changed since the batch before, one change for each key. The rest as in `subscribe`.
-        """
+        """Iterate over changes of rows, blocking: `with mirror.changes() as changes: for batch in changes: …`."""
         changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
         return ThreadChanges(changes, self._portal)
 
@@ -289,12 +278,9 @@ class MirrorThread(Reads):
         return ThreadChanges(changes, self._portal)
 
     def view(self, view: AnyView[K, C, V]) -> ThreadView[K, V]:
-        """Make a view of this mirror: a read-only mapping, which each commit brings up to date.
+        """Make a view of this mirror, as `Mirror.view`; the caller waits until it is complete.
 
-        The view is derived in the mirror's thread, in O(all rows), in slices: the caller waits until it is complete,
-        the mirror goes on. From then on it costs what each commit changes. See `lrpmirror.views` for those that come
-        with the library. Raises MirrorClosed when the mirror is closed, MirrorError from a callback in the mirror's
-        thread, which cannot wait for it.
+        Raises MirrorClosed when the mirror is closed, MirrorError from a callback in the mirror's thread.
         """
 
         def after() -> MirrorView[K, V]:

@@ -18,11 +18,7 @@ V = TypeVar("V")
 
 
 class ThreadView(ViewReads[K, V]):
-    """Derived state as a read-only mapping, made by `MirrorThread.view`; may be used from any thread.
-
-    Reading a key is O(1). Iterating goes over the keys, items or values as they are at its beginning, in O(keys).
-    `dict(view)` looks up each key by itself and can find one gone meanwhile: use `copy()`.
-    """
+    """Derived state as a read-only mapping, made by `MirrorThread.view`; may be used from any thread."""
 
     def __init__(self, view: MirrorView[K, V], runner: Runner, check_fresh: Callable[[float], None]) -> None:
         self._view = view
