@@ -291,7 +291,7 @@ def test_the_group_stream_fills_a_slot_with_what_is_not_ready_as_created_only_wh
     (found,) = group_events([delta], lambda _: (unready,))
     assert isinstance(found, ActualLRPChanged)
     assert found.before.resolve().state is ActualLRPState.CLAIMED
-    assert types(map(carried, group_events([delta], lambda _: (unready,), heard=True))) == ["created"]
+    assert types(map(carried, group_events([delta], lambda _: (unready,), from_event=True))) == ["created"]
 
 
 # The law

@@ -74,7 +74,7 @@ def test_an_event_is_made_into_bytes_once_for_all_its_readers(monkeypatch: pytes
     monkeypatch.setattr(EncodedEvent, "_encode", counted)
     readers = Readers()
     several = [readers.add("instances", "") for _ in range(5)]
-    readers.tell("instances", numbered(3))
+    readers.put("instances", numbered(3))
     sent = {tuple(each.frame(number, 0.0) for number, each in enumerate(one.take_encoded(10))) for one in several}
     assert len(sent) == 1
     assert made == numbered(3)
@@ -83,12 +83,12 @@ def test_an_event_is_made_into_bytes_once_for_all_its_readers(monkeypatch: pytes
 def test_what_is_said_of_the_age_gets_older_on_the_way_and_takes_the_place_of_what_was_said_before() -> None:
     reader = Subscription("instances")
     for at in (1.0, 2.0):
-        reader.say(EncodedStatus(SourceStatus(0.5), at))
+        reader.add(EncodedStatus(SourceStatus(0.5), at))
     (notified,) = reader.take_encoded(10)
     assert notified.frame(0, 5.0) == EncodedStatus(SourceStatus(3.5), 0.0).frame(0, 0.0)
     assert len(reader) == 0
     reader.close()
-    reader.say(EncodedStatus(SourceStatus(0.5), 1.0))
+    reader.add(EncodedStatus(SourceStatus(0.5), 1.0))
     assert reader.take_encoded(10) == []
 
 
@@ -101,7 +101,7 @@ def test_many_readers_are_told_of_what_has_come_together() -> None:
             await trio.testing.wait_all_tasks_blocked()
             began = trio.current_time()
             for number in range(3):
-                readers.tell("instances", numbered(1, number))
+                readers.put("instances", numbered(1, number))
                 await trio.testing.wait_all_tasks_blocked()
             assert {len(each) for each in several} == {1}, "the first at once"
             await trio.sleep(PACE * len(several) / 2)
@@ -142,7 +142,7 @@ def test_where_most_are_far_behind_the_youngest_are_closed_and_the_others_are_no
     readers = Readers()
     several = [readers.add("instances", "") for _ in range(20)]
     for number in range(FAR_BEHIND + 100):
-        readers.tell("instances", numbered(1, number))
+        readers.put("instances", numbered(1, number))
         if number % 100 == 0:
             for each in several:
                 each.take_encoded(1)
@@ -157,7 +157,7 @@ def test_where_more_comes_than_rounds_can_bring_readers_are_sent_away_until_they
     most = 0
     for _ in range(60):
         # A round takes as long as there are readers: what comes meanwhile is more than a slice until some are gone.
-        readers.tell("instances", numbered(SLICE * len(readers.pending("instances")) // (MANY + 80)))
+        readers.put("instances", numbered(SLICE * len(readers.pending("instances")) // (MANY + 80)))
         most = max(most, len(readers._waiting))
         for _ in readers.round():
             pass
@@ -174,7 +174,7 @@ def test_where_more_comes_than_rounds_can_bring_readers_are_sent_away_until_they
 def test_a_large_commit_is_no_overload_though_more_comes_meanwhile() -> None:
     readers = Readers()
     several = [readers.add("instances", "") for _ in range(MANY + 100)]
-    readers.tell("instances", numbered(20 * SLICE))
+    readers.put("instances", numbered(20 * SLICE))
     while readers.news.is_set():
         for _ in readers.round():
             pass
@@ -182,7 +182,7 @@ def test_a_large_commit_is_no_overload_though_more_comes_meanwhile() -> None:
             each.take_encoded(SLICE)
         readers.look(0.0)
         if readers.news.is_set():
-            readers.tell("instances", numbered(SLICE // 2))
+            readers.put("instances", numbered(SLICE // 2))
     assert not readers.load.trouble
     assert not readers.load.shed
 

@@ -24,7 +24,7 @@ def taken(subscription: Subscription) -> list[Event]:
 def test_few_events_are_given_at_once() -> None:
     readers = Readers()
     one, other = readers.add("instances", ""), readers.add("groups", "")
-    readers.tell("instances", numbered(3))
+    readers.put("instances", numbered(3))
     assert taken(one) == numbered(3)
     assert taken(other) == []
     assert not readers.news.is_set()
@@ -33,8 +33,8 @@ def test_few_events_are_given_at_once() -> None:
 def test_many_events_wait_and_are_given_slice_by_slice_in_order() -> None:
     readers = Readers()
     one = readers.add("instances", "")
-    readers.tell("instances", numbered(MANY))
-    readers.tell("instances", numbered(1, MANY))
+    readers.put("instances", numbered(MANY))
+    readers.put("instances", numbered(1, MANY))
     assert readers.news.is_set()
     found: list[Event] = []
     while readers.hand_out():
@@ -48,10 +48,10 @@ def test_many_events_wait_and_are_given_slice_by_slice_in_order() -> None:
 def test_who_comes_while_events_wait_is_not_told_of_what_was_before() -> None:
     readers = Readers()
     readers.add("instances", "")
-    readers.tell("instances", numbered(MANY))
+    readers.put("instances", numbered(MANY))
     readers.hand_out()
     late = readers.add("instances", "")
-    readers.tell("instances", numbered(2, MANY))
+    readers.put("instances", numbered(2, MANY))
     while readers.hand_out():
         assert len(late) == 0
     assert taken(late) == numbered(2, MANY)
@@ -72,7 +72,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_the_others_are_told_everythi
         quick.on_change = take
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hand_out, readers)
-            readers.tell("instances", numbered(MANY))
+            readers.put("instances", numbered(MANY))
             with trio.fail_after(60):
                 await whole.wait()
             nursery.cancel_scope.cancel()
@@ -92,7 +92,7 @@ def test_a_reader_that_takes_its_time_is_waited_for() -> None:
         found: list[Event] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hand_out, readers)
-            readers.tell("instances", numbered(3 * MANY))
+            readers.put("instances", numbered(3 * MANY))
             with trio.fail_after(60):
                 while len(found) < 3 * MANY:
                     await trio.sleep(0.03)
@@ -106,14 +106,14 @@ def test_a_reader_that_takes_its_time_is_waited_for() -> None:
 def test_closing_all_drops_what_waits() -> None:
     readers = Readers()
     one = readers.add("instances", "")
-    readers.tell("instances", numbered(MANY))
+    readers.put("instances", numbered(MANY))
     readers.close()
     assert one.closed
     assert not one.fell_behind
     assert not readers
     assert not readers.hand_out()
     late = readers.add("instances", "")
-    readers.tell("instances", numbered(1))
+    readers.put("instances", numbered(1))
     assert taken(late) == numbered(1)
 
 

@@ -153,7 +153,7 @@ def test_a_crowd_is_sent_everything_in_order_and_one_that_stalls_is_left_behind(
             while notified < len(events):
                 # More at once than a socket takes, single ones, and more than a slice.
                 burst = 600 if notified == 0 else 1 + notified % 40
-                source.readers.tell("instances", events[notified : notified + burst])
+                source.readers.put("instances", events[notified : notified + burst])
                 notified += burst
                 await eventually(lambda: all(each <= 500 for each in source.readers.pending("instances")[1:]))
             await eventually(lambda: all(len(client.notified) == len(events) or client.ended for client in others))
@@ -228,7 +228,7 @@ def test_a_round_gives_way_to_others_again_and_again() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hand_out, readers)
             await trio.testing.wait_all_tasks_blocked()
-            readers.tell("instances", numbered(1))
+            readers.put("instances", numbered(1))
             nursery.start_soon(others)
             while readers.pending("instances")[-1] == 0:
                 await trio.lowlevel.checkpoint()
@@ -255,9 +255,9 @@ class Crowd:
             kind: StreamKind = "groups" if number % 2 else "instances"
             events = numbered(number, len(self._happened[kind]))
             self._happened[kind] += events
-            self.readers.tell(kind, events)
+            self.readers.put(kind, events)
         elif what == "say":
-            self.readers.say(SourceStatus(0.5), 0.0)
+            self.readers.put_status(SourceStatus(0.5), 0.0)
         elif what == "round":
             self._go_on(number)
         elif what == "add":

@@ -1,6 +1,7 @@
 """The requests to a BBS: paths, bodies, and how the records of each reply are decoded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from google.protobuf.message import Message
@@ -9,7 +10,8 @@ from msgspec import Struct
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire import decode
-from lrpmirror.wire.proto import events_pb2, requests_pb2
+from lrpmirror.wire.proto import events_pb2
+from lrpmirror.wire.proto import requests_pb2 as pb
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -55,7 +57,7 @@ PING: Final = "/v1/ping"
 
 def by_cell(cell_id: str) -> bytes:
     """Return the request body of a stream; a cell narrows its actual events to that cell."""
-    return _request(events_pb2.EventsByCellId, cell_id=cell_id).SerializeToString()
+    return _body(events_pb2.EventsByCellId, cell_id=cell_id)
 
 
 def domains() -> ListRequest[str]:
@@ -72,77 +74,77 @@ def actual_lrps(
     domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
 ) -> ListRequest[ActualLRP]:
     """Ask for rows; the filters narrow each other."""
-    request = _request(
-        requests_pb2.ActualLRPsRequest, domain=domain, cell_id=cell_id, process_guid=process_guid, index=index
-    )
+    body = _body(pb.ActualLRPsRequest, domain=domain, cell_id=cell_id, process_guid=process_guid, index=index)
     whole = not process_guid and index is None
-    return ListRequest(
-        "/v1/actual_lrps/list", request.SerializeToString(), decode.actual_lrp, "actual_lrps" if whole else ""
-    )
+    return ListRequest("/v1/actual_lrps/list", body, decode.actual_lrp, "actual_lrps" if whole else "")
 
 
 def actual_lrps_by_process_guids(process_guids: Iterable[str]) -> ListRequest[ActualLRP]:
     """Ask for the rows of some processes; only servers from late 2025 answer."""
-    request = _request(requests_pb2.ActualLRPsByProcessGuidsRequest, process_guids=process_guids)
-    return ListRequest("/v1/actual_lrps/list_by_process_guids", request.SerializeToString(), decode.actual_lrp)
+    body = _body(pb.ActualLRPsByProcessGuidsRequest, process_guids=process_guids)
+    return ListRequest("/v1/actual_lrps/list_by_process_guids", body, decode.actual_lrp)
 
 
 def actual_lrp_groups(domain: str = "", cell_id: str = "") -> ListRequest[ActualLRPGroup]:
     """Ask for groups; the filters narrow each other."""
-    request = _request(requests_pb2.ActualLRPGroupsRequest, domain=domain, cell_id=cell_id)
-    return ListRequest(
-        "/v1/actual_lrp_groups/list", request.SerializeToString(), decode.actual_lrp_group, "actual_lrp_groups"
-    )
+    body = _body(pb.ActualLRPGroupsRequest, domain=domain, cell_id=cell_id)
+    return ListRequest("/v1/actual_lrp_groups/list", body, decode.actual_lrp_group, "actual_lrp_groups")
 
 
 def actual_lrp_groups_by_process_guid(process_guid: str) -> ListRequest[ActualLRPGroup]:
     """Ask for the groups of one process."""
-    request = _request(requests_pb2.ActualLRPGroupsByProcessGuidRequest, process_guid=process_guid)
-    path = "/v1/actual_lrp_groups/list_by_process_guid"
-    return ListRequest(path, request.SerializeToString(), decode.actual_lrp_group)
+    body = _body(pb.ActualLRPGroupsByProcessGuidRequest, process_guid=process_guid)
+    return ListRequest("/v1/actual_lrp_groups/list_by_process_guid", body, decode.actual_lrp_group)
 
 
 def actual_lrp_group(process_guid: str, index: int) -> ListRequest[ActualLRPGroup]:
     """Ask for the group of one index."""
-    request = _request(requests_pb2.ActualLRPGroupByProcessGuidAndIndexRequest, process_guid=process_guid, index=index)
-    path = "/v1/actual_lrp_groups/get_by_process_guid_and_index"
-    return ListRequest(path, request.SerializeToString(), decode.actual_lrp_group)
+    body = _body(pb.ActualLRPGroupByProcessGuidAndIndexRequest, process_guid=process_guid, index=index)
+    return ListRequest("/v1/actual_lrp_groups/get_by_process_guid_and_index", body, decode.actual_lrp_group)
 
 
 def desired_lrps(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = (), *, full: bool = False
 ) -> ListRequest[DesiredLRP]:
     """Ask for whole desired LRPs; only with `full` is more of them decoded than schedulers and routers use."""
-    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
-    return _desired("/v1/desired_lrps/list.r3", _desired_decoder(full), "desired_lrps", request)
+    filters = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
+    return _desired("/v1/desired_lrps/list.r3", _desired_decoder(full), "desired_lrps", filters)
 
 
 def scheduling_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
 ) -> ListRequest[DesiredLRP]:
     """Ask for the scheduling part of desired LRPs."""
-    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
-    path = "/v1/desired_lrp_scheduling_infos/list"
-    return _desired(path, decode.scheduling_info, "scheduling_infos", request)
+    filters = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
+    return _desired("/v1/desired_lrp_scheduling_infos/list", decode.scheduling_info, "scheduling_infos", filters)
 
 
 def routing_infos(
     domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
 ) -> ListRequest[DesiredLRP]:
     """Ask for the routing part of desired LRPs; old servers do not answer."""
-    request = _request(requests_pb2.DesiredLRPsRequest, domain=domain, process_guids=process_guids, app_guids=app_guids)
-    path = "/v1/desired_lrp_routing_infos/list"
-    return _desired(path, decode.routing_info, "routing_infos", request)
+    filters = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
+    return _desired("/v1/desired_lrp_routing_infos/list", decode.routing_info, "routing_infos", filters)
+
+
+def _desired(
+    path: str, decoder: Callable[[bytes], DesiredLRP], tap: str, filters: Mapping[str, Any]
+) -> ListRequest[DesiredLRP]:
+    request = _request(pb.DesiredLRPsRequest, **filters)
+    whole = not request.process_guids and not request.app_guids
+    return ListRequest(path, request.SerializeToString(), decoder, tap if whole else "")
 
 
 def desired_lrp(process_guid: str, *, full: bool = False) -> ListRequest[DesiredLRP]:
     """Ask for one desired LRP."""
-    return _one_desired("/v1/desired_lrps/get_by_process_guid.r3", _desired_decoder(full), process_guid)
+    body = _body(pb.DesiredLRPByProcessGuidRequest, process_guid=process_guid)
+    return ListRequest("/v1/desired_lrps/get_by_process_guid.r3", body, _desired_decoder(full))
 
 
 def scheduling_info(process_guid: str) -> ListRequest[DesiredLRP]:
     """Ask for the scheduling part of one desired LRP."""
-    return _one_desired("/v1/desired_lrp_scheduling_infos/get_by_process_guid", decode.scheduling_info, process_guid)
+    body = _body(pb.DesiredLRPByProcessGuidRequest, process_guid=process_guid)
+    return ListRequest("/v1/desired_lrp_scheduling_infos/get_by_process_guid", body, decode.scheduling_info)
 
 
 LISTS: Final[dict[str, Callable[..., ListRequest[Any]]]] = {
@@ -164,22 +166,9 @@ def _request(kind: type[M], **fields: Any) -> M:
         raise ConfigurationError(f"a list cannot be asked for with such a value of {names}: {exc}") from exc
 
 
+def _body(kind: type[Message], **fields: Any) -> bytes:
+    return _request(kind, **fields).SerializeToString()
+
+
 def _desired_decoder(full: bool) -> Callable[[bytes], DesiredLRP]:
-    if full:
-        return lambda record: decode.desired_lrp(record, full=True)
-    return decode.desired_lrp
-
-
-def _desired(
-    path: str,
-    decoder: Callable[[bytes], DesiredLRP],
-    tap: str,
-    request: requests_pb2.DesiredLRPsRequest,
-) -> ListRequest[DesiredLRP]:
-    whole = not request.process_guids and not request.app_guids
-    return ListRequest(path, request.SerializeToString(), decoder, tap if whole else "")
-
-
-def _one_desired(path: str, decoder: Callable[[bytes], DesiredLRP], process_guid: str) -> ListRequest[DesiredLRP]:
-    request = _request(requests_pb2.DesiredLRPByProcessGuidRequest, process_guid=process_guid)
-    return ListRequest(path, request.SerializeToString(), decoder)
+    return partial(decode.desired_lrp, full=True) if full else decode.desired_lrp

@@ -21,13 +21,16 @@ HELD = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
 
 
 def group_events(
-    deltas: Iterable[Delta[RowKey, ActualLRP]], rows_of: Callable[[str], Sequence[ActualLRP]], *, heard: bool = False
+    deltas: Iterable[Delta[RowKey, ActualLRP]],
+    rows_of: Callable[[str], Sequence[ActualLRP]],
+    *,
+    from_event: bool = False,
 ) -> list[Event | MirrorOnly]:
     """Return the events of the group stream about these deltas; `rows_of` gives the rows of a process after them.
 
-    What runs comes first, so that a new endpoint is sent before the one it replaces is withdrawn. `heard` says that an
-    event of the BBS caused the commit, which so filled slots with a `created` on its own group stream. O(rows of the
-    processes that the deltas touch).
+    What runs comes first, so that a new endpoint is sent before the one it replaces is withdrawn. `from_event` says
+    that an event of the BBS caused the commit, which so filled slots with a `created` on its own group stream. O(rows
+    of the processes that the deltas touch).
     """
     stories: list[tuple[int, list[Event | MirrorOnly]]] = []
     for guid, touched in _by_process(deltas).items():
@@ -40,7 +43,7 @@ def group_events(
                 (_instance, old.instance, new.instance),
                 (_evacuating, old.evacuating, new.evacuating),
             ):
-                stories.append(_slot_story(before_slot, after_slot, slot, heard=heard))
+                stories.append(_slot_story(before_slot, after_slot, slot, from_event=from_event))
     stories.sort(key=lambda story: story[0])
     return [event for _, story in stories for event in story]
 
@@ -77,7 +80,7 @@ def _evacuating(row: ActualLRP) -> ActualLRPGroup:
 
 
 def _slot_story(
-    before: ActualLRP | None, after: ActualLRP | None, slot: Callable[[ActualLRP], ActualLRPGroup], *, heard: bool
+    before: ActualLRP | None, after: ActualLRP | None, slot: Callable[[ActualLRP], ActualLRPGroup], *, from_event: bool
 ) -> tuple[int, list[Event | MirrorOnly]]:
     """Return the order of a slot's events, and the events."""
     if before == after:
@@ -86,7 +89,7 @@ def _slot_story(
         return 2, [] if before is None else [ActualLRPRemoved(slot(before))]
     urgency = 0 if after.state == ActualLRPState.RUNNING else 1
     if before is None:
-        return urgency, [_filled(after, slot, heard=heard)]
+        return urgency, [_filled(after, slot, from_event=from_event)]
     changed = ActualLRPChanged(slot(before), slot(after))
     if before.epoch == after.epoch and before.tag_index == after.tag_index:
         # Its presence changed, or it was read after its diff: no BBS tells of that here.
@@ -94,12 +97,12 @@ def _slot_story(
     if not (before.instance_guid and before.instance_guid != after.instance_guid and after.state in HELD):
         return urgency, [changed]
     if before.epoch != after.epoch:
-        return urgency, [_filled(after, slot, heard=heard), ActualLRPRemoved(slot(before))]
+        return urgency, [_filled(after, slot, from_event=from_event), ActualLRPRemoved(slot(before))]
     # How the other instance left this record was missed. A removal means the record, so it comes first.
-    return urgency, [ActualLRPRemoved(slot(before)), _filled(after, slot, heard=heard)]
+    return urgency, [ActualLRPRemoved(slot(before)), _filled(after, slot, from_event=from_event)]
 
 
-def _filled(row: ActualLRP, slot: Callable[[ActualLRP], ActualLRPGroup], *, heard: bool) -> Event:
-    if heard or not is_unready(row):
+def _filled(row: ActualLRP, slot: Callable[[ActualLRP], ActualLRPGroup], *, from_event: bool) -> Event:
+    if from_event or not is_unready(row):
         return ActualLRPCreated(slot(row))
     return ActualLRPChanged(slot(before_it_ran(row)), slot(row))

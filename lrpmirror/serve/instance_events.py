@@ -44,7 +44,7 @@ def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool 
         return _story(deltas[0], trace_id, created=created)
     moves = _moves(deltas)
     sources = {source.key for source in moves.values()}
-    taken = {_slot(delta.after) for delta in deltas if delta.after is not None}
+    occupied = {_slot(delta.after) for delta in deltas if delta.after is not None}
     stories: list[tuple[int, list[Event | MirrorOnly]]] = []
     for delta in deltas:
         source = moves.get(delta.key)
@@ -53,7 +53,7 @@ def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool 
         if source is not None:
             stories.append((1, _move(source, delta, trace_id)))
         else:
-            stories.append((_urgency(delta, taken), _story(delta, trace_id, created=created)))
+            stories.append((_urgency(delta, occupied), _story(delta, trace_id, created=created)))
     stories.sort(key=lambda story: story[0])
     return [event for _, story in stories for event in story]
 
@@ -173,9 +173,9 @@ def _move(source: RowDelta, target: RowDelta, trace_id: str) -> list[Event | Mir
     return events
 
 
-def _urgency(delta: RowDelta, taken: set[tuple[str, int, int]]) -> int:
+def _urgency(delta: RowDelta, occupied: set[tuple[str, int, int]]) -> int:
     if delta.after is None:
-        return 0 if delta.before is not None and _slot(delta.before) in taken else 3
+        return 0 if delta.before is not None and _slot(delta.before) in occupied else 3
     return 1 if _runs(delta.after) else 2
 
 

@@ -219,13 +219,13 @@ def _short(text: str) -> str:
 
 def detail_of(value: ProcessHealth) -> str:
     """Return what is shown of a process beyond its counts."""
-    said = []
+    parts = []
     if value.placement_error:
-        said.append(value.placement_error)
+        parts.append(value.placement_error)
     if value.last_crash is not None:
         reason = f": {value.last_crash.reason}" if value.last_crash.reason else ""
         times = "once" if value.last_crash.count == 1 else f"{value.last_crash.count} times"
-        said.append(f"index {value.last_crash.index} crashed {times}{reason}")
+        parts.append(f"index {value.last_crash.index} crashed {times}{reason}")
     for number, word in (
         (value.missing, "missing"),
         (value.extra, "too many"),
@@ -233,8 +233,8 @@ def detail_of(value: ProcessHealth) -> str:
         (value.suspect, "suspect"),
     ):
         if number:
-            said.append(f"{number} {word}")
-    return "; ".join(said)
+            parts.append(f"{number} {word}")
+    return "; ".join(parts)
 
 
 def natural(name: str) -> tuple[str, int, str, str]:

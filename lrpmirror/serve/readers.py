@@ -17,6 +17,7 @@ import trio
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.serve.load import GLANCE, Load
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
+from lrpmirror.server.encoded import Encoded
 
 SLICE: Final = 256
 """How many events subscribers are given at once."""
@@ -56,8 +57,8 @@ class Readers:
         self._waited = 0
         self._growing = 0
         self._open: list[tuple[Subscription, int]] = []
-        self._told = 0
-        self._waiting: deque[tuple[StreamKind | None, EncodedEvent | EncodedStatus]] = deque()
+        self._handed_out = 0
+        self._waiting: deque[tuple[StreamKind | None, Encoded]] = deque()
         self.news = trio.Event()
         """Set while events wait for `hand_out`."""
         self.dropped = 0
@@ -70,7 +71,7 @@ class Readers:
         """Return a new subscription to the events from now on. O(1)."""
         subscription = Subscription(kind, cell_id)
         self._open = [(each, since) for each, since in self._open if not each.closed]
-        self._open.append((subscription, self._told + len(self._waiting)))
+        self._open.append((subscription, self._handed_out + len(self._waiting)))
         return subscription
 
     def want(self, kind: StreamKind) -> bool:
@@ -81,7 +82,7 @@ class Readers:
         """Return how many events each reader of a stream has not taken yet. O(subscribers)."""
         return [len(each) for each, _ in self._open if each.kind == kind and not each.closed]
 
-    def tell(self, kind: StreamKind, events: Iterable[Event | MirrorOnly]) -> None:
+    def put(self, kind: StreamKind, events: Iterable[Event | MirrorOnly]) -> None:
         """Give events to the readers of a stream: at once where they are few, else slice by slice, by `hand_out`.
 
         All get the same order, and later readers only later events.
@@ -89,7 +90,7 @@ class Readers:
         self._waiting.extend((kind, EncodedEvent(event)) for event in events)
         self._hand_out_few()
 
-    def say(self, status: SourceStatus, now: float) -> None:
+    def put_status(self, status: SourceStatus, now: float) -> None:
         """Send all readers the age of the state behind the events so far."""
         self._waiting.append((None, EncodedStatus(status, now)))
         self._hand_out_few()
@@ -102,13 +103,10 @@ class Readers:
 
     def hand_out(self) -> bool:
         """Give the next slice to the readers; return whether there is more. O(slice · readers)."""
-        for subscription, told in self._next_slice():
-            for each in told:
-                if isinstance(each, EncodedStatus):
-                    subscription.say(each)
-                else:
-                    subscription.tell(each)
-        self._told_all()
+        for subscription, items in self._next_slice():
+            for item in items:
+                subscription.add(item)
+        self._end_slice()
         return bool(self._waiting)
 
     def round(self) -> Iterator[None]:
@@ -116,11 +114,11 @@ class Readers:
         self._in_round = True
         self._count_growth()
         self.due = self._clock() + (PACE * len(self._open) if len(self._open) > MANY else 0.0)
-        for subscription, told in self._next_slice():
-            subscription.send(told)
+        for subscription, items in self._next_slice():
+            subscription.send(items)
             yield
         self._in_round = False
-        self._told_all()
+        self._end_slice()
 
     def _count_growth(self) -> None:
         """Count the rounds in a row in which more has come than one takes away: a large commit only gets less."""
@@ -128,23 +126,23 @@ class Readers:
         self._growing = self._growing + 1 if waiting > max(self._waited, SLICE) else 0
         self._waited = waiting
 
-    def _next_slice(self) -> Iterator[tuple[Subscription, list[EncodedEvent | EncodedStatus]]]:
+    def _next_slice(self) -> Iterator[tuple[Subscription, list[Encoded]]]:
         """Take the next slice of what waits; yield each present reader with its part of it."""
         slice_ = [self._waiting.popleft() for _ in range(min(SLICE, len(self._waiting)))]
-        first, self._told = self._told, self._told + len(slice_)
-        of_kind: dict[StreamKind, list[EncodedEvent | EncodedStatus]] = {}
+        first, self._handed_out = self._handed_out, self._handed_out + len(slice_)
+        of_kind: dict[StreamKind, list[Encoded]] = {}
         for subscription, since in self._open:
             kind = subscription.kind
             if since <= first:
                 if kind not in of_kind:
                     of_kind[kind] = _of_kind(slice_, kind)
-                told = of_kind[kind]
+                items = of_kind[kind]
             else:
-                told = _of_kind(slice_[since - first :], kind)
-            if told:
-                yield subscription, told
+                items = _of_kind(slice_[since - first :], kind)
+            if items:
+                yield subscription, items
 
-    def _told_all(self) -> None:
+    def _end_slice(self) -> None:
         if any(each.closed for each, _ in self._open):
             self.dropped += sum(each.fell_behind for each, _ in self._open)
             self._open = [(each, since) for each, since in self._open if not each.closed]
@@ -170,10 +168,8 @@ class Readers:
         self._open = []
 
 
-def _of_kind(
-    told: Iterable[tuple[StreamKind | None, EncodedEvent | EncodedStatus]], kind: StreamKind
-) -> list[EncodedEvent | EncodedStatus]:
-    return [each for of, each in told if of is None or of == kind]
+def _of_kind(items: Iterable[tuple[StreamKind | None, Encoded]], kind: StreamKind) -> list[Encoded]:
+    return [item for of, item in items if of is None or of == kind]
 
 
 async def hand_out(readers: Readers) -> None:

@@ -178,7 +178,7 @@ class Replica:
             load.refused += 1
             raise ServiceUnavailable(f"this replica takes no more streams now: {load.trouble}")
         subscription = self.readers.add(kind, cell_id)
-        subscription.say(EncodedStatus(self.status, self._clock()))
+        subscription.add(EncodedStatus(self.status, self._clock()))
         return subscription
 
     # As an observer of the mirror
@@ -188,10 +188,10 @@ class Replica:
         if commit is not None:
             self._tell(commit, event)
         elif isinstance(event, ActualLRPCrashed):
-            self.readers.tell("instances", [event])
-            self.readers.tell("groups", [event])
+            self.readers.put("instances", [event])
+            self.readers.put("groups", [event])
         elif isinstance(event, UnknownEvent):
-            self.readers.tell("instances", [event])
+            self.readers.put("instances", [event])
 
     def listed(self, commit: Commit) -> None:
         """Send the differences that a list found."""
@@ -207,7 +207,7 @@ class Replica:
     def _tell(self, commit: Commit, event: Event | None) -> None:
         """Send what a commit changed; `event` is the event of the BBS that caused it, if one did."""
         trace_id = getattr(event, "trace_id", "")
-        desired_deltas = self._told_desired(commit)
+        desired_deltas = self._desired_deltas(commit)
         if not self.readers:
             self._announced_versions.clear()
             return
@@ -222,28 +222,28 @@ class Replica:
         desired: list[Event | MirrorOnly] = [one for delta in shown for one in desired_events(delta, trace_id)]
         if self.readers.want("instances"):
             rows = row_events(commit.actual_lrps, trace_id, created=isinstance(event, ActualLRPInstanceCreated))
-            self.readers.tell("instances", desired + rows)
+            self.readers.put("instances", desired + rows)
         if self.readers.want("groups"):
-            slots = group_events(commit.actual_lrps, self._mirror.actual_lrps, heard=event is not None)
-            self.readers.tell("groups", desired + slots)
+            slots = group_events(commit.actual_lrps, self._mirror.actual_lrps, from_event=event is not None)
+            self.readers.put("groups", desired + slots)
 
     def _shown_delta(self, delta: Delta[str, DesiredLRP]) -> Delta[str, DesiredLRP]:
         before, after = (None if lrp is None else self._shown(lrp) for lrp in (delta.before, delta.after))
         return Delta(delta.key, before, after)
 
-    def _told_desired(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
+    def _desired_deltas(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
         """Return the deltas of desired LRPs to send; a withheld removal is sent when it is released."""
-        told: list[Delta[str, DesiredLRP]] = []
+        deltas: list[Delta[str, DesiredLRP]] = []
         for delta in commit.desired_lrps:
             if delta.after is None and delta.key in self._withheld:
                 continue
             known = self._withheld.pop(delta.key, None)
-            told.append(delta if known in (None, delta.after) else Delta(delta.key, known, delta.after))
+            deltas.append(delta if known in (None, delta.after) else Delta(delta.key, known, delta.after))
         for guid in commit.released:
             gone = self._withheld.pop(guid, None)
             if gone is not None:
-                told.append(Delta(guid, gone, None))
-        return told
+                deltas.append(Delta(guid, gone, None))
+        return deltas
 
     # What runs beside it
 
@@ -284,7 +284,7 @@ class Replica:
                 self.readers.close()
                 self._announced_versions.clear()
             else:
-                self.readers.say(self.status, self._clock())
+                self.readers.put_status(self.status, self._clock())
             if away and not before:
                 logger.warning("the replica answers nothing any more: %s", away)
             elif before and not away:

@@ -5,7 +5,8 @@ from typing import Final
 
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
-from lrpmirror.server.asgi import ASGIApp, Message, Receive, Scope, Send
+from lrpmirror.server import asgi
+from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
 PLAIN: Final = b"text/plain; charset=utf-8"
 
@@ -52,7 +53,4 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa
 
 async def send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     """Send a reply with a whole body, for browsers too; `headers` beside those that all replies have."""
-    about = [*_HEADERS, (b"content-length", b"%d" % len(body)), (b"content-type", content_type), *headers]
-    head: Message = {"type": "http.response.start", "status": status, "headers": about}
-    await send(head)
-    await send({"type": "http.response.body", "body": body})
+    await asgi.send_whole(send, status, content_type, body, *_HEADERS, *headers)

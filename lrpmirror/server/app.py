@@ -7,7 +7,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
-from lrpmirror.server.asgi import CHUNKS, OFFER, Message, Receive, Scope, Send
+from lrpmirror.server.asgi import CHUNKS, OFFER, Receive, Scope, Send, send_whole
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
@@ -79,18 +79,18 @@ class BBSApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if not self.available:
-            await _send_whole(send, 503, _TEXT, b"")
+            await send_whole(send, 503, _TEXT, b"")
         elif path in self.hidden or not (path in LISTS or path in STREAMS or path in WRITES or path == PING):
             await _send_error(send, _NO_SUCH_PATH)
         elif method != "POST" and not (method in {"GET", "HEAD"} and path in STREAMS):
             allowed = b"GET, HEAD, POST" if path in STREAMS else b"POST"
-            await _send_whole(send, 405, _TEXT, b"Method Not Allowed\n", (b"allow", allowed))
+            await send_whole(send, 405, _TEXT, b"Method Not Allowed\n", (b"allow", allowed))
         elif path == PING:
-            await _send_whole(send, 200, _PROTOBUF, _AVAILABLE)
+            await send_whole(send, 200, _PROTOBUF, _AVAILABLE)
         else:
             body = await _read_body(receive)
             if body is None:
-                await _send_whole(send, 413, _TEXT, b"the request is too large\n")
+                await send_whole(send, 413, _TEXT, b"the request is too large\n")
             elif path in STREAMS:
                 await self._stream(scope, body, receive, send)
             elif path in WRITES:
@@ -111,12 +111,12 @@ class BBSApp:
                 except BBSError as exc:
                     await _send_error(send, exc)
                     return
-        await _send_whole(send, 200, _PROTOBUF, reply)
+        await send_whole(send, 200, _PROTOBUF, reply)
 
     async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         cell_id = cell_of(body)
         if cell_id is None:
-            await _send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
+            await send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
         else:
             chunks = (scope.get("extensions") or {}).get(CHUNKS)
             try:
@@ -140,10 +140,10 @@ class BBSApp:
         if self.lag.after_read:
             await trio.sleep(self.lag.after_read)
         if not second:
-            await _send_whole(send, 200, _PROTOBUF, encode.reply(first))
+            await send_whole(send, 200, _PROTOBUF, encode.reply(first))
             return
         # A long list is sent as it is encoded: every send gives way to other tasks too, and waits for a slow reader.
-        await send(_start(200, [(b"content-type", _PROTOBUF)]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _PROTOBUF)]})
         for piece in (first, second):
             await send({"type": "http.response.body", "body": encode.reply(piece), "more_body": True})
         while piece := await self._slices.take(records):
@@ -161,21 +161,11 @@ def _trace_id(scope: Scope) -> str:
 async def _send_error(send: Send, error: BBSError) -> None:
     match error:
         case RequestRefused(type=kind, message=message):
-            await _send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
+            await send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
         case UnknownPath():
-            await _send_whole(send, 404, _TEXT, b"404 page not found\n")
+            await send_whole(send, 404, _TEXT, b"404 page not found\n")
         case _:
-            await _send_whole(send, 503, _TEXT, f"{error}\n".encode())
-
-
-async def _send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    about_body = [(b"content-length", b"%d" % len(body)), (b"content-type", content_type)]
-    await send(_start(status, [*about_body, *headers]))
-    await send({"type": "http.response.body", "body": body})
-
-
-def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": headers}
+            await send_whole(send, 503, _TEXT, f"{error}\n".encode())
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -21,3 +21,10 @@ It may be called when the head has been sent and nothing else is being sent. If 
 """
 
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+async def send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Send a reply with a whole body."""
+    about = [(b"content-length", b"%d" % len(body)), (b"content-type", content_type), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": about})
+    await send({"type": "http.response.body", "body": body})

@@ -24,7 +24,7 @@ class EncodedEvent:
         self.event: Event = event.event if isinstance(event, MirrorOnly) else event
         self._tail = b""
 
-    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of Said
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of a status
         """Return the frame for a reader of which it is the event of that number. O(its bytes)."""
         tail = self._tail
         if not tail:
@@ -52,3 +52,6 @@ class EncodedStatus:
     def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
         """Return the frame with the present age. O(1)."""
         return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))
+
+
+Encoded = EncodedEvent | EncodedStatus

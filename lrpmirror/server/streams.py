@@ -116,10 +116,10 @@ class _Sender:
         """Take the next events, as frames."""
         frames: list[bytes] = []
         now = trio.current_time()
-        for told in self._subscription.take_encoded(self._at_once):
-            frames.append(told.frame(self._number, now))
+        for item in self._subscription.take_encoded(self._at_once):
+            frames.append(item.frame(self._number, now))
             # What is for mirrors only is no event of the protocol.
-            self._number += not told.mirror_only
+            self._number += not item.mirror_only
         return frames
 
 

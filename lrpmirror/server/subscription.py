@@ -18,7 +18,7 @@ from lrpmirror.events import (
     ActualLRPRemoved,
     Event,
 )
-from lrpmirror.server.encoded import EncodedEvent, EncodedStatus
+from lrpmirror.server.encoded import Encoded, EncodedEvent, EncodedStatus
 
 StreamKind = Literal["instances", "groups"]
 """The two streams of a BBS: of rows, and of groups of rows."""
@@ -67,76 +67,64 @@ class Subscription:
         self.on_change: Callable[[], None] | None = None
         self.send_now: Callable[[], None] | None = None
         self._limit = limit
-        self._told: deque[EncodedEvent | EncodedStatus] = deque()
+        self._unread: deque[Encoded] = deque()
         self._events = 0
         self._since_taken = 0
-        self._closed = False
-        self._fell_behind = False
-
-    @property
-    def closed(self) -> bool:
+        self.closed = False
         """Whether no more events come, for whatever reason."""
-        return self._closed
-
-    @property
-    def fell_behind(self) -> bool:
+        self.fell_behind = False
         """Whether it was closed because the reader had not taken more events than the limit."""
-        return self._fell_behind
 
     def __len__(self) -> int:
         """Return how many events the reader has not taken."""
         return self._events
 
     def put(self, event: Event) -> None:
-        """Keep the event for the reader, unless it is of another cell; close instead if it is one too many. O(1)."""
-        self.tell(EncodedEvent(event))
+        """Add an event as `add` does."""
+        self.add(EncodedEvent(event))
 
-    def tell(self, told: EncodedEvent) -> None:
-        """Do as `put` with an event that other readers get too, and that is encoded once for all. O(1)."""
-        if self._keep(told):
-            self._changed()
+    def add(self, item: Encoded) -> None:
+        """Add an event or status that other readers get too, and that is encoded once for all. O(1).
 
-    def say(self, said: EncodedStatus) -> None:
-        """Add the age of the state behind all events so far; replaces the last status if no event came since.
-
-        O(1).
+        An event of another cell is left out; one too many closes the subscription instead. A status, the age of the
+        state behind all events so far, replaces the last one if no event came since.
         """
-        if self._keep(said):
+        if self._append(item):
             self._changed()
 
-    def send(self, several: Iterable[EncodedEvent | EncodedStatus]) -> None:
-        """Add several events or statuses, and send them at once if the reader takes them. O(several).
+    def send(self, items: Iterable[Encoded]) -> None:
+        """Add events and statuses, and send them at once if the reader takes them. O(items).
 
         That is a system call: callers with many readers need checkpoints between them.
         """
-        kept = [self._keep(told) for told in several]
-        if any(kept):
+        appended = [self._append(item) for item in items]
+        if any(appended):
             (self.send_now or self._changed)()
 
-    def _keep(self, told: EncodedEvent | EncodedStatus) -> bool:
-        """Keep it, if it is for this reader; return whether there is something new to take."""
-        if self._closed:
+    def _append(self, item: Encoded) -> bool:
+        """Append it, if it is for this reader; return whether there is something new to take."""
+        if self.closed:
             return False
-        if isinstance(told, EncodedStatus):
-            if self._told and isinstance(self._told[-1], EncodedStatus):
-                self._told[-1] = told
+        if isinstance(item, EncodedStatus):
+            if self._unread and isinstance(self._unread[-1], EncodedStatus):
+                self._unread[-1] = item
                 return False
-            self._told.append(told)
+            self._unread.append(item)
             return True
-        if self.cell_id and not concerns_cell(told.event, self.cell_id):
+        if self.cell_id and not concerns_cell(item.event, self.cell_id):
             return False
         if self._limit is not None and (self._since_taken >= self._limit or self._events >= MOST):
-            self._fell_behind = True
+            self.fell_behind = True
             self.close()
             return False
-        self._told.append(told)
+        self._unread.append(item)
         self._events += 1
         self._since_taken += 1
         return True
 
     def take(self) -> Event | None:
         """Return the next event, or None if there is none now. O(1)."""
-        while self._told:
+        while self._unread:
             events = self.take_some(1)
             if events:
                 return events[0]
@@ -144,20 +132,20 @@ class Subscription:
 
     def take_some(self, most: int) -> list[Event]:
         """Return the next events, none if there are none now, and no more than `most`."""
-        return [told.event for told in self.take_encoded(most) if isinstance(told, EncodedEvent)]
+        return [item.event for item in self.take_encoded(most) if isinstance(item, EncodedEvent)]
 
-    def take_encoded(self, most: int) -> list[EncodedEvent | EncodedStatus]:
+    def take_encoded(self, most: int) -> list[Encoded]:
         """Do as `take_some`, but encoded, with the statuses between the events."""
-        taken = [self._told.popleft() for _ in range(min(most, len(self._told)))]
-        self._events -= sum(isinstance(each, EncodedEvent) for each in taken)
+        items = [self._unread.popleft() for _ in range(min(most, len(self._unread)))]
+        self._events -= sum(isinstance(item, EncodedEvent) for item in items)
         self._since_taken = 0
-        return taken
+        return items
 
     def close(self) -> None:
         """End the subscription; what the reader has not taken is dropped."""
-        if not self._closed:
-            self._closed = True
-            self._told.clear()
+        if not self.closed:
+            self.closed = True
+            self._unread.clear()
             self._events = 0
             self._changed()
 

@@ -50,8 +50,8 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
     _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
-    kept = state.put_desired(replace(wanted, epoch=state.guid(), tag_index=0))
-    return [desired_emission(DesiredLRPCreated(kept)), *create_missing(state, kept, range(kept.instances))]
+    lrp = state.put_desired(replace(wanted, epoch=state.guid(), tag_index=0))
+    return [desired_emission(DesiredLRPCreated(lrp)), *create_missing(state, lrp, range(lrp.instances))]
 
 
 def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> list[Emission]:

@@ -336,7 +336,7 @@ class Diego:
         readers = self._subscriptions[kind]
         emitted = EncodedEvent(event)
         for reader in readers:
-            reader.tell(emitted)
+            reader.add(emitted)
         if any(reader.closed for reader in readers):
             self._subscriptions[kind] = [reader for reader in readers if not reader.closed]
 
