@@ -19,12 +19,9 @@ from core_support import (
 from msgspec.structs import replace
 
 from lrpmirror.core.explain.decisions import LIST, MOST_LISTED, REPAIR, Decision, Decisions, ListOutcome
-from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists.scope import Scope
-from lrpmirror.core.rows.change_set import ChangeSet
-from lrpmirror.core.rows.dispatch import Tombstones
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
-from lrpmirror.core.rows.store import Store
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.events import (
     ActualLRPChanged,
@@ -233,6 +230,5 @@ def test_of_processes_with_only_their_last_decision_left_the_oldest_are_forgotte
 
 def judge(decisions: Decisions, event: Event, at: float = 0) -> None:
     """Have an event noted that has written nothing."""
-    tombstones, repairs = Tombstones(limit=1, age=1), Repairs(limit=1)
-    decisions.judged(event, event.type, Outcome.SAME, ChangeSet(Store()), tombstones, float(at), repairs)
+    decisions.judged(event, event.type, Outcome.SAME, (), float(at), (), Knowledge(Tuning()))
     decisions.trim()

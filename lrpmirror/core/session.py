@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Final
 
+from lrpmirror.core.applying import Applier
 from lrpmirror.core.explain.counters import Counters, Counts
 from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.exported import ExportedState
@@ -31,7 +32,7 @@ from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.lists.tables import NoTables
 from lrpmirror.core.lists.unreadable import Unreadable
-from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Cause, Commit
 from lrpmirror.core.rows.dispatch import Reconciler
 from lrpmirror.core.rows.limits import bound_outcomes, check_rows
@@ -96,7 +97,7 @@ class Session:
         self.unreadable = Unreadable(most=tuning.resync_interval)
         self.observers: tuple[Observer, ...] = ()
         """Observers, which are called with every event and commit as it happens."""
-        self._use_store(self.knowledge.store)
+        self._applier = Applier(self.knowledge, self._counters, self.repairs, self.guards, self.unreadable)
 
     # The stream
 
@@ -155,7 +156,7 @@ class Session:
         """
         self.freshness.restored(None if age is None else now - age)
         self._restored = True
-        self._use_store(store)
+        self._applier.use_store(store)
         self.knowledge.restore(exported)
 
     def events(self, events: Iterable[Event], now: float) -> list[Commit]:
@@ -166,34 +167,10 @@ class Session:
         if self._audit:
             events = list(events)
             self._audit.see(events)
-        commits: list[Commit] = []
-        snapshot = self._snapshot
-        if freshness.synced_at is None:
+        if self.freshness.synced_at is None:
             self._buffer(events)
-            return commits
-        # Looked up once for all events. `retained` cannot grow meanwhile: only a list adds to it.
-        change_set, rule_for, decisions = self._change_set, self._reconciler.rule_for, knowledge.decisions
-        judged, rows, desired = decisions.judged, change_set.rows, change_set.lrps
-        tombstones, repairs, retained = knowledge.tombstones, self.repairs, len(knowledge.retained)
-        outcomes, observers = self._counters.outcomes, self.observers
-        for event in events:
-            if snapshot is not None:
-                snapshot.event(event)
-            kind = event.type
-            rule = rule_for(kind)
-            outcome = self.unreadable.take(event) if rule is None else rule(event)
-            if outcome is _STALE or outcome is _TOMBSTONED:
-                self.guards.reread_older(event, repairs)
-            outcomes[kind][outcome] += 1
-            judged(event, kind, outcome, change_set, tombstones, now, repairs)
-            released = knowledge.release(event) if retained else ()
-            commit = self._commit(released) if rows or desired or released else None
-            if commit is not None:
-                commits.append(commit)
-            for observer in observers:
-                observer.event(event, outcome, commit)
-        decisions.trim()
-        self._counters.event_commits += len(commits)
+            return []
+        commits = self._applier.apply(events, now, self._snapshot, self.observers)
         if commits:
             self.probes.changed(commits[-1])
         return commits
@@ -369,33 +346,14 @@ class Session:
         self.freshness.suspect(error)
         self._audit.reset()
 
-    def _use_store(self, store: Store) -> None:
-        self.knowledge.store = store
-        self._change_set = ChangeSet(store)
-        self._reconciler = Reconciler(self._change_set, self.knowledge.tombstones, self.repairs.add)
-
-    def _commit(self, released: tuple[str, ...]) -> Commit | None:
-        rows, desired = self._change_set.close()
-        if not (rows or desired or released):
-            return None
-        if self._snapshot is not None:
-            self._snapshot.written(rows, desired)
-        lrp_of = self.knowledge.store.desired
-        for delta in rows:
-            row = delta.after
-            if row is not None and row.state == _RUNNING and lrp_of(row.process_guid) is None:
-                self.repairs.add_undesired(row.process_guid)
-        self.knowledge.revision = revision = self.knowledge.revision + 1
-        return Commit(revision, _EVENT, rows, desired, None, None, released)
-
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Write what a list changed into the state, and add tombstones of what it removed. O(what it changes)."""
         if self.freshness.synced_at is None:
             # Until now events were applied to the list only, and so were their tombstones.
             self.knowledge.tombstones = snapshot.tombstones
-            self._use_store(self.knowledge.store)
+            self._applier.use_store(self.knowledge.store)
         if snapshot.aside is not None:
-            self._use_store(snapshot.aside)
+            self._applier.use_store(snapshot.aside)
         else:
             write(self.knowledge.store, rows, desired, self.repairs)
             for lrp in snapshot.completed.values():

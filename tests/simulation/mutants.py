@@ -132,10 +132,11 @@ def _older_desired_is_believed(written: Any) -> Any:
     return believe
 
 
-def _before_is_forgotten(close: Any) -> Any:
-    def forgetful(self: Any) -> Any:
-        rows, desired = close(self)
-        return tuple(Delta(one.key, None, one.after) if one.after else one for one in rows), desired
+def _before_is_forgotten(put: Any) -> Any:
+    def forgetful(self: Any, *args: Any) -> Any:
+        rival = put(self, *args)
+        self.rows[-1] = Delta(self.rows[-1].key, None, self.rows[-1].after)
+        return rival
 
     return forgetful
 
@@ -309,7 +310,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "before-is-forgotten": Mutant(
         what="a change does not say what was there before",
-        mutant=_put(change_set.ChangeSet, "close", _before_is_forgotten),
+        mutant=_put(change_set.ChangeSet, "put", _before_is_forgotten),
         laws=_names(laws.changes_begin_where_the_last_ended),
     ),
     "every-list-is-a-revision": Mutant(

@@ -8,19 +8,19 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.core.lists.difference import ListDifference
-from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.lists.rollback import OlderRecords
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
-from lrpmirror.core.rows.change_set import ChangeSet, DesiredDeltas, RowDeltas
+from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, row_key
 from lrpmirror.core.rows.dispatch import Tombstones
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.store import Store
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCrashed,
@@ -36,7 +36,7 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag
 
-__all__ = ["LIST", "REPAIR", "Decision", "Decisions", "ListOutcome"]
+__all__ = ["LIST", "REPAIR", "Decision", "Decisions", "Entry", "ListOutcome"]
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -141,8 +141,8 @@ class Decision(Struct, frozen=True, gc=False):
         return f"{how} had {tag}; {stored} was at hand"
 
 
-class _Entry(Struct, frozen=True, gc=False):
-    """What is kept of a decision: one flat value, which the garbage collector need not look at."""
+class Entry(Struct, frozen=True, gc=False):
+    """A decision as it is kept: one flat value, which the garbage collector need not look at."""
 
     process_guid: str
     at: float
@@ -159,9 +159,12 @@ class _Entry(Struct, frozen=True, gc=False):
 
 Record = ActualLRP | DesiredLRP
 
-Sighting = tuple[str, int | None, Record | None, Record | None, int | None]
-"""What an event is about: process guid, index, the record that it reports, the one that was stored before, and the
-index of the tombstone of a record that is gone."""
+
+class Known(Protocol):
+    """What a session knows."""
+
+    store: Store
+    tombstones: Tombstones
 
 
 class Decisions:
@@ -174,10 +177,11 @@ class Decisions:
     def __init__(self, *, kept: int = 20_000, processes: int = 4096) -> None:
         self._kept = kept
         self._processes = processes
-        self._ring: deque[_Entry] = deque()
-        self._younger: dict[str, _Entry] = {}
-        self._older: dict[str, _Entry] = {}
-        self._raised = 0
+        self._ring: deque[Entry] = deque()
+        self.add: Final[Callable[[Entry], None]] = self._ring.append
+        """Records a decision, until `trim` is called."""
+        self._younger: dict[str, Entry] = {}
+        self._older: dict[str, Entry] = {}
 
     def __len__(self) -> int:
         return len(self._ring) + len(self._younger.keys() | self._older.keys())
@@ -193,48 +197,22 @@ class Decisions:
         event: Event,
         kind: str,
         outcome: Outcome,
-        change_set: ChangeSet,
-        tombstones: Tombstones,
+        written: Sequence[Delta[Any, Any]],
         at: float,
-        repairs: Repairs,
+        repair_reasons: tuple[RepairReason, ...],
+        known: Known,
     ) -> None:
-        """Record the outcome of an event that was just applied; `kind` is its type. O(1)."""
-        index: int | None
-        reported: Record | None
-        stored: Record | None
-        written, desired = change_set.rows, change_set.lrps
-        if len(written) == 1 and (reported := written[0].after) is not None:
-            # Nearly every event writes one row or desired LRP, and what it says of it is what was written.
-            guid, index, stored, tombstone = reported.process_guid, reported.index, written[0].before, None
-        elif not written and len(desired) == 1 and (reported := desired[0].after) is not None:
-            guid, index, stored, tombstone = reported.process_guid, None, desired[0].before, None
-        elif (seen := _seen(event, change_set, tombstones)) is not None:
-            guid, index, reported, stored, tombstone = seen
-        else:
-            return
-        repair_reasons: tuple[RepairReason, ...] = ()
-        if repairs.raised != self._raised:
-            self._raised = repairs.raised
-            repair_reasons = repairs.reasons_of(guid)
-        if reported is None or stored is None:
-            self._ring.append(_entry(guid, at, kind, outcome, index, reported, stored, tombstone, repair_reasons))
-            return
-        epoch, version, stored_epoch = reported.epoch, reported.tag_index, stored.epoch
-        self._ring.append(
-            _Entry(
-                guid,
-                at,
-                kind,
-                outcome,
-                index,
-                epoch,
-                version,
-                stored_epoch,
-                stored.tag_index,
-                tombstone,
-                repair_reasons,
-            )
-        )
+        """Record the outcome of an event of type `kind`, which wrote these rows or desired LRPs. O(1).
+
+        `known` is the state after it; `repair_reasons` are as in Decision.
+        """
+        subject = _SUBJECTS.get(kind)
+        record = None if subject is None else subject(event)
+        if record is not None:
+            index, stored, tombstone = _known_before(record, written, known)
+            self.add(_entry(record.process_guid, at, kind, outcome, index, record, stored, tombstone, repair_reasons))
+        elif isinstance(event, ActualLRPCrashed):
+            self.add(_entry(event.process_guid, at, kind, outcome, event.index, None, None))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Record what a list changed, and which repairs changed nothing. O(what it changed + its scope)."""
@@ -250,9 +228,9 @@ class Decisions:
             key = delta.key if index is not None else (record.process_guid,)
             outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
             entry = _entry(record.process_guid, at, kind, outcome, index, record, delta.before)
-            self._ring.append(entry if delta.after is not None else replace(entry, epoch=None))
+            self.add(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self._ring.append(_Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+            self.add(Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
         self.trim()
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
@@ -260,18 +238,14 @@ class Decisions:
         for older_record in older.new():
             listed = older_record.listed
             index = listed.index if isinstance(listed, ActualLRP) else None
-            self._ring.append(
-                _entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, older_record.known)
-            )
+            self.add(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, older_record.known))
         self.trim()
 
     def drifted(self, differences: Sequence[ListDifference], at: float) -> None:
         """Record what an audit found and no event explained. O(differences)."""
         for diff in differences[:MOST_LISTED]:
             reported = diff.epoch, diff.tag_index
-            self._ring.append(
-                _Entry(diff.process_guid, at, LIST, ListOutcome.DRIFTED, diff.index, *reported, None, 0, None, ())
-            )
+            self.add(Entry(diff.process_guid, at, LIST, ListOutcome.DRIFTED, diff.index, *reported, None, 0, None, ()))
         self.trim()
 
     def trim(self) -> None:
@@ -287,33 +261,23 @@ class Decisions:
                 self._older, self._younger = self._younger, {}
 
 
-def _seen(event: Event, change_set: ChangeSet, tombstones: Tombstones) -> Sighting | None:
-    """Return what an event is about, and what was stored before it was applied; None where it names no record. O(1).
+def _known_before(
+    record: Record, written: Sequence[Delta[Any, Any]], known: Known
+) -> tuple[int | None, Record | None, int | None]:
+    """Return the index of a record that an event reports, what was stored of it, and its tombstone's index.
 
-    A key that the event has not written still has its old value.
+    Each is None where there is none. O(1).
     """
-    subject = _SUBJECTS.get(event.type)
-    if subject is None:
-        # It is not about a record.
-        return (event.process_guid, event.index, None, None, None) if isinstance(event, ActualLRPCrashed) else None
-    record = subject(event)
-    if record is None:
-        return None
     if isinstance(record, DesiredLRP):
-        return (
-            record.process_guid,
-            None,
-            record,
-            _before(change_set.lrps, record.process_guid, change_set.desired),
-            None,
-        )
-    key = record.epoch or row_key(record)
-    stored = _before(change_set.rows, key, change_set.get)
-    tombstone = None if stored is not None else tombstones.rows.get(key)
-    return record.process_guid, record.index, record, stored, None if tombstone is None else tombstone.index
+        return None, _before(written, record.process_guid, known.store.desired), None
+    key = row_key(record)
+    stored = _before(written, key, known.store.get)
+    tombstone = None if stored is not None else known.tombstones.rows.get(key)
+    return record.index, stored, None if tombstone is None else tombstone.index
 
 
 def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:
+    # A key that the event has not written still has its old value.
     for delta in written:
         if delta.key == key:
             return delta.before
@@ -353,11 +317,11 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     stored: Record | None,
     tombstone: int | None = None,
     repair_reasons: tuple[RepairReason, ...] = (),
-) -> _Entry:
+) -> Entry:
     if reported is None:
-        return _Entry(process_guid, at, kind, outcome, index, None, 0, None, 0, None, repair_reasons)
+        return Entry(process_guid, at, kind, outcome, index, None, 0, None, 0, None, repair_reasons)
     if stored is None:
-        return _Entry(
+        return Entry(
             process_guid,
             at,
             kind,
@@ -370,7 +334,7 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
             tombstone,
             repair_reasons,
         )
-    return _Entry(
+    return Entry(
         process_guid,
         at,
         kind,
@@ -385,7 +349,7 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     )
 
 
-def _decision(entry: _Entry) -> Decision:
+def _decision(entry: Entry) -> Decision:
     return Decision(
         entry.at,
         entry.type,

@@ -29,22 +29,23 @@ class Repairs:
         self._undesired: set[str] = set()
         self._narrowed: int | None = None
         self.dropped = 0
-        self.raised = 0
-        """How often a repair was requested."""
+        self.latest: tuple[RepairReason, ...] = ()
+        """The reasons of the process of the latest request; whoever has read them may empty it."""
 
     def __len__(self) -> int:
         return len(self._reasons)
 
     def add(self, process_guid: str, reason: RepairReason) -> None:
         """Request that a process is read again. O(1)."""
-        self.raised += 1
-        reasons = self._reasons.get(process_guid)
+        known = self._reasons
+        reasons = known.get(process_guid)
         if reasons is None:
-            self._reasons[process_guid] = (reason,)
-            if len(self._reasons) > self._limit:
-                self._drop(next(iter(self._reasons)))
+            known[process_guid] = reasons = (reason,)
+            if len(known) > self._limit:
+                self._drop(next(iter(known)))
         elif reason not in reasons:
-            self._reasons[process_guid] = tuple(sorted((*reasons, reason)))
+            known[process_guid] = reasons = tuple(sorted((*reasons, reason)))
+        self.latest = reasons
 
     def add_undesired(self, process_guid: str) -> None:
         """Request a read of the desired LRP of a process that runs without a known one; once until the next list.

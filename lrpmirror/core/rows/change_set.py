@@ -55,18 +55,21 @@ class ChangeSet:
 
     def close(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return the deltas since the last call, and begin anew. O(writes)."""
+        rows, lrps = self.rows, self.lrps
         # Most events write one row, or one desired LRP.
-        rows: RowDeltas = () if not self.rows else (self.rows[0],) if len(self.rows) == 1 else _folded(self.rows)
-        desired: DesiredDeltas = () if not self.lrps else (self.lrps[0],) if len(self.lrps) == 1 else _folded(self.lrps)
-        self.rows.clear()
-        self.lrps.clear()
-        return rows, desired
+        return (
+            () if not rows else (rows.pop(),) if len(rows) == 1 else _folded(rows),
+            () if not lrps else (lrps.pop(),) if len(lrps) == 1 else _folded(lrps),
+        )
 
 
 def _folded(written: list[Delta[K, V]]) -> tuple[Delta[K, V], ...]:
-    """Return one delta for each key that has changed."""
+    """Return one delta for each key that has changed, and empty the list."""
     folded: dict[K, Delta[K, V]] = {}
     for delta in written:
         first = folded.get(delta.key)
         folded[delta.key] = delta if first is None else Delta(delta.key, first.before, delta.after)
-    return tuple([delta for delta in folded.values() if delta.before != delta.after])
+    again = len(folded) < len(written)
+    written.clear()
+    deltas = folded.values()
+    return tuple([delta for delta in deltas if delta.before != delta.after] if again else deltas)

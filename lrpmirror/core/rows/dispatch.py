@@ -48,13 +48,30 @@ class Tombstones:
         return copied
 
 
+Rule = Callable[[Any], Outcome]
+
+
+class Rules(dict[str, Rule]):
+    """What applies events of a type and returns their outcome.
+
+    There is nothing to do for crashes, which other events report too, and for types that this library does not know.
+    """
+
+    def __missing__(self, kind: str) -> Rule:
+        return _noted
+
+
+def _noted(_: Event) -> Outcome:
+    return Outcome.NOTED
+
+
 class Reconciler:
     """Applies events of either stream to tables."""
 
     def __init__(self, tables: Tables, tombstones: Tombstones, ask_repair: Callable[[str, RepairReason], None]) -> None:
         rows = RowReconciler(tables, tombstones.rows, ask_repair)
         desired = DesiredReconciler(tables, tombstones.desired, ask_repair)
-        rules: dict[str, Callable[[Any], Outcome]] = {
+        rules: dict[str, Rule] = {
             ActualLRPInstanceChanged.type: rows.changed,
             ActualLRPInstanceCreated.type: lambda event: rows.created(event.actual_lrp),
             ActualLRPInstanceRemoved.type: lambda event: rows.removed(event.actual_lrp),
@@ -66,16 +83,11 @@ class Reconciler:
             DesiredLRPRemoved.type: lambda event: desired.removed(event.desired_lrp),
         }
 
-        self.rule_for: Final[Callable[[str], Callable[[Any], Outcome] | None]] = rules.get
-        """Returns the function that applies events of a type and returns their outcome; None: there is nothing to do.
-
-        That is for crashes, which other events report too, and for types that this library does not know.
-        """
+        self.rules: Final = Rules(rules)
 
     def apply(self, event: Event) -> Outcome:
         """Apply one event, and return its outcome."""
-        rule = self.rule_for(event.type)
-        return Outcome.NOTED if rule is None else rule(event)
+        return self.rules[event.type](event)
 
 
 def row_guid_of(event: Event) -> str | None:

@@ -284,7 +284,7 @@ class RowReconciler:
         return outcome
 
     def _write(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Outcome:
-        if stored == row:
+        if stored is not None and stored == row:
             return Outcome.SAME
         if self._rows.put(key, stored, row):
             self._ask_repair(row.process_guid, RepairReason.RIVALS)

@@ -22,6 +22,7 @@ from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 __all__ = ["Store", "row_order"]
 
 _RUNNING: Final = ActualLRPState.RUNNING
+_index = attrgetter("index")
 _slot = attrgetter("index", "presence")
 
 row_order = attrgetter("index", "presence", "epoch")
@@ -179,7 +180,7 @@ class Store:
         if old is None:
             return self._insert(key, row)
         guid, index = row.process_guid, row.index
-        if index == old.index and row.presence == old.presence and guid == old.process_guid:
+        if index == old.index and row.presence is old.presence and guid == old.process_guid:
             rival = False
             # Through a list, which takes half the time of joining slices of the tuple.
             rows = [*self._by_process[guid]]
@@ -190,7 +191,7 @@ class Store:
             self._remove_from_process(old)
             rival = self._add_to_process(row)
         # Only indexes whose key has changed are written.
-        if old.state != row.state:
+        if old.state is not row.state:
             if old.state != _RUNNING:
                 _discard(self._by_state, old.state, key)
             if row.state != _RUNNING:
@@ -263,18 +264,24 @@ class Store:
             # Lists bring most rows in order.
             self._by_process[guid] = (*rows, row)
             return False
-        at = bisect_left(rows, row_order(row), key=row_order)
+        at, rival = bisect_left(rows, row.index, key=_index), False
+        # Mostly no other row has its index.
+        while at < len(rows) and (other := rows[at]).index == row.index:
+            rival = rival or other.presence == row.presence
+            if (other.presence, other.epoch) > (row.presence, row.epoch):
+                break
+            at += 1
         self._by_process[guid] = (*rows[:at], row, *rows[at:])
-        slot = _slot(row)
-        return (at > 0 and _slot(rows[at - 1]) == slot) or (at < len(rows) and _slot(rows[at]) == slot)
+        return rival
 
     def _remove_from_process(self, row: ActualLRP) -> None:
-        rows = self._by_process[row.process_guid]
+        guid, index = row.process_guid, row.index
+        rows = self._by_process[guid]
         if len(rows) == 1:
-            del self._by_process[row.process_guid]
+            del self._by_process[guid]
             return
-        at = _position(rows, row)
-        self._by_process[row.process_guid] = (*rows[:at], *rows[at + 1 :])
+        at = index if 0 <= index < len(rows) and rows[index] is row else _position(rows, row)
+        self._by_process[guid] = rows[:at] + rows[at + 1 :]
 
     def _remove_from_domain(self, old: ActualLRP) -> None:
         """Remove a process from the domain of `old`, which has left its tuple, unless another of its rows has it."""
