@@ -9,8 +9,6 @@ from lrpmirror.core.rows.changes import row_key
 from lrpmirror.core.rows.store import Store
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
-__all__ = ["ExportedState"]
-
 
 class ExportedState(Struct, frozen=True, kw_only=True):
     """The state of a mirror at one revision. Rows and desired LRPs are in no promised order."""

@@ -9,8 +9,6 @@ from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
 
-__all__ = ["DEFAULT_PREFIX", "Address", "is_relay", "parse"]
-
 DEFAULT_PREFIX: Final = "lrpmirror"
 """The prefix of the keys where the URL names none."""
 

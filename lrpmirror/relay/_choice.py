@@ -6,8 +6,6 @@ from lrpmirror.client import TLS, BBSClient
 from lrpmirror.relay._address import is_relay
 from lrpmirror.relay._reader import RelayClient
 
-__all__ = ["Client", "client_at"]
-
 Client = BBSClient | RelayClient
 """A client that reads the state of a BBS."""
 

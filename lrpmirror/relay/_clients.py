@@ -9,8 +9,6 @@ from lrpmirror.relay._address import Address
 from lrpmirror.relay._connection import ANSWER, CONNECT
 from lrpmirror.relay._format import Keys
 
-__all__ = ["account_of", "server_of"]
-
 
 def account_of(address: Address) -> tuple[str, ...]:
     """Return user and password for AUTH; a password alone is that of the default user."""

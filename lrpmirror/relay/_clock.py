@@ -9,8 +9,6 @@ from msgspec import Struct
 
 from lrpmirror.relay._commands import Commands
 
-__all__ = ["ServerClock", "ask"]
-
 
 class ServerClock(Struct, frozen=True):
     """A reading of it, in seconds, taken between two moments of trio's clock."""

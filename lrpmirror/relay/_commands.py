@@ -19,8 +19,6 @@ from lrpmirror.relay._connection import Connection, connected
 from lrpmirror.relay._errors import errors_of
 from lrpmirror.relay._scripts import Script
 
-__all__ = ["Commands", "Connect", "connector"]
-
 Pairs = Sequence[tuple[bytes, bytes]]
 
 

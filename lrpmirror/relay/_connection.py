@@ -13,8 +13,6 @@ from typing import Any, Final, Protocol
 
 import trio
 
-__all__ = ["ANSWER", "CONNECT", "Connection", "connected"]
-
 CONNECT: Final = 5.0
 """Seconds that a connection may take, with its handshakes."""
 

@@ -13,8 +13,6 @@ from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
-__all__ = ["Content", "MirrorReads", "Writes"]
-
 
 class MirrorReads(Protocol):
     """The reads of the mirror that is published."""

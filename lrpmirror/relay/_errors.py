@@ -7,8 +7,6 @@ import trio
 
 from lrpmirror.errors import LRPMirrorError, RelayRefused, RelayUnreachable, ServiceUnavailable
 
-__all__ = ["errors_of"]
-
 
 class errors_of:  # noqa: N801 - a context manager
     """Raises errors of a relay in the block as BBSErrors, with the original as the cause."""

@@ -24,8 +24,6 @@ from lrpmirror.relay._content import Writes
 from lrpmirror.relay._pending import AT_ONCE, Batch, Step
 from lrpmirror.wire import encode
 
-__all__ = ["EventMaker"]
-
 LIMIT: Final = 200_000
 AGE: Final = 900.0
 FOREVER: Final = 2**32

@@ -32,21 +32,6 @@ from msgspec import Struct
 from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import RelayUnreadable
 
-__all__ = [
-    "CLOSED",
-    "FILLING",
-    "FORMAT",
-    "HASHES",
-    "HEARTBEAT",
-    "LEASE",
-    "PATIENCE",
-    "UNDER_WAY",
-    "Entry",
-    "Keys",
-    "Status",
-    "field_of",
-]
-
 FORMAT: Final = "1"
 """The version of this format. Readers refuse any other, and publishers leave it alone."""
 

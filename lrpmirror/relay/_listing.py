@@ -14,8 +14,6 @@ from lrpmirror.relay._format import HASHES, Keys, Status
 from lrpmirror.relay._stream import check_status
 from lrpmirror.wire import decode
 
-__all__ = ["Lists", "RecordFilter", "Records", "SingleBatch", "all_of", "order"]
-
 T = TypeVar("T")
 
 SCAN: Final = 200

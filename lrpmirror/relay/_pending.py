@@ -15,8 +15,6 @@ from lrpmirror.events import ActualLRPCrashed, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.relay._format import field_of
 
-__all__ = ["AT_ONCE", "CRASHES", "MANY", "Batch", "Pending", "Step"]
-
 V = TypeVar("V")
 
 MANY: Final = 1_500

@@ -33,8 +33,6 @@ from lrpmirror.relay._leading import Counters, Leading, LeaseLost
 from lrpmirror.relay._pending import Pending
 from lrpmirror.relay._scripts import ACQUIRE, RELEASE
 
-__all__ = ["Publisher", "PublisherStatus", "open_publisher"]
-
 V = TypeVar("V")
 
 logger: Final = logging.getLogger("lrpmirror")

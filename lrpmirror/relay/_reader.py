@@ -26,8 +26,6 @@ from lrpmirror.relay._format import Keys, Status
 from lrpmirror.relay._listing import Lists, RecordFilter, Records, SingleBatch, all_of, order
 from lrpmirror.relay._stream import RelayStream, open_stream
 
-__all__ = ["RelayClient"]
-
 T = TypeVar("T")
 
 CATCH_UP: Final = 3.0

@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 from lrpmirror.core.derived.view import InstanceView, Share, Step, View
 from lrpmirror.model import ActualLRP
 
-__all__ = ["Combined"]
-
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")

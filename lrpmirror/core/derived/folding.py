@@ -12,8 +12,6 @@ from lrpmirror.core.rows.changes import Delta
 from lrpmirror.core.rows.parts import PartedDict
 from lrpmirror.errors import failure_of, without_frames
 
-__all__ = ["GONE", "RANKS", "Values"]
-
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")

@@ -5,8 +5,6 @@ from typing import Generic, TypeVar
 
 from lrpmirror.core.rows.parts import PartedDict
 
-__all__ = ["Notified"]
-
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

@@ -5,19 +5,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from lrpmirror.core.derived.view import Share, Step
 
-__all__ = [
-    "Filling",
-    "Shares",
-    "Work",
-    "as_shares",
-    "check_keys",
-    "composed",
-    "differences",
-    "merged",
-    "packed",
-    "unpacked",
-]
-
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 

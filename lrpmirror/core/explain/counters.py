@@ -12,8 +12,6 @@ from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.rows.changes import Cause
 from lrpmirror.core.rows.limits import OutcomeCounts
 
-__all__ = ["Counters", "Counts"]
-
 
 class Counts(Struct, frozen=True, kw_only=True):
     """What a mirror has counted since it was opened, and how much it holds beside the rows, at one moment."""

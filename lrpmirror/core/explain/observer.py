@@ -6,8 +6,6 @@ from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import Event
 
-__all__ = ["Observer"]
-
 
 class Observer(Protocol):
     """Is called with every event and every commit, in order, when the mirror's state is exactly that after it.

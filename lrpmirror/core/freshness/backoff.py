@@ -2,8 +2,6 @@
 
 from random import Random
 
-__all__ = ["Backoff"]
-
 
 class Backoff:
     """Full-jitter exponential back-off: a delay is drawn evenly from 0 to a bound that doubles with each failure.

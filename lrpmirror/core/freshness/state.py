@@ -8,8 +8,6 @@ from lrpmirror.core.freshness.status import TRANSITIONS, Phase, Step
 from lrpmirror.errors import ListNotBelieved, LRPMirrorError, UpstreamStale, without_frames
 from lrpmirror.events import SourceStatus
 
-__all__ = ["Freshness", "later"]
-
 
 class Freshness:
     """The part of a session from which its status is made. Times are those of the caller's clock.

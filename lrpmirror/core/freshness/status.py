@@ -7,8 +7,6 @@ from msgspec import Struct
 
 from lrpmirror.errors import LRPMirrorError, NotFresh
 
-__all__ = ["TRANSITIONS", "Phase", "Status", "Step"]
-
 
 class Phase(StrEnum):
     """What the mirror is doing, and so what its answers are worth."""

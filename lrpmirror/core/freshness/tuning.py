@@ -8,8 +8,6 @@ from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
 
-__all__ = ["Tuning", "checked"]
-
 
 class Tuning(Struct, frozen=True, kw_only=True):
     """The numbers of a mirror. Times are in seconds; `inf` for an interval means never."""

@@ -10,8 +10,6 @@ from math import inf
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.errors import LRPMirrorError, StreamDead
 
-__all__ = ["Watch"]
-
 
 class Watch:
     """Watches one stream, by times that the caller passes. O(1) each."""

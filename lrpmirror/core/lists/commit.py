@@ -8,8 +8,6 @@ from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.rows.store import Store
 from lrpmirror.core.rows.tombstones import Tombstone
 
-__all__ = ["add_tombstones", "write"]
-
 
 def write(store: Store, rows: RowDeltas, desired: DesiredDeltas, repairs: Repairs) -> None:
     """Write what a list changed into the mirror's store. O(what it changed)."""

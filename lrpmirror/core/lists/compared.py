@@ -7,8 +7,6 @@ from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.store import Store, row_order
 from lrpmirror.model import ActualLRP
 
-__all__ = ["Compared"]
-
 
 class Compared:
     """What was compared since `watch` was called, and the deltas by process."""

@@ -14,8 +14,6 @@ from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ListNotBelieved
 
-__all__ = ["DeletionGuard", "Size", "size_after", "size_of"]
-
 
 class Size(Struct, frozen=True):
     """How many rows, processes with rows, and desired LRPs there are."""

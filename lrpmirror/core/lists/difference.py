@@ -6,8 +6,6 @@ from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, DesiredLRP
 
-__all__ = ["KINDS", "ListDifference", "Record", "difference_of"]
-
 Record = ActualLRP | DesiredLRP
 
 KINDS: Final = (

@@ -15,8 +15,6 @@ from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ListNotBelieved
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, DesiredLRPRemoved, Event
 
-__all__ = ["Guards"]
-
 _REMOVALS: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved, DesiredLRPRemoved)
 
 

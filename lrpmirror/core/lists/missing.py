@@ -8,8 +8,6 @@ from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.core.rows.store import Store
 
-__all__ = ["find_missing"]
-
 
 def find_missing(store: Store, tables: ListTables, scope: Scope) -> Iterator[None]:
     """Touch the keys that the mirror has and the list lacks, a slice a step."""

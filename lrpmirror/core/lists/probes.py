@@ -8,8 +8,6 @@ may answer from a copy that is some seconds behind.
 from lrpmirror.core.lists.scope import Scope
 from lrpmirror.core.rows.changes import Commit
 
-__all__ = ["Probes"]
-
 
 class Probes:
     """The process to probe. O(1) each, but for `is_lost`."""

@@ -13,8 +13,6 @@ from lrpmirror.core.rows.dispatch import desired_guid_of
 from lrpmirror.events import DesiredLRPRemoved, Event
 from lrpmirror.model import DesiredLRP
 
-__all__ = ["Retained"]
-
 
 class Retained:
     """Desired LRPs by process guid, at most `limit`: beyond, those retained longest are released."""

@@ -27,8 +27,6 @@ from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.errors import ListNotBelieved
 from lrpmirror.model import ActualLRP
 
-__all__ = ["OlderKey", "OlderRecords", "Rollback", "RollbackGuard", "Sighting", "is_older"]
-
 NAMED: Final = 5
 """How many records a message names."""
 

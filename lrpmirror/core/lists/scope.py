@@ -7,8 +7,6 @@ from msgspec import Struct
 from lrpmirror.core.rows.dispatch import desired_guid_of, row_guid_of
 from lrpmirror.events import Event
 
-__all__ = ["EVERYTHING", "Scope"]
-
 
 class Scope(Struct, frozen=True):
     """The processes whose rows, and those whose desired LRPs, are listed; None means all."""

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-__all__ = ["MANY", "SLICE", "slices"]
-
 T = TypeVar("T")
 
 SLICE: Final = 200

@@ -7,8 +7,6 @@ from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import Event, UnreadableEvent
 
-__all__ = ["EARLY", "Unreadable"]
-
 EARLY: Final = 30.0
 """How many seconds after a list the next one is read where events could not be read; doubled each time in a row."""
 

@@ -9,8 +9,6 @@ from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
-__all__ = ["Arrivals", "Cause", "Change", "Commit", "Delta", "RowKey", "row_key"]
-
 RowKey = str | tuple[str, int, int]
 """The identity of a row for as long as it lives: its epoch.
 

@@ -12,9 +12,6 @@ from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.model import DesiredLRP
 
-__all__ = ["DesiredLRPs", "DesiredReconciler"]
-
-
 FOREVER = 2**32
 """A version that no record reaches: the wire has 32 bits for it."""
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["empty_in_slices", "free_records"]
-
 KEYS: Final = 4_000
 """How many entries of a table one step removes."""
 

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
-__all__ = ["groups_of"]
-
 
 def _rank(row: ActualLRP) -> int:
     """Return the priority of a row for the `instance` slot.

@@ -7,8 +7,6 @@ from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import LimitExceeded
 
-__all__ = ["MOST_OUTCOMES", "OutcomeCounts", "bound_outcomes", "check_rows"]
-
 MOST_OUTCOMES: Final = 1_000
 """How many kinds of events and outcomes are counted by name: a server can make up any number of types."""
 

@@ -4,8 +4,6 @@ from msgspec import Struct
 
 from lrpmirror.core.rows.changes import RowKey
 
-__all__ = ["Tombstone", "TombstoneTable"]
-
 
 class Tombstone(Struct, frozen=True, gc=False):
     """The last known version of a record that is gone, and the instance that it held.

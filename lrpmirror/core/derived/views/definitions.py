@@ -13,21 +13,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-__all__ = [
-    "HTTPRoute",
-    "InternalRoute",
-    "RouteGroup",
-    "TCPRoute",
-    "Target",
-    "http_groups",
-    "http_routes",
-    "internal_names",
-    "internal_routes",
-    "lower_host",
-    "tcp_groups",
-    "tcp_routes",
-]
-
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 

@@ -10,8 +10,6 @@ from msgspec import Struct
 
 from lrpmirror.model import DynamicValue, MetricTagValue
 
-__all__ = ["filled_tags"]
-
 
 class _FilledTags(Struct, frozen=True, gc=False):
     """A read-only mapping that computes its values at each read."""
