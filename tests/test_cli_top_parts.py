@@ -1,6 +1,7 @@
 """What `lrpmirror top` is made of: lists in an order, styled text, and the text of a process."""
 
 import importlib.util
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from lrpmirror.cli.shared.command import require
 from lrpmirror.cli.shared.paint import bar, line
 from lrpmirror.cli.shared.view import Kind
-from lrpmirror.cli.top._board import Totals, kinds_of_cell
+from lrpmirror.cli.top._board import kinds_of_cell
 from lrpmirror.cli.top._process import ProcessDetail, duration, process_lines
 from lrpmirror.cli.top._ranking import Ranking
 from lrpmirror.cli.top._text import amounts, freshness, memory
@@ -201,8 +202,8 @@ def test_an_error_that_is_overcome_is_said_to_be() -> None:
 
 
 def test_amounts_have_what_is_gone_or_full_and_the_healths_by_severity() -> None:
-    totals = Totals(kinds={}, healths={Health.HEALTHY: 1200, Health.CRASHING: 1}, cells=99, cells_gone=1, cells_full=4)
-    assert amounts(totals).plain == "99 cells and 1 gone, 4 full; 1,201 processes: 1 crashing, 1,200 healthy"
+    cells, processes = Counter(there=99, gone=1, full=4), Counter({Health.HEALTHY: 1200, Health.CRASHING: 1})
+    assert amounts(cells, processes).plain == "99 cells and 1 gone, 4 full; 1,201 processes: 1 crashing, 1,200 healthy"
 
 
 def test_a_command_whose_extra_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

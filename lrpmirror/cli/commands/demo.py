@@ -9,12 +9,13 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lrpmirror.background import background
 from lrpmirror.cli.shared.agreement import settled_disagreements
 from lrpmirror.cli.shared.arguments import count, seconds
 from lrpmirror.cli.shared.demo_relay import relayed
 from lrpmirror.cli.shared.display import Display, open_display
 from lrpmirror.cli.shared.output import print_lines
-from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.cli.shared.signals import interruptible, until
 from lrpmirror.cli.shared.story import Story
 from lrpmirror.cli.shared.view import view_of
 from lrpmirror.core.session import Tuning
@@ -131,18 +132,16 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
         serve_diego(diego, lag=LAG) as served,
         relayed(served.url, TUNING, settings.seed) if settings.redis else nullcontext(served.url) as where,
         open_mirror(where, tuning=TUNING, rng=Random(settings.seed)) as mirror,  # noqa: S311 - jitter
-        trio.open_nursery() as nursery,
+        background() as nursery,
     ):
         story = Story(mirror, lambda: trio.current_time() - began)
         nursery.start_soon(story.watch_phases)
         nursery.start_soon(_show, mirror, story, display, f"lrpmirror demo, seed {settings.seed}", began)
         run = _DemoRun(settings, pilot, served, story)
-        async with trio.open_nursery() as living:
-            living.start_soon(_end_when, asked, living.cancel_scope)
+        async with until(asked):
             await mirror.wait_synced(SYNC)
             story.follow()
             await run.run()
-            living.cancel_scope.cancel()
         await served.host.accept()
         wrong = await settled_disagreements(mirror, diego)
         for _ in range(RELAY_TRIES if settings.redis else 0):
@@ -152,7 +151,6 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
             await trio.sleep(1)
             wrong = await settled_disagreements(mirror, diego)
         await display.tell(story.take_fresh())
-        nursery.cancel_scope.cancel()
     return _outcome(diego, run, wrong)
 
 
@@ -189,11 +187,6 @@ class _DemoRun:
         elif phase == self._settings.cut_for:
             self._story.tell("--- the demo lets connections through again")
             await self._host.accept()
-
-
-async def _end_when(asked: trio.Event, scope: trio.CancelScope) -> None:
-    await asked.wait()
-    scope.cancel()
 
 
 async def _show(mirror: Mirror, story: Story, display: Display, title: str, began: float) -> None:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import trio
 
+from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import seconds
 from lrpmirror.cli.shared.progress import Progress
@@ -80,7 +81,6 @@ class _Session:
         self._asked = asked
         self._progress = progress
         self._secrets = secrets
-        self._over = trio.Event()
         self._since = trio.current_time()
         self._doing = "listing"
         self.lost: LRPMirrorError | None = None
@@ -93,19 +93,17 @@ class _Session:
                 streams.append(await stack.enter_async_context(client.events("groups")))
             except UnknownPath:
                 self._progress.say("lrpmirror record: note: this server has no group stream; it is left out")
-            async with trio.open_nursery() as nursery:
+            async with background() as nursery:
                 for stream in streams:
                     nursery.start_soon(self._drain, stream)
                 nursery.start_soon(self._tick)
-                nursery.start_soon(self._end_when_asked)
                 await self._snapshot(client)
                 self._doing = "recording, Ctrl-C to finish"
                 with trio.move_on_after(seconds):
-                    await self._over.wait()
+                    await self._asked.wait()
                 if self.lost is None and self._recorder.error is None:
                     self._doing = "listing once more"
                     await self._expected(client)
-                nursery.cancel_scope.cancel()
 
     def report(self) -> None:
         """Print the progress."""
@@ -122,17 +120,13 @@ class _Session:
             # What was recorded until then is whole; what comes on another connection would hide a gap.
             self.lost = self.lost or error
             self._recorder.end(str(error))
-            self._over.set()
-
-    async def _end_when_asked(self) -> None:
-        await self._asked.wait()
-        self._over.set()
+            self._asked.set()
 
     async def _tick(self) -> None:
         while True:
             self._progress.show(f"{self._doing}: {self._line()}", trio.current_time())
             if self._recorder.error is not None:
-                self._over.set()
+                self._asked.set()
             await trio.sleep(TICK)
 
     def _line(self) -> str:
@@ -143,13 +137,12 @@ class _Session:
 
     async def _snapshot(self, client: BBSClient) -> None:
         """List everything for the first time; without that, an interruption leaves nothing of use."""
-        async with trio.open_nursery() as nursery:
+        async with background() as nursery:
             nursery.start_soon(self._give_up)
             await self._list(client)
-            nursery.cancel_scope.cancel()
 
     async def _give_up(self) -> None:
-        await self._over.wait()
+        await self._asked.wait()
         raise self.lost or KeyboardInterrupt
 
     async def _expected(self, client: BBSClient) -> None:

@@ -32,10 +32,17 @@ async def interruptible() -> AsyncIterator[trio.Event]:
 @asynccontextmanager
 async def until_interrupted() -> AsyncIterator[None]:
     """Leave the block, quietly, when the process is asked to end."""
-    async with interruptible() as asked, background() as nursery:
+    async with interruptible() as asked, until(asked):
+        yield
+
+
+@asynccontextmanager
+async def until(event: trio.Event) -> AsyncIterator[None]:
+    """Leave the block, quietly, when an event is set."""
+    async with background() as nursery:
 
         async def leave() -> None:
-            await asked.wait()
+            await event.wait()
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(leave)

@@ -19,7 +19,7 @@ from lrpmirror.model import ActualLRP
 from lrpmirror.serve.event_rates import MINUTES, Second
 from lrpmirror.serve.page_model import SEVERITY, detail_of, natural
 from lrpmirror.thread import MirrorThread, ThreadView
-from lrpmirror.views import CellLoad, Cells, Health, Processes, ProcessHealth
+from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
 
 FULL: Final = 0.95
 """The share of a cell's memory beyond which it is called full."""
@@ -44,21 +44,6 @@ _KINDS_BY_TROUBLE: Final = (
     Kind.OTHER,
     Kind.RUNNING,
 )
-
-_THERE: Final = "there"
-_GONE: Final = "gone"
-_FULL: Final = "full"
-"""What cells are counted by."""
-
-
-class Totals(Struct, frozen=True, kw_only=True):
-    """The totals of all cells and processes."""
-
-    kinds: Mapping[Kind, int]
-    healths: Mapping[Health, int]
-    cells: int
-    cells_gone: int
-    cells_full: int
 
 
 class Instance(Struct, frozen=True):
@@ -119,18 +104,6 @@ class Board:
     def reading(self) -> str:
         """The progress of the first lists; empty once they are in, and before anything has come."""
         return self._waiting.line() if self.status.synced_at is None and self._waiting.records else ""
-
-    @property
-    def totals(self) -> Totals:
-        """What all cells and processes add up to."""
-        totals, cells = self.processes.totals, self.cells.totals
-        return Totals(
-            kinds={kind: totals[kind] for kind in Kind if totals[kind]},
-            healths={health: totals[health] for health in SEVERITY if totals[health]},
-            cells=cells[_THERE],
-            cells_gone=cells[_GONE],
-            cells_full=cells[_FULL],
-        )
 
     @property
     def rates(self) -> tuple[Second, ...]:
@@ -268,7 +241,7 @@ def _parts(value: ProcessHealth) -> Mapping[Hashable, int]:
 
 def _cell_parts(load: CellLoad) -> Mapping[Hashable, int]:
     full = load.memory_share is not None and load.memory_share > FULL
-    return {_THERE if load.present else _GONE: 1, _FULL: int(full)}
+    return {"there" if load.present else "gone": 1, "full": int(full)}
 
 
 def _cell_says(cell_id: str, load: CellLoad) -> str:

@@ -216,12 +216,12 @@ class MainScreen(Listed):
         """Show the present state."""
         super().look()
         board = self.board
-        status, totals = board.status, board.totals
+        status, processes = board.status, board.processes.totals
         wrong = trouble(status)
         self.query_one("#phase", Static).update(phase(status, board.url, board.reading))
         self.query_one("#freshness", Static).update(freshness(status))
-        self.query_one("#amounts", Static).update(amounts(totals))
-        self.query_one("#instances", Static).update(instances(totals))
+        self.query_one("#amounts", Static).update(amounts(board.cells.totals, processes))
+        self.query_one("#instances", Static).update(instances(processes))
         self.query_one("#trouble", Static).display = wrong is not None
         self.query_one("#trouble", Static).update(wrong or "")
         for name in ("events", "changes", "crashes"):

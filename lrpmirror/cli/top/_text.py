@@ -1,13 +1,14 @@
 """What `lrpmirror top` says, as styled text. Pure functions of what it shows."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from rich.text import Text
 
 from lrpmirror.cli.shared.paint import SIGNS, line, phase_line
 from lrpmirror.cli.shared.view import Kind
-from lrpmirror.cli.top._board import FULL, Totals
+from lrpmirror.cli.top._board import FULL
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.serve.page_model import SEVERITY
 from lrpmirror.views import CellLoad, Health
@@ -59,30 +60,29 @@ def trouble(status: Status) -> Text | None:
     return text
 
 
-def amounts(totals: Totals) -> Text:
+def amounts(cells: Counter[Any], processes: Counter[Any]) -> Text:
     """Count the cells, and the processes by health."""
     text = line(
-        f"{totals.cells:,} cells",
-        (f" and {totals.cells_gone:,} gone" if totals.cells_gone else "", "bold magenta"),
-        (f", {totals.cells_full:,} full" if totals.cells_full else "", "red"),
-        f"; {sum(totals.healths.values()):,} processes",
+        f"{cells['there']:,} cells",
+        (f" and {cells['gone']:,} gone" if cells["gone"] else "", "bold magenta"),
+        (f", {cells['full']:,} full" if cells["full"] else "", "red"),
+        f"; {sum(processes[health] for health in SEVERITY):,} processes",
     )
     before = ": "
-    for health in SEVERITY:
-        if totals.healths.get(health):
-            text.append(before)
-            text.append(f"{totals.healths[health]:,} {health}", HEALTHS[health])
-            before = ", "
+    for health in filter(processes.__getitem__, SEVERITY):
+        text.append(before)
+        text.append(f"{processes[health]:,} {health}", HEALTHS[health])
+        before = ", "
     return text
 
 
-def instances(totals: Totals) -> Text:
-    """Count the instances by kind, which also tells what the signs in bars mean."""
-    text = line(f"{sum(totals.kinds.values()):,} instances")
+def instances(processes: Counter[Any]) -> Text:
+    """Count the instances by kind, which also shows what the signs in bars mean."""
+    text = line(f"{sum(processes[one] for one in SIGNS):,} instances")
     for one, (character, style) in SIGNS.items():
-        if totals.kinds.get(one):
+        if processes[one]:
             text.append(f"  {character}", style)
-            text.append(f" {totals.kinds[one]:,} {one.value}")
+            text.append(f" {processes[one]:,} {one.value}")
     return text
 
 
