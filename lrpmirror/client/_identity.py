@@ -44,22 +44,14 @@ class Identity:
         self._loader = loader
         self._paths = tuple(Path(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
         self._refused = refused
-        self._problem: ConfigurationError | None = None
-        self._told = ""  # the state of the files, and the reason, that was told of last
+        self.changes = 0
+        """How many times a new set has been taken up."""
+        self.problem: ConfigurationError | None = None
+        """Why the present files are not in use; None when they are."""
+        self._logged = ""  # the state of the files, and the reason, that was logged last
         self._marks: tuple[_Mark, ...] | None = None  # None: they are to be read again whatever their marks
         self._digest = self._read()
         self._loaded = self._load()
-        self._changes = 0
-
-    @property
-    def changes(self) -> int:
-        """How many times a new set has been taken up."""
-        return self._changes
-
-    @property
-    def problem(self) -> ConfigurationError | None:
-        """Why the present files are not in use; None when they are."""
-        return self._problem
 
     def context(self) -> ssl.SSLContext:
         """Return the context for a new connection. Cost: that of `check`."""
@@ -72,7 +64,7 @@ class Identity:
             return
         digest = self._read()
         if digest == self._digest:
-            self._problem, self._told = None, ""
+            self.problem, self._logged = None, ""
             return
         try:
             loaded = self._load()
@@ -96,25 +88,25 @@ class Identity:
         return self._described(problem and f"TLS CA {str(self._tls.ca)!r}: {problem}")
 
     def _described(self, problem: str) -> str:
-        newer = f"the files that are there now cannot be used: {self._problem}" if self._problem else ""
+        newer = f"the files that are there now cannot be used: {self.problem}" if self.problem else ""
         return "; ".join(part for part in (problem, newer) if part)
 
     def _take_up(self, loaded: LoadedTLS, digest: str) -> None:
         self._loaded = loaded
         self._digest = digest
-        self._problem, self._told = None, ""
-        self._changes += 1
+        self.problem, self._logged = None, ""
+        self.changes += 1
         logger.info("new TLS files are taken up: %s", ", ".join(map(str, self._paths)))
 
     def _refuse(self, problem: ConfigurationError, digest: str) -> None:
         # What it passed through had the private key in its hands.
-        self._problem = without_frames(problem)
+        self.problem = without_frames(problem)
         # Not only another file can mend it: a certificate can become valid, a folder accessible.
         self._marks = None
         state = f"{digest} {problem}"
-        if state == self._told:
+        if state == self._logged:
             return
-        self._told = state
+        self._logged = state
         logger.warning("the TLS files have changed and cannot be used; those before go on: %s", problem)
         if self._refused:
             self._refused(problem)

@@ -30,12 +30,8 @@ class Admission:
         self._new: OrderedDict[Client, None] = OrderedDict()
         self._returning: OrderedDict[Client, None] = OrderedDict()
         self._sending: OrderedDict[Client, int] = OrderedDict()
-        self._buffered = 0
-
-    @property
-    def buffered(self) -> int:
+        self.buffered = 0
         """How many bytes of request bodies are held."""
-        return self._buffered
 
     def waiting(self, client: Client, *, known: bool) -> None:
         """Record that the server waits for a connection from now on; for a new one the first time counts."""
@@ -61,8 +57,8 @@ class Admission:
     def hold(self, client: Client, size: int) -> bool:
         """Count `size` more bytes of a body; return whether they fit, if need be after cutting off older senders."""
         self._sending[client] = self._sending.get(client, 0) + size
-        self._buffered += size
-        while self._buffered > self._most_buffered:
+        self.buffered += size
+        while self.buffered > self._most_buffered:
             oldest = next(iter(self._sending))
             if oldest is client:
                 return False
@@ -71,7 +67,7 @@ class Admission:
 
     def release(self, client: Client) -> None:
         """Forget the body of a connection."""
-        self._buffered -= self._sending.pop(client, 0)
+        self.buffered -= self._sending.pop(client, 0)
 
     def _displace(self, waiting: OrderedDict[Client, None]) -> bool:
         if not waiting:

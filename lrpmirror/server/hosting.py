@@ -81,7 +81,8 @@ class Host:
         self._app = app
         self._nursery = nursery
         self._address = address
-        self._port = port
+        self.port = port
+        """The port, the same for as long as the server lives."""
         self._tls = tls
         self._gate = Gate()
         self._connections: set[Connection] = set()
@@ -90,14 +91,9 @@ class Host:
         self._closed.set()
 
     @property
-    def port(self) -> int:
-        """The port, the same for as long as the server lives."""
-        return self._port
-
-    @property
     def url(self) -> str:
         """The URL that a client is given."""
-        return f"{'http' if self._tls is None else 'https'}://{authority(self._address, self._port)}"
+        return f"{'http' if self._tls is None else 'https'}://{authority(self._address, self.port)}"
 
     @property
     def connections(self) -> int:
@@ -142,12 +138,12 @@ class Host:
         # Who has not waited for `refuse` to end finds the port still in use.
         await self._closed.wait()
         try:
-            listeners = await trio.open_tcp_listeners(self._port, host=self._address)
+            listeners = await trio.open_tcp_listeners(self.port, host=self._address)
         except OSError as exc:
             raise ConfigurationError(
-                f"cannot listen on {authority(self._address, self._port)}: {exc}; choose another"
+                f"cannot listen on {authority(self._address, self.port)}: {exc}; choose another"
             ) from exc
-        self._port = listeners[0].socket.getsockname()[1]
+        self.port = listeners[0].socket.getsockname()[1]
         self._accepting = await self._nursery.start(self._accept, listeners)
 
     async def _accept(
@@ -191,7 +187,7 @@ class Host:
         """Log a problem that may come a thousand times a second, at most once in a while."""
         if trio.current_time() - self._complained_at > QUIET:
             self._complained_at = trio.current_time()
-            logger.warning("%s:%d: %s", self._address, self._port, trouble)
+            logger.warning("%s:%d: %s", self._address, self.port, trouble)
 
     def _start(self, socket: trio.SocketStream) -> None:
         stream: Stream = socket

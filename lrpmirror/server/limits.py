@@ -51,14 +51,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     @property
     def shortest(self) -> float:
         """The shortest of the times."""
-        return min(
-            self.handshake_timeout,
-            self.head_timeout,
-            self.body_timeout,
-            self.idle_timeout,
-            self.write_timeout,
-            self.reply_timeout,
-        )
+        times: list[float] = [getattr(self, name) for name in self.__struct_fields__ if name.endswith("_timeout")]
+        return min(times)
 
 
 def connections_allowed(share: float = 1.0) -> int:

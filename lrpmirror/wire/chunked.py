@@ -48,12 +48,8 @@ class ChunkedDecoder:
         self._line = _CRLF
         self._missing = 0  # bytes that are still to come of a chunk
         self._trailers = -1  # bytes of the trailers so far; -1 before the last chunk
-        self._ended = False
-
-    @property
-    def ended(self) -> bool:
+        self.ended = False
         """Whether the body is complete; what is fed after its end is ignored."""
-        return self._ended
 
     @property
     def buffered(self) -> int:
@@ -87,7 +83,7 @@ class ChunkedDecoder:
             self._offset -= len(self._line)
             data, self._line = self._line + data, b""
         pos = 0
-        while pos < len(data) and not self._ended:
+        while pos < len(data) and not self.ended:
             if self._trailers < 0:
                 pos = self._chunks(data, pos, out)
             pos = self._slowly(data, pos, out)
@@ -148,7 +144,7 @@ class ChunkedDecoder:
     def _end(self, line: bytes, offset: int) -> None:
         """Take a line after the last chunk: a trailer, or the empty line that ends the body."""
         if line == _CRLF:
-            self._ended = True
+            self.ended = True
             return
         self._trailers += len(line)
         if self._trailers > self._max_trailers:
