@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
 import httpx
@@ -93,9 +92,7 @@ class BBSClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, value: object, traceback: object) -> None:
         with trio.CancelScope(shield=True):
             await self._streams.aclose()
             await self._lists.aclose()
@@ -130,7 +127,11 @@ class BBSClient:
                 reply += piece
                 if len(reply) > self._limits.max_record:
                     raise LimitExceeded(f"{info}: over {self._limits.max_record} bytes, which no ping answers")
-            return _available(reply, info)
+        with MappedErrors(info, "reading the reply"):
+            try:
+                return text.parse(requests_pb2.PingResponse, reply).available
+            except DecodeError as exc:
+                raise MalformedRecord(f"not a PingResponse: {exc}") from exc
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """Return the fresh domains."""
@@ -321,11 +322,3 @@ def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.Asyn
     """Return an httpx client without proxies, redirects or credentials from the environment."""
     limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=None)
     return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)
-
-
-def _available(reply: bytes, info: RequestInfo) -> bool:
-    with MappedErrors(info, "reading the reply"):
-        try:
-            return text.parse(requests_pb2.PingResponse, reply).available
-        except DecodeError as exc:
-            raise MalformedRecord(f"not a PingResponse: {exc}") from exc

@@ -3,7 +3,6 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from types import TracebackType
 
 import httpx
 from msgspec import Struct
@@ -56,9 +55,7 @@ class MappedErrors:
     def __enter__(self) -> None:
         """Begin the block."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """End the block: raise the library's error for a foreign one."""
         info, doing = self._info, self._doing
         if error is None:

@@ -4,7 +4,6 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import Final, Self
 
 import httpx
@@ -41,9 +40,7 @@ class Hooks:
     def __enter__(self) -> None:
         """Begin a block in which the server may turn out to be out of reach."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Call `lost` for an error after which another server may answer."""
         if isinstance(error, (ConnectionFailed, TimedOut, ServiceUnavailable)):
             self.lost()
