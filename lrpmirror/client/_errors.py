@@ -43,8 +43,7 @@ class MappedErrors:
 
     `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. The
     foreign error is the `__cause__`. Errors about the bytes of a reply, and the BBS's own refusals, are raised as they
-    are, with the place added to their message. It can be used again and again, as each read of a stream does; one made
-    by `contextlib` costs five times as much.
+    are, with the place added to their message. It can be used again, as each read of a stream does.
     """
 
     def __init__(self, info: RequestInfo, doing: str, lost: str = "the connection broke") -> None:

@@ -1,9 +1,8 @@
 """An httpx transport that gives each request a connection of its own.
 
-httpx's own transport hands over a chunked body chunk by chunk, which for a BBS means event by event; this one hands
-over all that one read of the network brought, in one piece. And httpx's pool leaves the socket of a request that is
-cancelled in its TLS handshake open until the garbage collector finds it. A mirror makes a few requests a minute, so a
-pool would save it little.
+httpx's own hands over a chunked body chunk by chunk, which for a BBS means event by event; this one hands over all that
+one read of the network brought. And httpx's pool leaves the socket of a request that is cancelled in its TLS handshake
+open until the garbage collector finds it.
 """
 
 import math

@@ -1,8 +1,7 @@
 """The events of a replica's instance stream for a commit: those that a BBS would have sent for it.
 
-Every reader has to end in the state of the replica, whether it follows by the rules of a mirror or is one of Diego's
-own clients. So the events are made from the two sides of each delta and not copied: the outcome of an event (it was
-late, it named a record that was gone) is decided once, here, and sent as such.
+They are made from the two sides of each delta and not copied: the outcome of an event (it was late, it named a record
+that was gone) is decided once, and sent as such.
 
 Diego's own readers act on each event by itself, and do not ask what it leaves out. The route emitter takes a `created`
 of a row that runs for an instance to send requests to, ready or not; it withdraws what a `removed` names, what a
@@ -35,10 +34,9 @@ def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool 
     """Return the events of the instance stream that lead from one side of the deltas to the other.
 
     A version is sent as `changed`, an unclaim as `created` and `removed` of the version before it, a move of an
-    instance from one record to another as one `changed`. What a diff does not carry follows for mirrors only, as a
-    `created` of the whole row at the same version. A removal that frees a slot for another record comes first, as it
-    did at the server; then what runs, then the rest, so that a new endpoint is sent before the one it replaces
-    is withdrawn. `created` says that the BBS itself sent what is new as `created`. O(deltas · log deltas).
+    instance from one record to another as one `changed`. A removal that frees a slot for another record comes first;
+    then what runs, then the rest, so that a new endpoint is sent before the one it replaces is withdrawn. `created`
+    says that the BBS itself sent what is new as `created`. O(deltas · log deltas).
     """
     if len(deltas) == 1:
         return _story(deltas[0], trace_id, created=created)

@@ -1,7 +1,6 @@
 """Load shedding of a replica that does not keep up with its readers: some are closed for the sake of the rest.
 
-A single reader that is behind is slow itself, and is dropped for that. Where most are behind, or the process comes to
-its turns late, the replica is slow. Then new streams are refused, so that the open ones can catch up; and where
+Where most are behind, or the process comes to its turns late, the replica is slow. Then new streams are refused; where
 that does not help, the youngest are closed, a few at a time, until the others are read again.
 """
 

@@ -1,10 +1,8 @@
 """The readers of a replica's streams: none waits for a slow one, and large commits are paced.
 
-The differences of a resynchronisation can be more than a reader may leave unread; given at once, they would close every
-stream. So they are given in slices, as fast as the readers take them.
-
-Many readers are served in rounds: each gets all that has come since the last round, in one write, one reader after the
-other. A round gives way to other tasks every few milliseconds, and there is a pause between two of them.
+The differences of a resynchronisation can be more than a reader may leave unread, so they are given in slices, as fast
+as the readers take them. Many readers are served in rounds: each gets all that has come since the last round, in one
+write, one reader after the other. A round gives way to other tasks every few milliseconds.
 """
 
 import time
@@ -173,10 +171,9 @@ def _of_kind(items: Iterable[tuple[StreamKind | None, Encoded]], kind: StreamKin
 
 
 async def hand_out(readers: Readers) -> None:
-    """Give events to many readers, and large commits slice by slice, for ever, waiting for none for long.
+    """Give events to many readers, and large commits slice by slice, for ever.
 
-    A reader has as much time for a slice as a BBS's would have for as many events in a burst; one that does not take it
-    falls behind and is closed.
+    A reader that does not take a slice in time falls behind and is closed.
     """
     while True:
         await readers.news.wait()

@@ -52,18 +52,16 @@ HEARTBEAT: Final = 2.0
 class Replica:
     """A `lrpmirror.server.Source` over a mirror, made by `open_replica`.
 
-    Reads are answered from the mirror's state as it is, also while that is stale, as long as it is not older than
-    `max_age`; its age is in `status`, which is sent on the streams too. Beyond that the
-    replica is not `available`, and its streams are closed, as those of a BBS that is not. Domains lapse as they would
-    at a BBS, counted from when they were last seen fresh.
+    Reads are answered from the mirror's state, also while that is stale, as long as it is not older than `max_age`; its
+    age is in `status`, which is sent on the streams too. Beyond that the replica is not `available`, and its streams
+    are closed. Domains lapse as they would at a BBS, counted from when they were last seen fresh.
 
     What a commit changes goes to the subscribers as events, with before and after; what the mirror finds different when
     it synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of
     a BBS would carry is sent to mirrors only, in comments of the stream.
 
-    A mirror that follows a replica ends in the same rows and desired LRPs. Two things it does not get by events, as
-    from a BBS: the domains and cells, and that a desired LRP is missing from a list while its domain is
-    not fresh. Its own next list has them.
+    A mirror that follows a replica ends in the same rows and desired LRPs. As from a BBS, it does not get by events the
+    domains and cells, nor that a desired LRP is missing from a list while its domain is not fresh.
 
     A record that comes back in a version that was sent as removed, or in an older version than was sent (the server was
     set back), cannot be sent as an event: a reader that follows the protocol would not accept it.

@@ -1,12 +1,9 @@
-"""HTTP/1.1 on trio for an ASGI application: one connection, its requests and replies.
+"""HTTP/1.1 on trio, by h11, for an ASGI application: one connection, its requests and replies.
 
 General ASGI servers shield their writes from cancellation, so that a client that has stopped reading can neither be
-dropped nor outlived, and have no bounds for connections, bodies and slow readers. A BBS drops such readers. Here every
-wait can be cancelled and is limited, and an event stream is chunked to the letter as a BBS does. The protocol itself is
-h11's.
-
-Nothing that a connection does reaches another: whatever is raised while it is served, by its client's doing or by a
-mistake here, ends in `Connection.run`.
+dropped nor outlived, and have no bounds for connections, bodies and slow readers. Here every wait can be cancelled and
+is limited, and an event stream is chunked to the letter as a BBS does. Whatever is raised while a connection is served
+ends in `Connection.run`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -250,9 +247,8 @@ class Connection:
     def offer_chunks(self, chunks: list[bytes]) -> bool:
         """Send chunks of an event stream, each in a BBS's own form, as far as the client takes them at once.
 
-        Return whether it took all; if not, `finish_chunks` has to be called next. h11 would take ten times
-        as long for each chunk; it does not see them, since such a body never ends in order. A client that takes what it
-        is sent costs one system call, and no turn of the scheduler.
+        Return whether it took all; if not, `finish_chunks` has to be called next. h11, which would take ten times as
+        long, does not see them, since such a body never ends in order.
         """
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
         if self._gate.is_open:

@@ -1,8 +1,7 @@
 """Long answers, made slice by slice, so that a large request does not delay the others for long.
 
 What is walked here are iterators that do little at each step, and yield None at those at which they have looked without
-finding anything. Walking them is work for the processor, which in one piece would let streams wait, and the mirror's
-own above all. So each slice has a time limit, and all the requests of a server together get one slice at a time: then
+finding anything. Each slice has a time limit, and all the requests of a server together get one slice at a time: then
 all other tasks have a turn.
 """
 

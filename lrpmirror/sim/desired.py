@@ -43,10 +43,7 @@ _CHECKS_OF_UPDATES: Final[Mapping[str, Callable[[DesiredLRP], bool]]] = {
 
 
 def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
-    """Keep a new desired LRP, in a new epoch, and make an UNCLAIMED row for each index.
-
-    Raises RequestRefused of type InvalidRequest, which names the field, or ResourceExists.
-    """
+    """Store a new desired LRP, in a new epoch, and make an UNCLAIMED row for each index."""
     _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
@@ -55,10 +52,7 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
 
 
 def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> list[Emission]:
-    """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one.
-
-    Raises ResourceNotFound, and RequestRefused of type InvalidRequest, which names the field.
-    """
+    """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one."""
     before = _existing(state, process_guid)
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     credentials = {name: given.pop(name) for name in ("image_username", "image_password") if name in given}
@@ -73,7 +67,7 @@ def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> li
 
 
 def remove_desired(state: State, process_guid: str) -> list[Emission]:
-    """Drop the desired LRP; its rows go as soon as no instance holds them. Raises ResourceNotFound."""
+    """Remove the desired LRP; its rows go as soon as no instance holds them."""
     gone = _existing(state, process_guid)
     del state.desired[process_guid]
     return [desired_emission(DesiredLRPRemoved(gone)), *_stop_from(state, process_guid, 0)]

@@ -132,10 +132,9 @@ class Diego:
         net: NetInfo = NO_NET,
         **report: Unpack[InstanceReport],
     ) -> None:
-        """Report that an instance runs; also how a change of its addresses or of `routable` is reported.
+        """Report that an instance runs, or a change of its addresses or of `routable`.
 
-        The older `start` is this without `routable` and `availability_zone`. Raises RequestRefused:
-        ActualLRPCannotBeStarted.
+        Raises RequestRefused: ActualLRPCannotBeStarted.
         """
         whole = self._report(process_guid, index, net, report)
         self._tell(lifecycle.start(self._state, process_guid, index, instance, whole))
@@ -316,10 +315,7 @@ class Diego:
         return outcome.keep_container
 
     def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
-        """Return an older version of the row if the random number says that the removal has read that one.
-
-        A removal that names no instance can have read the row before it was claimed.
-        """
+        """Return an older version of the row if the faults say that the removal has read that one."""
         if self._faults is None or self._rng.random() >= self._faults.stale_removed:
             return None
         return self._state.earlier(process_guid, index, unclaimed=unclaimed)

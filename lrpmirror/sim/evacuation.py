@@ -1,7 +1,8 @@
 """How a cell that is going away hands over its instances.
 
 An instance that runs keeps running, in an EVACUATING row, while the ORDINARY row of its index is given to another
-cell. Each rule returns whether the cell is to keep the container, and the emissions for the streams.
+cell. Each rule returns whether the cell is to keep the container, and the emissions for the streams; those but
+`evacuate_running` raise ResourceNotFound for an instance that is not known.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class Evacuation(Struct, frozen=True):
 
 
 def evacuate_claimed(state: State, process_guid: str, index: int, instance: InstanceKey) -> Evacuation:
-    """Give the row back; an EVACUATING or SUSPECT row goes. Raises ResourceNotFound for an unknown instance."""
+    """Give the row back; an EVACUATING or SUSPECT row goes."""
     row = _known(state, process_guid, index, instance)
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
@@ -35,10 +36,7 @@ def evacuate_claimed(state: State, process_guid: str, index: int, instance: Inst
 
 
 def evacuate_crashed(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> Evacuation:
-    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes.
-
-    Raises ResourceNotFound for an unknown instance.
-    """
+    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes."""
     row = _known(state, process_guid, index, instance)
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
@@ -47,13 +45,13 @@ def evacuate_crashed(state: State, process_guid: str, index: int, instance: Inst
 
 
 def evacuate_stopped(state: State, process_guid: str, index: int, instance: InstanceKey) -> Evacuation:
-    """Remove the instance's row; raise ResourceNotFound for an unknown instance."""
+    """Remove the instance's row."""
     row = _known(state, process_guid, index, instance)
     return _removed(state, state.slot(process_guid, index), row)
 
 
 def remove_evacuating(state: State, process_guid: str, index: int, instance: InstanceKey) -> list[Emission]:
-    """Remove the EVACUATING row of the instance; raise ResourceNotFound if it has none."""
+    """Remove the EVACUATING row of the instance."""
     row = _known(state, process_guid, index, instance)
     if row.presence is not Presence.EVACUATING:
         raise ResourceNotFound("ResourceNotFound", f"{process_guid}/{index} does not evacuate {instance.instance_guid}")

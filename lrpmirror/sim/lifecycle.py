@@ -1,7 +1,7 @@
 """The life cycle of a row: claimed, started, crashed, failed, retired, removed.
 
-Each rule takes the state and the call's arguments, writes the rows and returns the emissions for the streams. A write
-that changes nothing emits nothing. "The row" is the ORDINARY one of the index.
+Each rule writes the rows and returns the emissions for the streams; one that changes nothing emits nothing. "The row"
+is the ORDINARY one of the index. `Diego` says what each raises.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,11 +62,7 @@ def fields_of(instance: InstanceKey, net: NetInfo) -> dict[str, Any]:
 
 
 def claim(state: State, process_guid: str, index: int, instance: InstanceKey) -> list[Emission]:
-    """Let the instance claim the row: allowed for an UNCLAIMED row, and for the one that the instance has.
-
-    Ignored from the instance of the SUSPECT row. Raises ResourceNotFound, and RequestRefused of type
-    ActualLRPCannotBeClaimed.
-    """
+    """Let the instance claim an UNCLAIMED row, or the one that it has; ignored from that of the SUSPECT row."""
     if _is_suspect(state, process_guid, index, instance):
         return []
     row = state.existing_row(process_guid, index)
@@ -83,7 +79,7 @@ def start(state: State, process_guid: str, index: int, instance: InstanceKey, re
     """Let the instance run in the row, which is made if there is none; SUSPECT and EVACUATING rows of the index go.
 
     Allowed for a row UNCLAIMED or CLAIMED by anyone, and for the one that the instance has. Ignored from the instance
-    of the SUSPECT row. Raises RequestRefused of type ActualLRPCannotBeStarted.
+    of the SUSPECT row.
     """
     if _is_suspect(state, process_guid, index, instance):
         return []
@@ -108,10 +104,7 @@ def start(state: State, process_guid: str, index: int, instance: InstanceKey, re
 
 
 def crash(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> list[Emission]:
-    """Record that the instance crashed; from the instance of a SUSPECT row, that row goes.
-
-    Raises ResourceNotFound, and RequestRefused of type ActualLRPCannotBeCrashed.
-    """
+    """Record that the instance crashed; from the instance of a SUSPECT row, that row goes."""
     before = state.slot(process_guid, index)
     suspect = state.row(process_guid, index, Presence.SUSPECT)
     if suspect is not None and InstanceKey.of(suspect) == instance:
@@ -148,10 +141,7 @@ def unclaim_row(state: State, row: ActualLRP) -> ActualLRP:
 
 
 def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emission]:
-    """Record that no cell was found for the row.
-
-    Raises ResourceNotFound, and RequestRefused of type ActualLRPCannotBeFailed for a row that is not UNCLAIMED.
-    """
+    """Record that no cell was found for the row, which has to be UNCLAIMED."""
     row = state.existing_row(process_guid, index)
     if row.state is not ActualLRPState.UNCLAIMED:
         raise RequestRefused("ActualLRPCannotBeFailed", f"{process_guid}/{index} is {row.state}")
@@ -161,7 +151,7 @@ def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emiss
 
 
 def remove(state: State, process_guid: str, index: int, instance: InstanceKey | None) -> list[Emission]:
-    """Remove the row, if it is the instance's where one is given; raise ResourceNotFound."""
+    """Remove the row, if it is the instance's where one is given."""
     row = state.existing_row(process_guid, index)
     if instance is not None and InstanceKey.of(row) != instance:
         raise ResourceNotFound("ResourceNotFound", f"{process_guid}/{index} is not held by {instance.instance_guid}")
@@ -169,7 +159,7 @@ def remove(state: State, process_guid: str, index: int, instance: InstanceKey | 
 
 
 def retire(state: State, process_guid: str, index: int) -> list[Emission]:
-    """Remove the row if no instance holds it or its cell is unknown, else ask the cell; raise ResourceNotFound."""
+    """Remove the row if no instance holds it or its cell is unknown, else ask the cell."""
     row = state.existing_row(process_guid, index)
     if row.state in HELD and row.cell_id in state.cells:
         state.stop_requests.append(StopRequest(process_guid, index, InstanceKey.of(row)))

@@ -1,8 +1,4 @@
-"""The database of the simulated BBS, and the two ways in which a row is written.
-
-This module has no rules: the modules beside it decide, this one stores. It has the virtual clock, the seeded
-source of guids, and the queue of requests to cells.
-"""
+"""The database of the simulated BBS, with its virtual clock, seeded guids and requests to cells; it has no rules."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -99,10 +95,7 @@ class State:
         return self.put(replace(row, **changes, since=self.now, tag_index=row.tag_index + 1))
 
     def earlier(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
-        """Return the ORDINARY row as it was one write earlier, if it was the same instance's then.
-
-        With `unclaimed`, also where no instance held it.
-        """
+        """Return the ORDINARY row one write earlier, if the same instance held it, or with `unclaimed` none did."""
         row, before = self.row(process_guid, index), self._earlier.get((process_guid, index))
         if row is None or before is None or before.epoch != row.epoch:
             return None

@@ -43,11 +43,10 @@ def desired_emission(event: DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRe
 
 
 def emission(before: Sequence[ActualLRP], pairs: Sequence[Pair], *, crash: bool = False) -> Emission:
-    """Return what is sent about a write at one index.
+    """Return what is sent about a write at one index, of which `before` are all rows before the write.
 
-    `before` are all rows of the index before the write, `pairs` those that it wrote. A pair is one instance's story:
-    an instance that moves into another row pairs the old row with the new one. With `crash` the write was a report of
-    a crash, which is announced also where the row ends UNCLAIMED.
+    `pairs` are the rows that it wrote: an instance that moves into another row pairs the old row with the new one. With
+    `crash` the write was a report of a crash, which is announced also where the row ends UNCLAIMED.
     """
     instances = [event for old, new in pairs for event in _instance_events(old, new, crash=crash)]
     touched = {(row.epoch, row.presence) for pair in pairs for row in pair if row is not None}
