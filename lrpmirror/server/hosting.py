@@ -12,6 +12,8 @@ from typing import Final
 import trio
 
 from lrpmirror.background import background
+from lrpmirror.client import TLS
+from lrpmirror.client._tls import load_server
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import ASGIApp
@@ -40,18 +42,7 @@ def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLC
 
     Raises ConfigurationError for files that cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # Whatever the system's own default is.
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_verify_locations(ca)
-        context.load_cert_chain(cert, key)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"mutual_tls(ca={ca}, cert={cert}, key={key}): {exc}; give readable PEM files"
-        ) from exc
-    return context
+    return load_server(TLS(ca=ca, cert=cert, key=key)).context
 
 
 def authority(host: str, port: int) -> str:

@@ -18,24 +18,20 @@ class DiegoThread:
     """A simulated Diego that is served in another thread. Made by `serve_diego_in_thread`."""
 
     def __init__(self, served: ServedDiego, token: trio.lowlevel.TrioToken, stop: trio.Event) -> None:
-        self._served = served
+        self.served = served
+        """What is served, with its switches: to be touched by `do` only."""
         self._token = token
         self._stop = stop
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return self._served.url
-
-    @property
-    def served(self) -> ServedDiego:
-        """What is served, with its switches: to be touched by `do` only."""
-        return self._served
+        return self.served.url
 
     @property
     def diego(self) -> Diego:
         """The simulation: to be touched by `do` only."""
-        return self._served.diego
+        return self.served.diego
 
     def do(self, call: Callable[..., T], *args: Any) -> T:
         """Call a synchronous function in the server's thread, and return or raise what it does.
@@ -47,7 +43,7 @@ class DiegoThread:
 
     def calm(self) -> None:
         """End the fault plan now, and return when all faults have ended."""
-        trio.from_thread.run(self._served.calm, trio_token=self._token)
+        trio.from_thread.run(self.served.calm, trio_token=self._token)
 
 
 @contextmanager
