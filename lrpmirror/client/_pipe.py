@@ -59,14 +59,21 @@ class PlainPipe:
     """Bytes over TCP."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
+        self._socket = socket.socket(fileno=stream.socket.detach())
+        self._socket.setblocking(False)
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
         notify_when_forked(self)
 
     def forked(self, _: MirrorForked) -> None:
         """Leave the connection to the parent process: the socket stays open while any process has it open."""
-        descriptor = self._stream.socket.detach()
+        descriptor = self._socket.detach()
         if descriptor >= 0:
             os.close(descriptor)
+
+    def keep_alive(self) -> None:
+        """Have the system notice a vanished peer."""
+        for option in KEEP_ALIVE:
+            self._stream.setsockopt(*option)
 
     async def send(self, data: bytes, timeout: float) -> None:
         """Send everything."""
@@ -82,10 +89,15 @@ class PlainPipe:
         """Return what the next read of the network brings; empty at its end."""
         try:
             with _limit(timeout):
-                return bytes(await self._stream.receive_some(_READ_SIZE))
+                while True:
+                    # trio's own stream reads before it waits: in vain, each time that an event comes alone, and the
+                    # callbacks for the event before wait for it.
+                    await trio.lowlevel.wait_readable(self._socket)
+                    with suppress(BlockingIOError):
+                        return self._socket.recv(_READ_SIZE)
         except trio.TooSlowError as exc:
             raise httpx.ReadTimeout("") from exc
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+        except (OSError, trio.ClosedResourceError) as exc:
             raise httpx.ReadError(_text(exc)) from exc
 
     async def close(self) -> None:
@@ -159,6 +171,10 @@ class TLSPipe:
         try:
             while piece := self._tls.read(_RECORD):
                 pieces.append(piece)
+                # Asked only behind the first: an event that comes alone is most of what comes at a quiet time.
+                if len(pieces) == 1 and not self._incoming.pending:
+                    self._drained = True
+                    return piece
             self._ended = True
         except ssl.SSLWantReadError:
             self._drained = True
@@ -200,8 +216,7 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout:
             stream = await trio.open_tcp_stream(host, port)
             plain = PlainPipe(stream)
             try:
-                for option in KEEP_ALIVE:
-                    stream.setsockopt(*option)
+                plain.keep_alive()
                 if context is None:
                     return plain
                 # A trailing dot is for the resolver: certificates and servers know the name without it.

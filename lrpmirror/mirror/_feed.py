@@ -129,11 +129,11 @@ class Feed(Generic[K, V]):
     ) -> None:
         """Notify every subscriber; waits for none. `free_in_slices` frees the deltas afterwards, a slice a step."""
         self._revision = revision
-        if len(deltas) <= AT_ONCE:
-            self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self._clock())
-            behind: list[Mailbox[K, V]] = []
-        else:
+        behind: list[Mailbox[K, V]] = []
+        if len(deltas) > AT_ONCE:
             behind = self._hub.publish_many(deltas, revision, cause, self._clock())
+        elif deltas and (self._subscriptions or self._iterations):
+            self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self._clock())
         if behind or free_in_slices is not None:
             self._nursery.start_soon(self._advance, behind, free_in_slices)
 
