@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.parts import FEW_MASK
 from lrpmirror.core.rows.store import FEW, Store, matches
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
@@ -78,6 +79,37 @@ def test_after_any_writes_the_indexes_and_queries_are_those_of_the_rows(steps: l
         holders = [one for one in plain.values() if one.instance_guid == guid and guid]
         found_by_guid = store.instance(guid)
         assert found_by_guid in holders if holders else found_by_guid is None
+
+
+@law(300)
+@given(st.lists(st.lists(rows, max_size=8), max_size=4))
+def test_rows_that_are_added_together_are_indexed_as_if_they_were_put_one_by_one(
+    batches: list[list[ActualLRP]],
+) -> None:
+    together, alone = Store(), Store()
+    for batch in batches:
+        before = {guid for guid in PROCESSES if together.has_rivals(guid)}
+        rivals = together.add(batch)
+        for one in batch:
+            alone.put(row_key(one), alone.get(row_key(one)), one)
+        together._check()
+
+        assert {row_key(one): together.get(row_key(one)) for one in batch} == {
+            row_key(one): alone.get(row_key(one)) for one in batch
+        }
+        assert {guid for guid in PROCESSES if together.has_rivals(guid)} - before <= set(rivals)
+    assert [together.process(process) for process in PROCESSES] == [alone.process(process) for process in PROCESSES]
+
+
+@pytest.mark.parametrize("listed", [("a", "b"), ("b", "a"), ("x", "a", "b"), ("a", "x", "b"), ("a", "a", "b")])
+def test_of_rows_that_are_added_together_two_that_claim_one_slot_are_reported(listed: tuple[str, ...]) -> None:
+    slots = {"a": row("a", index=1), "b": row("b", index=1), "x": row("x", index=2)}
+    store = Store()
+
+    assert store.add([slots[name] for name in listed]) == ["p"]
+    assert store.add([row("c", index=3)]) == []
+    assert store.add([row("d", index=3)]) == ["p"]
+    assert store.add([row("a", 2, index=2)]) == (["p"] if "x" in listed else [])
 
 
 @law(300)
@@ -225,15 +257,16 @@ def test_an_answer_does_not_change_when_the_store_does() -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda store: store._rows.update(b=store._rows["a"]),
+        lambda store: store._rows[hash("b") & FEW_MASK].update(b=store.get("a")),
+        lambda store: store._rows[~hash("a") & FEW_MASK].update(a=store.get("a")),
         lambda store: store._by_cell.clear(),
         lambda store: store._by_domain.update(other={"a": None}),
         lambda store: store._by_state.clear(),
         lambda store: store._by_process.clear(),
         lambda store: store._by_process.update(p=tuple(reversed(store._by_process["p"]))),
         lambda store: store._by_process.update(p=(row("a"), *store._by_process["p"][1:])),
-        lambda store: store._by_instance.clear(),
-        lambda store: store._by_instance["i"].update({"i": "b"}),
+        lambda store: store._by_instance[hash("i") & FEW_MASK].clear(),
+        lambda store: store._by_instance[hash("i") & FEW_MASK].update({"i": "b"}),
         lambda store: store._desired_guids.clear(),
         lambda store: store._desired.update(p=desired(process_guid="q")),
         lambda store: store._desired_by_domain.clear(),

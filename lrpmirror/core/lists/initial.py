@@ -3,7 +3,7 @@
 It is indexed as it arrives, and its store becomes the mirror's. Its deltas are made when they are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Final
 
@@ -11,6 +11,7 @@ from lrpmirror.core.lists.slices import MANY, SLICE, slices
 from lrpmirror.core.lists.tables import IndexedTables
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Arrivals, RowKey, row_key
+from lrpmirror.core.rows.tombstones import TombstoneTable
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP
 
 __all__ = ["InitialSnapshot"]
@@ -27,6 +28,14 @@ class InitialSnapshot:
         self.rewritten_desired: set[str] = set()
         self._rows: list[tuple[ActualLRP, ...]] = []
         self._lrps: list[DesiredLRP] = []
+
+    def list_rows(self, rows: Iterable[ActualLRP], tombstones: TombstoneTable) -> list[str]:
+        """Add rows, which are believed as they are; return the processes of which two claim one slot. O(rows)."""
+        if len(tombstones):
+            rows = list(rows)
+            for row in rows:
+                tombstones.discard(row_key(row))
+        return self.tables.store.add(rows)
 
     def find(self, undesired: set[str]) -> Iterator[None]:
         """Collect all records, a slice a step; what is touched from here on has to be compared.

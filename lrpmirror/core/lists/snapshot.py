@@ -105,6 +105,10 @@ class PendingSnapshot:
         Except for one that an event had removed in that version: see `lrpmirror.core.lists.rollback`. Raises
         LimitExceeded, as the other methods that add records do.
         """
+        if self._initial is not None:
+            for guid in self._initial.list_rows(rows, self.tombstones.rows):
+                self._ask_repair(guid, RepairReason.RIVALS)
+            rows = ()
         tables, known_of = self._tables, self._store.get
         tombstones = self.tombstones.rows if len(self.tombstones.rows) else None
         for row in rows:
@@ -116,10 +120,9 @@ class PendingSnapshot:
             known = known_of(key)
             if known is not None and known.is_confirmed_by(row):
                 row = known  # noqa: PLW2901 - of two equal rows the mirror's is shared
-            elif self._initial is None:
+            else:
                 tables.touched[key] = None
-            if tables.place(key, row):
-                self._ask_repair(row.process_guid, RepairReason.RIVALS)
+            tables.place(key, row)
         self.check_count("rows", tables.row_count())
 
     def list_desired(self, lrps: Iterable[DesiredLRP]) -> None:
@@ -411,16 +414,12 @@ class PendingSnapshot:
         """
         aside = Store()
         for keys in slices(self._tables.keys(), SLICE):
-            for key in keys:
-                row = self._tables.get(key)
-                if row is not None and aside.put(key, None, row):
-                    self._ask_repair(row.process_guid, RepairReason.RIVALS)
+            for guid in aside.add(filter(None, map(self._tables.get, keys))):
+                self._ask_repair(guid, RepairReason.RIVALS)
             yield
         for guids in slices(self._tables.desired_guids(), SLICE):
-            for guid in guids:
-                lrp = self._tables.desired(guid)
-                if lrp is not None:
-                    aside.put_desired(lrp)
+            for lrp in filter(None, map(self._tables.desired, guids)):
+                aside.put_desired(lrp)
             yield
         self.aside = aside
 

@@ -2,18 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final
 
 from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.core.rows.freeing import empty_in_slices
+from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
 from lrpmirror.core.rows.store import Store
 from lrpmirror.model import ActualLRP, DesiredLRP
 
 __all__ = ["IndexedTables", "ListTables", "NoTables"]
-
-
-PARTS: Final = 16
-"""A dict of 250,000 rows takes 20 ms to be rebuilt when it grows, and to be freed; parts do so one by one."""
 
 
 class ListTables:
@@ -23,7 +19,9 @@ class ListTables:
     """
 
     def __init__(self) -> None:
-        self._rows: tuple[dict[RowKey, ActualLRP], ...] = tuple({} for _ in range(PARTS))
+        self._rows: Parts[RowKey, ActualLRP] = few_parts()
+        self.get = reader_of(self._rows)
+        """Returns the row of that identity. O(1)."""
         self._lrps: dict[str, DesiredLRP] = {}
         self.touched: dict[RowKey, ActualLRP | None] = {}
         """The keys to be compared, each with the row that was removed last, of which nothing else has the place."""
@@ -45,29 +43,25 @@ class ListTables:
         """Return the process guids of the desired LRPs. O(desired LRPs)."""
         return list(self._lrps)
 
-    def get(self, key: RowKey) -> ActualLRP | None:
-        """Return the row of that identity. O(1)."""
-        return self._rows[hash(key) % PARTS].get(key)
-
     def lacked(self, keys: Iterable[RowKey]) -> list[RowKey]:
         """Return the identities of which there is no row here. O(keys)."""
         rows = self._rows
-        return [key for key in keys if key not in rows[hash(key) % PARTS]]
+        return [key for key in keys if key not in rows[hash(key) & FEW_MASK]]
 
-    def place(self, key: RowKey, row: ActualLRP) -> bool:
-        """Write a row without touching it; return whether another claims its slot, where that is known. O(1)."""
-        self._rows[hash(key) % PARTS][key] = row
+    def place(self, key: RowKey, row: ActualLRP) -> None:
+        """Write a row without touching it. O(1)."""
+        self._rows[hash(key) & FEW_MASK][key] = row
+
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
+        """Write the row of that identity, which is `old` now; return whether another claims its slot."""
+        self.touched[key] = None
+        self.place(key, row)
         # Rivals are found when the row is written to a store.
         return False
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
-        """Write the row of that identity, which is `old` now; return whether another claims its slot, as `place`."""
-        self.touched[key] = None
-        return self.place(key, row)
-
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
-        del self._rows[hash(key) % PARTS][key]
+        del self._rows[hash(key) & FEW_MASK][key]
         self.touched[key] = old
 
     def desired(self, process_guid: str) -> DesiredLRP | None:
@@ -105,8 +99,8 @@ class IndexedTables(ListTables):
     def __init__(self) -> None:
         super().__init__()
         self.store = Store()
-        self.get = self.store.get  # type: ignore[assignment, method-assign]  # as cheap as the store's own
-        self.desired = self.store.desired  # type: ignore[assignment, method-assign]  # as above
+        self.get = self.store.get
+        self.desired = self.store.desired  # type: ignore[assignment, method-assign]  # as cheap as the store's own
         self.desired_guids = self.store.desired_guids  # type: ignore[method-assign]  # as above
         self.desired_count = self.store.desired_count  # type: ignore[method-assign]  # as above
         self.place_desired = self.store.put_desired  # type: ignore[method-assign]  # as above
@@ -115,9 +109,10 @@ class IndexedTables(ListTables):
         """Return how many rows there are. O(1)."""
         return len(self.store)
 
-    def place(self, key: RowKey, row: ActualLRP) -> bool:
-        """Write a row without touching it; return whether another claims its slot. Costs a write to a store."""
-        return self.store.put(key, self.store.get(key), row)
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+        """Write the row of that identity, which is `old` now; return whether another claims its slot."""
+        self.touched[key] = None
+        return self.store.put(key, old, row)
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
