@@ -21,10 +21,10 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
-from lrpmirror.mirror._feed import Changes, Feed
+from lrpmirror.mirror._feed import Feed
 from lrpmirror.mirror._follower import Follower
 from lrpmirror.mirror._reads import Reads
-from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
+from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 

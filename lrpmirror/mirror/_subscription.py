@@ -1,9 +1,10 @@
-"""Subscriptions: callbacks on changes, each in a task of its own."""
+"""Changes for one subscriber: to iterate over, or by callback in a task of its own."""
 
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from inspect import isawaitable
-from typing import Any, Generic, Literal, TypeVar
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 import trio
 
@@ -12,6 +13,12 @@ from lrpmirror.core.derived.subscriptions import Lag, Mailbox
 from lrpmirror.core.rows.changes import Change
 
 logger = logging.getLogger("lrpmirror")
+
+AT_ONCE: Final = 500
+"""Up to so many changes are published at once, which takes less than a millisecond for each subscriber."""
+
+BATCH: Final = 2_000
+"""How many changes a batch of an iteration has at most."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -23,46 +30,109 @@ ErrorPolicy = Literal["raise", "log", "cancel"]
 """What an error of a callback does: it ends the mirror's block, is logged, or is logged and ends the subscription."""
 
 
-class Subscription(Generic[K, V]):
-    """A callback that is called with changes, until it is cancelled or the mirror is closed."""
+class Changes(Generic[K, V]):
+    """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
+
+    A batch has what changed since the batch before, one change for each key; at most a few thousand, the rest is in the
+    next batches. The iteration ends when the mirror is closed.
+    """
 
     def __init__(
         self,
-        callback: Callback[K, V],
         clock: Callable[[], float],
-        *,
         where: Callable[[V], bool] | None,
-        errors: ErrorPolicy,
-        forget: Callable[[], None],
+        join: "Callable[[Changes[K, V]], None]",
+        forget: "Callable[[Changes[K, V]], None]",
     ) -> None:
-        self._callback = callback
         self._clock = clock
-        self._errors = errors
+        self._join = join
         self._forget = forget
         self._ready = trio.Event()
+        self.closed = False
         self.mailbox: Mailbox[K, V] = Mailbox(self._wake, where)
-        self.cancelled = False
 
     @property
     def lag(self) -> Lag:
-        """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1)."""
+        """How far behind the iteration is: pending keys, and the age of the oldest in seconds. O(1)."""
         return self.mailbox.lag(self._clock())
 
-    def cancel(self) -> None:
-        """End the subscription: no further change is delivered. May be called at any time, also from the callback."""
-        if not self.cancelled:
-            self.cancelled = True
-            self._forget()
-            self._wake()
+    def begin(self) -> None:
+        """Collect changes from now on, as entering the block does. Raises MirrorClosed when the mirror is closed."""
+        self._join(self)
+
+    def leave(self) -> None:
+        """Collect no more changes and end the iteration, as leaving the block does."""
+        self._forget(self)
+        self.end()
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Change[K, V]]:
+        await trio.lowlevel.checkpoint()
+        # Checked and taken without an await in between, in which a key could change back.
+        while True:
+            failure = self.mailbox.take_failure()
+            if failure is not None:
+                raise failure
+            if self.mailbox:
+                return self.mailbox.take(BATCH)
+            if self.closed:
+                if not self.mailbox.advance(AT_ONCE) and not self.mailbox:
+                    raise StopAsyncIteration
+                await trio.lowlevel.checkpoint()
+                continue
+            await self.filled()
+
+    async def filled(self) -> None:
+        """Wait until there are changes, or there will be none any more; called while there are none."""
+        self._ready = trio.Event()
+        await self._ready.wait()
+
+    def end(self) -> None:
+        """End the iteration after the changes so far."""
+        self.closed = True
+        self._wake()
 
     def _wake(self) -> None:
         self._ready.set()
 
+
+class Subscription(Generic[K, V]):
+    """A callback that is called with changes, until it is cancelled or the mirror is closed."""
+
+    def __init__(self, callback: Callback[K, V], changes: Changes[K, V], errors: ErrorPolicy) -> None:
+        self._callback = callback
+        self._changes = changes
+        self._errors = errors
+        self.mailbox = changes.mailbox
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the subscription has ended."""
+        return self._changes.closed
+
+    @property
+    def lag(self) -> Lag:
+        """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1)."""
+        return self._changes.lag
+
+    def cancel(self) -> None:
+        """End the subscription: no further change is delivered. May be called at any time, also from the callback."""
+        self._changes.leave()
+
     async def run(self) -> None:
         """Deliver changes as they come. Run by the mirror."""
-        while not self.cancelled:
-            await self._ready.wait()
-            self._ready = trio.Event()
+        try:
             while not self.cancelled:
                 failure = self.mailbox.take_failure()
                 if failure is not None:
@@ -71,7 +141,9 @@ class Subscription(Generic[K, V]):
                     # One at a time, so that keys that wait behind a slow call go on coalescing.
                     await self._deliver(self.mailbox.take_oldest())
                 else:
-                    break
+                    await self._changes.filled()
+        finally:
+            self.cancel()
 
     async def _deliver(self, change: Change[K, V]) -> None:
         try:

@@ -13,8 +13,8 @@ from lrpmirror.core.derived.view import AnyView, Process
 from lrpmirror.core.preparation import Difference
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import without_frames
-from lrpmirror.mirror._feed import Changes, Feed
-from lrpmirror.mirror._subscription import Callback, ErrorPolicy, Subscription
+from lrpmirror.mirror._feed import Feed
+from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
 
 logger = logging.getLogger("lrpmirror")
