@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Literal
 
 import trio
@@ -54,7 +55,8 @@ class Query(Struct, frozen=True, kw_only=True):
     name: str
     HELP: str
     about: str
-    arguments: Callable[[argparse.ArgumentParser], None]
+    filters: Callable[[argparse.ArgumentParser], object] = lambda _: None
+    """Adds its own arguments."""
     ask: Callable[[Client, Args, Write], Awaitable[None]] | None = None
     """Asks the BBS, and prints the records as they arrive."""
     read: Callable[[Client], Awaitable[Iterable[object]]] | None = None
@@ -75,7 +77,7 @@ class Query(Struct, frozen=True, kw_only=True):
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
-        self.arguments(parser)
+        self.filters(parser)
         if self.pick is not None or self.read is not None:
             parser.add_argument("--watch", action="store_true", help="go on printing changes until Ctrl-C")
         bbs.add_options(parser)
@@ -136,8 +138,10 @@ def _place(value: object) -> tuple[Any, ...]:
             return (domain,)
 
 
-async def _list(client: Client, write: Write, name: Any, **filters: Any) -> None:
-    async with client.stream_list(name, **filters) as batches:
+async def _list(client: Client, args: Args, write: Write, *, name: Any, names: Mapping[str, str], **more: Any) -> None:
+    """Print a list, with filters: the names that the client has for those of the arguments."""
+    filters = {theirs: getattr(args, ours) for ours, theirs in names.items()}
+    async with client.stream_list(name, **filters, **more) as batches:
         async for batch in batches:
             await write(batch)
 
@@ -158,11 +162,6 @@ def _index(text: str) -> int:
     return int(text)
 
 
-async def _actual_lrps(client: Client, args: Args, write: Write) -> None:
-    filters = {"domain": args.domain, "cell_id": args.cell_id, "process_guid": args.process_guid, "index": args.index}
-    await _list(client, write, "actual_lrps", **filters)
-
-
 def _pick_rows(args: Args) -> Pick:
     return lambda process: {row_key(row): row for row in process.rows if _wants_row(args, row)}
 
@@ -179,7 +178,8 @@ def _wants_row(args: Args, row: ActualLRP) -> bool:
 async def _groups(client: Client, args: Args, write: Write) -> None:
     _check_group_filters(args)
     if not args.process_guid:
-        await _list(client, write, "actual_lrp_groups", domain=args.domain, cell_id=args.cell_id)
+        names = {name: name for name in ("domain", "cell_id")}
+        await _list(client, args, write, name="actual_lrp_groups", names=names)
     elif args.index is None:
         await write(await client.actual_lrp_groups_by_process_guid(args.process_guid))
     else:
@@ -220,18 +220,6 @@ def _desired_filters(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(short, option, action="append", default=[], metavar="GUID", help=text)
 
 
-async def _desired_lrps(client: Client, args: Args, write: Write) -> None:
-    await _list(client, write, "desired_lrps", full=True, **_filters_of_desired(args))
-
-
-async def _scheduling_infos(client: Client, args: Args, write: Write) -> None:
-    await _list(client, write, "scheduling_infos", **_filters_of_desired(args))
-
-
-def _filters_of_desired(args: Args) -> dict[str, Any]:
-    return {"domain": args.domain, "process_guids": args.process_guid, "app_guids": args.app_guid}
-
-
 def _pick_desired(args: Args) -> Pick:
     domain, guids, prefixes = args.domain, frozenset(args.process_guid), tuple(args.app_guid)
 
@@ -252,16 +240,8 @@ async def _desired_lrp(client: Client, args: Args, write: Write) -> None:
     await write([await client.desired_lrp(args.process_guid, full=True)])
 
 
-def _one_process(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process")
-
-
-# Domains and cells
-
-
-def _no_arguments(_: argparse.ArgumentParser) -> None:
-    return
-
+_ROW_FILTERS: Final = {name: name for name in ("domain", "cell_id", "process_guid", "index")}
+_DESIRED_FILTERS: Final = {"domain": "domain", "process_guid": "process_guids", "app_guid": "app_guids"}
 
 _SECRETS: Final = "whole: environment, actions and credentials included."
 
@@ -270,8 +250,8 @@ _QUERIES: Final = (
         name="actual-lrps",
         HELP="list the actual LRPs: all instances, wherever they are",
         about="List the actual LRPs, or those that pass all filters given.",
-        arguments=_row_filters,
-        ask=_actual_lrps,
+        filters=_row_filters,
+        ask=partial(_list, name="actual_lrps", names=_ROW_FILTERS),
         pick=_pick_rows,
     ),
     Query(
@@ -282,7 +262,7 @@ _QUERIES: Final = (
             "replaces, or those that pass all filters given. --process-guid, and --index\n"
             "with it, cannot be given together with the other filters."
         ),
-        arguments=_row_filters,
+        filters=_row_filters,
         ask=_groups,
         pick=_pick_groups,
     ),
@@ -290,8 +270,8 @@ _QUERIES: Final = (
         name="desired-lrps",
         HELP="list the desired LRPs, whole: environment and credentials included",
         about=f"List the desired LRPs, or those that pass all filters given,\n{_SECRETS}",
-        arguments=_desired_filters,
-        ask=_desired_lrps,
+        filters=_desired_filters,
+        ask=partial(_list, name="desired_lrps", names=_DESIRED_FILTERS, full=True),
         detail="full",
         pick=_pick_desired,
     ),
@@ -299,29 +279,27 @@ _QUERIES: Final = (
         name="desired-lrp",
         HELP="print one desired LRP, whole: environment and credentials included",
         about=f"Print the desired LRP of a process,\n{_SECRETS}",
-        arguments=_one_process,
+        filters=lambda parser: parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process"),
         ask=_desired_lrp,
     ),
     Query(
         name="desired-lrp-scheduling-infos",
         HELP="list what schedulers and routers need of the desired LRPs",
         about="List the scheduling part of the desired LRPs, or of those that pass all filters\ngiven.",
-        arguments=_desired_filters,
-        ask=_scheduling_infos,
+        filters=_desired_filters,
+        ask=partial(_list, name="scheduling_infos", names=_DESIRED_FILTERS),
         pick=_pick_desired,
     ),
     Query(
         name="domains",
         HELP="list the domains that are fresh",
         about="List the domains whose owner vouches that their desired LRPs are complete.",
-        arguments=_no_arguments,
         read=lambda client: client.domains(),
     ),
     Query(
         name="cells",
         HELP="list the cells that are there",
         about="List the cells that are there.",
-        arguments=_no_arguments,
         read=lambda client: client.cells(),
     ),
 )

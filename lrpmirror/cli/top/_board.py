@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from threading import Thread
 from typing import Any, Final
 
@@ -72,8 +72,15 @@ class Board:
         self.wall = wall
         self._waiting = waiting
         self._story = Story(mirror, time.time, kept=KEPT, completions=False)
-        self.cells: Ranking[CellLoad] = Ranking(_rank_cell, _cell_says, _cell_parts, "trouble")
-        self.processes: Ranking[ProcessHealth] = Ranking(self._rank_process, self._process_says, _parts, "trouble")
+        self.cells: Ranking[CellLoad] = Ranking(
+            _rank_cell, lambda key, load: f"{key} {load.zone}{'' if load.present else ' gone'}", _cell_parts, "trouble"
+        )
+        self.processes: Ranking[ProcessHealth] = Ranking(
+            self._rank_process,
+            lambda key, value: f"{self.name(key)} {key} {value.health} {detail_of(value)}",
+            lambda value: {value.health: 1, **kinds_of_process(value)},
+            "trouble",
+        )
         self._seconds: deque[Second] = deque(maxlen=MINUTES * 60)
         self._counted: tuple[float, int, int, int] | None = None
         self._following = False
@@ -183,9 +190,6 @@ class Board:
         ailing = value.crashed + value.suspect + value.evacuating + value.missing + value.unclaimed
         return SEVERITY[value.health], -ailing, name
 
-    def _process_says(self, guid: str, value: ProcessHealth) -> str:
-        return f"{self.name(guid)} {guid} {value.health} {detail_of(value)}"
-
 
 def kinds_of_cell(load: CellLoad) -> dict[Kind, int]:
     """Count the instances on a cell by kind; those that leave it and those of a lost cell are taken to run."""
@@ -234,18 +238,9 @@ def _some(kinds: Mapping[Kind, int]) -> dict[Kind, int]:
     return {kind: count for kind, count in kinds.items() if count}
 
 
-def _parts(value: ProcessHealth) -> Mapping[Hashable, int]:
-    kinds: Iterable[tuple[Hashable, int]] = kinds_of_process(value).items()
-    return {value.health: 1, **dict(kinds)}
-
-
 def _cell_parts(load: CellLoad) -> Mapping[Hashable, int]:
     full = load.memory_share is not None and load.memory_share > FULL
     return {"there" if load.present else "gone": 1, "full": int(full)}
-
-
-def _cell_says(cell_id: str, load: CellLoad) -> str:
-    return f"{cell_id} {load.zone}{'' if load.present else ' gone'}"
 
 
 def _rank_cell(cell_id: str, load: CellLoad, order: str) -> tuple[Any, ...]:

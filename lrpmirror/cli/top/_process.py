@@ -1,7 +1,7 @@
 """The detail of one process, as lines of text. Pure functions."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from textwrap import wrap
 from typing import Final
 
@@ -63,7 +63,9 @@ def _lines(of: ProcessDetail, shown_guid: Callable[[str], str]) -> Iterator[str]
         detail = detail_of(of.health)
         yield printable(f"Health: {of.health.health.value}{'; ' if detail else ''}{detail}")
     yield ""
-    yield from _titled("ROWS", _rows(of.rows, of.wall, shown_guid), "It has no rows.")
+    columns = ("INDEX", "STATE", "PRESENCE", "FOR", "CELL", "ADDRESS", "CRASHES", "INSTANCE", "VERSION", "NOTES")
+    rows = table(columns, [_row(row, of.wall, shown_guid) for row in of.rows])
+    yield from _titled("ROWS", rows, "It has no rows.")
     yield ""
     yield from _titled("ROUTES", [] if of.desired is None else _routes(of.desired), "It has no routes.")
     yield ""
@@ -88,14 +90,9 @@ def _shortened(text: str) -> str:
     return _GUID.sub(r"\1", text)
 
 
-def _titled(title: str, lines: Sequence[str] | Iterator[str], otherwise: str) -> Iterator[str]:
+def _titled(title: str, lines: Iterable[str], otherwise: str) -> Iterator[str]:
     yield title
     yield from [f"  {line}" for line in lines] or [f"  {otherwise}"]
-
-
-def _rows(rows: Sequence[ActualLRP], wall: int, shown_guid: Callable[[str], str]) -> Iterator[str]:
-    heads = ("INDEX", "STATE", "PRESENCE", "FOR", "CELL", "ADDRESS", "CRASHES", "INSTANCE", "VERSION", "NOTES")
-    return table(heads, [_row(row, wall, shown_guid) for row in rows])
 
 
 def _row(row: ActualLRP, wall: int, shown_guid: Callable[[str], str]) -> tuple[str, ...]:

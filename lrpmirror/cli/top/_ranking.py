@@ -28,7 +28,7 @@ class Ranking(Generic[V]):
         self,
         rank: Callable[[str, V, str], Rank],
         says: Callable[[str, V], str],
-        parts: Callable[[V], Mapping[Hashable, int]],
+        parts: Callable[[V], Mapping[Any, int]],
         order: str,
     ) -> None:
         self._rank = rank
