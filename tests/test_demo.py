@@ -272,7 +272,7 @@ class Kept:
     async def show(self, view: View) -> None:
         self.views.append(view)
 
-    async def tell(self, news: Sequence[NewsItem]) -> None:
+    async def show_news(self, news: Sequence[NewsItem]) -> None:
         self.news += news
 
 

@@ -286,8 +286,8 @@ class MirrorThread(Reads):
         def after() -> MirrorView[K, V]:
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
-        kept = self._portal.wait(lambda: self._mirror.view(view), None, late=NotSynced, after=after)
-        return ThreadView(kept, self._runner, self.check_fresh)
+        derived = self._portal.wait(lambda: self._mirror.view(view), None, late=NotSynced, after=after)
+        return ThreadView(derived, self._runner, self.check_fresh)
 
     # Inside
 

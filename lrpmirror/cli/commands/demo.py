@@ -96,14 +96,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     parser.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
     parser.add_argument(
-        "--seed", type=int, default=default.seed, metavar="N", help="which of all simulations it is (%(default)s)"
+        "--seed",
+        type=int,
+        default=default.seed,
+        metavar="N",
+        help="one seed, one simulation (%(default)s)",
     )
-    parser.add_argument("--cells", type=count, default=default.cells, metavar="N", help="how many cells (%(default)s)")
-    parser.add_argument("--apps", type=count, default=default.apps, metavar="N", help="how many apps (%(default)s)")
+    parser.add_argument("--cells", type=count, default=default.cells, metavar="N", help="number of cells (%(default)s)")
+    parser.add_argument("--apps", type=count, default=default.apps, metavar="N", help="number of apps (%(default)s)")
     parser.add_argument(
         "--redis",
         action="store_true",
-        help="have the mirror read from a Redis or Valkey, which is started, and which a publisher keeps current",
+        help="start a Redis or Valkey and a publisher to it, and let the mirror read from there",
     )
 
 
@@ -150,7 +154,7 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
                 break
             await trio.sleep(1)
             wrong = await settled_disagreements(mirror, diego)
-        await display.tell(story.take_fresh())
+        await display.show_news(story.take_news())
     return _outcome(diego, run, wrong)
 
 
@@ -180,18 +184,18 @@ class _DemoRun:
         if self.steps < self._settings.first_cut:
             return
         if phase == 0:
-            self._story.tell("--- the demo cuts the connection")
+            self._story.add("--- the demo cuts the connection")
             self.cuts += 1
             await self._host.refuse()
             self._host.cut()
         elif phase == self._settings.cut_for:
-            self._story.tell("--- the demo lets connections through again")
+            self._story.add("--- the demo lets connections through again")
             await self._host.accept()
 
 
 async def _show(mirror: Mirror, story: Story, display: Display, title: str, began: float) -> None:
     while True:
-        await display.tell(story.take_fresh())
+        await display.show_news(story.take_news())
         elapsed = trio.current_time() - began
         await display.show(view_of(mirror, title=title, elapsed=elapsed, news=story.latest))
         await trio.sleep(display.interval)

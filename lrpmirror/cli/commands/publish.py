@@ -50,15 +50,17 @@ _say: Final = partial(say_of, "publish")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--to", metavar="URL", help="where to keep it, such as redis://redis.example.com [RELAY_URL]")
+    parser.add_argument("--to", metavar="URL", help="where to publish, such as redis://redis.example.com [RELAY_URL]")
     add_detail(parser)
-    parser.add_argument("--state-file", metavar="FILE", help="keep the state in FILE too, and begin with it")
+    parser.add_argument(
+        "--state-file", metavar="FILE", help="keep the state in FILE too, to start from after a restart"
+    )
     parser.add_argument(
         "--stream-mib",
         type=count,
         default=64,
         metavar="N",
-        help="how much the stream of changes keeps: a reader that is further behind lists anew (%(default)s)",
+        help="size of the stream of changes; a reader that falls further behind lists everything again (%(default)s)",
     )
     group = parser.add_argument_group("TLS of Redis or Valkey, for rediss")
     for option, text in (

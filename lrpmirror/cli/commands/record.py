@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("dir", metavar="DIR", help="the folder to make; it may exist if it is empty")
     parser.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
-    parser.add_argument("--note", default="", help="what is recorded, for those who read it")
+    parser.add_argument("--note", default="", help="a note on what is recorded, kept in the recording")
     parser.add_argument(
         "--with-secrets", action="store_true", help="record desired LRPs whole: environments and credentials"
     )

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _once(args: argparse.Namespace, view: PrintedView, wanted: Callable[[Key], bool]) -> bool:
     async with following(args) as (mirror, _):
-        kept = await mirror.view(view.make())
-        values = {key: value for key, value in kept.items() if wanted(key)}
+        derived = await mirror.view(view.make())
+        values = {key: value for key, value in derived.items() if wanted(key)}
     await LineWriter().write(_shown(args, view, values))
     return bool(values)
 

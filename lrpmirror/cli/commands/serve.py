@@ -59,12 +59,12 @@ at SIGHUP. Ends at Ctrl-C or SIGTERM.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--listen", required=True, metavar="ADDRESS", help="HOST:PORT to answer at; port 0: a free one")
+    parser.add_argument("--listen", required=True, metavar="ADDRESS", help="HOST:PORT to listen at; port 0: a free one")
     parser.add_argument(
         "--ops-listen",
         metavar="ADDRESS",
-        help="HOST:PORT of a page for people, /metrics, /healthz and /readyz, without TLS; where it is that of "
-        "--listen, they are there, and with its TLS",
+        help="HOST:PORT for a status page, /metrics, /healthz and /readyz, without TLS; given the address of --listen, "
+        "they are served there, with its TLS",
     )
     add_detail(parser)
     parser.add_argument(
@@ -72,14 +72,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=MAX_AGE,
         metavar="SECONDS",
-        help="how old the state may be that is still answered from: when the BBS has been lost for longer, everything "
-        "is answered with 503 and the streams are closed (%(default)s)",
+        help="how old the state may be: when the BBS has been lost for longer, everything is answered with 503 and the "
+        "streams are closed (%(default)s)",
     )
     parser.add_argument(
         "--state-file",
         metavar="FILE",
-        help="keep the state in FILE, without secrets, and begin with it after a restart: the pages show it at once, "
-        "marked as stale; reads are answered once the BBS has been read, since their answers could not say so",
+        help="keep the state in FILE, without secrets, and start from it after a restart: the status page shows it at "
+        "once, marked as stale; reads are answered once the BBS has been read",
     )
     add_server_tls(parser, "mutual TLS for those who read from here")
     add_limits(parser)

@@ -54,22 +54,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen", default="127.0.0.1:8889", metavar="ADDRESS", help="HOST:PORT to answer at (%(default)s)"
     )
-    parser.add_argument("--cells", type=count, default=5, metavar="N", help="how many cells (%(default)s)")
-    parser.add_argument("--apps", type=count, default=20, metavar="N", help="how many apps (%(default)s)")
+    parser.add_argument("--cells", type=count, default=5, metavar="N", help="number of cells (%(default)s)")
+    parser.add_argument("--apps", type=count, default=20, metavar="N", help="number of apps (%(default)s)")
     parser.add_argument("--instances", type=count, metavar="N", help="about how many instances (one to four an app)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which of all simulations it is (%(default)s)")
-    parser.add_argument("--pace", type=_amount, default=1.0, metavar="X", help="seconds of it in a second (1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="one seed, one simulation (%(default)s)")
+    parser.add_argument("--pace", type=_amount, default=1.0, metavar="X", help="simulated seconds in a second (1)")
     parser.add_argument(
-        "--warm-up", type=_amount, default=30.0, metavar="N", help="seconds of it that have passed at first (30)"
+        "--warm-up", type=_amount, default=30.0, metavar="N", help="simulated seconds that pass before it answers (30)"
     )
     parser.add_argument(
         "--events-per-second",
         type=_amount,
         default=0.0,
         metavar="N",
-        help="fill each second of it up to so many events with changes of routable (0)",
+        help="add changes of routable until each simulated second has N events (0)",
     )
-    parser.add_argument("--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="see above")
+    parser.add_argument(
+        "--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="a rate, see above"
+    )
     parser.add_argument(
         "--fault",
         type=_named((*MISHAPS, *CHANCES, *EVENT_FAULTS)),

@@ -33,15 +33,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a BBS's connection."""
     group = parser.add_argument_group(
         "connection to the BBS, or to a relay of it",
-        "Each option can be given by its environment variable instead, which it overrides; "
-        "each also has the spelling of Diego's own tools, such as --bbsURL.",
+        "Instead of an option its environment variable can be set; the option wins.\n"
+        "Each also has the spelling of Diego's own tools, such as --bbsURL.",
     )
     for option, alias, variable, text in (
         (
             "--bbs-url",
             "--bbsURL",
             "BBS_URL",
-            "such as https://bbs.service.cf.internal:8889, or where `publish` keeps its state: redis://…",
+            "the URL, such as https://bbs.service.cf.internal:8889, or that of a relay: redis://…",
         ),
         ("--ca-cert-file", "--caCertFile", "CA_CERT_FILE", "the authorities to trust, PEM"),
         ("--client-cert-file", "--clientCertFile", "CLIENT_CERT_FILE", "this client's certificate, PEM"),
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--skip-cert-verify",
         "--skipCertVerify",
         action="store_true",
-        help="accept any server, whoever it is [SKIP_CERT_VERIFY]",
+        help="do not verify the server's certificate [SKIP_CERT_VERIFY]",
     )
 
 

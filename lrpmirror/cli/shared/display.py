@@ -23,7 +23,7 @@ class Display(Protocol):
         """Show a view in place of the one before. Does not block other tasks, however slow the reader is."""
         ...
 
-    async def tell(self, news: Sequence[NewsItem]) -> None:
+    async def show_news(self, news: Sequence[NewsItem]) -> None:
         """Show what has happened since the last call."""
         ...
 
@@ -40,7 +40,7 @@ class Lines:
         """Print the view."""
         await self._write(f"{status_line(view)}\n")
 
-    async def tell(self, news: Sequence[NewsItem]) -> None:
+    async def show_news(self, news: Sequence[NewsItem]) -> None:
         """Print what happened."""
         await self._write("".join(f"{one.at:6.1f} s    {printable(one.text)}\n" for one in news))
 

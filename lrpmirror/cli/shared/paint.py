@@ -38,8 +38,8 @@ def line(*parts: str | tuple[str, str]) -> Text:
     """
     text = Text(no_wrap=True, overflow="ellipsis")
     for part in parts:
-        said, style = (part, "") if isinstance(part, str) else part
-        text.append(printable(said), style)
+        content, style = (part, "") if isinstance(part, str) else part
+        text.append(printable(content), style)
     return text
 
 

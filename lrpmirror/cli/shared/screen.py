@@ -57,19 +57,19 @@ def _section(title: str, lines: Sequence[Text], room: int) -> list[Text]:
 
 
 def _cell(cell: CellView, width: int) -> Text:
-    mark = "" if cell.there else " gone"
+    mark = "" if cell.present else " gone"
     label = f"{_cut(cell.cell_id or 'on no cell'):<{_NAME}} {cell.zone or '-':<4}{sum(cell.kinds.values()):>4} "
-    generated = bar(cell.kinds, width - len(label) - len(mark))
-    return line((label, "" if cell.there else "magenta")).append_text(generated).append(mark, "magenta")
+    drawn = bar(cell.kinds, width - len(label) - len(mark))
+    return line((label, "" if cell.present else "magenta")).append_text(drawn).append(mark, "magenta")
 
 
 def _process(process: ProcessView, width: int) -> Text:
     running = process.kinds.get(Kind.RUNNING, 0)
     wanted = "-" if process.wanted is None else str(process.wanted)
     label = f"{_cut(process.name):<{_NAME}} {f'{running}/{wanted}':>{_COUNT}} "
-    generated = bar(process.kinds, max(0, width - len(label)) // 2)
+    drawn = bar(process.kinds, max(0, width - len(label)) // 2)
     note = line((f"  {process.note}" if process.note else "", "dim"))
-    return line((label, "bold" if process.trouble else "")).append_text(generated).append_text(note)
+    return line((label, "bold" if process.trouble else "")).append_text(drawn).append_text(note)
 
 
 def _news(news: NewsItem) -> Text:
@@ -94,7 +94,7 @@ class Screen:
         lines = Group(*render(view, width, height))
         await trio.to_thread.run_sync(lambda: self._live.update(lines, refresh=True))
 
-    async def tell(self, news: Sequence[NewsItem]) -> None:
+    async def show_news(self, news: Sequence[NewsItem]) -> None:
         """Show nothing: the next view has them."""
 
 

@@ -20,15 +20,20 @@ OPS_MOST: Final = 100
 
 
 _LIMITS: Final[tuple[tuple[str, Callable[[str], float], str, str], ...]] = (
-    ("max_connections", count, "N", "connections at once (as many as the limit of open files leaves)"),
-    ("handshake_timeout", seconds, "SECONDS", "for the TLS handshake (%(default)g)"),
-    ("head_timeout", seconds, "SECONDS", "for the head of a request (%(default)g)"),
-    ("body_timeout", seconds, "SECONDS", "for its body (%(default)g)"),
-    ("idle_timeout", seconds, "SECONDS", "between two requests on a connection (%(default)g)"),
-    ("write_timeout", seconds, "SECONDS", "for taking what is written to it, 64 KiB at most (%(default)g)"),
-    ("reply_timeout", seconds, "SECONDS", "for letting one reply wait in all, streams aside (%(default)g)"),
+    ("max_connections", count, "N", "most connections at once (as many as the limit of open files allows)"),
+    ("handshake_timeout", seconds, "SECONDS", "time limit for the TLS handshake (%(default)g)"),
+    ("head_timeout", seconds, "SECONDS", "time limit for the head of a request (%(default)g)"),
+    ("body_timeout", seconds, "SECONDS", "time limit for the body of a request (%(default)g)"),
+    ("idle_timeout", seconds, "SECONDS", "time limit between two requests on a connection (%(default)g)"),
+    ("write_timeout", seconds, "SECONDS", "time limit for the client to read 64 KiB (%(default)g)"),
+    (
+        "reply_timeout",
+        seconds,
+        "SECONDS",
+        "total time that one reply may wait for the client, streams aside (%(default)g)",
+    ),
     ("max_body", count, "BYTES", "the largest body of a request (%(default)s)"),
-    ("max_buffered", count, "BYTES", "all bodies together that are being received (%(default)s)"),
+    ("max_buffered", count, "BYTES", "most bytes of all bodies that are being received (%(default)s)"),
 )
 """The fields of `Limits`: the type of each, its metavar and help."""
 
@@ -39,7 +44,7 @@ def add_detail(parser: argparse.ArgumentParser) -> None:
         "--detail",
         choices=("routing", "full"),
         default="routing",
-        help="what is kept of desired LRPs: what schedulers and routers use, or everything (%(default)s)",
+        help="how much of desired LRPs to keep: what schedulers and routers use, or everything (%(default)s)",
     )
 
 
@@ -52,7 +57,7 @@ def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
     group.add_argument(
         "--insecure-listen",
         action="store_true",
-        help="listen without TLS also where others than this machine can reach it",
+        help="allow listening without TLS where other machines can connect",
     )
 
 
@@ -61,8 +66,8 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     defaults = Limits()
     group = parser.add_argument_group(
         "limits for those who connect",
-        "Whoever takes longer is cut off; one connection too many takes the place of the one that has been waited for "
-        "the longest.",
+        "A client that takes longer is disconnected. When there are too many connections,\n"
+        "a new one replaces the one that the server has waited for the longest.",
     )
     for name, kind, metavar, text in _LIMITS:
         flag = f"--{name.replace('_', '-')}"
@@ -93,13 +98,13 @@ async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
             if tls is None:
-                said = "SIGHUP: there are no TLS files to look at"
+                text = "SIGHUP: there are no TLS files to look at"
             else:
                 before = tls.changes
                 tls.check()
-                taken = "are taken up" if tls.changes > before else "are those in use"
-                said = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else taken}"
-            say_of(command, said)
+                outcome = "are taken up" if tls.changes > before else "are those in use"
+                text = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else outcome}"
+            say_of(command, text)
 
 
 def say_of(command: str, text: str) -> None:

@@ -31,7 +31,7 @@ _PHASES: Final = {
 
 
 class Story:
-    """The news of one mirror: its changes from `follow` on, its phases, and what `tell` adds.
+    """The news of one mirror: its changes from `follow` on, its phases, and what `add` adds.
 
     `clock` gives the seconds since the beginning; `kept` is how many of the latest news are kept.
     `completions` says whether the completion of a new row by a repair read is news (see `is_completion`).
@@ -54,13 +54,13 @@ class Story:
         self._mirror.subscribe_desired(self._desired_changed, replay=False)
         self._mirror.subscribe(self._row_changed, replay=False)
 
-    def tell(self, text: str, process_guid: str = "") -> None:
+    def add(self, text: str, process_guid: str = "") -> None:
         """Add a piece of news."""
         news = NewsItem(self._clock(), text, process_guid)
         self.latest.appendleft(news)
         self._fresh.append(news)
 
-    def take_fresh(self) -> list[NewsItem]:
+    def take_news(self) -> list[NewsItem]:
         """Return what is new since the last call, the oldest first."""
         fresh = list(self._fresh)
         self._fresh.clear()
@@ -76,7 +76,7 @@ class Story:
         """Add the mirror's phase, where it has changed since the last call."""
         before, self._phase = self._phase, self._mirror.status.phase
         if self._phase is not before and self._phase in _PHASES:
-            self.tell(_PHASES[self._phase])
+            self.add(_PHASES[self._phase])
 
     def _row_changed(self, change: Change[RowKey, ActualLRP]) -> None:
         row = change.after or change.before
@@ -84,12 +84,12 @@ class Story:
             return
         if self._completions or not is_completion(change.before, change.after):
             name = self._name(row.process_guid, self._mirror.desired_lrp(row.process_guid), row)
-            self.tell(row_in_words(name, change.before, change.after) + found(change.cause), row.process_guid)
+            self.add(row_in_words(name, change.before, change.after) + found(change.cause), row.process_guid)
         self._forget_if_gone(row.process_guid)
 
     def _desired_changed(self, change: Change[str, DesiredLRP]) -> None:
         name = self._name(change.key, change.after or change.before, None)
-        self.tell(desired_in_words(name, change.before, change.after) + found(change.cause), change.key)
+        self.add(desired_in_words(name, change.before, change.after) + found(change.cause), change.key)
         self._forget_if_gone(change.key)
 
     def _forget_if_gone(self, process_guid: str) -> None:

@@ -29,11 +29,11 @@ class Kind(Enum):
 
 
 class CellView(Struct, frozen=True):
-    """A cell and what is on it; `there` says whether it was in the last list, and the empty id is "on no cell"."""
+    """A cell and what is on it; `present` says whether it was in the last list, and the empty id is "on no cell"."""
 
     cell_id: str
     zone: str
-    there: bool
+    present: bool
     kinds: Mapping[Kind, int]
 
 
@@ -158,7 +158,7 @@ def _processes(mirror: Mirror, rows: Iterable[ActualLRP]) -> tuple[ProcessView, 
 def status_line(view: View) -> str:
     """Return the view as one line."""
     age = "" if view.age is None else f", last heard {view.age:.1f} s ago"
-    present = sum(cell.there for cell in view.cells if cell.cell_id)
+    present = sum(cell.present for cell in view.cells if cell.cell_id)
     return printable(
         f"{view.elapsed:6.1f} s  {view.phase.name:<10} revision {view.revision}{age}; {amounts(view)}; "
         f"{view.desired} desired, {present} cells"

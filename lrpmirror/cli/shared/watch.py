@@ -53,10 +53,10 @@ async def watch(
 
     `wanted` restricts it to some keys.
     """
-    kept = await mirror.view(view)
-    async with kept.changes(replay=False) as changes:
+    followed = await mirror.view(view)
+    async with followed.changes(replay=False) as changes:
         # Nothing can change between the subscription and this: there is no await in between.
-        await out.write(first({key: value for key, value in kept.items() if wanted(key)}))
+        await out.write(first({key: value for key, value in followed.items() if wanted(key)}))
         async for batch in changes:
             await out.write(
                 _change_line(

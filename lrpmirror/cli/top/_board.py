@@ -95,7 +95,7 @@ class Board:
         """Read phase and counters. Called often; O(kinds of events)."""
         self._story.watch_phase()
         # Nothing else takes the fresh news, so they would add up.
-        self._story.take_fresh()
+        self._story.take_news()
         if not self._following and self.mirror.status.synced_at is not None:
             # What the first lists bring is no news.
             self._following = True

@@ -35,10 +35,10 @@ class CellsTable(Listing):
         columns = [*head, ("", _rest(head, width))]
         rows: list[Row] = []
         for key, load in found:
-            generated = bar(kinds_of_cell(load), columns[-1][1], longest)
+            drawn = bar(kinds_of_cell(load), columns[-1][1], longest)
             cells = [line((key, "" if load.present else "magenta"))]
             cells += [] if width < _NARROW else [line(load.zone or "-")]
-            rows.append((key, [*cells, memory(load, columns[-3][1]), line(f"{load.instances:>4}"), generated]))
+            rows.append((key, [*cells, memory(load, columns[-3][1]), line(f"{load.instances:>4}"), drawn]))
         return Content(columns, rows, len(ranking), ranking.all)
 
 
@@ -124,9 +124,9 @@ def _widest(texts: Iterable[str], most: int) -> int:
 
 def _rest(columns: Sequence[Column], width: int) -> int:
     """Return how wide the last column is: what the others and their margins leave of the table."""
-    taken = sum(wide + 2 for _, wide in columns)
+    used = sum(wide + 2 for _, wide in columns)
     # Two for its own margins, two for the scroll bar.
-    return max(1, width - taken - 4)
+    return max(1, width - used - 4)
 
 
 def _counts(value: ProcessHealth) -> str:

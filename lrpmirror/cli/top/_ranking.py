@@ -20,19 +20,19 @@ Rank = tuple[Any, ...]
 class Ranking(Generic[V]):
     """The keys of a view by rank, those that have a text in them; and what all of its values add up to.
 
-    `rank` gives what a key is sorted by in an order, `says` the text that a filter searches, `parts` what a value
+    `rank` gives what a key is sorted by in an order, `text_of` the text that a filter searches, `parts` what a value
     adds to `totals`. One thread takes the changes, another one reads. A change costs O(log keys).
     """
 
     def __init__(
         self,
         rank: Callable[[str, V, str], Rank],
-        says: Callable[[str, V], str],
+        text_of: Callable[[str, V], str],
         parts: Callable[[V], Mapping[Any, int]],
         order: str,
     ) -> None:
         self._rank = rank
-        self._says = says
+        self._text_of = text_of
         self._parts = parts
         self._order = order
         self._text = ""
@@ -99,4 +99,4 @@ class Ranking(Generic[V]):
                 self._sorted.add((rank, key))
 
     def _fits(self, key: str, value: V) -> bool:
-        return not self._text or self._text.lower() in self._says(key, value).lower()
+        return not self._text or self._text.lower() in self._text_of(key, value).lower()

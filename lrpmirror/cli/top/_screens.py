@@ -254,8 +254,8 @@ class MainScreen(Listed):
         latest = counts[-_RATED:]
         rate = sum(latest) / len(latest) if latest else 0.0
         # A low rate has one more digit.
-        said = f"{name} {rate:,.0f}/s" if rate >= 100 else f"{name} {rate:.1f}/s"  # noqa: PLR2004
-        self.query_one(f"#{name}-rate", Label).update(said)
+        text = f"{name} {rate:,.0f}/s" if rate >= 100 else f"{name} {rate:.1f}/s"  # noqa: PLR2004
+        self.query_one(f"#{name}-rate", Label).update(text)
         # Lines are drawn from the least value to the greatest: the least is to be zero.
         self.query_one(f"#{name}-line", Sparkline).data = [0, *counts] if any(counts) else None
 

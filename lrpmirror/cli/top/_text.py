@@ -38,17 +38,17 @@ def phase(status: Status, url: str, reading: str) -> Text:
 
 def freshness(status: Status) -> Text:
     """Say how long ago what was heard of the server."""
-    said = ["never heard"] if status.age is None else [f"heard {status.age:.1f} s ago"]
+    parts = ["never heard"] if status.age is None else [f"heard {status.age:.1f} s ago"]
     if status.age is not None and status.silence is not None and status.silence > status.age + 1:
         # What was heard was the answer to a ping, or a list.
-        said.append(f"the stream {status.silence:.0f} s ago")
+        parts.append(f"the stream {status.silence:.0f} s ago")
     if status.synced_at is None:
-        said.append("never listed")
+        parts.append("never listed")
     else:
-        said.append(f"listed {status.at - status.synced_at:.0f} s ago")
-    said.append(f"revision {status.revision:,}")
+        parts.append(f"listed {status.at - status.synced_at:.0f} s ago")
+    parts.append(f"revision {status.revision:,}")
     over = status.last_error if status.trouble is None else None
-    return line(", ".join(said), (f"; overcome: {over}" if over is not None else "", "dim"))
+    return line(", ".join(parts), (f"; overcome: {over}" if over is not None else "", "dim"))
 
 
 def trouble(status: Status) -> Text | None:
@@ -94,8 +94,8 @@ def memory(load: CellLoad, width: int) -> Text:
     if share is None:
         return line(("    -", "dim"))
     style = "bold red" if share > FULL else "yellow" if share > _FILLING else "green"
-    generated = f" {'━' * min(_BAR, round(share * _BAR))}" if width > _BAR else ""
-    return line((f"{share:>5.0%}{generated}", style))
+    drawn = f" {'━' * min(_BAR, round(share * _BAR))}" if width > _BAR else ""
+    return line((f"{share:>5.0%}{drawn}", style))
 
 
 def kind(of: Kind, state: str) -> Text:
