@@ -29,24 +29,19 @@ def in_time(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 
-class FakeClient:
-    def __init__(self) -> None:
-        self.left = False
-
-    def leave(self) -> None:
-        self.left = True
-
-
 # Who has to make room
 
 
 def test_a_stranger_who_begins_anew_keeps_the_place_that_it_had() -> None:
-    admission = Admission(Limits(max_connections=2), Traffic())
-    slow, other = FakeClient(), FakeClient()
-    for guest in (slow, other, slow, slow):
-        admission.waiting(guest, known=False)
-    assert admission.make_room(2)
-    assert (slow.left, other.left) == (True, False)
+    async def main() -> None:
+        admission = Admission(Limits(max_connections=2), Traffic())
+        slow, other = trio.CancelScope(), trio.CancelScope()
+        for guest in (slow, other, slow, slow):
+            admission.waiting(guest, known=False)
+        assert admission.make_room(2)
+        assert (slow.cancel_called, other.cancel_called) == (True, False)
+
+    in_time(main)
 
 
 def test_who_has_left_makes_no_room_for_others_and_holds_nothing() -> None:

@@ -69,8 +69,6 @@ class Connection:
 
     def __init__(self, app: ASGIApp, stream: Stream, gate: Gate, admission: Admission) -> None:
         self.scope = trio.CancelScope()
-        self.ended = trio.Event()
-        """Set when the connection is closed."""
         self._app = app
         self._stream = stream
         self._quick = QuickWriter(stream)
@@ -94,11 +92,7 @@ class Connection:
         if now > self._deadline:
             self._deadline = inf
             self._traffic.timeouts[self._awaited] += 1
-            self.leave()
-
-    def leave(self) -> None:
-        """End at once, whatever it is doing."""
-        self.scope.cancel()
+            self.scope.cancel()
 
     def count(self, status: int) -> None:
         """Count a reply."""
@@ -118,9 +112,8 @@ class Connection:
             except* Exception as group:  # noqa: BLE001 - it ends here, whatever it is
                 self._traffic.failed(_single(group), "a connection")
             finally:
-                self._admission.gone(self)
+                self._admission.gone(self.scope)
                 await trio.aclose_forcefully(self._stream)
-        self.ended.set()
 
     async def _handshake(self) -> None:
         if isinstance(self._stream, trio.SSLStream):
@@ -131,7 +124,7 @@ class Connection:
         """Set the client's time limit for its present step."""
         self._awaited = what
         self._deadline = trio.current_time() + seconds
-        self._admission.waiting(self, known=self._served)
+        self._admission.waiting(self.scope, known=self._served)
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""
@@ -147,8 +140,8 @@ class Connection:
             await self._refuse(error.error_status_hint)
             return False
         self._deadline = inf
-        self._admission.answering(self)
-        self._admission.release(self)
+        self._admission.answering(self.scope)
+        self._admission.release(self.scope)
         await self._answer(exchange)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
@@ -204,7 +197,7 @@ class Connection:
                 body += event.data
                 if len(body) > limits.max_body:
                     raise Refusal(413)
-                if not self._admission.hold(self, len(event.data)):
+                if not self._admission.hold(self.scope, len(event.data)):
                     raise Refusal(503)
                 parts += 1
                 if parts % PARTS == 0:
@@ -319,7 +312,7 @@ class _Exchange:
             "raw_path": raw_path,
             "query_string": query,
             "root_path": "",
-            "extensions": {CHUNKS: {OFFER: self.offer} if self._is_chunked else {}},
+            "extensions": {CHUNKS: {OFFER: connection.offer_chunks} if self._is_chunked else {}},
             "headers": [(name, value) for name, value in request.headers],
         }
 
@@ -330,10 +323,6 @@ class _Exchange:
             return {"type": "http.disconnect"}
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-    def offer(self, chunks: list[bytes]) -> bool:
-        """Send chunks after the head, as far as the client takes them at once; return whether that was all."""
-        return self._connection.offer_chunks(chunks)
 
     async def send(self, message: Message) -> None:
         """Send the head, with the first part of the body; then the other parts, each as it comes."""
