@@ -146,16 +146,12 @@ def _connection_error(exc: BaseException, info: RequestInfo, lost: str) -> BBSEr
     return ConnectionFailed(f"{info}: {lost}: {str(exc) or type(exc).__name__}")
 
 
-def _own_problem(info: RequestInfo) -> str:
-    return (
-        info.identity.own_problem() if info.identity else ""
-    ) or "check `cert` and `key`: it may want another certificate"
-
-
 def _tls_reason(error: ssl.SSLError, info: RequestInfo) -> str:
     reason = error.reason or str(error)
     if "ALERT" in reason:
-        return f"the server refused the TLS handshake ({reason}); {_own_problem(info)}"
+        problem = info.identity.own_problem() if info.identity else ""
+        advice = problem or "check `cert` and `key`: it may want another certificate"
+        return f"the server refused the TLS handshake ({reason}); {advice}"
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}:
         return f"the server does not speak TLS ({reason}); is it an http URL?"
     return f"TLS failed ({reason})"

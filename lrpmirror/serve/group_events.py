@@ -37,7 +37,7 @@ def group_events(
         rows = rows_of(guid)
         before = _groups(_rows_before(rows, touched))
         after = _groups(rows)
-        for index in sorted(_indexes(touched)):
+        for index in sorted({row.index for delta in touched for row in (delta.before, delta.after) if row is not None}):
             old, new = before.get(index, NOTHING), after.get(index, NOTHING)
             for slot, before_slot, after_slot in (
                 (_instance, old.instance, new.instance),
@@ -65,10 +65,6 @@ def _rows_before(rows: Iterable[ActualLRP], deltas: Iterable[Delta[RowKey, Actua
 
 def _groups(rows: Iterable[ActualLRP]) -> dict[int, ActualLRPGroup]:
     return {group.resolve().index: group for group in groups_of(rows)}
-
-
-def _indexes(deltas: Iterable[Delta[RowKey, ActualLRP]]) -> set[int]:
-    return {row.index for delta in deltas for row in (delta.before, delta.after) if row is not None}
 
 
 def _instance(row: ActualLRP) -> ActualLRPGroup:

@@ -4,7 +4,7 @@ Nothing is counted here: each scrape reads what the mirror has counted, so a scr
 state beside the mirror's own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
@@ -63,10 +63,6 @@ class _Collected(Collector):
         self._mirror = mirror
         self._replica = replica
         self._servers = servers
-
-    def describe(self) -> Iterable[Metric]:
-        """Describe nothing in advance: metrics are read at the scrape."""
-        return ()
 
     def collect(self) -> Iterator[Metric]:
         """Read everything."""

@@ -102,7 +102,9 @@ class Connection:
         """Serve one request after the other until the client leaves or breaks the protocol, or `scope` ends it."""
         with self.scope:
             try:
-                await self._handshake()
+                if isinstance(self._stream, trio.SSLStream):
+                    self._wait_for("handshake", self._limits.handshake_timeout)
+                    await shake_hands(self._stream)
                 while await self._serve_one():
                     self._http.start_next_cycle()
                     self._served = True
@@ -114,11 +116,6 @@ class Connection:
             finally:
                 self._admission.gone(self.scope)
                 await trio.aclose_forcefully(self._stream)
-
-    async def _handshake(self) -> None:
-        if isinstance(self._stream, trio.SSLStream):
-            self._wait_for("handshake", self._limits.handshake_timeout)
-            await shake_hands(self._stream)
 
     def _wait_for(self, what: str, seconds: float) -> None:
         """Set the client's time limit for its present step."""

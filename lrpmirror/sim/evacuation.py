@@ -66,9 +66,10 @@ def evacuate_running(state: State, process_guid: str, index: int, instance: Inst
     target = state.holder(process_guid, index, instance)
     ordinary = state.row(process_guid, index)
     desired = state.desired.get(process_guid)
-    if ordinary is None or desired is None or _is_replaced(ordinary, target):
+    replaced = (ActualLRPState.RUNNING, ActualLRPState.CRASHED)
+    if ordinary is None or desired is None or (ordinary is not target and ordinary.state in replaced):
         return _drop(state, before, target, Presence.EVACUATING)
-    if _is_recreate(desired):
+    if desired.detail is not None and desired.detail.update_strategy is UpdateStrategy.RECREATE:
         return _recreate(state, before, target, desired)
     if target is None:
         return _evacuate_stranger(state, process_guid, index, instance, report)
@@ -77,14 +78,6 @@ def evacuate_running(state: State, process_guid: str, index: int, instance: Inst
     if target.state not in HELD:
         return Evacuation(False)
     return _dance(state, before, target)
-
-
-def _is_replaced(ordinary: ActualLRP, target: ActualLRP | None) -> bool:
-    return ordinary is not target and ordinary.state in (ActualLRPState.RUNNING, ActualLRPState.CRASHED)
-
-
-def _is_recreate(desired: DesiredLRP) -> bool:
-    return desired.detail is not None and desired.detail.update_strategy is UpdateStrategy.RECREATE
 
 
 def _recreate(state: State, before: Sequence[ActualLRP], target: ActualLRP | None, desired: DesiredLRP) -> Evacuation:
