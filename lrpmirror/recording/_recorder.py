@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -142,7 +142,7 @@ class Recorder:
         with self._writing():
             if self._folder == EXPECTED:
                 for list_ in self._lists.values():
-                    list_.close(keep=False)
+                    list_.complete(keep=False)
                 self._lists.clear()
             for file in folder.glob("*.pb"):
                 file.unlink()
@@ -191,7 +191,7 @@ class Recorder:
             reply.write(chunk)
             return
         if reply is not None:
-            reply.close()
+            reply.complete()
         self._begun = True
         folder = self.path / self._folder
         for part in reversed([folder, *folder.parents][: len(Path(self._folder).parts)]):
@@ -206,14 +206,15 @@ class Recorder:
 
     def _complete_lists(self) -> None:
         for list_ in self._lists.values():
-            list_.close()
+            list_.complete()
         self._lists.clear()
 
     def _write_about(self, about: About) -> None:
         path = self.path / ABOUT
         part = path.with_suffix(".part")
-        with _create(part) as file:
-            file.write(dump_about(about))
+        file = _File(part)
+        file.put(dump_about(about))
+        file.close()
         part.replace(path)
 
     @contextmanager
@@ -233,20 +234,35 @@ class Recorder:
         self.end(message)
 
 
-class _StreamFile:
+class _File:
+    """A new file that only its owner can read, and its size."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        path.unlink(missing_ok=True)
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+    def put(self, data: bytes) -> None:
+        self.size += len(data)
+        self._file.write(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _StreamFile(_File):
     """One stream that is being written."""
 
     def __init__(self, path: Path, *, secrets: bool) -> None:
+        super().__init__(path)
         self.events = 0
-        self.size = 0
         self._secrets = secrets
         self._decoder: EventStreamDecoder | None = EventStreamDecoder()
-        self._file = _create(path)
 
     def write(self, chunk: bytes) -> None:
-        if self._secrets:
-            self._put(chunk)
         frames = []
+        if self._secrets:
+            self.put(chunk)
         if self._decoder is not None:
             try:
                 frames = self._decoder.feed(chunk)
@@ -256,34 +272,26 @@ class _StreamFile:
                 # With secrets it is recorded byte for byte; only the counting ends.
                 self._decoder = None
         self.events += len(frames)
-        if not self._secrets and frames:
-            self._put(b"".join(map(redacted_frame, frames)))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _put(self, data: bytes) -> None:
-        self.size += len(data)
-        self._file.write(data)
+        if not self._secrets:
+            self.put(b"".join(map(redacted_frame, frames)))
         # So that it is in the file if the process is killed.
         self._file.flush()
 
 
-class _ListFile:
+class _ListFile(_File):
     """One list's reply that is being written: under another name, until it is complete."""
 
     def __init__(self, path: Path, redact: Callable[[bytes], bytes] | None) -> None:
-        self.records = 0
-        self.size = 0
         self._path = path
         self._part = path.with_suffix(".part")
+        super().__init__(self._part)
+        self.records = 0
         self._redact = redact
         self._splitter: ReplySplitter | None = ReplySplitter(what=path.stem)
-        self._file = _create(self._part)
 
     def write(self, chunk: bytes) -> None:
         if self._redact is None:
-            self._put(chunk)
+            self.put(chunk)
         if self._splitter is None:
             return
         try:
@@ -291,7 +299,7 @@ class _ListFile:
         except RequestRefused as exc:
             self._splitter = None
             if self._redact is not None:
-                self._put(encode.error_reply(exc.type, exc.message))
+                self.put(encode.error_reply(exc.type, exc.message))
             return
         except WireError:
             if self._redact is not None:
@@ -300,33 +308,20 @@ class _ListFile:
             return
         self.records += len(records)
         if self._redact is not None:
-            self._put(encode.reply(map(self._redact, records)))
+            self.put(encode.reply(map(self._redact, records)))
 
-    def close(self, *, keep: bool = True) -> None:
-        self._file.close()
-        if keep and self._whole():
-            self._part.replace(self._path)
-        else:
-            self._part.unlink(missing_ok=True)
-
-    def _whole(self) -> bool:
+    def complete(self, *, keep: bool = True) -> None:
+        """Close it; it is kept if the reply was whole."""
+        self.close()
         try:
             if self._splitter is not None:
                 self._splitter.finish()
         except TruncatedReply:
-            return False
-        return True
-
-    def _put(self, data: bytes) -> None:
-        self.size += len(data)
-        self._file.write(data)
-
-
-def _create(path: Path) -> BinaryIO:
-    """Open a new file that only its owner can read, for writing."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    return os.fdopen(descriptor, "wb")
+            keep = False
+        if keep:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
 
 
 def _make_folder(path: Path) -> bool:
