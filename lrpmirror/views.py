@@ -17,21 +17,10 @@ the change; the views here have that form.
 """
 
 from lrpmirror.core.derived.view import AnyView, InstanceView, Process, Share, Step, View
-from lrpmirror.core.derived.views import (
-    AddressCollisions,
-    CellLoad,
-    Cells,
-    Claimant,
-    Crash,
-    Endpoint,
-    Health,
-    HTTPRoutes,
-    InternalEndpoint,
-    InternalRoutes,
-    Processes,
-    ProcessHealth,
-    TCPRoutes,
-)
+from lrpmirror.core.derived.views.cells import CellLoad, Cells
+from lrpmirror.core.derived.views.collisions import AddressCollisions, Claimant
+from lrpmirror.core.derived.views.processes import Crash, Health, Processes, ProcessHealth
+from lrpmirror.core.derived.views.routes import Endpoint, HTTPRoutes, InternalEndpoint, InternalRoutes, TCPRoutes
 
 __all__ = [
     "AddressCollisions",

@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct, to_builtins
 
 from lrpmirror.core.derived.view import AnyView
-from lrpmirror.core.derived.views import Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes
+from lrpmirror.views import Cells, HTTPRoutes, InternalRoutes, Processes, TCPRoutes
 
 Object = dict[str, Any]
 
