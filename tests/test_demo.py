@@ -26,8 +26,9 @@ from lrpmirror.cli.shared.agreement import disagreements
 from lrpmirror.cli.shared.screen import render
 from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, kind_of, name_of, status_line
 from lrpmirror.cli.shared.words import desired_in_words, found, row_in_words
-from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.rows.changes import Cause
+from lrpmirror.errors import LRPMirrorError
 from lrpmirror.mirror import open_mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue, Presence
 from lrpmirror.sim import Autopilot, Diego, serve_diego
@@ -35,15 +36,25 @@ from lrpmirror.sim import Autopilot, Diego, serve_diego
 UNCLAIMED, CLAIMED, RUNNING, CRASHED = ActualLRPState
 ORDINARY, EVACUATING, SUSPECT = Presence
 
+STATUS = Status(
+    phase=Phase.LIVE,
+    revision=7,
+    at=100.0,
+    synced_at=88.0,
+    alive_at=99.75,
+    heard_at=99.75,
+    current_at=99.75,
+    trouble=None,
+    last_error=None,
+    actual_lrps=4,
+    desired_lrps=2,
+)
+
 VIEW = View(
     title="a mirror",
     elapsed=75.4,
-    phase=Phase.LIVE,
-    age=0.25,
-    listed=12.0,
-    revision=7,
+    status=STATUS,
     kinds={Kind.RUNNING: 3, Kind.CRASHED: 1},
-    desired=2,
     domains=("cf-apps",),
     cells=(CellView("cell-1", "z1", True, {Kind.RUNNING: 3}), CellView("", "", True, {Kind.CRASHED: 1})),
     processes=(ProcessView("app-1", 2, {Kind.RUNNING: 1, Kind.CRASHED: 1}, "0: out of memory"),),
@@ -87,14 +98,15 @@ def test_a_screen_says_first_how_fresh_it_is_then_cells_processes_and_news() -> 
 
 
 def test_a_stale_screen_says_so_and_why() -> None:
-    lines = shown(replace(VIEW, phase=Phase.STALE, error="no connection"), 70, 24)
+    status = replace(STATUS, phase=Phase.STALE, trouble=LRPMirrorError("no connection"))
+    lines = shown(replace(VIEW, status=status), 70, 24)
     assert lines[0] == " STALE   out of touch; this is the last known state"
     assert lines[3] == "no connection"
 
 
 def test_a_screen_before_the_first_state_is_no_empty_promise() -> None:
-    view = View(title="a mirror", elapsed=0, phase=Phase.CONNECTING, kinds={})
-    lines = shown(view, 70, 24)
+    status = replace(STATUS, phase=Phase.CONNECTING, synced_at=None, alive_at=None, desired_lrps=0)
+    lines = shown(View(title="a mirror", elapsed=0, status=status, kinds={}), 70, 24)
     assert lines[0] == " CONNECTING   connecting; there is nothing to show yet"
     assert lines[3] == "0 instances; 0 desired, domains: none"
 
@@ -115,17 +127,26 @@ def test_a_bar_that_does_not_fit_keeps_its_proportions_and_one_sign_for_each_kin
 
 NAMES = st.text(max_size=30)
 COUNTS = st.dictionaries(st.sampled_from(Kind), st.integers(0, 10_000))
+STATUSES = st.builds(
+    Status,
+    phase=st.sampled_from(Phase),
+    revision=st.integers(0),
+    at=st.just(1e6),
+    synced_at=st.none() | st.floats(0, 1e6),
+    alive_at=st.none() | st.floats(0, 1e6),
+    heard_at=st.none(),
+    current_at=st.none(),
+    trouble=st.none() | NAMES.map(LRPMirrorError),
+    last_error=st.none(),
+    actual_lrps=st.integers(0),
+    desired_lrps=st.integers(0),
+)
 VIEWS = st.builds(
     View,
     title=NAMES,
     elapsed=st.floats(0, 1e6),
-    phase=st.sampled_from(Phase),
-    age=st.none() | st.floats(0, 1e6),
-    listed=st.none() | st.floats(0, 1e6),
-    revision=st.integers(0),
-    error=NAMES,
+    status=STATUSES,
     kinds=COUNTS,
-    desired=st.integers(0),
     domains=st.lists(NAMES, max_size=3).map(tuple),
     cells=st.lists(st.builds(CellView, NAMES, NAMES, st.booleans(), COUNTS), max_size=9).map(tuple),
     processes=st.lists(st.builds(ProcessView, NAMES, st.none() | st.integers(0), COUNTS, NAMES), max_size=9).map(tuple),
@@ -142,7 +163,8 @@ def test_any_view_fits_any_screen_and_obeys_no_text_of_the_servers(view: View, w
 
 
 def test_wide_characters_take_two_columns() -> None:
-    (line, *_) = shown(replace(VIEW, title="", news=(), phase=Phase.STALE, error="火" * 40), 21, 24)[3:]
+    status = replace(STATUS, phase=Phase.STALE, trouble=LRPMirrorError("火" * 40))
+    (line, *_) = shown(replace(VIEW, title="", news=(), status=status), 21, 24)[3:]
     assert line == "火" * 10 + "…"
 
 
@@ -282,12 +304,12 @@ def test_a_mirror_follows_the_life_of_the_simulation_and_survives_a_cut() -> Non
     outcome = trio.run(play, settings, display, trio.Event())
     assert outcome.agreed
     assert outcome.text.endswith("after 60 virtual seconds and 1 cut connection")
-    phases = [view.phase for view in display.views]
+    phases = [view.status.phase for view in display.views]
     order = [phases.index(phase) for phase in (Phase.LIVE, Phase.STALE, Phase.RESYNCING)]
     assert order == sorted(order)
     assert phases[-1] is Phase.LIVE
     stale = display.views[order[1]]
-    assert stale.error
+    assert stale.status.trouble
     assert sum(stale.kinds.values()) > 0
     notified = [news.text for news in display.news]
     assert "--- the demo cuts the connection" in notified

@@ -25,14 +25,15 @@ def render(view: View, width: int, height: int) -> list[Text]:
 
 
 def _head(view: View) -> list[Text]:
-    ages = [] if view.age is None else [f"the server was last heard {view.age:.1f} s ago"]
-    ages += [] if view.listed is None else [f"the last lists are {view.listed:.0f} s old"]
+    status = view.status
+    ages = [] if status.age is None else [f"the server was last heard {status.age:.1f} s ago"]
+    ages += [] if status.synced_at is None else [f"the last lists are {status.at - status.synced_at:.0f} s old"]
     return [
-        phase_line(view.phase),
-        line((f"{view.title}, {clock(view.elapsed)}, revision {view.revision}; Ctrl-C ends it", "dim")),
+        phase_line(status.phase),
+        line((f"{view.title}, {clock(view.elapsed)}, revision {status.revision}; Ctrl-C ends it", "dim")),
         line((", ".join(ages) or "the server was not heard yet", "dim")),
-        *([line((view.error, "red"))] if view.error else []),
-        line(f"{amounts(view)}; {view.desired} desired, domains: {', '.join(view.domains) or 'none'}"),
+        *([] if status.trouble is None else [line((str(status.trouble), "red"))]),
+        line(f"{amounts(view)}; {status.desired_lrps} desired, domains: {', '.join(view.domains) or 'none'}"),
         legend(),
     ]
 

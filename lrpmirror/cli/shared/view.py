@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from lrpmirror.cli.shared.tables import printable
-from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.freshness.status import Status
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
@@ -63,19 +63,12 @@ class NewsItem(Struct, frozen=True):
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """Everything that is shown at one moment. Times are in seconds."""
+    """Everything that is shown at one moment, so many seconds after the beginning."""
 
     title: str
     elapsed: float
-    phase: Phase
-    age: float | None = None
-    """Since the server's last sign of life."""
-    listed: float | None = None
-    """Since the last lists."""
-    revision: int = 0
-    error: str = ""
+    status: Status
     kinds: Mapping[Kind, int]
-    desired: int = 0
     domains: tuple[str, ...] = ()
     cells: tuple[CellView, ...] = ()
     processes: tuple[ProcessView, ...] = ()
@@ -105,18 +98,12 @@ def name_of(process_guid: str, lrp: DesiredLRP | None = None, row: ActualLRP | N
 
 def view_of(mirror: Mirror, *, title: str, elapsed: float, news: Iterable[NewsItem]) -> View:
     """Take a view of a mirror as it is now. O(rows + desired LRPs)."""
-    rows, status = mirror.actual_lrps(), mirror.status
-    error = status.trouble
+    rows = mirror.actual_lrps()
     return View(
         title=title,
         elapsed=elapsed,
-        phase=status.phase,
-        age=status.age,
-        listed=None if status.synced_at is None else status.at - status.synced_at,
-        revision=status.revision,
-        error="" if error is None else str(error),
+        status=mirror.status,
         kinds=Counter(map(kind_of, rows)),
-        desired=status.desired_lrps,
         domains=tuple(sorted(mirror.domains)),
         cells=_cells(mirror, rows),
         processes=_processes(mirror, rows),
@@ -157,11 +144,12 @@ def _processes(mirror: Mirror, rows: Iterable[ActualLRP]) -> tuple[ProcessView, 
 
 def status_line(view: View) -> str:
     """Return the view as one line."""
-    age = "" if view.age is None else f", last heard {view.age:.1f} s ago"
+    status = view.status
+    age = "" if status.age is None else f", last heard {status.age:.1f} s ago"
     present = sum(cell.present for cell in view.cells if cell.cell_id)
     return printable(
-        f"{view.elapsed:6.1f} s  {view.phase.name:<10} revision {view.revision}{age}; {amounts(view)}; "
-        f"{view.desired} desired, {present} cells"
+        f"{view.elapsed:6.1f} s  {status.phase.name:<10} revision {status.revision}{age}; {amounts(view)}; "
+        f"{status.desired_lrps} desired, {present} cells"
     )
 
 
