@@ -44,21 +44,6 @@ from lrpmirror.wire.values import (
     without,
 )
 
-__all__ = [
-    "actual_lrp",
-    "actual_lrp_group",
-    "cell_presence",
-    "desired_lrp",
-    "domain",
-    "event",
-    "event_payload",
-    "events",
-    "is_base64",
-    "routing_info",
-    "scheduling_info",
-    "stream_event",
-]
-
 _M = TypeVar("_M", bound=Message)
 _Texts = diego_pb2.ActualLRP | events_pb2.ActualLRPInfo
 

@@ -21,8 +21,6 @@ from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Po
 from lrpmirror.wire.proto import diego_pb2, events_pb2
 from lrpmirror.wire.values import PRESENCES, STATES, readable_record, rest_of_side, routes_and_tags, without
 
-__all__ = ["LazyActualLRP", "lazy_change", "lazy_group", "lazy_record", "lazy_row", "record_of"]
-
 _LATER: Final[Any] = UNSET
 
 _parse_record: Final = diego_pb2.ActualLRP.FromString

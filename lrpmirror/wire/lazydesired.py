@@ -16,8 +16,6 @@ from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.values import desired_value
 from lrpmirror.wire.whole import read_detail
 
-__all__ = ["LazyDesiredLRP", "lazy_desired", "rest_of"]
-
 _LATER: Final[Any] = UNSET
 _parse: Final = diego_pb2.DesiredLRP.FromString
 

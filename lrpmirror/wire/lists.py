@@ -19,8 +19,6 @@ from lrpmirror.errors import (
 from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.text import parse
 
-__all__ = ["ReplySplitter"]
-
 _ERROR_FIELD: Final = 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}

@@ -19,8 +19,6 @@ from lrpmirror.errors import LimitExceeded, MalformedFrame, WireError
 from lrpmirror.events import Event, UnknownEvent, UnreadableEvent
 from lrpmirror.wire.text import from_utf8
 
-__all__ = ["EventStreamDecoder", "Frame", "encode_aside", "encode_frame"]
-
 _BOM: Final = b"\xef\xbb\xbf"
 # The last alternative takes all the rest, so that nothing can stand between two matches unseen.
 _BURST: Final = re.compile(rb"(?:id: ([0-9]+)\nevent: |:lrpmirror )([ -~]+)\n(?(1)|:)data: ([^\n]*)\n\n|[\s\S]+")

@@ -16,8 +16,6 @@ from msgspec import Struct
 from lrpmirror import detail
 from lrpmirror.detail import DesiredLRPDetail
 
-__all__ = ["fill_detail", "read_detail"]
-
 _S = TypeVar("_S", bound=Struct)
 
 _ENUMS: Final[Mapping[str, type[IntEnum]]] = {
