@@ -1,6 +1,5 @@
 """Certificate and client authorities of a server, from files, also when they are replaced."""
 
-import ssl
 from os import PathLike
 
 from lrpmirror.client import TLS
@@ -8,7 +7,7 @@ from lrpmirror.client._identity import Identity
 from lrpmirror.client._tls import load_server
 
 
-class ServerTLS:
+class ServerTLS(Identity):
     """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.
 
     The files are looked at before each connection, which takes microseconds; a new set is taken up when it is whole and
@@ -17,23 +16,4 @@ class ServerTLS:
     """
 
     def __init__(self, *, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> None:
-        self._identity = Identity(TLS(ca=ca, cert=cert, key=key), loader=load_server)
-
-    @property
-    def changes(self) -> int:
-        """How many times a new set has been taken up."""
-        return self._identity.changes
-
-    @property
-    def problem(self) -> str:
-        """Why the present files are not in use; empty when they are."""
-        problem = self._identity.problem
-        return "" if problem is None else str(problem)
-
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a new connection."""
-        return self._identity.context()
-
-    def check(self) -> None:
-        """Take up the files if they have changed."""
-        self._identity.check()
+        super().__init__(TLS(ca=ca, cert=cert, key=key), loader=load_server)
