@@ -18,7 +18,7 @@ from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._link import Link
 from lrpmirror.mirror._lister import Lister
-from lrpmirror.mirror._watchdog import Watchdog
+from lrpmirror.mirror._watchdog import ping
 
 logger = logging.getLogger("lrpmirror")
 
@@ -62,7 +62,6 @@ class Follower:
         """Held while views are prepared for a list and it is committed, and while a view is built."""
         self._stream: StreamName = stream
         self._full = full
-        self._watchdog = Watchdog(bbs, session, clock)
         # One list at a time, since the session applies events to one list.
         self._list_lock = trio.Lock()
         self._list_scope = trio.CancelScope()
@@ -214,7 +213,7 @@ class Follower:
             if link is not self._link:
                 continue
             if watch.ping_due(self._clock()):
-                dead = await self._watchdog.ping(watch)
+                dead = await ping(self._bbs, self._session, watch, self._clock)
                 if dead is not None:
                     self._ended(link, dead, nursery)
                     link.scope.cancel()

@@ -24,8 +24,8 @@ from lrpmirror.core.lists.deletion_guard import DeletionGuard
 from lrpmirror.core.rows import change_set, desired, reconcile, store, tombstones
 from lrpmirror.core.rows.changes import Cause, Delta, row_key
 from lrpmirror.core.session import Session
+from lrpmirror.mirror import _watchdog
 from lrpmirror.mirror._follower import Follower
-from lrpmirror.mirror._watchdog import Watchdog
 from lrpmirror.statefile import _format
 from simulation import laws
 from simulation.plan import Machine
@@ -210,8 +210,8 @@ def _last_row_is_not_kept(exported: Any) -> Any:
 
 
 def _refusal_is_an_answer(ask: Any) -> Any:
-    async def deaf(self: Any) -> None:
-        await ask(self)
+    async def deaf(*bbs_and_timeout: Any) -> None:
+        await ask(*bbs_and_timeout)
 
     return deaf
 
@@ -397,7 +397,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "a-refusal-is-an-answer": Mutant(
         what="a ping that fails counts as a sign of life",
-        mutant=_put(Watchdog, "_ask", _refusal_is_an_answer),
+        mutant=_put(_watchdog, "_ask", _refusal_is_an_answer),
         laws=_names(laws.age_counts_from_the_last_byte),
         machines=("shell",),
         first=67,
