@@ -23,6 +23,7 @@ from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Feed
 from lrpmirror.mirror._follower import Follower
+from lrpmirror.mirror._freeing import free_after, free_in_slices
 from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
@@ -67,6 +68,8 @@ class Mirror(Reads):
         self._preparation: Preparation | None = None
         self._waiting = trio.lowlevel.ParkingLot()
         notify_when_forked(self)
+        knowledge = session.knowledge
+        free_after(self, lambda: knowledge.store.free_in_slices())  # noqa: PLW0108 - a list replaces the store
 
     # Freshness
 
@@ -294,14 +297,14 @@ class Mirror(Reads):
             elif self._views:
                 self._update_views(commits, completed)
         elif prepared is not None:
-            self._nursery.start_soon(_free_in_slices, prepared.discard())
+            self._nursery.start_soon(free_in_slices, prepared.discard())
         self._waiting.unpark_all()
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
         """Prepare the views for a list, a slice a step. `_publish` is called when it is committed."""
         if self._preparation is not None:
             # The list before was never committed.
-            self._nursery.start_soon(_free_in_slices, self._preparation.discard())
+            self._nursery.start_soon(free_in_slices, self._preparation.discard())
             self._preparation = None
         if not self._views or not Preparation.is_worth_it(self._session, snapshot):
             return iter(())
@@ -315,7 +318,7 @@ class Mirror(Reads):
         for view in self._views:
             view.turn(differences.get(view.derivation), revision, cause)
         # A view that was dropped meanwhile stays as it is.
-        self._nursery.start_soon(_free_in_slices, prepared.discard())
+        self._nursery.start_soon(free_in_slices, prepared.discard())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
         """Derive again what the commits touched, once for all of them, since nothing reads in between.
@@ -355,12 +358,6 @@ def _freeing(deltas: Sequence[Delta[RowKey, ActualLRP]]) -> Callable[[], Iterato
         return None
     held = [[*deltas]]
     return lambda: free_records(held.pop())
-
-
-async def _free_in_slices(steps: Iterator[None]) -> None:
-    """Free what is no longer used, a slice a step."""
-    for _ in steps:
-        await trio.lowlevel.checkpoint()
 
 
 def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:

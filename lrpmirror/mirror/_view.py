@@ -14,6 +14,7 @@ from lrpmirror.core.preparation import Difference
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import without_frames
 from lrpmirror.mirror._feed import Feed
+from lrpmirror.mirror._freeing import free_after
 from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
 
@@ -91,6 +92,7 @@ class MirrorView(ViewReads[K, V]):
         forget: Callable[[], None],
     ) -> None:
         self.derivation = Derivation(view)
+        free_after(self, self.derivation.free_in_slices)
         self._name = type(view).__name__
         self._check_fresh = check_fresh
         self._forget = forget
