@@ -15,7 +15,7 @@ KINDS: Final = (
 """The kinds of drift: see ListDifference; the last is for differences that were not examined one by one."""
 
 
-class ListDifference(Struct, frozen=True):
+class ListDifference(Struct, frozen=True, gc=False):
     """A record in which a list differed from the mirror. It holds no fields of the record, which could be secrets."""
 
     kind: str
