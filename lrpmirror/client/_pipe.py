@@ -59,14 +59,12 @@ class PlainPipe:
     """Bytes over TCP."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self._socket = socket.socket(fileno=stream.socket.detach())
-        self._socket.setblocking(False)
-        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
+        self._stream = stream
         notify_when_forked(self)
 
     def forked(self, _: MirrorForked) -> None:
         """Leave the connection to the parent process: the socket stays open while any process has it open."""
-        descriptor = self._socket.detach()
+        descriptor = self._stream.socket.detach()
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -89,15 +87,18 @@ class PlainPipe:
         """Return what the next read of the network brings; empty at its end."""
         try:
             with _limit(timeout):
-                while True:
+                below = self._stream.socket
+                while below.fileno() >= 0:
                     # trio's own stream reads before it waits: in vain, each time that an event comes alone, and the
                     # callbacks for the event before wait for it.
-                    await trio.lowlevel.wait_readable(self._socket)
+                    await trio.lowlevel.wait_readable(below)
                     with suppress(BlockingIOError):
-                        return self._socket.recv(_READ_SIZE)
+                        return os.read(below.fileno(), _READ_SIZE)
+                # It is closed, or of a network that is simulated.
+                return bytes(await self._stream.receive_some(_READ_SIZE))
         except trio.TooSlowError as exc:
             raise httpx.ReadTimeout("") from exc
-        except (OSError, trio.ClosedResourceError) as exc:
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise httpx.ReadError(_text(exc)) from exc
 
     async def close(self) -> None:
