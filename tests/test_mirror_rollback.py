@@ -101,6 +101,8 @@ def test_on_a_live_stream_without_further_events_the_state_is_the_servers_within
             for _ in range(60):
                 autopilot.step()
                 await trio.sleep(0.5)
+            # What no event carries is read again after as long, which can be this moment.
+            await mirror.wait_for(lambda one: not one.counts.repairs_pending, timeout=0.5)
             # No event tells of the cells.
             assert all(one.startswith("cell ") for one in differences(mirror, server))
             server.restore(backup)

@@ -27,6 +27,7 @@ from lrpmirror.mirror._freeing import free_after, free_in_slices
 from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
+from lrpmirror.mirror._waiting import Waiting
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
 K = TypeVar("K", bound=Hashable)
@@ -66,7 +67,7 @@ class Mirror(Reads):
         self._views: list[MirrorView[Any, Any]] = []
         self._build: ViewBuild | None = None
         self._preparation: Preparation | None = None
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting = Waiting()
         notify_when_forked(self)
         knowledge = session.knowledge
         free_after(self, lambda: knowledge.store.free_in_slices())  # noqa: PLW0108 - a list replaces the store
@@ -81,9 +82,9 @@ class Mirror(Reads):
         """
         with trio.move_on_after(inf if timeout is None else timeout):
             while self._session.freshness.synced_at is None:
-                if self._session.freshness.phase is Phase.CLOSED:
+                if self._is_closed:
                     raise MirrorClosed("the mirror was closed before it was synchronised")
-                await self._waiting.park()
+                await self._waiting.until(lambda: self._is_closed or self._session.freshness.synced_at is not None)
             await trio.lowlevel.checkpoint()
         # With a timeout of 0 the checkpoint is cancelled although there is a state.
         if self._session.freshness.synced_at is not None:
@@ -193,7 +194,7 @@ class Mirror(Reads):
         return kept
 
     def _check_open(self) -> None:
-        if self._session.freshness.phase is Phase.CLOSED:
+        if self._is_closed:
             raise MirrorClosed("the mirror is closed: a view of it would not be kept up to date")
 
     @contextmanager
@@ -221,9 +222,9 @@ class Mirror(Reads):
         holds = False
         with trio.move_on_after(inf if timeout is None else timeout):
             while not (holds := predicate(self)):
-                if self._session.freshness.phase is Phase.CLOSED:
+                if self._is_closed:
                     raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
-                await self._waiting.park()
+                await self._waiting.until(lambda: self._is_closed or predicate(self))
             await trio.lowlevel.checkpoint()
         # With a timeout of 0 the checkpoint is cancelled although the predicate holds.
         if holds:
@@ -250,6 +251,10 @@ class Mirror(Reads):
             raise NotSeen(f"{error}; of that process it has: {tags}") from error.__cause__
 
     # Inside
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._session.freshness.phase is Phase.CLOSED
 
     def forked(self, error: MirrorForked) -> None:
         """Record that this is the copy of a forked child. Called by `lrpmirror.forks`."""
@@ -298,7 +303,7 @@ class Mirror(Reads):
                 self._update_views(commits, completed)
         elif prepared is not None:
             self._nursery.start_soon(free_in_slices, prepared.discard())
-        self._waiting.unpark_all()
+        self._waiting.look()
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
         """Prepare the views for a list, a slice a step. `_publish` is called when it is committed."""
@@ -349,7 +354,7 @@ class Mirror(Reads):
         self._desired.close()
         for view in self._views:
             view.drop()
-        self._waiting.unpark_all()
+        self._waiting.look()
 
 
 def _freeing(deltas: Sequence[Delta[RowKey, ActualLRP]]) -> Callable[[], Iterator[None]] | None:
