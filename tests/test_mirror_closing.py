@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from mirror_bbs_support import Stream
 from mirror_support import Answer, FakeBBS, mirroring, settled, simulated, small
 from sim_support import wanted
 from thread_support import Versions
@@ -89,6 +90,65 @@ async def test_who_waits_for_trouble_is_woken_by_a_list_that_fails() -> None:
         await mirror.wait_for(lambda one: one.status.trouble is not None)
         assert mirror.status.trouble is error
         assert trio.current_time() - began == pytest.approx(3)
+
+
+@simulated
+async def test_who_waits_for_something_that_fails_has_the_failure_and_nobody_else() -> None:
+    server = small()
+    async with mirroring(FakeBBS(server), **QUIET) as mirror:
+        await mirror.wait_synced()
+        failed = trio.Event()
+
+        async def wait() -> None:
+            with pytest.raises(ZeroDivisionError):
+                await mirror.wait_for(lambda one: one.desired_lrp("q") is not None and 1 / 0 > 0)
+            failed.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await settled()
+            assert not failed.is_set()
+            server.desire(wanted("q"))
+            await mirror.wait_for(lambda one: one.desired_lrp("q") is not None)
+            await failed.wait()
+        assert mirror.status.live
+
+
+@simulated
+async def test_who_passes_an_event_on_does_so_before_the_next_ones_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+    ask = Stream.__anext__
+
+    async def asked(stream: Stream) -> list[Event]:
+        seen.append("asked")
+        return await ask(stream)
+
+    class Passing(Observer):
+        news = trio.Event()
+
+        def event(self, event: Event, outcome: object, commit: Commit | None) -> None:
+            super().event(event, outcome, commit)
+            self.news.set()
+
+        async def run(self) -> None:
+            while True:
+                await self.news.wait()
+                self.news = trio.Event()
+                seen.append("passed on")
+
+    server, observer = small(), Passing()
+    async with mirroring(FakeBBS(server), **QUIET) as mirror, trio.open_nursery() as nursery:
+        await mirror.wait_synced()
+        nursery.start_soon(observer.run)
+        with mirror.observed(observer):
+            monkeypatch.setattr(Stream, "__anext__", asked)
+            for n in range(20):
+                server.desire(wanted(f"q{n}"))
+                await settled()
+            assert seen == ["passed on", "asked"] * 20
+        nursery.cancel_scope.cancel()
 
 
 @simulated

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from core_support import desired, running
+from core_support import desired
 from mirror_support import GONE, Answer, FakeBBS, differences, mirroring, settled, simulated, small
 from msgspec import Struct
 from sim_support import A, run, wanted
@@ -18,10 +18,7 @@ from lrpmirror import Mirror, Tuning, open_mirror
 from lrpmirror.errors import BBSError, ChangesMissed, NoPublisher, ServiceUnavailable, UpstreamStale
 from lrpmirror.events import ActualLRPCrashed, Event, SourceStatus
 from lrpmirror.relay import Publisher, RelayClient, open_publisher
-from lrpmirror.relay._content import Writes
-from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._format import CLOSED, FILLING, HEARTBEAT, LEASE, PATIENCE, Keys, Status
-from lrpmirror.relay._pending import Batch, Pending, Step
 from lrpmirror.sim import Diego
 from lrpmirror.wire import encode
 
@@ -271,6 +268,28 @@ async def test_a_crash_is_told_once_to_who_follows() -> None:
         assert reasons == ["out of memory", "again"]
 
 
+@simulated
+async def test_what_has_come_is_handed_on_before_more_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    async with publishing() as scene, open_mirror(scene.client(), tuning=Tuning(**QUIET)) as reader:
+        await published(scene)
+        await reader.wait_synced()
+        wait = scene.redis.wait
+
+        async def asked(do: Callable[[], Any], seconds: float) -> Any:
+            seen.append("asked")
+            return await wait(do, seconds)
+
+        reader.subscribe_desired(lambda _: seen.append("told"), replay=False)
+        await settled()
+        monkeypatch.setattr(scene.redis, "wait", asked)
+        for n in range(20):
+            scene.server.desire(wanted(f"q{n}"))
+            await settled()
+        # What a heartbeat brings is asked for, too, and told to nobody.
+        assert "told asked " * 20 in " ".join([*seen, ""]), seen
+
+
 # What a reader does not believe
 
 
@@ -379,58 +398,3 @@ async def test_what_lies_there_for_a_while_grows_older(monkeypatch: pytest.Monke
                 await anext(stream)
         assert said[0].age - age >= scene.redis.now() - written - HEARTBEAT - 0.2
         assert said[0].age - age >= 2 - 0.1
-
-
-# What waits, and what is told
-
-
-def step(before: int | None, after: int | None, epoch: str = "a") -> Step[Any]:
-    return Step(
-        None if before is None else running(epoch, before, process_guid="p"),
-        None if after is None else running(epoch, after, process_guid="p"),
-    )
-
-
-def counting() -> Pending:
-    pending = Pending(lambda: None)
-    pending.count_anew()
-    return pending
-
-
-def test_what_waits_begins_where_the_relay_is_and_ends_where_the_mirror_is() -> None:
-    pending = counting()
-    pending.add_row("a", step(2, 3))
-    pending.add_row("a", step(3, 4))
-    batch = pending.take()
-    assert batch.rows == {"a": step(2, 4)}
-    pending.add_row("a", step(4, 5))
-    pending.add_row("b", step(None, 1, "b"))
-    pending.give_back(batch)
-    assert pending.rows == {"a": step(2, 5), "b": step(None, 1, "b")}
-    assert list(pending.processes) == ["p"]
-    assert pending.take().rows == {"a": step(2, 5), "b": step(None, 1, "b")}
-    assert not len(pending)
-
-
-def test_what_cannot_be_told_as_an_event_is_not() -> None:
-    async def notified(*steps: tuple[Step[Any], Step[Any]]) -> list[list[str] | None]:
-        event_maker, found = EventMaker(), []
-        for row, lrp in steps:
-            batch = Batch({"a": row}, {"p": lrp}, frozenset())
-            writes = Writes()
-            writes.set("a", None if row.after is None else encode.actual_lrp(row.after))
-            events = await event_maker.tell(batch, writes, 0)
-            found.append(None if events is None else sorted(name for name, _ in events))
-        return found
-
-    nothing: Step[Any] = Step(None, None)
-
-    def lrps(before: int | None, after: int | None) -> Step[Any]:
-        return Step(None if before is None else desired("d", before), None if after is None else desired("d", after))
-
-    gone_and_back = trio.run(notified, (nothing, lrps(1, None)), (nothing, lrps(None, 1)), (nothing, lrps(1, 2)))
-    assert gone_and_back == [["desired_lrp_removed"], None, ["desired_lrp_created"]]
-    assert trio.run(notified, (nothing, lrps(2, 1))) == [None]
-    rows = trio.run(notified, (step(2, None), nothing), (step(None, 2), nothing), (step(2, 3), nothing))
-    assert rows == [["actual_lrp_instance_removed"], None, ["actual_lrp_instance_created"]]
-    assert trio.run(notified, (step(3, 2), nothing)) == [None]

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 import trio
+from core_support import desired, running
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import Cause, Commit, Delta
@@ -16,7 +17,7 @@ from lrpmirror.events import (
     ActualLRPInstanceRemoved,
 )
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
-from lrpmirror.relay._content import Content
+from lrpmirror.relay._content import Content, Writes
 from lrpmirror.relay._events import EventMaker
 from lrpmirror.relay._leading import _Retention
 from lrpmirror.relay._pending import CRASHES, MANY, Batch, Pending, Step
@@ -273,3 +274,52 @@ def test_the_stream_keeps_the_newest_entries_up_to_so_many_bytes() -> None:
     assert retention.oldest == "8-0"
     retention.forget()
     assert retention.oldest == ""
+
+
+# Both together
+
+
+def step(before: int | None, after: int | None, epoch: str = "a") -> Step[Any]:
+    return Step(
+        None if before is None else running(epoch, before, process_guid="p"),
+        None if after is None else running(epoch, after, process_guid="p"),
+    )
+
+
+def test_what_waits_begins_where_the_relay_is_and_ends_where_the_mirror_is() -> None:
+    pending = counting()
+    pending.add_row("a", step(2, 3))
+    pending.add_row("a", step(3, 4))
+    batch = pending.take()
+    assert batch.rows == {"a": step(2, 4)}
+    pending.add_row("a", step(4, 5))
+    pending.add_row("b", step(None, 1, "b"))
+    pending.give_back(batch)
+    assert pending.rows == {"a": step(2, 5), "b": step(None, 1, "b")}
+    assert list(pending.processes) == ["p"]
+    assert pending.take().rows == {"a": step(2, 5), "b": step(None, 1, "b")}
+    assert not len(pending)
+
+
+def test_what_cannot_be_told_as_an_event_is_not() -> None:
+    async def notified(*steps: tuple[Step[Any], Step[Any]]) -> list[list[str] | None]:
+        event_maker, found = EventMaker(), []
+        for row, lrp in steps:
+            batch = Batch({"a": row}, {"p": lrp}, frozenset())
+            writes = Writes()
+            writes.set("a", None if row.after is None else encode.actual_lrp(row.after))
+            events = await event_maker.tell(batch, writes, 0)
+            found.append(None if events is None else sorted(name for name, _ in events))
+        return found
+
+    nothing: Step[Any] = Step(None, None)
+
+    def lrps(before: int | None, after: int | None) -> Step[Any]:
+        return Step(None if before is None else desired("d", before), None if after is None else desired("d", after))
+
+    gone_and_back = trio.run(notified, (nothing, lrps(1, None)), (nothing, lrps(None, 1)), (nothing, lrps(1, 2)))
+    assert gone_and_back == [["desired_lrp_removed"], None, ["desired_lrp_created"]]
+    assert trio.run(notified, (nothing, lrps(2, 1))) == [None]
+    rows = trio.run(notified, (step(2, None), nothing), (step(None, 2), nothing), (step(2, 3), nothing))
+    assert rows == [["actual_lrp_instance_removed"], None, ["actual_lrp_instance_created"]]
+    assert trio.run(notified, (step(3, 2), nothing)) == [None]

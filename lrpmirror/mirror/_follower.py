@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import trio
 
+from lrpmirror.background import let_others_go_first
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.changes import Commit
@@ -129,6 +130,9 @@ class Follower:
                 early = session.unreadable.wait(now, session.freshness.synced_at)
                 if early < inf:
                     self._until_next_list.deadline = min(self._until_next_list.deadline, trio.current_time() + early)
+                if session.observers:
+                    # Who passes on what was observed does so before the next read is prepared, which takes as long.
+                    await let_others_go_first()
         except (BBSError, WireError) as error:
             return error
         return ConnectionFailed("the event stream ended")

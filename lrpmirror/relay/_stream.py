@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 import trio
 
+from lrpmirror.background import let_others_go_first
 from lrpmirror.errors import ChangesMissed, NoPublisher, UpstreamStale
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.relay._clock import ServerClock, ask
@@ -55,7 +56,7 @@ class RelayStream:
 
     async def __anext__(self) -> list[Event]:
         # Who waits for what was yielded has a turn now, and not after the next command is made and sent.
-        await trio.lowlevel.checkpoint()
+        await let_others_go_first()
         while True:
             await self._tell()
             events: list[Event] = []
