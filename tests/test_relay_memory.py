@@ -1,7 +1,8 @@
 """The Redis in memory that the trials have, held against a real one: the same commands, the same answers."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +17,9 @@ from lrpmirror.relay._pending import MANY
 from lrpmirror.relay._scripts import ACQUIRE, COMMIT, FIRST_HASH, RELEASE, Transaction
 
 KEYS = Keys("x")
+
+NONE = (0,) * (len(KEYS.hashes) - 1)
+"""How many fields the hashes have that nothing is written to."""
 
 
 @asynccontextmanager
@@ -40,7 +44,7 @@ async def commit(
     before: str,
     link: str,
     *,
-    counts: str = "",
+    counts: Sequence[int] = (),
     phase: str = "live",
     events: tuple[str, ...] | None = None,
     oldest: str = "",
@@ -48,11 +52,11 @@ async def commit(
     remove: tuple[str, ...] = (),
     age: int = 0,
     sent_at: float | None = None,
-) -> list[bytes]:
+) -> list[Any]:
     """Write to the first of the hashes."""
     transaction = Transaction(
         token=token,
-        lease=3000,
+        lease="3000",
         before=before,
         link=link,
         counts=counts,
@@ -70,7 +74,7 @@ async def commit(
         hashes=[(FIRST_HASH, len(put), len(remove))] if put or remove else [],
     )
     args: tuple[str | bytes, ...] = (msgspec.msgpack.encode(transaction), *(events or ()), *put, *remove)
-    done: list[bytes] = await redis.run(COMMIT, KEYS.all, args)
+    done: list[Any] = await redis.run(COMMIT, KEYS.all, args)
     return done
 
 
@@ -129,12 +133,12 @@ async def test_nothing_is_written_without_the_lead_the_link_and_the_counts(serve
         assert await commit(redis, "a", "0", "1", put=("f", "v")) == [b"diverged", b""]
         assert await redis.read_hash(KEYS.hashes[0]) == {}
         assert (await commit(redis, "a", "", "1", put=("f", "v", "g", "w")))[0] == b"done"
-        one = "2 0 0 0 0 0 0"
-        assert await commit(redis, "a", "1", "2", counts="3 0 0 0 0 0 0", put=("h", "x")) == [b"altered", one.encode()]
-        assert await commit(redis, "a", "", "2", counts=one) == [b"diverged", b"1"]
-        done = await commit(redis, "a", "1", "2", counts=one, put=("f", "u"), remove=("g", "none"))
-        assert done[:3] == [b"done", b"", b"1 0 0 0 0 0 0"]
-        assert abs(int(done[3]) / 1000 - await redis.time()) < 1
+        two = [2, *NONE]
+        assert await commit(redis, "a", "1", "2", counts=(3, *NONE), put=("h", "x")) == [b"altered", two]
+        assert await commit(redis, "a", "", "2", counts=two) == [b"diverged", b"1"]
+        done = await commit(redis, "a", "1", "2", counts=two, put=("f", "u"), remove=("g", "none"))
+        assert [done[0], *done[2:]] == [b"done", b"", [1, *NONE]]
+        assert abs(int(done[1]) / 1000 - await redis.time()) < 1
         assert await redis.read_hash(KEYS.hashes[0]) == {b"f": b"u"}
         status = dict(await redis.read_hash(KEYS.status))
         assert (status[b"link"], status[b"changes"], status[b"counts"]) == (b"2", b"5", b"1 0 0 0 0 0 0")
@@ -189,7 +193,7 @@ async def test_entries_are_read_in_order_and_waited_for(server: Server) -> None:
         ids = []
         for n in range(4):
             done = await commit(redis, "a", str(n) if n else "", str(n + 1), events=("0.x", f"payload {n}"))
-            ids.append(done[1].decode())
+            ids.append(done[2].decode())
         last = await redis.last_entry(KEYS.changes)
         assert last is not None
         assert (last[0], last[1][-1]) == (ids[3], (b"0.x", b"payload 3"))
@@ -215,7 +219,7 @@ async def test_the_cap_drops_entries_before_the_floor(server: Server) -> None:
         for n in range(3):
             oldest = ids[1] if n == 2 else ""
             done = await commit(redis, "a", str(n) if n else "", str(n + 1), events=(), oldest=oldest)
-            ids.append(done[1].decode())
+            ids.append(done[2].decode())
         assert [one for one, _ in await redis.entries_after(KEYS.changes, "0-0", 10, 0.01)] == ids[1:]
         assert await redis.has_entry(KEYS.changes, ids[1])
         assert await redis.has_entry(KEYS.changes, ids[0]), "the cap has passed it by: it was there"
@@ -232,12 +236,12 @@ async def test_as_much_as_a_transaction_can_have_is_written(server: Server) -> N
         events = tuple(part for n in range(2 * MANY) for part in (f"{n}.x", "payload"))
         fields = tuple(part for n in range(10_001) for part in (f"f{n}", "v"))
         done = await commit(redis, "a", "", "1", events=events, put=fields)
-        assert done[2] == b"10001 0 0 0 0 0 0"
-        done = await commit(redis, "a", "1", "2", counts=done[2].decode(), put=("f1", "w", "new", "v"))
-        assert done[2] == b"10002 0 0 0 0 0 0"
+        assert done[3] == [10_001, *NONE]
+        done = await commit(redis, "a", "1", "2", counts=done[3], put=("f1", "w", "new", "v"))
+        assert done[3] == [10_002, *NONE]
         gone = ("none", *fields[::2])
-        done = await commit(redis, "a", "2", "3", counts=done[2].decode(), remove=gone)
-        assert done[2] == b"1 0 0 0 0 0 0"
+        done = await commit(redis, "a", "2", "3", counts=done[3], remove=gone)
+        assert done[3] == [1, *NONE]
         assert await redis.read_hash(KEYS.hashes[0]) == {b"new": b"v"}
 
 

@@ -99,7 +99,8 @@ class Leading:
         self._number = 0
         """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
         self._link = ""
-        self._counts = ""
+        self._counts: Sequence[int] = ()
+        """How many fields each of the hashes has, where that is known."""
         self._introduced = False
         """Whether the fields of the status that never change are there."""
         self._clock: ServerClock
@@ -147,7 +148,7 @@ class Leading:
             self._disturbed = True
         self._link = link
         # Where a hash has lost something since, the first write finds out.
-        self._counts = " ".join(map(str, found.counts)) if found is not None else ""
+        self._counts = found.counts if found is not None else ()
         if not link:
             self._fall_silent()
         self._retention.forget()
@@ -285,7 +286,7 @@ class Leading:
         size = sum(map(len, args[1::2]))
         transaction = Transaction(
             token=self._token,
-            lease=_millis(LEASE),
+            lease=str(_millis(LEASE)),
             before=self._link,
             link=link,
             counts=self._counts,
@@ -307,9 +308,10 @@ class Leading:
         outcome, *told = await self._send(redis, transaction, current_at, args)
         if outcome == b"done":
             self._unconfirmed = None
-            self._link, self._counts, self._introduced = link, told[1].decode(), True
+            _, entry_id, self._counts = told
+            self._link, self._introduced = link, True
             self._content.written()
-            self._retention.add(told[0].decode(), size)
+            self._retention.add(entry_id.decode(), size)
             self._written_at = trio.current_time()
             self._counters.transactions += 1
             self._counters.records += len(batch)
@@ -322,38 +324,38 @@ class Leading:
         self._pending.give_back(batch)
         if outcome == b"fenced":
             raise LeaseLost
-        self._altered(outcome.decode(), told[0].decode())
-        if outcome == b"diverged":
+        if outcome == b"altered":
+            self._altered(f"counts {told[0]} where {list(self._counts)} were")
+            # What left the relay otherwise than by the stream is not found by comparing, and who follows has it still.
+            self._fall_silent()
+        else:
+            self._altered(f"link {told[0].decode() or '(none)'}")
             await self.begin(redis, self._token)
 
     async def _send(
         self, redis: Commands, transaction: Transaction, current_at: float, args: Sequence[str | bytes]
-    ) -> list[bytes]:
+    ) -> list[Any]:
         """Run the transaction with the server's time; again where that clock was set since it was last read."""
-        outcome = [b"late"]
+        outcome: list[Any] = [b"late"]
         while outcome[0] == b"late":
             now = trio.current_time()
             age, as_of = ceil((now - current_at) * 1000), floor(self._clock.earliest(now) * 1000)
             head = msgspec.msgpack.encode(replace(transaction, age=age, as_of=as_of))
             outcome = await redis.run(COMMIT, self._keys.all, (head, *args))
             if outcome[0] in {b"done", b"late"}:
-                self._clock = ServerClock(int(outcome[-1]) / 1000, now, trio.current_time())
+                self._clock = ServerClock(int(outcome[1]) / 1000, now, trio.current_time())
         return outcome
 
-    def _altered(self, outcome: str, there: str) -> None:
+    def _altered(self, found: str) -> None:
         self._counters.altered += 1
         self._current = False
         self._disturbed = True
-        what = f"{there or 'nothing'} where {self._counts} was" if outcome == "altered" else f"link {there or '(none)'}"
+        self._counts = ()
         logger.warning(
             "%s: what is there is not what was written last (%s): all of it is compared and written again",
             self._where,
-            what,
+            found,
         )
-        self._counts = ""
-        if outcome == "altered":
-            # What left the relay otherwise than by the stream is not found by comparing, and who follows has it still.
-            self._fall_silent()
 
     def _fall_silent(self) -> None:
         """Add no events to the stream until the relay is complete; readers list anew then."""
@@ -366,13 +368,14 @@ class Leading:
         """Check a slice of the relay, so that all of it is checked once in a while."""
         if not self.current or len(self._pending):
             return
-        total = sum(map(int, self._counts.split()))
+        total = sum(self._counts)
         for _ in range(max(1, round(total * HEARTBEAT / TURN / SLICE))):
             n, cursor = self._place
             cursor, found = await redis.scan(self._keys.hashes[n], cursor, SLICE)
             self._place = (n, cursor) if cursor else ((n + 1) % len(HASHES), 0)
             if not self._content.agrees(HASHES[n], found):
-                self._altered("altered", f"another value in {HASHES[n]}")
+                self._altered(f"another value in {HASHES[n]}")
+                self._fall_silent()
                 return
 
 

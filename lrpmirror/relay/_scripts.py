@@ -29,14 +29,14 @@ class Transaction(Struct, frozen=True, kw_only=True):
 
     token: str
     """The publisher's, who must lead."""
-    lease: int
+    lease: str
     """For how long it leads from then on."""
     before: str
     """The link that must be there."""
     link: str
     """The one of this transaction."""
-    counts: str
-    """How many fields the hashes must have, or nothing."""
+    counts: Sequence[int]
+    """How many fields the hashes must have, if that is known."""
     age: int
     """How old the publisher's state is."""
     as_of: int
@@ -102,10 +102,13 @@ if holder ~= tx.token then return {'fenced', holder or ''} end
 local known = redis.call('HMGET', KEYS[2], 'link', 'live_at', 'changes')
 local link = known[1] or ''
 if link ~= tx.before then return {'diverged', link} end
-local counts = {}
-for i = 4, #KEYS do counts[i - 3] = redis.call('HLEN', KEYS[i]) end
-local there = table.concat(counts, ' ')
-if tx.counts ~= '' and there ~= tx.counts then return {'altered', there} end
+local counts, same = {}, true
+for i = 4, #KEYS do
+  local n = redis.call('HLEN', KEYS[i])
+  counts[i - 3] = n
+  same = same and n == tx.counts[i - 3]
+end
+if not same and #tx.counts > 0 then return {'altered', counts} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local waited = now - tx.as_of
@@ -127,21 +130,22 @@ end
 local changes = 0
 for _, hash in ipairs(tx.hashes) do
   local i, set, removed = unpack(hash)
-  counts[i - 3] = counts[i - 3] + each('HSET', KEYS[i], set)
-  counts[i - 3] = counts[i - 3] - each('HDEL', KEYS[i], removed)
+  local more = each('HSET', KEYS[i], set) - each('HDEL', KEYS[i], removed)
+  counts[i - 3] = counts[i - 3] + more
+  same = same and more == 0
   changes = changes + set / 2 + removed
 end
-there = table.concat(counts, ' ')
+if not same then said[#said + 1], said[#said + 2] = 'counts', table.concat(counts, ' ') end
 if tx.live or not known[2] then said[#said + 1], said[#said + 2] = 'live_at', now end
 if changes > 0 then
   said[#said + 1], said[#said + 2] = 'changes', string.format('%d', (known[3] or 0) + changes)
 end
-redis.call('HSET', KEYS[2], 'counts', there, 'heartbeat', now, unpack(said))
+redis.call('HSET', KEYS[2], 'heartbeat', now, unpack(said))
 if #tx.more > 0 then redis.call('HSET', KEYS[2], unpack(tx.more)) end
 redis.call('PEXPIRE', KEYS[1], tx.lease)
-return {'done', id, there, now}
+return {'done', now, id, counts}
 """)
-"""Write what has changed, as one step. Returns `done` with the entry's id, the counts and the time, or why nothing was
+"""Write what has changed, as one step. Returns `done` with the time, the entry's id and the counts, or why nothing was
 written: `fenced` (another publisher leads, or none), `diverged` (another link is there), `altered` (other counts are),
 `late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
 

@@ -121,7 +121,10 @@ def _row(message: diego_pb2.ActualLRP, row: ActualLRP) -> None:
     _common(message, row)
     for hostname in row.internal_routes:
         message.actual_lrp_internal_routes.add(hostname=hostname)
-    message.metric_tags.update(row.metric_tags)
+    tags = message.metric_tags
+    # `update` is a Python function, which takes a quarter of the time.
+    for name, value in row.metric_tags.items():
+        tags[name] = value
 
 
 def _key(message: diego_pb2.ActualLRPKey, row: ActualLRP | ActualLRPCrashed) -> None:

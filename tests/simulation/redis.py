@@ -177,25 +177,31 @@ class MemoryRedis:
             del self._state.strings[keys[0]]
         return 1
 
-    def _commit(self, keys: Sequence[str], args: Sequence[bytes]) -> list[bytes]:
-        tx, rest = msgspec.msgpack.decode(args[0], type=Transaction), list(args[1:])
-        lease_key, status_key, changes_key, *hash_keys = keys
-        holder, status = self.string(lease_key), self.hash(status_key)
+    def _refusal(self, tx: Transaction, keys: Sequence[str]) -> list[Any]:
+        """Return why a transaction is not written; nothing where it is."""
+        lease, status, _, *hashes = keys
+        holder, link, counts = self.string(lease), self.hash(status).get(b"link", b""), self._counts(hashes)
         if holder != tx.token.encode():
             return [b"fenced", holder or b""]
-        if status.get(b"link", b"") != tx.before.encode():
-            return [b"diverged", status.get(b"link", b"")]
-        if tx.counts and tx.counts.encode() != self._counts(hash_keys):
-            return [b"altered", self._counts(hash_keys)]
-        waited = self._millis() - tx.as_of
-        heartbeat = str(self._millis())
-        if not 0 <= waited <= tx.patience:
-            return [b"late", heartbeat.encode()]
+        if link != tx.before.encode():
+            return [b"diverged", link]
+        if tx.counts and list(tx.counts) != counts:
+            return [b"altered", counts]
+        if not 0 <= self._millis() - tx.as_of <= tx.patience:
+            return [b"late", str(self._millis()).encode()]
+        return []
+
+    def _commit(self, keys: Sequence[str], args: Sequence[bytes]) -> list[Any]:
+        tx, rest = msgspec.msgpack.decode(args[0], type=Transaction), list(args[1:])
+        if refusal := self._refusal(tx, keys):
+            return refusal
+        lease_key, status_key, changes_key, *hash_keys = keys
+        status, heartbeat = self.hash(status_key), str(self._millis())
         said = {
             "link": tx.link,
             "phase": tx.phase,
             "trouble": tx.trouble,
-            "age": f"{(tx.age + waited) / 1000:.3f}",
+            "age": f"{(tx.age + self._millis() - tx.as_of) / 1000:.3f}",
             "revision": tx.revision,
         }
         entry_id = ""
@@ -216,17 +222,15 @@ class MemoryRedis:
             said["live_at"] = heartbeat
         if changes:
             said["changes"] = str(int(status.get(b"changes", b"0")) + changes)
-        said |= {
-            "counts": counts.decode(),
-            "heartbeat": heartbeat,
-            **dict(zip(tx.more[::2], tx.more[1::2], strict=True)),
-        }
+        if list(tx.counts) != counts:
+            said["counts"] = " ".join(map(str, counts))
+        said |= {"heartbeat": heartbeat, **dict(zip(tx.more[::2], tx.more[1::2], strict=True))}
         status.update({name.encode(): value.encode() for name, value in said.items()})
-        self._state.strings[lease_key] = holder, self.now() + tx.lease / 1000
-        return [b"done", entry_id.encode(), counts, heartbeat.encode()]
+        self._state.strings[lease_key] = tx.token.encode(), self.now() + int(tx.lease) / 1000
+        return [b"done", heartbeat.encode(), entry_id.encode(), counts]
 
-    def _counts(self, keys: Sequence[str]) -> bytes:
-        return " ".join(str(len(self.hash(key))) for key in keys).encode()
+    def _counts(self, keys: Sequence[str]) -> list[int]:
+        return [len(self.hash(key)) for key in keys]
 
     def _millis(self) -> int:
         return int(self.now() * 1000)
