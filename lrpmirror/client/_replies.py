@@ -99,14 +99,14 @@ class EventStream:
                     self._texts = self._decoder.texts(piece)
             size = BATCH
             if self._decoder.asides:
-                size = self._tell(self._texts[:BATCH])
+                size = self._report_statuses(self._texts[:BATCH])
                 if not size:
                     continue
             texts, self._texts = self._texts[:size], self._texts[size:]
             with self._errors:
                 return decode.events(texts, full=self._full)
 
-    def _tell(self, texts: list[tuple[str, bytes]]) -> int:
+    def _report_statuses(self, texts: list[tuple[str, bytes]]) -> int:
         """Report the source statuses that stand before the next event; return the number of events before the next one.
 
         A status is reported only after the events before it have been taken.

@@ -184,7 +184,7 @@ class Replica:
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - an observer's
         """Send the outcome of an event. Events that change nothing, such as crashes, are passed on as they are."""
         if commit is not None:
-            self._tell(commit, event)
+            self._publish(commit, event)
         elif isinstance(event, ActualLRPCrashed):
             self.readers.put("instances", [event])
             self.readers.put("groups", [event])
@@ -200,9 +200,9 @@ class Replica:
         for delta in commit.desired_lrps:
             if delta.before is not None and delta.after is None and delta.before.domain not in self._mirror.domains:
                 self._withheld[delta.key] = delta.before
-        self._tell(commit, None)
+        self._publish(commit, None)
 
-    def _tell(self, commit: Commit, event: Event | None) -> None:
+    def _publish(self, commit: Commit, event: Event | None) -> None:
         """Send what a commit changed; `event` is the event of the BBS that caused it, if one did."""
         trace_id = getattr(event, "trace_id", "")
         desired_deltas = self._desired_deltas(commit)

@@ -101,18 +101,18 @@ class Diego:
 
         Raises RequestRefused: InvalidRequest, which names the field, or ResourceExists.
         """
-        self._tell(desired.desire(self._state, wanted))
+        self._emit(desired.desire(self._state, wanted))
 
     def update_desired(self, process_guid: str, **fields: Unpack[DesiredUpdate]) -> None:
         """Write the given fields of a desired LRP; make or stop rows if the number of instances changes.
 
         Raises ResourceNotFound, and RequestRefused: InvalidRequest.
         """
-        self._tell(desired.update_desired(self._state, process_guid, fields))
+        self._emit(desired.update_desired(self._state, process_guid, fields))
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP; rows that no instance holds go, the others are stopped. Raises ResourceNotFound."""
-        self._tell(desired.remove_desired(self._state, process_guid))
+        self._emit(desired.remove_desired(self._state, process_guid))
 
     def upsert_domain(self, domain: str, ttl: int = 0) -> None:
         """Make the domain fresh for `ttl` seconds, 0 for ever. Raises RequestRefused: InvalidRequest for no name."""
@@ -122,7 +122,7 @@ class Diego:
 
     def claim(self, process_guid: str, index: int, instance: InstanceKey) -> None:
         """Let an instance claim its row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeClaimed."""
-        self._tell(lifecycle.claim(self._state, process_guid, index, instance))
+        self._emit(lifecycle.claim(self._state, process_guid, index, instance))
 
     def start(
         self,
@@ -137,24 +137,24 @@ class Diego:
         Raises RequestRefused: ActualLRPCannotBeStarted.
         """
         whole = self._report(process_guid, index, net, report)
-        self._tell(lifecycle.start(self._state, process_guid, index, instance, whole))
+        self._emit(lifecycle.start(self._state, process_guid, index, instance, whole))
 
     def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
         """Report that an instance crashed. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeCrashed."""
-        self._tell(lifecycle.crash(self._state, process_guid, index, instance, reason))
+        self._emit(lifecycle.crash(self._state, process_guid, index, instance, reason))
 
     def fail(self, process_guid: str, index: int, reason: str) -> None:
         """Report that no cell takes a row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed."""
-        self._tell(lifecycle.fail(self._state, process_guid, index, reason))
+        self._emit(lifecycle.fail(self._state, process_guid, index, reason))
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
         """Remove a row, if it is that instance's. Raises ResourceNotFound."""
         seen = self._as_read_before(process_guid, index, unclaimed=instance is None)
-        self._tell(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
+        self._emit(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
 
     def retire(self, process_guid: str, index: int) -> None:
         """Stop a row's instance, or remove the row if no instance holds it. Raises ResourceNotFound."""
-        self._tell(lifecycle.retire(self._state, process_guid, index))
+        self._emit(lifecycle.retire(self._state, process_guid, index))
 
     # ------------------------------------------------------------- evacuation
 
@@ -184,7 +184,7 @@ class Diego:
 
     def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
         """Remove an EVACUATING row. Raises ResourceNotFound."""
-        self._tell(evacuation.remove_evacuating(self._state, process_guid, index, instance))
+        self._emit(evacuation.remove_evacuating(self._state, process_guid, index, instance))
 
     # ------------------------------------------------- cells and convergence
 
@@ -214,7 +214,7 @@ class Diego:
 
     def converge(self) -> None:
         """Do one round of the periodic convergence. Linear in rows and desired LRPs."""
-        self._tell(convergence.converge(self._state))
+        self._emit(convergence.converge(self._state))
 
     # ------------------------------------------------------------ events
 
@@ -311,7 +311,7 @@ class Diego:
         return Report(**fields)
 
     def _evacuated(self, outcome: evacuation.Evacuation) -> bool:
-        self._tell(outcome.emissions)
+        self._emit(outcome.emissions)
         return outcome.keep_container
 
     def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
@@ -320,7 +320,7 @@ class Diego:
             return None
         return self._state.earlier(process_guid, index, unclaimed=unclaimed)
 
-    def _tell(self, emitted: Sequence[Emission]) -> None:
+    def _emit(self, emitted: Sequence[Emission]) -> None:
         self._instances.send([[*map(self._traced, each.instances)] for each in emitted])
         self._groups.send([[*map(self._traced, each.groups)] for each in emitted])
 

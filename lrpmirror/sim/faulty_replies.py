@@ -21,7 +21,7 @@ class FaultyReplies:
         self._app = app
         self._plan = plan
         self._mishaps = mishaps
-        # Not the dice of what happens to the server, whose times are to be the same whatever is asked.
+        # Not the generator for what happens to the server, whose times are to be the same whatever is asked.
         self._rng = random.Random(plan.seed + 1)
         self._half_open: set[trio.CancelScope] = set()
         self._calm = False
