@@ -39,6 +39,15 @@ class Feed(Generic[K, V]):
         self._closed = False
         self._readers: dict[Changes[K, V], None] = {}
 
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody subscribes."""
+        return bool(self._hub)
+
+    def pass_over(self, revision: int) -> None:
+        """Record that the changes up to this revision have been published to nobody."""
+        self._revision = revision
+
     def publish(
         self,
         deltas: Deltas[K, V],

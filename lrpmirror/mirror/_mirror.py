@@ -286,10 +286,15 @@ class Mirror(Reads):
 
     def _publish(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
         """Publish commits, or a new phase; `listed` as in `Publish`. Waits for no subscriber."""
-        for commit in commits:
-            free = _freeing(commit.actual_lrps) if listed else None
-            self._rows.publish(commit.actual_lrps, commit.revision, commit.cause, free)
-            self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
+        if listed or self._rows.is_read or self._desired.is_read:
+            for commit in commits:
+                free = _freeing(commit.actual_lrps) if listed else None
+                self._rows.publish(commit.actual_lrps, commit.revision, commit.cause, free)
+                self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
+        else:
+            # Commits of events are made when they are read.
+            self._rows.pass_over(self.revision)
+            self._desired.pass_over(self.revision)
         completed = self._session.take_completed()
         prepared, self._preparation = (self._preparation, None) if listed else (None, self._preparation)
         if commits or completed:

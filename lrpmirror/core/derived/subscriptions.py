@@ -217,6 +217,10 @@ class Hub(Generic[K, V]):
         self._for_all: dict[Mailbox[K, V], None] = {}
         self._by_topic: dict[Hashable, dict[Mailbox[K, V], None]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there is any mailbox."""
+        return bool(self._for_all or self._by_topic)
+
     def add(self, mailbox: Mailbox[K, V], topics: Iterable[Hashable] | None = None) -> None:
         """Subscribe a mailbox to topics, or to all. O(topics)."""
         if topics is None:
@@ -239,7 +243,7 @@ class Hub(Generic[K, V]):
 
     def publish(self, deltas: Iterable[Delta[K, V]], revision: int, cause: Cause, at: float) -> None:
         """Add deltas to the mailboxes of their topics. O(deltas · their mailboxes); O(1) where there is no mailbox."""
-        if not self._for_all and not self._by_topic:
+        if not self:
             return
         for delta in deltas:
             for mailbox in self._for_all:
