@@ -141,10 +141,11 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
         return ModificationTag(self.epoch, self.tag_index)
 
     def carrying_over(self, stored: "ActualLRP") -> "ActualLRP":
-        """Return this row with the internal routes and metric tags of another, since a diff carries neither. O(1)."""
+        """Return this row of a diff as stored, with another's internal routes and metric tags, which it lacks. O(1)."""
+        row = self.as_stored()
         if stored.internal_routes or stored.metric_tags:
-            return replace(self, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
-        return self
+            return replace(row, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
+        return row
 
     def decoded(self) -> "ActualLRP":
         """Return this row with its fields at hand; but perhaps without internal routes and metric tags. O(1).

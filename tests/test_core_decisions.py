@@ -145,6 +145,13 @@ def test_an_instance_that_moved_is_explained_by_the_record_that_it_moved_to() ->
     )
 
 
+def test_a_move_to_a_known_record_is_explained_by_that_although_only_the_other_one_was_written() -> None:
+    session = having(running("a", 2), running("b", 1))
+    decision = notified(session, changed(running("a", 2), running("b", 1)))
+    assert session.knowledge.store.get("a") is None
+    assert (decision.tag, decision.stored) == (ModificationTag("b", 1), ModificationTag("b", 1))
+
+
 def test_a_record_without_epoch_is_named_so() -> None:
     decision = notified(having(), created(unclaimed("", 0)))
     assert decision.why == "a record without epoch:0 is of a record that was not there"

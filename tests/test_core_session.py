@@ -1,5 +1,6 @@
 """A session: its commits, the versions that it has seen, lists that fail and streams that end, tombstones."""
 
+import pytest
 from core_support import (
     LOST,
     Fold,
@@ -111,11 +112,39 @@ def test_what_is_written_twice_is_one_difference() -> None:
     assert change_set.close() == ((), ())
 
 
+def test_the_commits_of_one_read_are_those_of_its_events_one_by_one() -> None:
+    events: list[Event] = [
+        created(unclaimed("b", index=1)),
+        created(unclaimed("b", index=1)),
+        DesiredLRPRemoved(desired()),
+        changed(running(), running("c", 0)),
+        removed(unclaimed("b", index=1)),
+    ]
+    session, another = synced(running(), desired()), synced(running(), desired())
+
+    commits = session.events(events, 0)
+    one_by_one = [commit for event in events for commit in another.events([event], 0)]
+
+    assert [commit.revision for commit in one_by_one] == [2, 3, 4, 5]
+    assert session.knowledge.revision == another.knowledge.revision == 5
+    assert commits[-1] == one_by_one[-1], "which is made before those before it"
+    assert commits == one_by_one
+    assert repr(commits) == repr(one_by_one)
+    assert commits[1:3] == one_by_one[1:3]
+    assert commits[0] is commits[0], "it is made once"
+    assert commits.__eq__(4) is NotImplemented
+    assert len(commits) == 4
+    with pytest.raises(IndexError):
+        commits[4]
+    with pytest.raises(TypeError):
+        hash(commits)
+
+
 def test_the_processes_that_commits_touched() -> None:
     session = synced(unclaimed(), desired("e", process_guid="q"))
     list_with_domains(session)
 
-    commits = session.events([created(unclaimed("b", process_guid="r")), DesiredLRPRemoved(desired("e"))], 0)
+    commits = [*session.events([created(unclaimed("b", process_guid="r")), DesiredLRPRemoved(desired("e"))], 0)]
     commits += session.events([DesiredLRPRemoved(desired("e", process_guid="q"))], 0)
 
     assert list(dirtied_by(commits)) == ["r", "q"]

@@ -1,6 +1,6 @@
 """Views are brought to a list aside, in slices, whatever comes in between; and made of a living mirror likewise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -100,7 +100,7 @@ class Prepared:
         changed = {names[id(one)]: difference for one, difference in finished}
         self.notified.take({name: told_of(difference) for name, difference in changed.items()})
 
-    def publish(self, commits: list[Commit]) -> None:
+    def publish(self, commits: Sequence[Commit]) -> None:
         if self.preparation is not None:
             self.preparation.note(commits)
         self.notified.take(self.viewed.take(commits))

@@ -13,7 +13,7 @@ from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.lists.unreadable import Unreadable
 from lrpmirror.core.rows.change_set import ChangeSet
-from lrpmirror.core.rows.changes import Cause, Commit
+from lrpmirror.core.rows.changes import Cause, Commit, EventCommits
 from lrpmirror.core.rows.dispatch import Reconciler
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
@@ -25,7 +25,8 @@ __all__ = ["Applier"]
 _RUNNING: Final = ActualLRPState.RUNNING
 _EVENT: Final = Cause.EVENT
 _APPLIED: Final = Outcome.APPLIED
-_OLDER: Final = (Outcome.STALE, Outcome.TOMBSTONED)
+_STALE: Final = Outcome.STALE
+_TOMBSTONED: Final = Outcome.TOMBSTONED
 
 
 class Applier:
@@ -51,15 +52,15 @@ class Applier:
 
     def apply(
         self, events: Iterable[Event], now: float, snapshot: PendingSnapshot | None, observers: Sequence[Observer]
-    ) -> list[Commit]:
+    ) -> EventCommits:
         """Apply events in order; each that changes something makes one commit. `snapshot` is the list in progress."""
         # Looked up once for all events. `retained` cannot grow meanwhile: only a list adds to it.
-        knowledge, repairs, rules, add = self._knowledge, self._repairs, self._rules, self._knowledge.decisions.add
+        knowledge, repairs, rules, outcomes = self._knowledge, self._repairs, self._rules, self._counters.outcomes
+        add, judged = knowledge.decisions.add, knowledge.decisions.judged
         rows, lrps, desired_of = self._change_set.rows, self._change_set.lrps, knowledge.store.desired
         retained, followed = len(knowledge.retained), snapshot is not None or bool(observers)
-        commits: list[Commit] = []
-        applied: list[str] = []
-        commit: Commit | None
+        commits = EventCommits(knowledge.revision)
+        first, made, applied = knowledge.revision + 1, commits.written, list[str]()
         record: Any
         repairs.latest = ()
         for event in events:
@@ -68,21 +69,21 @@ class Applier:
             if outcome is _APPLIED:
                 applied.append(kind)
             else:
-                self._not_applied(event, kind, outcome)
+                outcomes[kind][outcome] += 1
+                if outcome is _STALE or outcome is _TOMBSTONED:
+                    self._guards.reread_older(event, repairs)
             released = knowledge.release(event) if retained else ()
             written: list[Any] = rows or lrps
             if len(written) == 1 and not released and (record := written[0].after or _removed_by(event)) is not None:
                 # Nearly every event writes the one row or desired LRP that it reports: for it this is `_commit`.
-                delta = written.pop()
+                commit = delta = written.pop()
                 before, guid, index = delta.before, record.process_guid, None
-                knowledge.revision = revision = knowledge.revision + 1
                 if written is rows:
-                    index, commit = record.index, Commit(revision, _EVENT, (delta,))
+                    index = record.index
                     if record.state is _RUNNING and delta.after is not None and desired_of(guid) is None:
                         repairs.add_undesired(guid)
                 else:
-                    commit = Commit(revision, _EVENT, (), (delta,))
-                commits.append(commit)
+                    commit = Commit(first + len(made), _EVENT, (), (delta,))
                 add(
                     Entry(
                         guid,
@@ -98,11 +99,19 @@ class Applier:
                         repairs.latest,
                     )
                 )
-            elif (commit := self._commit(event, kind, outcome, now, released)) is not None:
-                commits.append(commit)
+            elif written or released:
+                knowledge.revision = commits.revision
+                commit = self._commit(event, kind, outcome, now, released)
+            else:
+                commit = None
+                judged(event, kind, outcome, (), now, repairs.latest, knowledge)
+            if commit is not None:
+                made.append(commit)
             repairs.latest = ()
             if followed:
-                self._pass_on(event, outcome, commit, snapshot, observers)
+                knowledge.revision = commits.revision
+                self._pass_on(event, outcome, None if commit is None else commits[-1], snapshot, observers)
+        knowledge.revision = commits.revision
         self._count(applied, commits)
         knowledge.decisions.trim()
         return commits
@@ -129,21 +138,12 @@ class Applier:
             self._counters.outcomes[kind][_APPLIED] += number
         self._counters.event_commits += len(commits)
 
-    def _not_applied(self, event: Event, kind: str, outcome: Outcome) -> None:
-        """Count an event that was not applied; where it was older than what is known, have its process read again."""
-        self._counters.outcomes[kind][outcome] += 1
-        if outcome in _OLDER:
-            self._guards.reread_older(event, self._repairs)
-
     def _commit(
         self, event: Event, kind: str, outcome: Outcome, now: float, released: tuple[str, ...]
     ) -> Commit | None:
         """Record the outcome of an event; return the commit of what it wrote, None where that is nothing."""
-        knowledge, repairs, change_set = self._knowledge, self._repairs, self._change_set
-        if not change_set.rows and not change_set.lrps and not released:
-            knowledge.decisions.judged(event, kind, outcome, (), now, repairs.latest, knowledge)
-            return None
-        rows, desired = change_set.close()
+        knowledge, repairs = self._knowledge, self._repairs
+        rows, desired = self._change_set.close()
         for delta in rows:
             row = delta.after
             if row is not None and row.state is _RUNNING and knowledge.store.desired(row.process_guid) is None:
@@ -152,8 +152,7 @@ class Applier:
         if not (rows or desired or released):
             # It wrote a row twice, and ended where it began.
             return None
-        knowledge.revision += 1
-        return Commit(knowledge.revision, _EVENT, rows, desired, None, None, released)
+        return Commit(knowledge.revision + 1, _EVENT, rows, desired, None, None, released)
 
 
 def _removed_by(event: Event) -> ActualLRP | None:

@@ -9,7 +9,7 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
@@ -159,7 +159,7 @@ class Session:
         self._applier.use_store(store)
         self.knowledge.restore(exported)
 
-    def events(self, events: Iterable[Event], now: float) -> list[Commit]:
+    def events(self, events: Iterable[Event], now: float) -> Sequence[Commit]:
         """Apply events in the order in which they arrived; each that changes something makes one commit."""
         freshness, knowledge = self.freshness, self.knowledge
         freshness.alive_at = freshness.heard_at = now
@@ -351,13 +351,14 @@ class Session:
         if self.freshness.synced_at is None:
             # Until now events were applied to the list only, and so were their tombstones.
             self.knowledge.tombstones = snapshot.tombstones
-            self._applier.use_store(self.knowledge.store)
         if snapshot.aside is not None:
-            self._applier.use_store(snapshot.aside)
+            self.knowledge.store = snapshot.aside
         else:
             write(self.knowledge.store, rows, desired, self.repairs)
             for lrp in snapshot.completed.values():
                 self.knowledge.store.put_desired(lrp)
+        # Anew: what a list has written is in no commit of an event.
+        self._applier.use_store(self.knowledge.store)
         self._completed = tuple(snapshot.completed)
         # A mirror without any state had nothing that the list could have removed.
         if not snapshot.first:

@@ -125,7 +125,9 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         return self if self.stored is None else self.stored
 
     def carrying_over(self, stored: ActualLRP) -> ActualLRP:
-        """Return this row with what a diff does not carry; of another lazy one without reading it."""
+        """Return this row of a diff as stored, with what it lacks; of another lazy one without reading it."""
+        if self.stored is not None:
+            return self.stored.carrying_over(stored)
         if type(stored) is not LazyActualLRP or stored.own_routes is not UNSET or stored.own_tags is not UNSET:
             return super().carrying_over(stored)
         carried = stored.carried or (stored.source if stored.read is _read_row else b"")

@@ -21,7 +21,7 @@ from lrpmirror.core.freshness.watchdog import Watch
 from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists import rollback, snapshot
 from lrpmirror.core.lists.deletion_guard import DeletionGuard
-from lrpmirror.core.rows import change_set, desired, reconcile, store, tombstones
+from lrpmirror.core.rows import desired, reconcile, store, tombstones
 from lrpmirror.core.rows.changes import Cause, Delta, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.mirror import _watchdog
@@ -135,7 +135,8 @@ def _older_desired_is_believed(written: Any) -> Any:
 def _before_is_forgotten(put: Any) -> Any:
     def forgetful(self: Any, *args: Any) -> Any:
         rival = put(self, *args)
-        self.rows[-1] = Delta(self.rows[-1].key, None, self.rows[-1].after)
+        if self.recorded:
+            self.recorded[-1] = Delta(self.recorded[-1].key, None, self.recorded[-1].after)
         return rival
 
     return forgetful
@@ -271,7 +272,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "indexes-are-not-cleared": Mutant(
         what="a row that leaves a cell, a state or a domain stays in that index",
-        mutant=_put(store, "_discard", _constant(None)),
+        mutant=_put(store, "discard", _constant(None)),
         laws=_names(laws.index_is_scan),
     ),
     "goners-are-not-derived": Mutant(
@@ -310,7 +311,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "before-is-forgotten": Mutant(
         what="a change does not say what was there before",
-        mutant=_put(change_set.ChangeSet, "put", _before_is_forgotten),
+        mutant=_put(store.Store, "put", _before_is_forgotten),
         laws=_names(laws.changes_begin_where_the_last_ended),
     ),
     "every-list-is-a-revision": Mutant(

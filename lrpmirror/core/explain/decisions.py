@@ -212,7 +212,7 @@ class Decisions:
             index, stored, tombstone = _known_before(record, written, known)
             self.add(_entry(record.process_guid, at, kind, outcome, index, record, stored, tombstone, repair_reasons))
         elif isinstance(event, ActualLRPCrashed):
-            self.add(_entry(event.process_guid, at, kind, outcome, event.index, None, None))
+            self.add(Entry(event.process_guid, at, kind, outcome, event.index, None, 0, None, 0, None, ()))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Record what a list changed, and which repairs changed nothing. O(what it changed + its scope)."""
@@ -268,20 +268,21 @@ def _known_before(
 
     Each is None where there is none. O(1).
     """
+    key: Any
+    get: Callable[[Any], Record | None]
     if isinstance(record, DesiredLRP):
-        return None, _before(written, record.process_guid, known.store.desired), None
-    key = row_key(record)
-    stored = _before(written, key, known.store.get)
-    tombstone = None if stored is not None else known.tombstones.rows.get(key)
-    return record.index, stored, None if tombstone is None else tombstone.index
-
-
-def _before(written: Sequence[Delta[K, V]], key: K, get: Callable[[K], V | None]) -> V | None:
-    # A key that the event has not written still has its old value.
+        index, key, get = None, record.process_guid, known.store.desired
+    else:
+        index, key, get = record.index, record.epoch or row_key(record), known.store.get
     for delta in written:
         if delta.key == key:
-            return delta.before
-    return get(key)
+            stored = delta.before
+            break
+    else:
+        # A key that the event has not written still has its old value.
+        stored = get(key)
+    tombstone = known.tombstones.rows.get(key) if stored is None and index is not None else None
+    return index, stored, None if tombstone is None else tombstone.index
 
 
 def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
@@ -313,27 +314,11 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
     kind: str,
     outcome: Outcome | ListOutcome,
     index: int | None,
-    reported: Record | None,
+    reported: Record,
     stored: Record | None,
     tombstone: int | None = None,
     repair_reasons: tuple[RepairReason, ...] = (),
 ) -> Entry:
-    if reported is None:
-        return Entry(process_guid, at, kind, outcome, index, None, 0, None, 0, None, repair_reasons)
-    if stored is None:
-        return Entry(
-            process_guid,
-            at,
-            kind,
-            outcome,
-            index,
-            reported.epoch,
-            reported.tag_index,
-            None,
-            0,
-            tombstone,
-            repair_reasons,
-        )
     return Entry(
         process_guid,
         at,
@@ -342,8 +327,8 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
         index,
         reported.epoch,
         reported.tag_index,
-        stored.epoch,
-        stored.tag_index,
+        None if stored is None else stored.epoch,
+        0 if stored is None else stored.tag_index,
         tombstone,
         repair_reasons,
     )

@@ -74,7 +74,7 @@ class Reconciler:
         rules: dict[str, Rule] = {
             ActualLRPInstanceChanged.type: rows.changed,
             ActualLRPInstanceCreated.type: lambda event: rows.created(event.actual_lrp),
-            ActualLRPInstanceRemoved.type: lambda event: rows.removed(event.actual_lrp),
+            ActualLRPInstanceRemoved.type: rows.removed,
             ActualLRPChanged.type: rows.group_changed,
             ActualLRPCreated.type: lambda event: rows.group_created(event.actual_lrp_group),
             ActualLRPRemoved.type: lambda event: rows.group_removed(event.actual_lrp_group),

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
-from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged
+from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
 __all__ = ["Outcome", "RepairReason", "RowReconciler", "Rows"]
@@ -104,20 +104,19 @@ class RowReconciler:
     def created(self, row: ActualLRP) -> Outcome:
         """Apply a whole row: a new record, or the next version of one that was unclaimed."""
         row = row.as_stored()
-        key = row_key(row)
         if not row.epoch:
+            key = row_key(row)
             return self._write(key, self._rows.get(key), row)
-        stored = self._rows.get(key)
-        if stored is not None:
-            if row.tag_index < stored.tag_index:
-                return Outcome.STALE
-            if row.tag_index == stored.tag_index:
-                # A whole row has what diffs leave out. Its presence may be older: it changes without a new version.
-                row = replace(row, presence=stored.presence)
-                if _is_rewritten(row, stored):
-                    return self._undecided(row.process_guid)
-            return self._write(key, stored, row)
-        return self._appeared(key, row)
+        stored = self._rows.get(row.epoch)
+        if stored is None:
+            return self._appeared(row.epoch, row)
+        if row.tag_index > stored.tag_index:
+            return self._put(row.epoch, stored, row)
+        if row.tag_index < stored.tag_index:
+            return Outcome.STALE
+        # A whole row has what diffs leave out. Its presence may be older: it changes without a new version.
+        row = replace(row, presence=stored.presence)
+        return self._undecided(row.process_guid) if _is_rewritten(row, stored) else self._write(row.epoch, stored, row)
 
     def _appeared(self, key: RowKey, row: ActualLRP) -> Outcome:
         """Apply a whole row of a record that is not stored."""
@@ -134,39 +133,40 @@ class RowReconciler:
         elif row.tag_index > 0:
             # A later version of a record never seen here: it may be gone again, and a list may have lacked it.
             self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
-        return self._write(key, None, row)
+        return self._put(key, None, row)
 
     def changed(self, event: ActualLRPInstanceChanged) -> Outcome:
         """Apply a diff of the instance stream."""
-        before, after = event.before, event.after.as_stored()
-        running = after.state == _RUNNING
+        before, after = event.before, event.after
+        running = after.state is _RUNNING
         if not running and after.instance_guid and after.state in _WITHOUT_INSTANCE:
-            after = _without_instance(after)
+            after = _without_instance(after.as_stored())
         if not after.epoch:
-            return self._changed_without_epoch(before, after)
+            return self._changed_without_epoch(before, after.as_stored())
         if before.epoch != after.epoch and before.epoch:
-            return self._moved(before, after)
+            return self._moved(before, after.as_stored())
         stored = self._rows.get(after.epoch)
         if stored is None:
             tombstone = self._tombstones.get(after.epoch)
             if tombstone is None:
                 # As for a later version of a record never seen; and what the diff leaves out is not known either.
                 self._ask_repair(after.process_guid, RepairReason.AMBIGUOUS)
-                return self._write(after.epoch, None, after)
+                return self._put(after.epoch, None, after.as_stored())
             return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
         if after.tag_index > stored.tag_index:
             # A start may have changed the internal routes and metric tags, and so may a version that was skipped.
             if running or before.tag_index != stored.tag_index:
                 self._ask_repair(after.process_guid, _INCOMPLETE)
-            # Another version always differs, so it is not compared.
+            # As `_put`, without a call more: most events come here.
             if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
                 self._ask_repair(after.process_guid, RepairReason.RIVALS)
             return _APPLIED
-        return self._presence_changed(stored, before, after)
+        return self._presence_changed(stored, before, after.as_stored())
 
-    def removed(self, row: ActualLRP) -> Outcome:
+    def removed(self, event: ActualLRPInstanceRemoved) -> Outcome:
         """Apply a `removed` of the instance stream, which means the row or only the instance in it."""
-        key = row_key(row)
+        row = event.actual_lrp
+        key = row.epoch or row_key(row)
         stored = self._rows.get(key)
         if stored is None:
             known = key in self._tombstones
@@ -284,8 +284,10 @@ class RowReconciler:
         return outcome
 
     def _write(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Outcome:
-        if stored is not None and stored == row:
-            return Outcome.SAME
+        return Outcome.SAME if stored is not None and stored == row else self._put(key, stored, row)
+
+    def _put(self, key: RowKey, stored: ActualLRP | None, row: ActualLRP) -> Outcome:
+        """Write a row that is not known to equal the stored one; another version never does, so it is not compared."""
         if self._rows.put(key, stored, row):
             self._ask_repair(row.process_guid, RepairReason.RIVALS)
         return _APPLIED

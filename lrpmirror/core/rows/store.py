@@ -11,7 +11,7 @@ from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import Final, TypeVar
 
-from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.desired_table import DesiredTable, copied, discard
 from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
@@ -57,7 +57,11 @@ class Store(DesiredTable):
         self._by_domain: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._by_state: defaultdict[str, Keys] = defaultdict(dict)
         self._by_instance: Parts[str, RowKey] = few_parts()
+        self._moving: set[str] = set()
+        """The instances that more than one row has had, which is so while they move."""
         self.domains: frozenset[str] = frozenset()
+        self.recorded: list[Delta[RowKey, ActualLRP]] | None = None
+        """The writes of rows, in order; None where nobody wants them. See ChangeSet."""
         self.get: Final[Callable[[RowKey], ActualLRP | None]] = reader_of(self._rows)
         """Returns the row of that identity. O(1): no method, since every event calls it several times."""
         self.rows_of: Final[Callable[[str, tuple[()]], tuple[ActualLRP, ...]]] = self._by_process.get
@@ -141,6 +145,8 @@ class Store(DesiredTable):
         O(log rows of the process), plus copying their tuple.
         """
         self._rows[hash(key) & FEW_MASK][key] = row
+        if self.recorded is not None:
+            self.recorded.append(Delta(key, old, row))
         if old is None:
             return self._insert(key, row)
         guid, index = row.process_guid, row.index
@@ -153,7 +159,7 @@ class Store(DesiredTable):
             self._by_process[guid] = tuple(rows)
         else:
             self._remove_from_process(old)
-            rival = self._add_to_process(row)
+            rival = self._add_to_process(row, self._by_process.get(guid))
         # Only indexes whose key has changed are written.
         if old.state is not row.state:
             if old.state != _RUNNING:
@@ -164,9 +170,9 @@ class Store(DesiredTable):
             discard(self._by_cell, old.cell_id, key)
             self._by_cell[row.cell_id][key] = None
         if old.instance_guid != row.instance_guid:
-            self._reindex_instance(key, old, row)
+            self._reindex_instance(key, old, row.instance_guid)
         if old.domain != row.domain or old.process_guid != guid:
-            self._remove_from_domain(old)
+            self._remove_from_domain(old, self._by_process.get(old.process_guid, ()))
             self._by_domain[row.domain][guid] = None
         return rival
 
@@ -190,8 +196,10 @@ class Store(DesiredTable):
                 by_cell[row.cell_id][key] = None
                 if row.state != _RUNNING:
                     self._by_state[row.state][key] = None
-                if instance_guid := row.instance_guid:
-                    by_instance[hash(instance_guid) & FEW_MASK][instance_guid] = key
+                if (instance_guid := row.instance_guid) and (
+                    by_instance[hash(instance_guid) & FEW_MASK].setdefault(instance_guid, key) != key
+                ):
+                    self._reindex_instance(key, None, instance_guid)
                 fresh.append(row)
             if self._add_all_to_process(guid, fresh):
                 rivals.append(guid)
@@ -204,8 +212,11 @@ class Store(DesiredTable):
     def remove(self, key: RowKey, row: ActualLRP) -> None:
         """Remove the row of that identity, which is `row` now."""
         del self._rows[hash(key) & FEW_MASK][key]
-        self._remove_from_process(row)
-        self._remove_from_domain(row)
+        if self.recorded is not None:
+            self.recorded.append(Delta(key, row, None))
+        rest = self._remove_from_process(row)
+        if not rest or rest[0].domain != row.domain:
+            self._remove_from_domain(row, rest)
         if row.state != _RUNNING:
             discard(self._by_state, row.state, key)
         discard(self._by_cell, row.cell_id, key)
@@ -216,7 +227,7 @@ class Store(DesiredTable):
         """Add a new row to all indexes."""
         guid = row.process_guid
         rows = self._by_process.get(guid)
-        rival = self._add_to_process(row)
+        rival = self._add_to_process(row, rows)
         # Where another row of the process has the domain, the index has the process.
         if rows is None or rows[0].domain != row.domain:
             self._by_domain[row.domain][guid] = None
@@ -224,7 +235,7 @@ class Store(DesiredTable):
             self._by_state[row.state][key] = None
         self._by_cell[row.cell_id][key] = None
         if row.instance_guid:
-            self._by_instance[hash(row.instance_guid) & FEW_MASK][row.instance_guid] = key
+            self._reindex_instance(key, None, row.instance_guid)
         return rival
 
     def _add_all_to_process(self, guid: str, fresh: list[ActualLRP]) -> bool:
@@ -243,13 +254,12 @@ class Store(DesiredTable):
             self._by_process[guid] = (*known, *fresh)
             return False
         for row in fresh:
-            rival = self._add_to_process(row) or rival
+            rival = self._add_to_process(row, self._by_process.get(guid)) or rival
         return rival
 
-    def _add_to_process(self, row: ActualLRP) -> bool:
-        """Add a row to the tuple of its process; return whether another row claims its slot."""
+    def _add_to_process(self, row: ActualLRP, rows: tuple[ActualLRP, ...] | None) -> bool:
+        """Add a row to those of its process; return whether another row claims its slot."""
         guid = row.process_guid
-        rows = self._by_process.get(guid)
         if rows is None:
             self._by_process[guid] = (row,)
             return False
@@ -260,34 +270,44 @@ class Store(DesiredTable):
         at, rival = bisect_left(rows, row.index, key=_index), False
         # Mostly no other row has its index.
         while at < len(rows) and (other := rows[at]).index == row.index:
-            rival = rival or other.presence == row.presence
-            if (other.presence, other.epoch) > (row.presence, row.epoch):
+            if other.presence == row.presence:
+                rival = True
+                if other.epoch > row.epoch:
+                    break
+            elif other.presence > row.presence:
                 break
             at += 1
-        self._by_process[guid] = (*rows[:at], row, *rows[at:])
+        added = [*rows]
+        added.insert(at, row)
+        self._by_process[guid] = tuple(added)
         return rival
 
-    def _remove_from_process(self, row: ActualLRP) -> None:
+    def _remove_from_process(self, row: ActualLRP) -> tuple[ActualLRP, ...]:
+        """Remove a row from those of its process; return the others."""
         guid, index = row.process_guid, row.index
         rows = self._by_process[guid]
         if len(rows) == 1:
             del self._by_process[guid]
-            return
+            return ()
         at = index if 0 <= index < len(rows) and rows[index] is row else _position(rows, row)
-        self._by_process[guid] = rows[:at] + rows[at + 1 :]
+        self._by_process[guid] = rest = rows[:at] + rows[at + 1 :]
+        return rest
 
-    def _remove_from_domain(self, old: ActualLRP) -> None:
-        """Remove a process from the domain of `old`, which has left its tuple, unless another of its rows has it."""
-        domain = old.domain
-        for row in self._by_process.get(old.process_guid, ()):
-            if row.domain == domain:
+    def _remove_from_domain(self, old: ActualLRP, rest: tuple[ActualLRP, ...]) -> None:
+        """Remove the process of `old` from its domain, unless another row of it, of `rest`, has the domain."""
+        for row in rest:
+            if row.domain == old.domain:
                 return
-        discard(self._by_domain, domain, old.process_guid)
+        discard(self._by_domain, old.domain, old.process_guid)
 
-    def _reindex_instance(self, key: RowKey, old: ActualLRP, row: ActualLRP) -> None:
-        if row.instance_guid:
-            self._by_instance[hash(row.instance_guid) & FEW_MASK][row.instance_guid] = key
-        if old.instance_guid:
+    def _reindex_instance(self, key: RowKey, old: ActualLRP | None, instance_guid: str) -> None:
+        """Index the instance that a row has now, and no longer the one that it had."""
+        if instance_guid:
+            part = self._by_instance[hash(instance_guid) & FEW_MASK]
+            if part.setdefault(instance_guid, key) != key:
+                part[instance_guid] = key
+                self._moving.add(instance_guid)
+        if old is not None and old.instance_guid:
             self._unindex_instance(old, key)
 
     def _unindex_instance(self, old: ActualLRP, key: RowKey) -> None:
@@ -299,10 +319,12 @@ class Store(DesiredTable):
         part = self._by_instance[hash(guid) & FEW_MASK]
         if part.get(guid) != key:
             return
-        for row in self._by_process.get(old.process_guid, ()):
-            if row.instance_guid == guid:
-                part[guid] = row_key(row)
-                return
+        if guid in self._moving:
+            for row in self._by_process.get(old.process_guid, ()):
+                if row.instance_guid == guid:
+                    part[guid] = row_key(row)
+                    return
+            self._moving.discard(guid)
         del part[guid]
 
     def free_in_slices(self) -> Iterator[None]:
