@@ -189,6 +189,22 @@ def test_a_decoded_row_has_the_values_that_the_row_was_given_since(name: str) ->
     assert getattr(other.decoded(), name) == getattr(ALL_DIFFERENT, name)
 
 
+@pytest.mark.parametrize("name", BUT_ROUTES_AND_TAGS)
+def test_rows_differ_in_the_fields_that_do(name: str) -> None:
+    other = replace(RUNNING, **{name: getattr(ALL_DIFFERENT, name)}, internal_routes=())
+    for one in (RUNNING, listed(RUNNING), diff(RUNNING, RUNNING).after):
+        for two in (other, listed(other), replace(listed(RUNNING), **{name: getattr(ALL_DIFFERENT, name)})):
+            assert one.differing(two) == two.differing(one) == {name}
+    assert listed(RUNNING).differing(listed(RUNNING)) == frozenset()
+
+
+def test_rows_whose_bytes_are_the_same_are_not_read_to_find_what_differs() -> None:
+    one, other = listed(RUNNING), listed(replace(RUNNING, tag_index=9))
+    assert one.differing(other) == {"tag_index"}
+    assert isinstance(one, LazyActualLRP)
+    assert one.memory.row is None
+
+
 def test_routes_and_tags_are_read_when_they_are_asked_for() -> None:
     seen = listed(RUNNING)
     assert seen.address == RUNNING.address

@@ -13,7 +13,7 @@ from views_support import ViewedSession, cell, desired, every_view, process, run
 
 from lrpmirror.core import preparation, upcoming
 from lrpmirror.core.derived.derive import Derivation
-from lrpmirror.core.derived.dirty import ALL, Dirty, merge
+from lrpmirror.core.derived.dirty import ALL, Dirty, dirty_rows, merge
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import FEW
 from lrpmirror.core.preparation import Difference, Preparation, Touched, ViewBuild
@@ -404,6 +404,17 @@ def test_what_is_dirty_altogether_stays_so() -> None:
     assert found == {"p": ALL, "q": Dirty(terms=True, indexes={1, 2})}
     merge(found, {"q": ALL})
     assert found["q"] == ALL
+
+
+def test_what_is_known_of_single_rows_is_not_merged_since_it_is_of_another_state() -> None:
+    row = running()
+    changed = dirty_rows([Delta(row.epoch, row, replace(row, since=9))])
+    assert changed["p"].replaced
+    found: dict[str, Dirty] = {}
+    merge(found, changed)
+    assert found == {"p": Dirty(terms=False, indexes={0})}
+    merge(found, changed)
+    assert found == {"p": Dirty(terms=False, indexes={0})}
 
 
 def test_a_retained_desired_lrp_is_released_by_the_list_in_which_its_domain_is_fresh() -> None:

@@ -341,14 +341,16 @@ class Mirror(Reads):
         revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
         whole = terms_of(guid for guid in completed if guid not in dirty)
         cells = session.knowledge.cells if any(commit.cells is not None for commit in commits) else None
+        processes = [*map(session.knowledge.process, dirty)]
         for view in self._views:
             everything = domains_changed and view.follows_domains
             # `dirty` has the processes that are gone, too.
             others = terms_of(session.knowledge.process_guids()) if everything else whole if view.reads_secrets else {}
-            of_view = (
-                {**others, **{guid: replace(part, terms=True) for guid, part in dirty.items()}} if others else dirty
-            )
-            view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
+            if others:
+                of_view = {**others, **{guid: replace(part, terms=True) for guid, part in dirty.items()}}
+                view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
+            else:
+                view.update(processes, dirty, cells, revision, cause)
 
     async def _run(self) -> None:
         await self._follower.run()

@@ -157,6 +157,18 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         # It was given other values since.
         return ActualLRP(**{name: getattr(self, name) for name in (*_AT_ONCE, *_REST)})
 
+    def differing(self, other: ActualLRP) -> frozenset[str]:
+        """Return the names of the fields that differ; without decoding more, where the bytes of both are the same."""
+        if (
+            type(other) is LazyActualLRP
+            and self.source == other.source
+            and self.read is other.read
+            and _given(self) == _given(other)
+        ):
+            one, two = _at_once(self), _at_once(other)
+            return frozenset([name for name, mine, theirs in zip(_AT_ONCE, one, two, strict=True) if mine != theirs])
+        return super().differing(other)
+
     def __eq__(self, other: object) -> bool:
         if type(other) is not LazyActualLRP and not isinstance(other, ActualLRP):
             return NotImplemented

@@ -21,7 +21,6 @@ from lrpmirror.core.derived.steps import (
     Work,
     as_shares,
     check_keys,
-    differences,
     packed,
     unpacked,
 )
@@ -57,6 +56,7 @@ class Derivation(Values[K, C, V]):
 
     def __init__(self, view: AnyView[K, C, V]) -> None:
         super().__init__(view)
+        self._reads = self._engine.fields_read()
         self._sees_cells = type(view).derive_cell is not AnyView.derive_cell
         self._entries: PartedDict[str, _Entry] = PartedDict()
         self._cells: dict[str, _Entry] = {}
@@ -87,8 +87,11 @@ class Derivation(Values[K, C, V]):
                 self._take(process, entry, part, work)
             elif part.indexes is not None:  # pragma: no branch - it is where the terms are not dirty
                 # Nearly every event: a few indexes and nothing else.
-                entry = self._own(process.guid, entry, entry.terms)
-                self._renew_instances(process.guid, entry, {index: process.at(index) for index in part.indexes}, work)
+                found = self._rows_of(process, part.indexes, part)
+                if found:
+                    if entry.owner is not self._owner:
+                        entry = self._own(process.guid, entry, entry.terms)
+                    self._renew_instances(process.guid, entry, found, work)
         return self._fold(work) if work.steps else []
 
     def fill(self, processes: Iterable[Process]) -> None:
@@ -120,7 +123,7 @@ class Derivation(Values[K, C, V]):
                 entry = self._cells.pop(source, None)
                 self._failed_sources.pop(source, None)
                 if entry is not None:
-                    self._add_steps(source, WHOLE, unpacked(entry.of[WHOLE]), (), work)
+                    work.add_steps(source, WHOLE, unpacked(entry.of[WHOLE]), ())
         for source, cell in present.items():
             entry = self._cells.get(source)
             if entry is not None and entry.terms == cell and source not in self._failed_sources:
@@ -154,7 +157,7 @@ class Derivation(Values[K, C, V]):
             new: Shares = engine.whole(guid, terms)
             if new:
                 _add_new(guid, WHOLE, new, of, found)
-            for index, rows in process.instances:
+            for index, rows in process.instances if self._reads is None else process.decoded_instances:
                 new = instance(rows, terms)
                 if new:
                     _add_new(guid, index, new, of, found)
@@ -195,14 +198,25 @@ class Derivation(Values[K, C, V]):
         if indexes is None or failed:
             self._renew(guid, entry, WHOLE, lambda: engine.whole(guid, terms), work)
         if indexes is None:
-            found = dict(process.instances)
+            found = dict(process.instances if self._reads is None else process.decoded_instances)
             for index in entry.of:
                 found.setdefault(index, ())
             found.pop(WHOLE, None)
         else:
             wanted = {*indexes, *failed} - {WHOLE} if failed else indexes
-            found = {index: process.at(index) for index in wanted}
+            found = self._rows_of(process, wanted, ALL if failed else dirty)
         self._renew_instances(guid, entry, found, work)
+
+    def _rows_of(self, process: Process, indexes: set[int], dirty: Dirty) -> dict[int, tuple[ActualLRP, ...]]:
+        """Return the rows of those instances whose contributions may differ."""
+        reads = self._reads
+        found: dict[int, tuple[ActualLRP, ...]] = {}
+        for index in indexes:
+            if reads is None:
+                found[index] = process.at(index)
+            elif (replaced := dirty.replaced.get(index)) is None or replaced.differs_in(reads):
+                found[index] = process.decoded_at(index)
+        return found
 
     def _renew_instances(
         self, guid: str, entry: _Entry, found: Mapping[int, tuple[ActualLRP, ...]], work: Work
@@ -215,9 +229,9 @@ class Derivation(Values[K, C, V]):
                 new: Shares = instance(rows, terms) if rows else ()
                 if len(new) > 1:
                     check_keys(new)
-                now = packed(tuple(new))
-                if now != old:
-                    self._add_steps(guid, index, unpacked(old), unpacked(now), work)
+                now = new[0] if len(new) == 1 else tuple(new)
+                if now is not old and now != old:
+                    work.add_steps(guid, index, unpacked(old), new)
                     if new:
                         of[index] = now
                     else:
@@ -255,18 +269,13 @@ class Derivation(Values[K, C, V]):
             new = tuple(derive())
             if len(new) > 1:
                 check_keys(new)
-            self._add_steps(source, index, old, new, work)
+            work.add_steps(source, index, old, new)
         except BaseException as error:  # noqa: BLE001 - as above
             self._failed_on(source, index, failure_of(error))
             return None
         if self._failed_sources and source in self._failed_sources:
             self._recovered(source, index)
         return new
-
-    def _add_steps(self, source: str, index: int, old: Shares, new: Shares, work: Work) -> None:
-        # A list first, since comparing may raise: then no step is added.
-        for keys, before, after in list(differences(old, new)):
-            work.add(keys, Step(source, index, before, after))
 
     def _drop(self, guid: str, entry: _Entry | None, work: Work) -> None:
         """Remove everything that a process contributes."""

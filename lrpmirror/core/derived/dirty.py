@@ -11,12 +11,28 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 __all__ = ["ALL", "Dirty", "dirtied_by", "dirty_desired", "dirty_rows", "mark_row", "merge", "terms_of"]
 
 
+class Replaced(Struct):
+    """A row that another one has taken the place of, of an instance of which nothing else has changed."""
+
+    before: ActualLRP
+    after: ActualLRP
+    _differing: frozenset[str] | None = None
+
+    def differs_in(self, fields: frozenset[str]) -> bool:
+        """Return whether the rows differ in any of these fields. O(fields), since what differs is kept."""
+        if self._differing is None:
+            self._differing = self.before.differing(self.after)
+        return not self._differing.isdisjoint(fields)
+
+
 class Dirty(Struct):
     """What may have changed of a process: its terms (all that views read but its rows), and instances by index."""
 
     terms: bool
     indexes: set[int] | None
     """None: all of them."""
+    replaced: dict[int, Replaced] = {}
+    """What has changed of some of these: of the others it is not known."""
 
 
 ALL: Final = Dirty(terms=True, indexes=None)
@@ -58,14 +74,15 @@ def mark_row(found: dict[str, Dirty], row: ActualLRP) -> None:
         found[row.process_guid] = Dirty(terms=False, indexes={row.index})
     elif known.indexes is not None:  # pragma: no branch - it is where everything is
         known.indexes.add(row.index)
+        known.replaced.pop(row.index, None)
 
 
 def merge(into: dict[str, Dirty], dirty: Mapping[str, Dirty]) -> None:
-    """Add `dirty` to `into`. O(dirty)."""
+    """Add `dirty` to `into`, without what is known of single rows: it is of another state. O(dirty)."""
     for guid, added in dirty.items():
         known = into.get(guid)
         if known is None:
-            into[guid] = added
+            into[guid] = Dirty(added.terms, added.indexes)
         elif known.indexes is None or added.indexes is None:
             into[guid] = ALL
         else:
@@ -75,13 +92,26 @@ def merge(into: dict[str, Dirty], dirty: Mapping[str, Dirty]) -> None:
 def _mark_rows(found: dict[str, Dirty], deltas: Iterable[Delta[RowKey, ActualLRP]]) -> None:
     for delta in deltas:
         before, after = delta.before, delta.after
-        if after is not None:
+        if before is None or after is None:
+            mark_row(found, after or before)  # type: ignore[arg-type]  # one side is always there
+        elif before.index != after.index or before.process_guid != after.process_guid:
+            # Only a row without an epoch can change its process or index; then both places are dirty.
             mark_row(found, after)
-        # Only a row without an epoch can change its process or index; then both places are dirty.
-        if before is not None and (
-            after is None or before.index != after.index or before.process_guid != after.process_guid
-        ):
             mark_row(found, before)
+        else:
+            _mark_replaced(found, before, after)
+
+
+def _mark_replaced(found: dict[str, Dirty], before: ActualLRP, after: ActualLRP) -> None:
+    guid, index = after.process_guid, after.index
+    known = found.get(guid)
+    if known is None:
+        found[guid] = Dirty(terms=False, indexes={index}, replaced={index: Replaced(before, after)})
+    elif known.indexes is not None and index not in known.indexes:
+        known.indexes.add(index)
+        known.replaced[index] = Replaced(before, after)
+    else:
+        mark_row(found, after)
 
 
 def _mark_terms(found: dict[str, Dirty], guid: str) -> None:

@@ -111,7 +111,8 @@ class Values(Generic[K, C, V]):
 
     def _fold_key(self, key: K, steps: list[Step[C]], ranked: list[tuple[int, Delta[K, V]]]) -> None:
         """Fold steps into the state of one key."""
-        state = self._states.get(key)
+        part = self._states.part(key)
+        state = part.get(key)
         try:
             if self._unfolded and key in self._unfolded:
                 steps = composed(self._unfolded[key] + steps)
@@ -125,16 +126,17 @@ class Values(Generic[K, C, V]):
             self._failed_on_key(key, failure_of(error))
             return
         before = state if self._plain else self.values.get(key)
-        if now is None:
-            self._states.pop(key)
-        else:
-            self._states[key] = now
+        if now is not None:
+            part[key] = now
+        elif state is not None:
+            del part[key]
         rank = _rank_of(steps[0]) if len(steps) == 1 else min(map(_rank_of, steps), default=CHANGED)
-        if self._plain and state is None and now is not None and not self._failed_keys and not self._notified_less:
-            # Most keys are new: there is nothing to compare.
+        if self._plain and (state is None or now is None) and not self._failed_keys and not self._notified_less:
+            # There is nothing to compare.
             if self.log is not None:
                 self.log[key] = min(rank, self.log.get(key, rank))
-            ranked.append((rank, Delta(key, None, now)))
+            if state is not now:
+                ranked.append((GONE if now is None else rank, Delta(key, state, now)))
         else:
             self._settle(key, _Touched(rank, alike, before), now, ranked)
 
@@ -175,9 +177,10 @@ class Values(Generic[K, C, V]):
         if not self._has_alike:
             return False
         alike = self._engine.alike
-        return all(
-            step.before is not None and step.after is not None and alike(step.before, step.after) for step in steps
-        )
+        for step in steps:
+            if step.before is None or step.after is None or not alike(step.before, step.after):
+                return False
+        return True
 
     def _settle(self, key: K, touched: _Touched, state: Any, ranked: list[tuple[int, Delta[K, V]]]) -> None:
         """Compute the value of a key from its state, and add the delta to publish, if any."""

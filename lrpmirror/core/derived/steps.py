@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
+
 from lrpmirror.core.derived.view import Share, Step
 
 K = TypeVar("K", bound=Hashable)
@@ -14,11 +16,23 @@ Difference = tuple[Sequence[Any], Any, Any]
 """Keys, and the contribution to each of them before and after."""
 
 
-class Work:
+class Work(Struct, gc=False):
     """The steps of an update that are still to be folded, by the keys that they change."""
 
-    def __init__(self) -> None:
-        self.steps: dict[int, tuple[Sequence[Any], list[Step[Any]]]] = {}
+    steps: dict[int, tuple[Sequence[Any], list[Step[Any]]]] = {}
+
+    def add_steps(self, source: str, index: int, old: Shares, new: Shares) -> None:
+        """Add the steps from what an instance has contributed to what it does. O(keys) where these differ."""
+        if not old:
+            for share in new:
+                self.add(share.keys, Step(source, index, None, share.of))
+        elif not new:
+            for share in old:
+                self.add(share.keys, Step(source, index, share.of, None))
+        else:
+            # A list first, since comparing may raise: then no step is added.
+            for keys, before, after in list(differences(old, new)):
+                self.add(keys, Step(source, index, before, after))
 
     def add(self, keys: Sequence[Any], step: Step[Any]) -> None:
         """Add a step of some keys. O(1): keys that instances share are one tuple, known by its id."""
@@ -54,10 +68,6 @@ def check_keys(shares: Shares) -> None:
 
 def differences(old: Shares, new: Shares) -> Iterable[Difference]:
     """Return the keys whose contribution differs, with the one before and after. O(keys) where the keys differ."""
-    if not old:
-        return [(share.keys, None, share.of) for share in new]
-    if not new:
-        return [(share.keys, share.of, None) for share in old]
     if len(old) == len(new) and all(map(_have_same_keys, old, new)):
         # `now.keys` is the tuple that all instances share.
         return [(now.keys, was.of, now.of) for was, now in zip(old, new, strict=True) if _differ(was.of, now.of)]

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -69,13 +69,29 @@ class Process(Struct, frozen=True, dict=True):
             known = self._at[index] = rows_at(self.rows, index)
         return known
 
+    def decoded_at(self, index: int) -> tuple[ActualLRP, ...]:
+        """Return the same rows, decoded: see `ActualLRP.decoded`."""
+        known = self._decoded_at.get(index)
+        if known is None:
+            known = self._decoded_at[index] = tuple([row.decoded() for row in self.at(index)])
+        return known
+
     @cached_property
     def instances(self) -> tuple[tuple[int, tuple[ActualLRP, ...]], ...]:
         """The rows of each index that has any, with the index, in order. Found once for all views."""
         return tuple(by_index(self.rows))
 
     @cached_property
+    def decoded_instances(self) -> tuple[tuple[int, tuple[ActualLRP, ...]], ...]:
+        """The same rows, decoded: see `ActualLRP.decoded`."""
+        return tuple(by_index([row.decoded() for row in self.rows]))
+
+    @cached_property
     def _at(self) -> dict[int, tuple[ActualLRP, ...]]:
+        return {}
+
+    @cached_property
+    def _decoded_at(self) -> dict[int, tuple[ActualLRP, ...]]:
         return {}
 
     @cached_property
@@ -169,6 +185,14 @@ class InstanceView(AnyView[K, C, V]):
     What `fold` keeps of a key is its state: by default that is the value itself.
     """
 
+    reads: ClassVar[frozenset[str] | None] = None
+    """The fields of a row that `instance` looks at, beside its process and index; None: any.
+
+    Set it where `internal_routes` and `metric_tags` are none of them. Then an instance whose row differs in other
+    fields only is not derived again; and the rows that `instance` gets are decoded, and may lack these two. It holds
+    for the `instance` of its own class or a base's, not for one that a subclass overrides.
+    """
+
     def terms(self, process: Process, before: Any) -> Any:  # noqa: ARG002 - for subclasses
         """Return what the view looks at of a process, but for its rows, read and ready; None: it contributes nothing.
 
@@ -176,6 +200,14 @@ class InstanceView(AnyView[K, C, V]):
         again. By default the desired LRP, or the last one known: see `Process.routed`.
         """
         return process.routed
+
+    @classmethod
+    def fields_read(cls) -> frozenset[str] | None:
+        """Return `reads`, if it holds for this class. O(base classes)."""
+        declared, defined = (
+            next(at for at, base in enumerate(cls.__mro__) if name in vars(base)) for name in ("reads", "instance")
+        )
+        return cls.reads if declared <= defined else None
 
     @abstractmethod
     def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[K, C]]:

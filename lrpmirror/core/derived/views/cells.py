@@ -75,6 +75,7 @@ class Cells(InstanceView[str, CellLoad, CellLoad]):
     """
 
     reads_secrets = False
+    reads = frozenset({"cell_id", "state", "presence"})
 
     def terms(self, process: Process, before: _Size | None) -> _Size:
         """Return what an instance of the process reserves."""

@@ -31,6 +31,7 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
     """
 
     reads_secrets = False
+    reads = frozenset({"state", "presence", "instance_guid", "cell_id", "address", "ports"})
 
     def terms(self, process: Process, before: bool | None) -> bool:  # noqa: ARG002 - it looks at the rows only
         """Return a constant: only rows matter."""

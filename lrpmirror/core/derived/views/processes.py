@@ -113,6 +113,7 @@ class Processes(InstanceView[str, _Part, ProcessHealth]):
     """Process guid → counts and health, for every process that has a desired LRP or rows."""
 
     reads_secrets = False
+    reads = frozenset({"state", "presence", "since", "crash_count", "crash_reason", "placement_error"})
 
     def terms(self, process: Process, before: _Wanted | None) -> _Wanted:
         """Return how many instances are desired."""

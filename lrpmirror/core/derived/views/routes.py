@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -101,6 +101,14 @@ class _Naming(Struct, frozen=True, gc=False):
     app: str
 
 
+_READ_BY_ENDPOINTS: Final = frozenset(
+    {
+        *("state", "presence", "routable", "instance_guid", "availability_zone", "since"),
+        *("address", "instance_address", "preferred_address", "ports"),
+    }
+)
+
+
 class HTTPRoutes(InstanceView[str, Endpoints, Endpoints]):
     """Host name, with a path where the route has one (`app.example.com/path`) → endpoints, by process guid, then index.
 
@@ -110,6 +118,7 @@ class HTTPRoutes(InstanceView[str, Endpoints, Endpoints]):
     """
 
     reads_secrets = False
+    reads = _READ_BY_ENDPOINTS
 
     def __init__(self, *, address: Address = "preferred") -> None:
         self._address: Address = address
@@ -140,6 +149,7 @@ class TCPRoutes(InstanceView[tuple[str, int], Endpoints, Endpoints]):
     """
 
     reads_secrets = False
+    reads = _READ_BY_ENDPOINTS
 
     def __init__(self, *, address: Address = "preferred") -> None:
         self._address: Address = address
@@ -173,6 +183,7 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
     """
 
     reads_secrets = False
+    reads = frozenset({"state", "routable", "instance_address", "instance_guid", "availability_zone", "presence"})
 
     def terms(self, process: Process, before: _Naming | None) -> _Naming | None:
         """Return the names of a process, and what the endpoints have from its desired LRP."""
@@ -185,12 +196,13 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: _Naming) -> Sequence[Share[str, InternalEndpoints]]:
         """Return an instance by internal host name, and by the same with its index."""
-        found = [_internal_endpoint(row, terms) for row in rows if _serves(row, terms) and row.instance_address]
+        found = [_internal_endpoint(row, terms) for row in _serving(rows, terms) if row.instance_address]
         if not found:
             return ()
         index, endpoints = rows[0].index, tuple(found) if len(found) == 1 else tuple(dict.fromkeys(found))
-        named = tuple([f"{index}.{name}" for name in terms.names])
-        if len(terms.names) > 1 and not set(named).isdisjoint(terms.names):
+        names = terms.names
+        named = (f"{index}.{names[0]}",) if len(names) == 1 else tuple([f"{index}.{name}" for name in names])
+        if len(names) > 1 and not set(named).isdisjoint(terms.names):
             return (Share(tuple(dict.fromkeys((*terms.names, *named))), endpoints),)
         return (Share(terms.names, endpoints), Share(named, endpoints))
 
@@ -201,8 +213,17 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
         return spliced(state, steps)
 
 
-def _serves(row: ActualLRP, terms: _Routing[Any] | _Naming) -> bool:
-    return row.state == ActualLRPState.RUNNING and row.routable is not False and row.index < terms.instances
+_RUNNING: Final = ActualLRPState.RUNNING
+_EVACUATING: Final = Presence.EVACUATING
+_INSIDE: Final = PreferredAddress.INSTANCE
+# Members of an enum are found by a slower way than other names.
+
+
+def _serving(rows: tuple[ActualLRP, ...], terms: _Routing[Any] | _Naming) -> list[ActualLRP]:
+    """Return those rows of an instance that are routed to."""
+    if rows[0].index >= terms.instances:
+        return []
+    return [row for row in rows if row.state == _RUNNING and row.routable is not False]
 
 
 def _routing(
@@ -223,11 +244,13 @@ def _routing(
 def _endpoints(rows: tuple[ActualLRP, ...], terms: _Routing[K], address: Address) -> list[Share[K, Endpoints]]:
     """Return the endpoints of an instance by the host names or ports that lead to them."""
     shares: list[Share[K, Endpoints]] = []
+    serving = _serving(rows, terms)
+    if not serving:
+        return shares
     for group in terms.groups:
         endpoints = [
             endpoint
-            for row in rows
-            if _serves(row, terms)
+            for row in serving
             for target in group.targets
             if (endpoint := _endpoint(row, terms, target, address)) is not None
         ]
@@ -243,9 +266,7 @@ def _endpoint(row: ActualLRP, terms: _Routing[Any], target: Target, address: Add
             break
     else:
         return None
-    container = address == "container" or (
-        address == "preferred" and row.preferred_address is PreferredAddress.INSTANCE
-    )
+    container = address == "container" or (address == "preferred" and row.preferred_address is _INSIDE)
     if container:
         host, port, tls_port = row.instance_address, mapping.container_port, mapping.container_tls_proxy_port
     else:
@@ -267,7 +288,7 @@ def _endpoint(row: ActualLRP, terms: _Routing[Any], target: Target, address: Add
         availability_zone=row.availability_zone,
         options=target.options,
         tags=filled_tags(terms.tags, row.index, row.instance_guid) if terms.tags else EMPTY,
-        evacuating=row.presence is Presence.EVACUATING,
+        evacuating=row.presence is _EVACUATING,
         since=row.since,
     )
 
