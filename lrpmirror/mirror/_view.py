@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from operator import attrgetter
 from typing import Any, TypeVar, overload
 
 import trio
@@ -96,7 +97,7 @@ class MirrorView(ViewReads[K, V]):
         self._name = type(view).__name__
         self._check_fresh = check_fresh
         self._forget = forget
-        self._feed: Feed[K, V] = Feed(_key_of, self._present, nursery, clock)
+        self._feed: Feed[K, V] = Feed(attrgetter("key"), self._present, nursery, clock)
         self.follows_domains = view.follows_domains
         self.reads_secrets = view.reads_secrets
         self.revision = 0
@@ -181,7 +182,3 @@ class MirrorView(ViewReads[K, V]):
             return len(notified), (Delta(key, None, notified.of(key)) for key in notified)
         wanted: list[Any] = [key for key in keys if key in notified]
         return len(wanted), [Delta(key, None, notified.of(key)) for key in wanted]
-
-
-def _key_of(delta: Delta[K, V]) -> K:
-    return delta.key

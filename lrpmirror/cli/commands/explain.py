@@ -20,6 +20,7 @@ from lrpmirror.cli.shared.tables import printable, table
 from lrpmirror.cli.shared.words import decision_object, decision_row
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.redaction import HARMLESS_ROUTERS
 from lrpmirror.wire import json
 
 HELP: Final = "print a process's rows, and what became of its latest events, and why"
@@ -47,8 +48,6 @@ HTTP, TCP and internal routers are printed, which hold no secrets.
 
 The exit status is 1 where nothing is known of the process.
 """
-
-_ROUTERS: Final = ("cf-router", "tcp-router", "internal-router")
 
 
 class Explanation(Struct, frozen=True):
@@ -90,19 +89,13 @@ async def _explain(args: argparse.Namespace) -> Explanation:
             with trio.move_on_after(args.seconds):
                 await asked.wait()
         desired = mirror.desired_lrp(guid)
-        found = Explanation(
-            mirror.status.at,
-            None if desired is None else _without_secrets(desired),
-            mirror.actual_lrps(guid),
-            mirror.explain(guid),
-        )
+        if desired is not None:
+            routes = {name: route for name, route in desired.routes.items() if name in HARMLESS_ROUTERS}
+            desired = replace(desired, routes=routes)
+        found = Explanation(mirror.status.at, desired, mirror.actual_lrps(guid), mirror.explain(guid))
     as_text = sys.stdout.isatty() and not args.json
     await LineWriter().write(map(str.encode, _lines(found)) if as_text else _objects(found))
     return found
-
-
-def _without_secrets(lrp: DesiredLRP) -> DesiredLRP:
-    return replace(lrp, routes={name: lrp.routes[name] for name in _ROUTERS if name in lrp.routes})
 
 
 def _objects(found: Explanation) -> Iterator[bytes]:

@@ -34,11 +34,7 @@ def print_lines(lines: Iterable[bytes]) -> None:
 
 def escaped(line: bytes) -> bytes:
     """Return a line, which is JSON or text, with its control characters beyond ASCII as JSON escapes them."""
-    return _CONTROLS.sub(_escape, line)
-
-
-def _escape(found: "re.Match[bytes]") -> bytes:
-    return b"\\u%04x" % ord(found[0].decode())
+    return _CONTROLS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), line)
 
 
 def say(line: str) -> None:

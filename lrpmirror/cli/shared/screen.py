@@ -44,7 +44,7 @@ def _body(view: View, width: int, height: int) -> list[Text]:
     cells = _section("CELLS", [_cell(cell, width) for cell in view.cells], room // 3)
     room -= len(cells)
     processes = _section("PROCESSES, trouble first", [_process(one, width) for one in view.processes], room // 2)
-    news = _section("NEWS", [_news(one) for one in view.news], room - len(processes))
+    news = _section("NEWS", [line((f"{clock(one.at)}  ", "dim"), one.text) for one in view.news], room - len(processes))
     return [*cells, *processes, *news]
 
 
@@ -71,10 +71,6 @@ def _process(process: ProcessView, width: int) -> Text:
     drawn = bar(process.kinds, max(0, width - len(label)) // 2)
     note = line((f"  {process.note}" if process.note else "", "dim"))
     return line((label, "bold" if process.trouble else "")).append_text(drawn).append_text(note)
-
-
-def _news(news: NewsItem) -> Text:
-    return line((f"{clock(news.at)}  ", "dim"), news.text)
 
 
 def _cut(name: str) -> str:

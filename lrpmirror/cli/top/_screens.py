@@ -306,7 +306,7 @@ class ProcessScreen(Watching):
         self.board.tick()
         self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
         area = self.query_one("#process", VerticalScroll)
-        area.border_title = line((f"PROCESS {self.board.name(self._guid, _nobody(self._guid))}", "bold"))
+        area.border_title = line((f"PROCESS {self.board.name(self._guid, ActualLRP(process_guid=self._guid))}", "bold"))
         width = max(20, area.size.width - 2)
         lines = process_lines(self.board.process(self._guid), width)
         self.query_one("#text", Static).update(Text("\n").join(_styled(text) for text in lines))
@@ -329,7 +329,3 @@ def _styled(text: str) -> Text:
     """Make headings stand out."""
     heading = text.partition(",")[0].isupper() or text.startswith(("Keys", "Health of"))
     return line((text, "bold" if heading else ""))
-
-
-def _nobody(guid: str) -> ActualLRP:
-    return ActualLRP(process_guid=guid)

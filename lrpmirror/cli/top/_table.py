@@ -133,10 +133,7 @@ class Listing(DataTable[Text]):
             # What is selected stays where it is on the screen, as far as the rows reach.
             self.move_cursor(row=place, animate=False, scroll=False)
             self.scroll_to(y=max(0, top), animate=False, force=True, immediate=True)
-            self.call_after_refresh(self._keep_in_sight)
-
-    def _keep_in_sight(self) -> None:
-        self.move_cursor(row=self.cursor_row, animate=False, scroll=True)
+            self.call_after_refresh(lambda: self.move_cursor(row=self.cursor_row, animate=False, scroll=True))
 
     def _change(self, rows: Sequence[Row]) -> None:
         for (key, cells), (_, shown) in zip(rows, self._rows_shown, strict=True):
