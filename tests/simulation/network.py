@@ -1,21 +1,17 @@
 """TCP in memory, below trio's own sockets: the mirror, its client and the server run on it unchanged.
 
 trio lets a program replace its sockets and its resolver, for just this. So what is tried is what is shipped, from
-`open_tcp_stream` and the socket options on, but for the wait of a client for its descriptor (see `_LinkPipe`); and
-since nothing is ever waited for but other tasks and trio's clock, a run on a mock clock is the same each time.
+`open_tcp_stream` and the socket options on; and since nothing is ever waited for but other tasks and trio's clock, a
+run on a mock clock is the same each time.
 """
 
 import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Final
-from unittest.mock import patch
 
-import httpx
 import trio
 
-from lrpmirror.client import _pipe
-from lrpmirror.client._pipe import PlainPipe
 from simulation.link import Direction, Link, broken
 
 __all__ = ["ADDRESS", "HOST", "PORT", "Network"]
@@ -307,26 +303,3 @@ class _Socket(trio.socket.SocketType):
 
 def _nothing(_: Link) -> None:
     pass
-
-
-class _LinkPipe(PlainPipe):
-    """A client's bytes over a link, which has no descriptor to wait for."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-
-    async def receive(self, timeout: float) -> bytes:
-        try:
-            with trio.move_on_after(timeout):
-                return bytes(await self._stream.receive_some(65536))
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise httpx.ReadError(str(exc.__cause__ or exc)) from exc
-        raise httpx.ReadTimeout("")
-
-
-def _pipe_over(stream: trio.SocketStream) -> PlainPipe:
-    return _LinkPipe(stream) if isinstance(stream.socket, _Socket) else PlainPipe(stream)
-
-
-# In each process that has imported this: pipes over other sockets are what they were.
-patch.object(_pipe, "PlainPipe", _pipe_over).start()
