@@ -257,14 +257,19 @@ async def test_a_scan_finds_everything_in_slices(server: Server, ahead: bool) ->
         found: dict[bytes, bytes] = {}
         cursor, steps = None, 0
         while cursor != 0:
-            cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100)
-            if ahead and cursor:
-                await redis.scan_ahead(KEYS.hashes[0], cursor, 100)
-            # What is asked for ahead is no other command's reply.
-            assert list(await redis.read_fields(KEYS.hashes[0], ["field-3"])) == [b"3"]
+            if ahead:
+                scan = await redis.scan_ahead(KEYS.hashes[0], cursor or 0, 100)
+                other = await redis.fields_ahead(KEYS.hashes[0], ["field-4", b"none", b"field-5"])
+                # What is asked for ahead is no other command's reply.
+                assert list(await redis.read_fields(KEYS.hashes[0], ["field-3"])) == [b"3"]
+                assert list(await other()) == [b"4", None, b"5"]
+                cursor, some = await scan()
+            else:
+                cursor, some = await redis.scan(KEYS.hashes[0], cursor or 0, 100)
             found.update(some)
             steps += 1
         assert found == fields
         assert steps > 1
         assert list(await redis.read_fields(KEYS.hashes[0], ["field-3", "none"])) == [b"3", None]
+        assert list(await (await redis.fields_ahead(KEYS.hashes[0], []))()) == []
         assert await redis.scan(KEYS.key("none"), 0, 10) == (0, {})

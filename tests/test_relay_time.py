@@ -318,6 +318,26 @@ async def test_a_list_that_lacks_what_was_published_is_refused() -> None:
 
 
 @simulated
+async def test_rows_are_listed_by_process_and_index_and_also_where_their_process_is_not_known() -> None:
+    server = small()
+    for n in range(200):
+        server.desire(wanted(f"q{n}", instances=3))
+    async with publishing(server) as scene:
+        await published(scene)
+        listed = [(row.process_guid, row.index) for row in await scene.client().actual_lrps()]
+        assert len(listed) == 601
+        found: dict[str, list[int]] = {}
+        for guid, index in listed:
+            found.setdefault(guid, []).append(index)
+        assert listed == [(guid, index) for guid, indices in found.items() for index in indices]
+        assert all(indices == sorted(indices) for indices in found.values())
+        del scene.redis.hash(KEYS.key("processes"))[b"q7"]
+        again = [(row.process_guid, row.index) for row in await scene.client().actual_lrps()]
+        assert sorted(again) == sorted(listed)
+        assert [guid for guid, _ in again[-3:]] == ["q7"] * 3
+
+
+@simulated
 async def test_parts_of_a_desired_lrp_that_do_not_belong_together_are_not_joined() -> None:
     async with publishing() as scene:
         await published(scene)

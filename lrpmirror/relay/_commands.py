@@ -4,11 +4,11 @@ A connection is not repaired: any error ends it, and the caller opens another. S
 a command and its outcome. Errors become this library's here and nowhere else.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from lrpmirror.client import TLS
 from lrpmirror.client._identity import Identity
@@ -18,6 +18,8 @@ from lrpmirror.relay._clients import account_of, server_of
 from lrpmirror.relay._connection import Connection, connected
 from lrpmirror.relay._errors import errors_of
 from lrpmirror.relay._scripts import Script
+
+T = TypeVar("T")
 
 Pairs = Sequence[tuple[bytes, bytes]]
 
@@ -37,8 +39,12 @@ class Commands(Protocol):
         """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
         ...
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> None:
-        """Request a part early, so that it arrives meanwhile; the next scan from there returns it."""
+    async def scan_ahead(self, key: str, cursor: int, count: int) -> "Later[tuple[int, Mapping[bytes, bytes]]]":
+        """Request the same, to be taken later."""
+        ...
+
+    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> "Later[Sequence[bytes | None]]":
+        """Request some values of a hash, to be taken later."""
         ...
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
@@ -62,6 +68,9 @@ class Commands(Protocol):
         ...
 
 
+Later = Callable[[], Awaitable[T]]
+"""Returns what was requested, once."""
+
 Connect = Callable[[], AbstractAsyncContextManager[Commands]]
 """Opens a connection for as long as a block lasts."""
 
@@ -73,30 +82,37 @@ class _Redis:
         self._connection = connection
         self._ask = connection.ask
         self._where = where
-        self._asked: dict[tuple[str, int], int] = {}
-        """Requests sent ahead: by the key of a hash and the cursor, the number of the reply."""
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
         with errors_of(self._where):
             return dict(_pairs(await self._ask(b"HGETALL", key)))
 
     async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
+        return await (await self.fields_ahead(key, fields))()
+
+    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> Later[Sequence[bytes | None]]:
         if not fields:
-            return ()
+            return _nothing
         with errors_of(self._where):
-            found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
-        return found
+            number = await self._connection.send(b"HMGET", key, *fields)
+        return partial(self._take, number)
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
-        if (key, cursor) not in self._asked:
-            await self.scan_ahead(key, cursor, count)
-        with errors_of(self._where):
-            following, flat = await self._connection.reply(self._asked.pop((key, cursor)))
-        return int(following), dict(_pairs(flat))
+        return await (await self.scan_ahead(key, cursor, count))()
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> None:
+    async def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
         with errors_of(self._where):
-            self._asked[key, cursor] = await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
+            number = await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
+
+        async def take() -> tuple[int, Mapping[bytes, bytes]]:
+            following, flat = await self._take(number)
+            return int(following), dict(_pairs(flat))
+
+        return take
+
+    async def _take(self, number: int) -> Any:
+        with errors_of(self._where):
+            return await self._connection.reply(number)
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         with errors_of(self._where):
@@ -160,6 +176,10 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
         async with connected(where, context, account=account_of(address), db=address.db) as connection:
             await connection.ask(b"PING")
             yield _Redis(connection, address.name)
+
+
+async def _nothing() -> Sequence[bytes | None]:
+    return ()
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

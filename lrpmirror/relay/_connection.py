@@ -19,8 +19,8 @@ CONNECT: Final = 5.0
 ANSWER: Final = 5.0
 """Seconds that a command may take; the longest wait for a change is shorter."""
 
-_PIECE: Final = 65_536
-"""How many bytes are read at once."""
+_PIECE: Final = 120 * 1024
+"""How many bytes are read at once; from 128 KiB on malloc asks the kernel for the buffer each time."""
 
 
 class Bytes(Protocol):

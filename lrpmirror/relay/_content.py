@@ -123,7 +123,7 @@ class Content:
         return self._written is not self._wanted and self._written != self._wanted
 
     def _rows_of(self, guid: str) -> bytes | None:
-        fields = sorted(field_of(row_key(row)) for row in self._mirror.actual_lrps(guid))
+        fields = [field_of(row_key(row)) for row in self._mirror.actual_lrps(guid)]
         return "\n".join(fields).encode() if fields else None
 
     def _desired(self, lrp: DesiredLRP | None) -> dict[str, bytes | None]:

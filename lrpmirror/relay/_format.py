@@ -3,7 +3,7 @@
 All keys of one relay have one hash tag, `{PREFIX}`, so that a cluster keeps them in one slot:
 
     {PREFIX}:actual_lrps       hash: a row's identity -> models.ActualLRP
-    {PREFIX}:processes         hash: a process guid -> the identities of its rows, one a line
+    {PREFIX}:processes         hash: a process guid -> the identities of its rows, one a line, by index
     {PREFIX}:scheduling_infos  hash: a process guid -> models.DesiredLRPSchedulingInfo
     {PREFIX}:routing_infos     hash: a process guid -> models.DesiredLRP, of which the routing part
     {PREFIX}:desired_lrps      hash: a process guid -> models.DesiredLRP, whole; only where the publisher keeps secrets

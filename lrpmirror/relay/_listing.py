@@ -9,15 +9,18 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import LimitExceeded, NoPublisher, ServiceUnavailable
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
-from lrpmirror.relay._commands import Commands
+from lrpmirror.relay._commands import Commands, Later
 from lrpmirror.relay._format import HASHES, Keys, Status
 from lrpmirror.relay._stream import check_status
 from lrpmirror.wire import decode
 
 T = TypeVar("T")
 
-SCAN: Final = 200
-"""How many records are requested in one step: about as many as a socket holds, so that they are there in time."""
+SCAN: Final = 300
+"""How many parts of desired LRPs are requested in one step: as many as a socket holds, so that they come in time."""
+
+PROCESSES: Final = 40
+"""The same for processes, whose rows are requested then."""
 
 SLICE: Final = 100
 """How many records are decoded before others have their turn."""
@@ -100,17 +103,11 @@ class Lists:
             scheduling = ()
         raise ServiceUnavailable(f"{self.where}: the parts of a desired LRP do not belong together at any read")
 
-    async def check_complete(self, redis: Commands, name: str, before: Status, seen: int) -> None:
-        """Raise NoPublisher where a list lacks what the publisher has written."""
+    async def lacking(self, redis: Commands, name: str, before: Status, seen: int) -> int:
+        """Return how many records a list lacks at least that the publisher has written."""
         after = await self.status(redis)
-        n = HASHES.index(name)
-        expected = after.counts[n] if len(after.counts) == len(HASHES) else 0
-        lacking = expected - (after.changes - before.changes) - seen
-        if lacking > 0:
-            raise NoPublisher(
-                f"{self.where}: {lacking} of {expected} {name} are gone that had been published; the publisher "
-                f"({after.publisher}) finds that out and writes them again"
-            )
+        expected = after.counts[HASHES.index(name)] if len(after.counts) == len(HASHES) else 0
+        return max(0, expected - (after.changes - before.changes) - seen)
 
 
 class RecordFilter:
@@ -157,16 +154,26 @@ class Records:
         self._filter = record_filter
         self._status = status
         self._full = full
-        self._cursor: int | None = None
-        self._seen: set[bytes] = set()
         self._waiting: list[Any] = []
+        self._number = 0
+        """How many records were found."""
+        self._seen: set[bytes] = set()
+        """The fields that were scanned."""
+        self._named: list[bytes] = []
+        """The fields of rows that processes have; not all need be there."""
+        self._by_process = name == "actual_lrps"
+        self._slice: Later[tuple[int, Mapping[bytes, bytes]]] | None = None
+        """The next slice of the hash that is scanned."""
+        self._rows: Later[Sequence[bytes | None]] | None = None
+        """The rows of the slice before it."""
+        self._ended = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[Any]:
         while not self._waiting:
-            if self._cursor == 0:
+            if self._ended:
                 raise StopAsyncIteration
             await self._fetch()
         await trio.lowlevel.checkpoint()
@@ -179,22 +186,60 @@ class Records:
         """Fetch more: encoded records, or desired LRPs joined from their two parts."""
         lists, redis, joined = self._lists, self._redis, self._name == "joined"
         if self._filter.guids:
-            self._cursor = 0
+            self._ended = True
             self._waiting = await lists.read_some(redis, self._name, self._filter.guids)
             return
+        if self._by_process:
+            await self._fetch_rows()
+            return
         name = "scheduling_infos" if joined else self._name
-        key = lists.keys.key(name)
-        self._cursor, found = await redis.scan(key, self._cursor or 0, SCAN)
+        found = await self._scan(name, SCAN)
+        self._number += len(found)
+        if self._slice is None:
+            self._ended = True
+            if lacking := await lists.lacking(redis, name, self._status, self._number):
+                raise NoPublisher(
+                    f"{lists.where}: at least {lacking} {name} are gone that had been published; the publisher "
+                    f"({self._status.publisher}) finds that out and writes them again"
+                )
+        values = list(found.values())
+        self._waiting = await lists.joined(redis, tuple(map(bytes.decode, found)), values) if joined else values
+
+    async def _fetch_rows(self) -> None:
+        """Fetch the rows of some processes, while those of the next are on their way.
+
+        The rows of a process one after the other are stored in less time than in the order of a hash, and a hash has
+        them in no other order.
+        """
+        rows, self._rows = self._rows, None
+        if rows is None or self._slice is not None:
+            found = await self._scan("processes", PROCESSES)
+            fields = [field for value in found.values() for field in value.split(b"\n")]
+            self._named += fields
+            self._rows = await self._redis.fields_ahead(self._lists.keys.key(self._name), fields)
+        if rows is not None:
+            self._waiting = [value for value in await rows() if value is not None]
+            self._number += len(self._waiting)
+        if self._rows is None:
+            lacking = await self._lists.lacking(self._redis, self._name, self._status, self._number)
+            self._by_process, self._ended = False, not lacking
+            if lacking:
+                # Where rows and processes are written by several transactions, a row can be there and not be named.
+                self._seen = set(self._named)
+
+    async def _scan(self, name: str, count: int) -> Mapping[bytes, bytes]:
+        """Return the next slice of a hash without what was seen before, and request the one after it, if there is any.
+
+        A hash that is being enlarged can show a field twice.
+        """
+        key = self._lists.keys.key(name)
+        following = self._slice or await self._redis.scan_ahead(key, 0, count)
+        cursor, found = await following()
+        self._slice = await self._redis.scan_ahead(key, cursor, count) if cursor else None
+        if not self._seen.isdisjoint(found):
+            found = {field: value for field, value in found.items() if field not in self._seen}
         self._seen.update(found)
-        if not self._cursor:
-            await lists.check_complete(redis, name, self._status, len(self._seen))
-        if joined:
-            guids = tuple([field.decode() for field in found])
-            self._waiting = await lists.joined(redis, guids, list(found.values()))
-        else:
-            self._waiting = list(found.values())
-        if self._cursor:
-            await redis.scan_ahead(key, self._cursor, SCAN)
+        return found
 
 
 async def all_of(

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import trio
 
 from lrpmirror.errors import RelayRefused, RelayUnreachable
-from lrpmirror.relay._commands import Commands, Pairs
+from lrpmirror.relay._commands import Commands, Later, Pairs
 from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script, Transaction
 
 __all__ = ["MemoryRedis"]
@@ -278,10 +279,12 @@ class _Connection:
         found: tuple[int, Mapping[bytes, bytes]] = await self._redis.answer(slice_of)
         return found
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> None:
+    async def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
         # Nothing takes time here: the scan itself is as good.
-        del key, cursor, count
-        await self._redis.answer(lambda: None)
+        return partial(self.scan, key, cursor, count)
+
+    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> Later[Sequence[bytes | None]]:
+        return partial(self.read_fields, key, [field if isinstance(field, str) else field.decode() for field in fields])
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         found: Stream = await self._redis.answer(lambda: self._redis.stream(key)[-1:])
