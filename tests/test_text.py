@@ -247,6 +247,9 @@ def test_an_event_has_a_text_in_full_and_as_stored_it_is_that_of_the_list(given:
     assert after.as_stored() == listed_with(stored)
     assert after.as_stored().as_stored() == after.as_stored()
     assert listed_with(stored).as_stored() == listed_with(stored)
+    kept = ActualLRP(process_guid="p", epoch="e", metric_tags={"k": "v"})
+    for source in (kept, decode.actual_lrp(encode.actual_lrp(kept))):
+        assert after.carrying_over(source) == replace(listed_with(stored), metric_tags={"k": "v"})
     assert crash_of(given).before.as_stored().crash_reason == "before"
 
 

@@ -132,7 +132,13 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
             return super().carrying_over(stored)
         carried = stored.carried or (stored.source if stored.read is _read_row else b"")
         # Who has read this row has read that it has neither, which the other one does not inherit.
-        return replace(self, carried=carried, memory=_NOTHING) if carried else self
+        if not carried:
+            return self
+        return (
+            replace(self, carried=carried)
+            if self.memory is _NOTHING
+            else replace(self, carried=carried, memory=_NOTHING)
+        )
 
     def is_confirmed_by(self, listed: ActualLRP) -> bool:
         """Return whether another row is equal; if its bytes differ, take them over, to know the next such row by them.

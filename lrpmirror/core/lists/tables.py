@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Final
 
 from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.core.rows.freeing import empty_in_slices
@@ -20,6 +21,7 @@ class ListTables:
 
     def __init__(self) -> None:
         self._rows: Parts[RowKey, ActualLRP] = few_parts()
+        self.parts = self._rows
         self.get = reader_of(self._rows)
         """Returns the row of that identity. O(1)."""
         self._lrps: dict[str, DesiredLRP] = {}
@@ -99,6 +101,7 @@ class IndexedTables(ListTables):
     def __init__(self) -> None:
         super().__init__()
         self.store = Store()
+        self.parts = self.store.parts
         self.get = self.store.get
         self.desired = self.store.desired  # type: ignore[assignment, method-assign]  # as cheap as the store's own
         self.desired_guids = self.store.desired_guids  # type: ignore[method-assign]  # as above
@@ -127,6 +130,8 @@ class IndexedTables(ListTables):
 
 class NoTables:
     """Tables that store nothing: events that are applied to them leave only tombstones."""
+
+    parts: Final[Parts[RowKey, ActualLRP]] = few_parts()
 
     def get(self, key: RowKey) -> ActualLRP | None:  # noqa: ARG002 - of others
         """Return nothing."""

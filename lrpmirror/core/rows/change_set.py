@@ -25,6 +25,7 @@ class ChangeSet:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
+        self.parts: Final = store.parts
         self.get: Final = store.get
         self.desired: Final = store.desired
         self.put: Final = store.put

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.parts import FEW_MASK, Parts
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
@@ -80,6 +81,11 @@ _INCOMPLETE: Final = RepairReason.INCOMPLETE
 class Rows(Protocol):
     """The rows that events are applied to."""
 
+    @property
+    def parts(self) -> Parts[RowKey, ActualLRP]:
+        """The rows by identity, in parts: what `get` looks in."""
+        ...
+
     def get(self, key: RowKey) -> ActualLRP | None:
         """Return the row of that identity."""
         ...
@@ -98,6 +104,7 @@ class RowReconciler:
 
     def __init__(self, rows: Rows, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]) -> None:
         self._rows = rows
+        self._parts = rows.parts
         self._tombstones = tombstones
         self._ask_repair = ask_repair
 
@@ -141,24 +148,25 @@ class RowReconciler:
         running = after.state is _RUNNING
         if not running and after.instance_guid and after.state in _WITHOUT_INSTANCE:
             after = _without_instance(after.as_stored())
-        if not after.epoch:
+        epoch = after.epoch
+        if not epoch:
             return self._changed_without_epoch(before, after.as_stored())
-        if before.epoch != after.epoch and before.epoch:
+        if before.epoch != epoch and before.epoch:
             return self._moved(before, after.as_stored())
-        stored = self._rows.get(after.epoch)
+        # As `get`, without a call more, and so below: most events come here.
+        stored = self._parts[hash(epoch) & FEW_MASK].get(epoch)
         if stored is None:
-            tombstone = self._tombstones.get(after.epoch)
+            tombstone = self._tombstones.get(epoch)
             if tombstone is None:
                 # As for a later version of a record never seen; and what the diff leaves out is not known either.
                 self._ask_repair(after.process_guid, RepairReason.AMBIGUOUS)
-                return self._put(after.epoch, None, after.as_stored())
+                return self._put(epoch, None, after.as_stored())
             return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
         if after.tag_index > stored.tag_index:
             # A start may have changed the internal routes and metric tags, and so may a version that was skipped.
             if running or before.tag_index != stored.tag_index:
                 self._ask_repair(after.process_guid, _INCOMPLETE)
-            # As `_put`, without a call more: most events come here.
-            if self._rows.put(after.epoch, stored, after.carrying_over(stored)):
+            if self._rows.put(epoch, stored, after.carrying_over(stored)):
                 self._ask_repair(after.process_guid, RepairReason.RIVALS)
             return _APPLIED
         return self._presence_changed(stored, before, after.as_stored())

@@ -62,6 +62,8 @@ class Store(DesiredTable):
         self.domains: frozenset[str] = frozenset()
         self.recorded: list[Delta[RowKey, ActualLRP]] | None = None
         """The writes of rows, in order; None where nobody wants them. See ChangeSet."""
+        self.parts: Final = self._rows
+        """The rows by identity: see `few_parts`."""
         self.get: Final[Callable[[RowKey], ActualLRP | None]] = reader_of(self._rows)
         """Returns the row of that identity. O(1): no method, since every event calls it several times."""
         self.rows_of: Final[Callable[[str, tuple[()]], tuple[ActualLRP, ...]]] = self._by_process.get
