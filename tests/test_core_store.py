@@ -101,6 +101,15 @@ def test_rows_that_are_added_together_are_indexed_as_if_they_were_put_one_by_one
     assert [together.process(process) for process in PROCESSES] == [alone.process(process) for process in PROCESSES]
 
 
+def test_rows_of_a_process_that_are_added_together_have_one_text_of_its_guid() -> None:
+    texts = [str(b"process-1", "ascii") for _ in range(3)]
+    assert texts[0] is not texts[1]
+    store = Store()
+    store.add([running(name, index=index, process_guid=texts[index]) for index, name in enumerate("abc")])
+
+    assert len({id(one.process_guid) for one in store.process("process-1")}) == 1
+
+
 @pytest.mark.parametrize("listed", [("a", "b"), ("b", "a"), ("x", "a", "b"), ("a", "x", "b"), ("a", "a", "b")])
 def test_of_rows_that_are_added_together_two_that_claim_one_slot_are_reported(listed: tuple[str, ...]) -> None:
     slots = {"a": row("a", index=1), "b": row("b", index=1), "x": row("x", index=2)}
