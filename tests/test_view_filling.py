@@ -1,5 +1,7 @@
 """A view without subscribers is filled without comparing, and ends as it would have with comparing."""
 
+import gc
+import sys
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -11,6 +13,7 @@ from view_world_support import ByFreshness, World, laws, operations
 from views_support import desired, every_view, process, running
 
 from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.folding import WORTH_A_RUN
 from lrpmirror.core.derived.steps import FEW
 from lrpmirror.core.derived.view import Process
 from lrpmirror.core.preparation import Difference, Everything
@@ -38,6 +41,27 @@ def test_filled_in_whatever_parts_a_view_is_what_follows_from_the_processes(hist
         derivation.fill(processes[at:])
         derivation._check(processes)
         assert derivation.take_failures() == []
+
+
+class Rows(InstanceView[str, str, tuple[str, ...]]):
+    """Process guid → the indexes of its rows, as texts."""
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[str, str]]:
+        return [Share((terms.process_guid,), str(row.index)) for row in rows]
+
+    def fold(self, state: tuple[str, ...] | None, steps: Sequence[Step[str]]) -> tuple[str, ...] | None:
+        return (*(state or ()), *(step.after for step in steps if step.after is not None)) or None
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there a dict is always tracked")
+def test_the_collector_need_not_look_at_a_view_that_was_filled() -> None:
+    derivation: Derivation[str, str, tuple[str, ...]] = Derivation(Rows())
+    for some in range(5):
+        guids = [f"p{some}-{at}" for at in range(2 * WORTH_A_RUN)]
+        derivation.fill([process(desired(guid), running(guid)) for guid in guids])
+
+    assert derivation.values.copy() == {f"p{some}-{at}": ("0",) for some in range(5) for at in range(2 * WORTH_A_RUN)}
+    assert not any(gc.is_tracked(part) for part in derivation.values.parts())
 
 
 class Sums(InstanceView[str, int, str]):

@@ -1,5 +1,6 @@
 """Folding steps of contributions into the values of keys, and finding what to publish."""
 
+import gc
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,6 +16,10 @@ from lrpmirror.errors import failure_of, without_frames
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
+
+
+WORTH_A_RUN: Final = 20
+"""So many new values are worth a run of the collector over what is young."""
 
 
 class _Touched(Struct, gc=False):
@@ -68,12 +73,12 @@ class Values(Generic[K, C, V]):
         """Fold new contributions without comparing or publishing anything."""
         states, values, plain = self._states, self.values, self._plain
         fold, value_of = self._engine.fold, self._engine.value
+        found: list[tuple[K, Any, Any, V | None]] = []
         if self._unfolded or self._failed_keys:
             self._fold_merged(alone, ())
             return
         for key, steps in alone.items():
-            part = states.part(key)
-            state = part.get(key)
+            state = states.get(key)
             try:
                 now = fold(state, steps)
                 value = None if plain or now is None else value_of(key, now)
@@ -81,10 +86,15 @@ class Values(Generic[K, C, V]):
                 failure_of(error)
                 self._fold_merged({key: steps}, ())
                 continue
+            found.append((key, state, now, value))
+        if len(found) > WORTH_A_RUN:
+            # A dict that gets a tuple which the collector has not seen is walked through in each of its full runs.
+            gc.collect(0)
+        for key, state, now, value in found:
             if now is not None:
-                part[key] = now
+                states[key] = now
             elif state is not None:
-                del part[key]
+                states.pop(key)
             if not plain and (value is not None or state is not None):
                 _put(values, key, value)
 
