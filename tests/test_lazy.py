@@ -173,7 +173,7 @@ def test_a_decoded_row_has_all_fields_of_the_row_but_routes_and_tags(row: Actual
     seen = listed(row)
     for one in (seen, diff(row, row).after, row):
         decoded = one.decoded()
-        assert type(decoded) is ActualLRP
+        assert type(decoded) is not LazyActualLRP
         assert at_hand(decoded) == at_hand(row)
         assert one.decoded() is decoded, "it is decoded once"
     assert (seen.internal_routes, seen.metric_tags) == (row.internal_routes, row.metric_tags)

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 from google.protobuf.message import DecodeError
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, defstruct
 from msgspec.structs import force_setattr, replace
 
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, PortMapping, PreferredAddress, Presence
@@ -157,9 +157,9 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
 
     def decoded(self) -> ActualLRP:
         """Return this row with its fields at hand, but for internal routes and metric tags."""
-        known = self.memory.row or _rest(self)
-        if _given(self) == _NONE_GIVEN and _at_once(self) == _at_once(known):
-            return known
+        known = self.memory.row
+        if _given(self) == _NONE_GIVEN and (known is None or _at_once(self) == _at_once(known)):
+            return known or _rest(self)
         # It was given other values since.
         return ActualLRP(**{name: getattr(self, name) for name in (*_AT_ONCE, *_REST)})
 
@@ -320,7 +320,14 @@ def _read_after(source: bytes) -> dict[str, Any]:
 _FIELDS: Final = ActualLRP.__struct_fields__
 _AT_ONCE: Final = _FIELDS[: _FIELDS.index("presence") + 1]
 _ONLY_IN_RECORDS: Final = ("internal_routes", "metric_tags")
+_AFTER_ROUTES_AND_TAGS: Final = _FIELDS[_FIELDS.index(_ONLY_IN_RECORDS[-1]) + 1 :]
 _REST: Final = tuple([name for name in _FIELDS if name not in (*_AT_ONCE, *_ONLY_IN_RECORDS)])
+
+
+_Decoded: Final[type[Any]] = defstruct(
+    "_Decoded", [(name, object, _LATER) for name in _FIELDS], bases=(ActualLRP,), frozen=True, gc=False
+)
+"""A row whose fields can be given by place, in their order."""
 
 
 def _rest(row: LazyActualLRP) -> ActualLRP:
@@ -333,20 +340,10 @@ def _rest(row: LazyActualLRP) -> ActualLRP:
     # bytes: where it still has not been, these belong together. See `is_confirmed_by`.
     known = row.memory.row
     if known is None:
-        known = ActualLRP(
-            process_guid=row.process_guid,
-            index=row.index,
-            domain=row.domain,
-            instance_guid=row.instance_guid,
-            cell_id=row.cell_id,
-            state=row.state,
-            epoch=row.epoch,
-            tag_index=row.tag_index,
-            presence=row.presence,
-            internal_routes=_LATER,
-            metric_tags=_LATER,
-            **read(source),
-        )
+        rest = read(source)
+        after = {name: rest.pop(name) for name in _AFTER_ROUTES_AND_TAGS}
+        # By place as far as it goes: by name it takes twice as long.
+        known = _Decoded(*_at_once(row), *rest.values(), **after)
         memory = _Memory(known)
         # The interpreter switches to no other thread between these two: what another one has read in whole stays.
         if row.memory.row is None:  # pragma: no branch - in a race only
