@@ -171,13 +171,18 @@ class MirrorThread(Reads):
         It is called in the mirror's thread, so all that it reads is of one revision; and it should be quick. What it
         raises is raised here.
         """
-        wait = partial(self._mirror.wait_for, lambda _: predicate(self), timeout, what=what)
+        waits = True
+        # An interrupted wait ends a moment later in the mirror's thread, which must not call the predicate by then.
+        wait = partial(self._mirror.wait_for, lambda _: waits and predicate(self), timeout, what=what)
 
         def after() -> None:
             if not predicate(self):
                 raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
 
-        self._portal.wait(wait, timeout, late=NotSeen, after=after)
+        try:
+            self._portal.wait(wait, timeout, late=NotSeen, after=after)
+        finally:
+            waits = False
 
     def wait_for_tag(self, process_guid: str, tag: ModificationTag, timeout: float | None = None) -> None:
         """Wait until the mirror has seen a write, as `Mirror.wait_for_tag`."""
