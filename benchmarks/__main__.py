@@ -23,6 +23,7 @@ NAMES = (
     "views",
     "view_growth",
     "view_stalls",
+    "resync_loop",
     "fan_out",
     "resync",
     "latency",

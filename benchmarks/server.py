@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import Struct
 
-__all__ = ["STAMP", "Script"]
+__all__ = ["STAMP", "Script", "chunk"]
 
 STAMP = "0" * 20
 """The text in a paced event that stands for the time."""
@@ -159,7 +159,7 @@ class _Server:
             for _ in range(due - sent):
                 kind, before, after = next(events)
                 payload = b"%b%020d%b" % (before, time.monotonic_ns(), after)
-                connection.send(_chunk(b"id: 0\nevent: %b\ndata: %b\n\n" % (kind, b64encode(payload))))
+                connection.send(chunk(b"id: 0\nevent: %b\ndata: %b\n\n" % (kind, b64encode(payload))))
             sent = max(sent, due)
             time.sleep(_SLICE)
 
@@ -184,7 +184,7 @@ def _target(connection: _Connection) -> str:
     return head.split()[1].decode()
 
 
-def _chunk(frame: bytes) -> bytes:
+def chunk(frame: bytes) -> bytes:
     """Return a frame as a BBS's chunk."""
     return b"%x;\r\n%b\r\n" % (len(frame), frame)
 
@@ -195,7 +195,7 @@ def main(folder: Path) -> None:
     That it does when the program that started this one is gone, however it went.
     """
     script = msgspec.msgpack.decode((folder / "script").read_bytes(), type=Script)
-    script.frames = [_chunk(frame) for frame in script.frames]
+    script.frames = [chunk(frame) for frame in script.frames]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
     context.load_verify_locations(folder / "ca.pem")

@@ -74,7 +74,7 @@ class Collecting:
             gc.callbacks.remove(self)
 
 
-class _Reads(Struct):
+class Reads(Struct):
     """When the stream was read last, and the longest time in between."""
 
     last: float = 0.0
@@ -159,7 +159,7 @@ async def _plain(served: Served) -> tuple[Stall, str]:
 
 
 async def _mirrored(served: Served) -> tuple[dict[str, Stall], str]:
-    reads = _Reads()
+    reads = Reads()
     tuning = Tuning(resync_interval=1e6, repair_delay=1e6, first_delay=0.001, most_delay=0.001)
     async with (
         BBSClient(served.url, tls=served.tls, tap=reads.tap) as client,
@@ -173,7 +173,7 @@ async def _mirrored(served: Served) -> tuple[dict[str, Stall], str]:
 
 
 async def _stall_of(
-    served: Served, mirror: Mirror, reads: _Reads, do: Callable[[Mirror], Awaitable[None]] | None
+    served: Served, mirror: Mirror, reads: Reads, do: Callable[[Mirror], Awaitable[None]] | None
 ) -> Stall:
     stall = Stall()
     reads.longest = 0.0

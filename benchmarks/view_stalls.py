@@ -115,27 +115,27 @@ async def _lived(bodies: list[dict[str, bytes]], kinds: Kinds, stalls: dict[str,
     closing = Stall()
     async with client_of(bbs) as client, watched(closing), open_mirror(client, tuning=tuning) as mirror:
         kept = [await mirror.view(kind()) for kind in kinds]
-        known = [_notified(view) for view in kept]
+        known = [notified_of(view) for view in kept]
         mirror.subscribe(lambda _: None)
         await during("first list", lambda: mirror.wait_synced(PATIENCE))
-        await during("what the first list brings, told", lambda: _all_delivered(mirror))
+        await during("what the first list brings, told", lambda: all_delivered(mirror))
         await during("a list of which nothing differs", lambda: resynced(mirror))
         for share, some in (("a tenth", tenth), ("everything", everything)):
             bbs.bodies = dict(some)
             await during(f"a list of which {share} differs", lambda: resynced(mirror))
-            await during(f"{share} of it, told", lambda: _all_delivered(mirror))
+            await during(f"{share} of it, told", lambda: all_delivered(mirror))
         if kinds:
             kept.append(await mirror.view(Vouched()))
-            known.append(_notified(kept[-1]))
-            await _all_delivered(mirror)
+            known.append(notified_of(kept[-1]))
+            await all_delivered(mirror)
         for turn, domains in (("stale", []), ("fresh again", ["cf-apps"])):
             bbs.bodies = {**incomplete, DOMAINS: encode.reply(map(encode.domain, domains))}
             await during(f"a domain that turns {turn}", lambda: resynced(mirror))
-            await during(f"what is {turn}, told", lambda: _all_delivered(mirror))
+            await during(f"what is {turn}, told", lambda: all_delivered(mirror))
         await during("views made late", lambda: _late(mirror, kinds))
         for view in kept:
             view.subscribe(lambda _: None)
-        await during("a late subscriber's replay", lambda: _all_delivered(mirror))
+        await during("a late subscriber's replay", lambda: all_delivered(mirror))
         for view, notified in zip(kept, known, strict=True):
             agree("a view, and what its subscriber was told", notified == view.copy(), True)
         answer = digest(sorted(map(fingerprint, mirror.actual_lrps())))
@@ -146,7 +146,8 @@ async def _lived(bodies: list[dict[str, bytes]], kinds: Kinds, stalls: dict[str,
     return answer
 
 
-def _notified(view: MirrorView[Any, Any]) -> dict[Any, Any]:
+def notified_of(view: MirrorView[Any, Any]) -> dict[Any, Any]:
+    """Return what a subscriber of a view is told, kept up to date."""
     known: dict[Any, Any] = {}
 
     def tell(change: Any) -> None:
@@ -159,7 +160,8 @@ def _notified(view: MirrorView[Any, Any]) -> dict[Any, Any]:
     return known
 
 
-async def _all_delivered(mirror: Mirror) -> None:
+async def all_delivered(mirror: Mirror) -> None:
+    """Wait until no subscriber is behind."""
     while any(lag.pending for lag in mirror.counts.subscribers):  # noqa: ASYNC110 - as a user would
         await trio.sleep(0.01)
 
