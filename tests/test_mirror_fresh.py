@@ -10,6 +10,7 @@ from mirror_support import EVERY_LIST, FOREVER, GONE, Answer, FakeBBS, mirroring
 from sim_support import wanted
 
 from lrpmirror import Mirror, MirrorView, Tuning, open_mirror, views
+from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -67,6 +68,25 @@ async def test_a_read_may_insist_on_a_state_that_is_no_older(name: str) -> None:
         assert (caught.value.phase, caught.value.__cause__) == ("stale", GONE)
         assert caught.value.age == pytest.approx(3)
         assert read(mirror, None) == found
+
+
+@pytest.mark.parametrize("what", ["everything", "one process"])
+@simulated
+async def test_the_age_counts_from_the_answers_to_a_list_however_late_it_is_committed(what: str) -> None:
+    async with mirroring(FakeBBS(small()), **QUIET, ping_interval=inf, repair_delay=0.0) as mirror:
+        await mirror.wait_synced()
+        # As while a view is made.
+        async with mirror._follower.views_lock:
+            if what == "everything":
+                mirror.resync()
+            else:
+                mirror._session.repairs.add("p", RepairReason.AMBIGUOUS)
+                mirror._follower._repairs_wanted.set()
+            await trio.sleep(5)
+        await trio.sleep(1)
+
+        assert sum(mirror.counts.lists.values()) == 2, "it was committed"
+        assert mirror.status.age == pytest.approx(6)
 
 
 @simulated

@@ -51,7 +51,7 @@ class Lister:
                 snapshot.cells_error = error
                 return
             # Sorted, since the server's order changes from reply to reply.
-            snapshot.answered_at = None
+            snapshot.answered_at = self._clock()
             snapshot.cells = tuple(sorted(cells, key=attrgetter("cell_id")))
         if waiting.cancelled_caught:
             snapshot.cells_error = TimedOut(f"no list of the cells within {self._cells_timeout:g} s: those known stay")
@@ -63,6 +63,7 @@ class Lister:
             snapshot.list_rows(await self._bbs.actual_lrps_by_process_guids(guids, most=most))
         if snapshot.scope.desired:
             await self._desired_of(snapshot, sorted(snapshot.scope.desired))
+        snapshot.answered_at = self._clock()
         await self._settle(snapshot)
 
     async def _desired_of(self, snapshot: PendingSnapshot, guids: list[str]) -> None:

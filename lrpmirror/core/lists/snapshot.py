@@ -60,7 +60,7 @@ class PendingSnapshot:
         self.cells_error: LRPMirrorError | None = None
         """Why there are no cells; they come from another service."""
         self.answered_at: float | None = None
-        """When the BBS itself had answered, where the cells failed after it; None: at the end."""
+        """When its last answer had come; that of the BBS itself where the cells failed. None: when it is committed."""
         self.domains: frozenset[str] | None = None
         # Not for a synchronised mirror that is empty: events are written to its store while the list is read.
         self._initial = InitialSnapshot() if first else None
