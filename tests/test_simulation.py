@@ -195,6 +195,13 @@ def test_many_processes_try_what_one_does(capsys: pytest.CaptureFixture[str]) ->
     assert notified.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
 
 
+def test_many_processes_have_the_bug_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bug = ["--mutant", "lists-lack-rows", "--keep", str(tmp_path)]
+
+    assert main(["--machine", "core", "--seeds", "9", "--most-failures", "1", "--jobs", "2", *bug]) == 1
+    assert "BROKEN" in capsys.readouterr().out
+
+
 def test_a_broken_law_is_told_with_a_plan_that_plays_it_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,12 +3,17 @@
 import gc
 import multiprocessing
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Final
 
 from simulation.mutants import mutated
 from simulation.plan import Plan
 from simulation.run import TrialResult, tried
 
 __all__ = ["results"]
+
+_APPLIED: Final = ExitStack()
+"""What stays for as long as the process lives."""
 
 
 def results(plans: Iterable[Plan], *, jobs: int, mutant: str | None = None) -> Iterator[TrialResult]:
@@ -26,4 +31,4 @@ def _prepare(mutant: str | None) -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
     if mutant is not None:
-        mutated(mutant).__enter__()  # it stays for as long as the process lives
+        _APPLIED.enter_context(mutated(mutant))
