@@ -26,8 +26,10 @@ from lrpmirror.core.rows.changes import Cause, Delta, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.mirror import _watchdog
 from lrpmirror.mirror._follower import Follower
+from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.statefile import _format
 from simulation import laws
+from simulation import mutants_of_views as of_views
 from simulation.plan import Machine
 
 __all__ = ["MUTANTS", "Mutant", "mutated"]
@@ -90,20 +92,6 @@ def _removal_forgets_nothing(add: Any) -> Any:
         self._tombstones.discard(key)
 
     return forget
-
-
-def _goners_are_not_derived(update: Any) -> Any:
-    def forgetful(self: Any, processes: Any, *dirty: Any) -> Any:
-        return update(self, [one for one in processes if one.rows or one.desired], *dirty)
-
-    return forgetful
-
-
-def _all_are_kept(finish: Any) -> Any:
-    def forgetful(self: Any, commit: Any, _kept: Any) -> Any:
-        return finish(self, commit, {one for one, _ in self._pairs})
-
-    return forgetful
 
 
 def _last_change_is_not_published(publish: Any) -> Any:
@@ -277,20 +265,30 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "goners-are-not-derived": Mutant(
         what="a process of which nothing is left keeps its contributions to the views",
-        mutant=_put(derive.Derivation, "update", _goners_are_not_derived),
+        mutant=_put(derive.Derivation, "update", of_views.goners_are_not_derived),
         laws=_names(laws.view_is_recomputation),
     ),
     "dropped-views-go-on": Mutant(
         what="a view that was dropped while it was brought to a list turns with that list",
-        mutant=_put(preparation.Preparation, "finish", _all_are_kept),
+        mutant=_put(preparation.Preparation, "finish", of_views.all_are_kept),
         laws=_names(laws.a_dropped_view_stays_as_it_is),
-        machines=("core",),
     ),
     "late-views-miss-events": Mutant(
         what="what is committed while a view is made is not in it",
         mutant=_put(preparation.ViewBuild, "note", _constant(None)),
         laws=_names(laws.view_is_recomputation),
-        machines=("core",),
+    ),
+    "dropped-views-are-kept-up-to-date": Mutant(
+        what="a mirror goes on updating a view that was dropped",
+        mutant=_put(Mirror, "_forget", _constant(None)),
+        laws=_names(laws.a_dropped_view_stays_as_it_is),
+        machines=("shell",),
+    ),
+    "views-are-made-amid-lists": Mutant(
+        what="a list is committed while a view is made",
+        mutant=_put(Follower, "__init__", of_views.nothing_is_locked),
+        laws=_names(laws.view_is_recomputation, laws.folded_changes_are_the_state),
+        machines=("shell",),
     ),
     "prepared-views-miss-events": Mutant(
         what="what is committed while views are brought to a list is not in them",

@@ -24,6 +24,7 @@ from simulation.history import History
 from simulation.network import ADDRESS, PORT, Network
 from simulation.observer import Digest
 from simulation.plan import Plan
+from simulation.slow_steps import slow_steps
 from simulation.state_file import TrialStateFile
 from simulation.subject import Subject
 from simulation.workload import TUNING, Workload
@@ -77,7 +78,7 @@ class ShellTrial:
 
     async def run(self) -> None:
         """Play the plan; raise LawBroken where a law does not hold, and any error of the mirror."""
-        with _folder(self.plan) as folder:
+        with _folder(self.plan) as folder, slow_steps(self.plan.seed):
             certificates = Certificates(folder) if folder is not None and self.plan.tls else None
             kept = TrialStateFile(folder, self.rng) if folder is not None and "restart" in self.plan.kinds else None
             self._subject = self._make_subject(kept, certificates)

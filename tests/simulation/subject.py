@@ -15,11 +15,12 @@ from lrpmirror.mirror._mirror import Mirror
 from simulation import laws
 from simulation.certificates import Certificates
 from simulation.history import History
+from simulation.living_views import LivingViews
 from simulation.network import HOST, PORT
 from simulation.observer import Digest, Fold, LawObserver
 from simulation.plan import Fault, Plan
 from simulation.state_file import TrialStateFile
-from simulation.workload import tuning_of, views
+from simulation.workload import tuning_of
 
 __all__ = ["Subject"]
 
@@ -56,7 +57,7 @@ class Subject:
         self._source = source or self._client
         self.mirror: Mirror | None = None
         self._watches: list[LawObserver] = []
-        self._views: list[Any] = []
+        self._views: LivingViews | None = None
         self._folds: list[tuple[Fold, State]] = []
         self._slow: list[tuple[Fold, Any, State]] = []
         self._notified_at: tuple[int, int] | None = None
@@ -118,9 +119,11 @@ class Subject:
         ):
             self._begin_watch(mirror)
             with mirror.observed(self._watches[-1]):
-                await self._subscribe(mirror)
+                self._subscribe(mirror)
+                self._views = LivingViews(mirror, f"{self._plan.seed} {number}")
+                await self._views.make_all()
                 self.mirror = mirror
-                await trio.sleep_forever()
+                await self._views.change()
 
     def _client(self) -> BBSClient:
         """Return a client of the server itself."""
@@ -144,17 +147,12 @@ class Subject:
 
     # Subscribers
 
-    async def _subscribe(self, mirror: Mirror) -> None:
+    def _subscribe(self, mirror: Mirror) -> None:
         session = mirror._session
-        self._views = [(view, await mirror.view(view)) for view in views()]
         rows, lrps = Fold("a subscriber of rows"), Fold("a subscriber of desired LRPs")
         mirror.subscribe(rows)
         mirror.subscribe_desired(lrps)
         self._folds = [(rows, lambda: laws.rows_of(session)), (lrps, lambda: laws.desired_of(session))]
-        for view, kept in self._views:
-            fold = Fold(f"a subscriber of {type(view).__name__}")
-            kept.subscribe(fold)
-            self._folds.append((fold, partial(_notified, kept)))
         self._slow = []
 
     def subscribe_slowly(self, seconds: float) -> None:
@@ -190,11 +188,15 @@ class Subject:
     def look(self) -> None:
         """Check the mirror and its subscribers against the laws, when no task has anything left to do."""
         assert self.mirror is not None
-        self._watches[-1].settled([(type(view).__name__, kept.derivation) for view, kept in self._views])
+        assert self._views is not None
+        kept = self._views.kept
+        self._watches[-1].settled([(type(one.view).__name__, one.of_mirror.derivation) for one in kept])
+        self._views.check()
         notified_at = len(self._watches), self.mirror.revision
         if self._notified_at != notified_at:
             self._notified_at = notified_at
-            for fold, now in self._folds:
+            of_views: list[tuple[Fold, State]] = [(one.fold, partial(_notified, one.of_mirror)) for one in kept]
+            for fold, now in (*self._folds, *of_views):
                 laws.folded_changes_are_the_state(fold.name, fold.known, now())
 
     async def let_catch_up(self) -> None:
