@@ -212,11 +212,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that left in the midst of a reply."""
+
+
 def main(size: int, rate: int, number: int) -> None:
     """Serve on a port of the system's choice, which is printed, until standard input ends."""
     _Handler.state = _State(size, rate, number)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     print(server.server_address[1], flush=True)
     Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
