@@ -1,4 +1,4 @@
-"""How much memory a row takes, and how much loading them takes at most, beside the plain way; by the bytes of a list.
+"""How much memory a row takes, and how much loading them takes at most, beside the plain way; and what views add.
 
 Each run is a fresh process, since what was freed before is used again. The desired LRPs are there before.
 """
@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import tracemalloc
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,9 @@ from benchmarks.harness import Report, Target, agree, check, digest, figure_of
 from benchmarks.machine import begun, filled, finished
 from benchmarks.memory_bbs import PIECE
 from benchmarks.served import ROOT
+from benchmarks.views import KINDS
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.preparation import ViewBuild
 from lrpmirror.wire import decode
 from lrpmirror.wire.lists import ReplySplitter
 
@@ -31,6 +35,13 @@ ROUNDS: Final = 3
 """At most: memory does not depend on the weather."""
 
 PLAIN, INDEXED = "whole body, one parse, one dict", "in pieces, indexed"
+
+READ = "its other fields, once read"
+"""Decoded and kept when a view, or anybody, first reads them; so it is no view's own."""
+
+VIEWS = {name: kinds for name, kinds in KINDS.items() if kinds} | {
+    "all of them": tuple(kind for kinds in KINDS.values() for kind in kinds)
+}
 
 TARGETS = (
     Target("an indexed row, by tracemalloc", 1_300.0, "bytes"),
@@ -55,15 +66,22 @@ def run(size: int, rounds: int) -> Iterator[Report]:
         (folder / "rows").write_bytes(bodies["/v1/actual_lrps/list"])
         (folder / "desired").write_bytes(bodies["/v1/desired_lrp_scheduling_infos/list"])
         traced = {way: [_child(folder, way, "tracemalloc")] for way in (PLAIN, INDEXED)}
+        added = {way: [_child(folder, way, "tracemalloc")] for way in (READ, *VIEWS)}
         resident: dict[str, list[Use]] = {PLAIN: [], INDEXED: []}
         for _ in range(min(rounds, ROUNDS)):
             for way, uses in resident.items():
                 uses.append(_child(folder, way, "RSS"))
-    answers = {use.answer for uses in (*traced.values(), *resident.values()) for use in uses}
+    answers = {use.answer for uses in (*traced.values(), *added.values(), *resident.values()) for use in uses}
     agree("the rows, in all ways and rounds", len(answers), 1)
     result = answers.pop()
     yield _report("memory of a row, by tracemalloc", size, result, traced, lambda use: use.row)
     yield _report("memory of a row, by RSS", size, result, resident, lambda use: use.row)
+    row = traced[INDEXED][0].row
+    figures = (
+        figure_of("the row itself", [row], [row], "bytes"),
+        *(figure_of(name, [uses[0].row], [row], "bytes") for name, uses in added.items()),
+    )
+    yield Report(title="memory that views add to a row", size=size, figures=figures, digest=result)
     yield _report("memory, peak over steady, by RSS", size, result, resident, lambda use: use.peak)
 
 
@@ -99,6 +117,16 @@ def _measured(folder: Path, way: str, by: str) -> Use:
         finished(session, snapshot)
     del snapshot
     gc.collect()
+    derivations = [Derivation(kind()) for kind in VIEWS.get(way, ())]
+    if derivations or way == READ:
+        if way == READ:
+            before, _ = held()
+        deque((row.ports for row in session.knowledge.store.select(cell_id=None, state=None, domain=None)), maxlen=0)
+    if derivations:
+        before, _ = held()
+        for derivation in derivations:
+            deque(ViewBuild(session, derivation).steps(), maxlen=0)
+        gc.collect()
     after, peak = held()
     tracemalloc.stop()
     found = table.values() or session.knowledge.store.select(cell_id=None, state=None, domain=None)
