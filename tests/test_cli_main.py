@@ -3,6 +3,7 @@
 import argparse
 import signal
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -118,6 +119,15 @@ def test_seconds_are_a_positive_number(capsys: pytest.CaptureFixture[str], text:
 def test_counts_are_positive_whole_numbers(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert main(["demo", f"--apps={text}"]) == 2
     assert f"{text!r} is not a positive whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("call", "frozen"), [("main()", True), ("main(sys.argv[1:])", False)])
+def test_only_in_a_process_of_its_own_the_collector_is_spared_what_was_imported(call: str, frozen: bool) -> None:
+    program = f"import gc, sys; from lrpmirror.cli import main; {call}; print(gc.get_freeze_count(), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "completion", "bash"], capture_output=True, text=True, check=True
+    )
+    assert (int(done.stderr) > 0) is frozen
 
 
 def test_an_interrupted_replay_is_quiet_and_status_130() -> None:

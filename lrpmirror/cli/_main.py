@@ -5,6 +5,7 @@ COMMANDS.
 """
 
 import argparse
+import gc
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -127,6 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as exc:
         return _flushed("lrpmirror", _explain("lrpmirror", exc) or FAILED)
     name = f"lrpmirror {args.command}"
+    if argv is None:
+        # The process is the command's own: full runs of the collector need not look at what was imported.
+        gc.freeze()
     try:
         with warnings.catch_warnings():
             # The commands say it in their own way, without a line of source code.
