@@ -94,6 +94,11 @@ class Mirror(Reads):
         raise NotSynced(f"not synchronised within {timeout} s; {why}") from error
 
     @property
+    def phase(self) -> Phase:
+        """The phase alone: what waits for another tries it with each commit, and a `status` is made anew. O(1)."""
+        return self._session.freshness.phase
+
+    @property
     def counts(self) -> Counts:
         """The counters since the mirror was opened, for monitoring. O(kinds of events + views + subscribers)."""
         lags = self._rows.lags() + self._desired.lags() + [lag for view in self._views for lag in view.lags]
@@ -254,7 +259,7 @@ class Mirror(Reads):
 
     @property
     def _is_closed(self) -> bool:
-        return self._session.freshness.phase is Phase.CLOSED
+        return self.phase is Phase.CLOSED
 
     def forked(self, error: MirrorForked) -> None:
         """Record that this is the copy of a forked child. Called by `lrpmirror.forks`."""

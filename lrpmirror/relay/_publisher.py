@@ -65,6 +65,11 @@ class Published(MirrorReads, Protocol):
         ...
 
     @property
+    def phase(self) -> Phase:
+        """The phase alone."""
+        ...
+
+    @property
     def tuning(self) -> Tuning:
         """Its limits."""
         ...
@@ -212,7 +217,7 @@ class Publisher:
     async def watch(self) -> None:
         """Write the status at once when the mirror's phase changes."""
         while True:
-            await self._mirror.wait_for(_left(self._mirror.status.phase))
+            await self._mirror.wait_for(_left(self._mirror.phase))
             self._wake()
 
     async def refresh(self, bbs: Source, interval: float) -> None:
@@ -332,4 +337,4 @@ async def open_publisher(
 
 
 def _left(phase: Phase) -> Callable[[Published], bool]:
-    return lambda mirror: mirror.status.phase is not phase
+    return lambda mirror: mirror.phase is not phase

@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from lrpmirror.core.freshness.status import Status
+from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.core.rows.reconcile import Outcome
@@ -294,7 +294,7 @@ def _whole(lrp: DesiredLRP) -> DesiredLRP:
 
 
 def _differs(live: bool, mirror: Mirror) -> bool:
-    return mirror.status.live is not live
+    return (mirror.phase is Phase.LIVE) is not live
 
 
 def checked_age(max_age: float) -> float:

@@ -78,7 +78,8 @@ async def report_phases(mirror: Mirror, report: Callable[[Status], None]) -> Non
     shown = ""
 
     def differs(_: Mirror) -> bool:
-        return _state(mirror.status) != shown
+        # The phase is all that is shown while it is live.
+        return mirror.phase != shown and _state(mirror.status) != shown
 
     while True:
         await mirror.wait_for(differs)
