@@ -140,6 +140,7 @@ class Publisher:
         self._keys = keys
         self._where = where
         self._woken = trio.Event()
+        self._due, self._due_moved = 0.0, trio.Event()
         self._pending = Pending(self._wake)
         self._content = Content(mirror, self._pending, full=full)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -220,6 +221,14 @@ class Publisher:
             await self._mirror.wait_for(_left(self._mirror.phase))
             self._wake()
 
+    async def remind(self) -> None:
+        """Wake the leader when a heartbeat is due. A deadline of its own for each wait costs more than the waiting."""
+        while True:
+            await self._due_moved.wait()
+            self._due_moved = trio.Event()
+            await trio.sleep_until(self._due)
+            self._wake()
+
     async def refresh(self, bbs: Source, interval: float) -> None:
         """Read domains and cells at an interval while the mirror is live: it does so itself only with its lists."""
         while True:
@@ -255,7 +264,12 @@ class Publisher:
                 # The leader writes what changes from here on.
                 self._pending.lose_count()
             self._record_role("standby", None)
-            await self._wait(trio.current_time() + CAMPAIGN, woken=status.synced_at is None)
+            if status.synced_at is None:
+                with trio.move_on_after(CAMPAIGN):
+                    await self._woken.wait()
+            else:
+                await trio.sleep(CAMPAIGN)
+            self._woken = trio.Event()
 
     async def _lead(self, redis: Commands) -> None:
         self._record_role("leader", None)
@@ -272,14 +286,10 @@ class Publisher:
 
     async def _wait_for_change(self, due: float) -> None:
         self._changed.unpark_all()
-        await self._wait(due)
-
-    async def _wait(self, due: float, *, woken: bool = True) -> None:
-        with trio.move_on_at(due):
-            if woken:
-                await self._woken.wait()
-            else:
-                await trio.sleep_forever()
+        if due != self._due:
+            self._due = due
+            self._due_moved.set()
+        await self._woken.wait()
         self._woken = trio.Event()
 
     def _wake(self) -> None:
@@ -332,6 +342,7 @@ async def open_publisher(
         async with background() as nursery:
             nursery.start_soon(publisher.run)
             nursery.start_soon(publisher.watch)
+            nursery.start_soon(publisher.remind)
             nursery.start_soon(publisher.refresh, bbs, refresh)
             yield publisher
 
