@@ -118,7 +118,8 @@ def _error_reply(message: requests_pb2.ActualLRPLifecycleResponse, error: tuple[
 def _row(message: diego_pb2.ActualLRP, row: ActualLRP) -> None:
     _key(message.actual_lrp_key, row)
     _instance_key(message.actual_lrp_instance_key, row)
-    _common(message, row)
+    # With its fields at hand: a row from the wire looks up each of them.
+    _common(message, row.decoded())
     for hostname in row.internal_routes:
         message.actual_lrp_internal_routes.add(hostname=hostname)
     tags = message.metric_tags
