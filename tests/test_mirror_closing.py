@@ -14,7 +14,7 @@ from thread_support import Versions
 from lrpmirror.core.rows.changes import Commit
 from lrpmirror.errors import MirrorClosed, ServiceUnavailable
 from lrpmirror.events import Event
-from lrpmirror.mirror import Subscription
+from lrpmirror.mirror import Mirror, Subscription
 
 QUIET: dict[str, Any] = {"resync_interval": inf, "idle_limit": inf, "ping_interval": inf}
 
@@ -92,16 +92,26 @@ async def test_who_waits_for_trouble_is_woken_by_a_list_that_fails() -> None:
         assert trio.current_time() - began == pytest.approx(3)
 
 
+class Odd(BaseException):
+    """What no handler of Exception catches."""
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError, Odd, KeyboardInterrupt])
 @simulated
-async def test_who_waits_for_something_that_fails_has_the_failure_and_nobody_else() -> None:
+async def test_who_waits_for_something_that_fails_has_the_failure_and_nobody_else(failure: type[BaseException]) -> None:
+    def fail(one: Mirror) -> bool:
+        if one.desired_lrp("q") is not None:
+            raise failure
+        return False
+
     server = small()
     async with mirroring(FakeBBS(server), **QUIET) as mirror:
         await mirror.wait_synced()
         failed = trio.Event()
 
         async def wait() -> None:
-            with pytest.raises(ZeroDivisionError):
-                await mirror.wait_for(lambda one: one.desired_lrp("q") is not None and 1 / 0 > 0)
+            with pytest.raises(failure):
+                await mirror.wait_for(fail)
             failed.set()
 
         async with trio.open_nursery() as nursery:
