@@ -16,7 +16,7 @@ from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import ALL, Dirty, dirty_rows, merge
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import FEW
-from lrpmirror.core.preparation import Difference, Preparation, Touched, ViewBuild
+from lrpmirror.core.preparation import Difference, Preparation, Rounds, Touched, ViewBuild
 from lrpmirror.core.rows.changes import Commit, Delta
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
@@ -439,3 +439,9 @@ def test_what_subscribers_got_meanwhile_is_the_before_of_their_next_change() -> 
     fork.suppress_unchanged("a", notified)
 
     assert fork.published("a") is notified
+
+
+@pytest.mark.parametrize(("more", "rounds"), [([900, 800, 790, 1, 0], 4), ([900, 800, 800], 2), ([0], 0)])
+def test_rounds_are_made_for_as_long_as_less_is_left_each_time_and_it_is_much(more: list[int], rounds: int) -> None:
+    decided = Rounds()
+    assert [decided.go_on(upcoming.PART + number) for number in more] == [True] * rounds + [False]

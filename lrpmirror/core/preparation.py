@@ -120,8 +120,8 @@ class Rounds:
     """Decides how many rounds to make over what has arrived meanwhile.
 
     A stream that never pauses always brings more. Each round handles what arrived during the one before, so it is
-    shorter and less arrives during it. Once what is left no longer halves, it is what one read of the stream brings,
-    and is done in one piece.
+    shorter and less arrives during it: by little, where the machine hardly keeps up. Once no less is left than before,
+    it is what one read of the stream brings, and is done in one piece.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Rounds:
 
     def go_on(self, left: int) -> bool:
         """Return whether to make another round, given how much is left."""
-        going = parts.PART < left <= self._left / 2
+        going = parts.PART < left < self._left
         self._left = left
         return going
 
