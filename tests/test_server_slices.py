@@ -1,10 +1,12 @@
 """Long answers come in slices, however they are asked for: nobody who asks holds up the others."""
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -50,6 +52,20 @@ def test_a_slice_ends_by_the_clock_or_when_it_is_long_enough() -> None:
         assert await slices.take(steps) == [4, 5, 6, 7]
 
     trio.run(main)
+
+
+def test_in_simulated_time_what_a_slice_has_does_not_depend_on_the_machine() -> None:
+    def steps() -> Iterator[int]:
+        for step in range(3):
+            end = time.perf_counter() + SLICE
+            while time.perf_counter() < end:
+                pass
+            yield step
+
+    async def main() -> None:
+        assert await Slices().take(steps()) == [0, 1, 2]
+
+    trio.run(main, clock=trio.testing.MockClock())
 
 
 def test_the_end_is_a_slice_of_nothing() -> None:

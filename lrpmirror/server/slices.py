@@ -5,7 +5,6 @@ finding anything. Each slice has a time limit, and all the requests of a server 
 all other tasks have a turn.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
@@ -27,22 +26,23 @@ GLANCES: Final = 32
 
 
 class Slices:
-    """Walks iterators, all in turn."""
+    """Walks iterators, all in turn; by trio's clock, if no other is given."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self._clock = clock
         self._turn = trio.Lock()
 
     async def take(self, steps: Iterator[T | None]) -> list[T]:
         """Return the next items, at least one; none at the end. Gives way before each slice."""
         found: list[T] = []
+        now = self._clock or trio.lowlevel.current_clock().current_time
         while not found:
             async with self._turn:
-                end = self._clock() + SLICE
+                end = now() + SLICE
                 for each in steps:
                     if each is not None:
                         found.append(each)
-                    if len(found) >= PIECE or self._clock() >= end:
+                    if len(found) >= PIECE or now() >= end:
                         break
                 else:
                     break
