@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from lrpmirror.frozen import frozen
 from lrpmirror.model import DesiredLRP
 
-HARMLESS_ROUTERS: Final = frozenset({"cf-router", "tcp-router", "internal-router"})
+HARMLESS_ROUTERS: Final = ("cf-router", "tcp-router", "internal-router")
 
 
 def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
@@ -19,7 +19,7 @@ def without_secrets(lrp: DesiredLRP) -> DesiredLRP:
 
     The names of all its routers stay.
     """
-    if HARMLESS_ROUTERS.issuperset(lrp.routes):
+    if all(router in HARMLESS_ROUTERS for router in lrp.routes):
         return lrp.without_detail()
     routes = {router: route if router in HARMLESS_ROUTERS else b"null" for router, route in lrp.routes.items()}
     return replace(lrp.without_detail(), routes=frozen(routes))

@@ -237,7 +237,7 @@ class Session:
         # Last, so that a reader in another thread that sees LIVE sees the new state.
         if everything:
             self.freshness.cells_listed(snapshot.cells_error)
-            self._synced(now, unconfirmed)
+            self._synced(now, answered_at, unconfirmed)
         return commit
 
     def take_completed(self) -> tuple[str, ...]:
@@ -398,10 +398,10 @@ class Session:
             observer.listed(commit)
         return commit
 
-    def _synced(self, now: float, unconfirmed: ListNotBelieved | None) -> None:
+    def _synced(self, now: float, answered_at: float, unconfirmed: ListNotBelieved | None) -> None:
         """Record that a list of everything was committed, except for what of it is not confirmed yet."""
         self._listed_at = now if self._listed_at is None else self._listed_at
         self._list_backoff.succeeded()
         if unconfirmed is not None:
             self._audit.reset()
-        self.freshness.synced(now, unconfirmed)
+        self.freshness.synced(answered_at, unconfirmed)

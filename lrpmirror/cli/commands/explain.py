@@ -90,7 +90,7 @@ async def _explain(args: argparse.Namespace) -> Explanation:
                 await asked.wait()
         desired = mirror.desired_lrp(guid)
         if desired is not None:
-            routes = {name: route for name, route in desired.routes.items() if name in HARMLESS_ROUTERS}
+            routes = {name: desired.routes[name] for name in HARMLESS_ROUTERS if name in desired.routes}
             desired = replace(desired, routes=routes)
         found = Explanation(mirror.status.at, desired, mirror.actual_lrps(guid), mirror.explain(guid))
     as_text = sys.stdout.isatty() and not args.json

@@ -143,9 +143,9 @@ class Freshness:
         if error is not None:
             self.noted(error)
 
-    def synced(self, now: float, unconfirmed: ListNotBelieved | None) -> None:
-        """Record that a list of everything was committed, except for what of it is not confirmed yet."""
-        self.synced_at = now
+    def synced(self, at: float, unconfirmed: ListNotBelieved | None) -> None:
+        """Record that a list of everything, answered at `at`, is committed, but for what of it is not confirmed yet."""
+        self.synced_at = at
         self.restored_at = None
         self._trouble = None
         if unconfirmed is not None:

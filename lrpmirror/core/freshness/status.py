@@ -124,7 +124,7 @@ class Status(Struct, frozen=True, kw_only=True):
     at: float
     """When this status was read."""
     synced_at: float | None
-    """When the last lists of everything were committed; None: never since the mirror was opened."""
+    """When the last lists of everything that are committed had come; None: never since the mirror was opened."""
     alive_at: float | None
     """When there was the last proof of life; None: never."""
     heard_at: float | None
