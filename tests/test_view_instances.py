@@ -419,3 +419,9 @@ def test_contributions_that_add_up_to_the_same_are_no_change() -> None:
     swapped = [replace(row, ports=other.ports) for row, other in zip(rows, reversed(rows), strict=True)]
 
     assert derivation.update([process(desired(memory_mb=1), *swapped)]) == []
+
+
+def test_contributions_that_add_up_to_nothing_are_no_key() -> None:
+    derivation = Derivation(Ports())
+    assert derivation.update([process(desired(memory_mb=0), *instances(2))]) == []
+    assert derivation.values == {}

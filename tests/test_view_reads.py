@@ -110,3 +110,15 @@ def test_an_instance_on_which_the_view_failed_is_derived_again_whatever_of_it_ch
     derivation.update([process(desired(), *now)], dirtied_by([commit]))
     assert not derivation.failures
     derivation._check([process(desired(), *now)])
+
+
+def test_of_a_record_that_is_at_another_index_both_places_are_derived() -> None:
+    rows = instances(2)
+    # The check in `changed` finds what is left at the old one.
+    assert changed(OfZone(), rows, [(rows[1], replace(rows[1], index=5, tag_index=9))]) == 1
+
+
+def test_the_rows_of_an_instance_are_looked_for_once_for_all_views() -> None:
+    shared = process(desired(), *instances(3))
+    assert shared.at(1) is shared.at(1)
+    assert shared.decoded_at(1) is shared.decoded_at(1)
