@@ -13,7 +13,7 @@ from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import ActualLRPCreated, ActualLRPInstanceChanged
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, PortMapping, PreferredAddress, Presence
 from lrpmirror.wire import decode, encode, lazy
-from lrpmirror.wire.lazy import LazyActualLRP, record_of
+from lrpmirror.wire.lazy import LazyActualLRP
 from lrpmirror.wire.proto import diego_pb2
 
 RUNNING = ActualLRP(
@@ -328,30 +328,42 @@ def test_a_row_is_not_confirmed_by_another_one(other: ActualLRP) -> None:
         assert one == before
 
 
-@given(rows)
-def test_a_listed_row_is_its_record_also_once_it_was_read(row: ActualLRP) -> None:
-    seen = listed(row)
-
-    record = record_of(seen)
-
-    assert isinstance(seen, LazyActualLRP)
-    assert seen.memory.row is None, "nobody has read it for that"
-    assert record is not None
-    assert decode.actual_lrp(record) == row
-    assert seen == row
-    assert record_of(seen) == record
+def never_lazy(row: ActualLRP) -> ActualLRP:
+    """The same row, made of values."""
+    return ActualLRP(**{name: getattr(row, name) for name in ActualLRP.__struct_fields__})
 
 
-@pytest.mark.parametrize("change", [{"presence": Presence.SUSPECT}, {"tag_index": 9}, {"cell_id": ""}])
-def test_a_row_whose_decoded_fields_were_given_other_values_has_a_record_with_these(change: dict[str, object]) -> None:
-    record = record_of(replace(listed(RUNNING), **change))
+@given(rows, rows)
+def test_a_row_from_the_wire_is_encoded_unread_and_as_every_row_is(row: ActualLRP, later: ActualLRP) -> None:
+    for seen in (listed(row), diff(row, later).after.carrying_over(listed(row))):
+        record = encode.actual_lrp(seen)
 
-    assert record is not None
-    assert decode.actual_lrp(record) == replace(RUNNING, **change)
+        assert isinstance(seen, LazyActualLRP)
+        assert record == encode.actual_lrp(never_lazy(seen))
+        assert decode.actual_lrp(record) == seen
 
 
-def test_a_row_whose_undecoded_fields_were_given_other_values_has_no_record() -> None:
-    assert record_of(replace(listed(RUNNING), address="10.0.0.2")) is None
+def test_to_encode_a_row_leaves_it_unread() -> None:
+    for seen in (listed(RUNNING), diff(RUNNING, RUNNING).after.carrying_over(listed(RUNNING))):
+        encode.actual_lrp(seen)
+
+        assert isinstance(seen, LazyActualLRP)
+        assert seen.memory.row is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"presence": Presence.SUSPECT}, {"tag_index": 9}, {"cell_id": ""}, {"address": "10.0.0.2"}, {"metric_tags": {}}],
+)
+def test_a_row_from_the_wire_that_was_given_other_values_is_encoded_with_these(change: dict[str, object]) -> None:
+    for seen in (listed(RUNNING), diff(RUNNING, RUNNING).after.carrying_over(listed(RUNNING))):
+        assert decode.actual_lrp(encode.actual_lrp(replace(seen, **change))) == replace(RUNNING, **change)
+
+
+def test_what_a_newer_server_adds_to_a_record_is_not_encoded() -> None:
+    newer = decode.actual_lrp(encode.actual_lrp(RUNNING) + b"\xa2\x06\x01x")
+
+    assert encode.actual_lrp(newer) == encode.actual_lrp(RUNNING)
 
 
 def test_rows_share_the_texts_that_many_have_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,11 +384,6 @@ def test_long_texts_are_not_kept_beyond_their_rows() -> None:
     assert (one.cell_id, one.domain) == ("c" * 101, "d" * 101)
     assert one.cell_id is not other.cell_id
     assert max(map(len, lazy._shared)) <= lazy.LONGEST_SHARED
-
-
-def test_a_row_that_is_from_no_record_has_none() -> None:
-    assert record_of(RUNNING) is None
-    assert record_of(diff(RUNNING, replace(RUNNING, tag_index=4)).after) is None
 
 
 def of_group(row: ActualLRP, *, evacuating: bool) -> ActualLRP | None:

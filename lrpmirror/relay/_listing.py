@@ -160,7 +160,7 @@ class Records:
         self._seen: set[bytes] = set()
         """The fields that were scanned."""
         self._named: list[bytes] = []
-        """The fields of rows that processes have; not all need be there."""
+        """The fields of the rows of each process, as they are stored; not all need be there."""
         self._by_process = name == "actual_lrps"
         self._slice: Later[tuple[int, Mapping[bytes, bytes]]] | None = None
         """The next slice of the hash that is scanned."""
@@ -215,7 +215,7 @@ class Records:
         if rows is None or self._slice is not None:
             found = await self._scan("processes", PROCESSES)
             fields = [field for value in found.values() for field in value.split(b"\n")]
-            self._named += fields
+            self._named += found.values()
             self._rows = await self._redis.fields_ahead(self._lists.keys.key(self._name), fields)
         if rows is not None:
             self._waiting = [value for value in await rows() if value is not None]
@@ -225,7 +225,7 @@ class Records:
             self._by_process, self._ended = False, not lacking
             if lacking:
                 # Where rows and processes are written by several transactions, a row can be there and not be named.
-                self._seen = set(self._named)
+                self._seen = set(b"\n".join(self._named).split(b"\n"))
 
     async def _scan(self, name: str, count: int) -> Mapping[bytes, bytes]:
         """Return the next slice of a hash without what was seen before, and request the one after it, if there is any.

@@ -25,7 +25,6 @@ from lrpmirror.errors import MalformedRecord
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
-from lrpmirror.wire.lazy import record_of
 
 VERSION: Final = 1
 """The version that is written, and the newest that is read."""
@@ -115,7 +114,7 @@ def _content(header: Header, exported: ExportedState) -> Iterator[bytes]:
 
 def _row(row: ActualLRP) -> bytes:
     # Encode a copy: reading all fields of a lazy row leaves half a kilobyte in it for as long as the mirror has it.
-    return record_of(row) or encode.actual_lrp(replace(row))
+    return encode.actual_lrp(replace(row))
 
 
 def _desired(lrp: DesiredLRP) -> bytes:

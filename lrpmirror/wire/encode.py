@@ -15,6 +15,7 @@ from msgspec.structs import fields
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceChanged, Event, UnknownEvent, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.wire.lazy import fill_undecoded
 from lrpmirror.wire.lazydesired import rest_of
 from lrpmirror.wire.proto import diego_pb2, events_pb2, requests_pb2
 from lrpmirror.wire.text import varint
@@ -25,7 +26,7 @@ _V = TypeVar("_V")
 
 
 def actual_lrp(row: ActualLRP) -> bytes:
-    """Encode a row as a `models.ActualLRP`. Cost: about 10 µs."""
+    """Encode a row as a `models.ActualLRP`. Cost: about 7 µs for one from the wire, which is left unread; else 15."""
     return _bytes(_row, diego_pb2.ActualLRP(), row)
 
 
@@ -116,10 +117,15 @@ def _error_reply(message: requests_pb2.ActualLRPLifecycleResponse, error: tuple[
 
 
 def _row(message: diego_pb2.ActualLRP, row: ActualLRP) -> None:
+    filled = fill_undecoded(message, row)
     _key(message.actual_lrp_key, row)
     _instance_key(message.actual_lrp_instance_key, row)
+    _state(message, row)
+    if filled:
+        message.actual_lrp_net_info.SetInParent()
+        return
     # With its fields at hand: a row from the wire looks up each of them.
-    _common(message, row.decoded())
+    _rest(message, row.decoded())
     for hostname in row.internal_routes:
         message.actual_lrp_internal_routes.add(hostname=hostname)
     tags = message.metric_tags
@@ -139,8 +145,15 @@ def _instance_key(message: diego_pb2.ActualLRPInstanceKey, row: ActualLRP | Actu
     message.cell_id = row.cell_id
 
 
-def _common(message: diego_pb2.ActualLRP | events_pb2.ActualLRPInfo, row: ActualLRP) -> None:
-    """Set what a row has in a record and in an instance event's info alike."""
+def _state(message: diego_pb2.ActualLRP | events_pb2.ActualLRPInfo, row: ActualLRP) -> None:
+    """Set what decides about a row, in a record and in an instance event's info alike."""
+    message.state = row.state
+    _tag(message.modification_tag, row)
+    message.presence = cast("diego_pb2.ActualLRP.Presence", row.presence)
+
+
+def _rest(message: diego_pb2.ActualLRP | events_pb2.ActualLRPInfo, row: ActualLRP) -> None:
+    """Set what else both have."""
     net = message.actual_lrp_net_info
     net.address = row.address
     for port in row.ports:
@@ -155,11 +168,8 @@ def _common(message: diego_pb2.ActualLRP | events_pb2.ActualLRPInfo, row: Actual
     net.instance_ipv6_address = row.instance_ipv6_address
     message.crash_count = row.crash_count
     message.crash_reason = row.crash_reason
-    message.state = row.state
     message.placement_error = row.placement_error
     message.since = row.since
-    _tag(message.modification_tag, row)
-    message.presence = cast("diego_pb2.ActualLRP.Presence", row.presence)
     if row.routable is not None:
         message.routable = row.routable
     message.availability_zone = row.availability_zone
@@ -254,8 +264,9 @@ def _row_changed(message: events_pb2.ActualLRPInstanceChangedEvent, event: Actua
     before, after = event.before, event.after
     _key(message.actual_lrp_key, after)
     _instance_key(message.actual_lrp_instance_key, after if after.instance_guid or after.cell_id else before)
-    _common(message.before, before)
-    _common(message.after, after)
+    for info, row in ((message.before, before), (message.after, after)):
+        _state(info, row)
+        _rest(info, row)
     message.trace_id = event.trace_id
 
 

@@ -243,20 +243,30 @@ def lazy_group(message: diego_pb2.ActualLRPGroup, what: str) -> ActualLRPGroup:
     return ActualLRPGroup(instance, evacuating)
 
 
-def record_of(row: ActualLRP) -> bytes | None:
-    """Return the record of a row that came as one and was not given other values since; else None.
+def fill_undecoded(message: diego_pb2.ActualLRP, row: ActualLRP) -> bool:
+    """Set the fields of a message that a row has in its bytes only, and leave the row unread.
 
-    Unlike encoding, this leaves the row unread. Cost: about 5 µs.
+    Return False, and set nothing, where there are none, or the row was given other values than they have. Cost: about
+    3 µs.
     """
-    if not isinstance(row, LazyActualLRP) or row.read is not _read_row or any(own(row) is not UNSET for own in _OWN):
-        return None
-    message = _parse_record(row.source)
-    key, instance_key, tag = message.actual_lrp_key, message.actual_lrp_instance_key, message.modification_tag
-    key.process_guid, key.index, key.domain = row.process_guid, row.index, row.domain
-    instance_key.instance_guid, instance_key.cell_id = row.instance_guid, row.cell_id
-    tag.epoch, tag.index = row.epoch, row.tag_index
-    message.state, message.presence = row.state, int(row.presence)  # type: ignore[assignment]  # any number may stand there
-    return message.SerializeToString()
+    if type(row) is not LazyActualLRP or _all_given(row) != _NOTHING_GIVEN:
+        return False
+    if row.read is _read_row:
+        message.MergeFromString(row.source)
+    elif row.read is _read_after and row.carried:
+        after = _parse_change(row.source).after
+        message.MergeFromString(row.carried)
+        message.actual_lrp_net_info.CopyFrom(after.actual_lrp_net_info)
+        for name in _IN_BOTH:
+            setattr(message, name, getattr(after, name))
+        message.ClearField("routable")
+        if after.HasField("routable"):
+            message.routable = after.routable
+    else:
+        return False
+    # What a newer server sends is in none of the fields, and equal rows have the same bytes.
+    message.DiscardUnknownFields()
+    return True
 
 
 def lazy_change(
@@ -307,6 +317,10 @@ def lazy_change(
             read=_read_after,
         ),
     )
+
+
+_IN_BOTH: Final = ("crash_count", "crash_reason", "placement_error", "since", "availability_zone")
+"""The fields of a row that its record has as a side of a diff has them."""
 
 
 def _read_before(source: bytes) -> dict[str, Any]:
@@ -394,9 +408,6 @@ def _later(name: str, read: Callable[[LazyActualLRP], ActualLRP]) -> property:
     return property(value, doc=f"The {name} of the row, read when it is first asked for.")
 
 
-_OWN: Final = tuple(getattr(ActualLRP, name).__get__ for name in _FIELDS[len(_AT_ONCE) :])
-"""What reads a field as it was given, if it was: see LazyActualLRP."""
-
 # Over the slots, which stay where they are: the fields of a Struct cannot be declared as properties.
 for _name in _FIELDS[len(_AT_ONCE) :]:
     setattr(LazyActualLRP, f"own_{_name}", getattr(ActualLRP, _name))
@@ -405,3 +416,6 @@ for _name in _FIELDS[len(_AT_ONCE) :]:
 _at_once: Final = attrgetter(*_AT_ONCE)
 _given: Final = attrgetter(*(f"own_{name}" for name in _REST))
 _NONE_GIVEN: Final = (UNSET,) * len(_REST)
+_all_given: Final = attrgetter(*(f"own_{name}" for name in (*_REST, "routes", "tags")))
+_NOTHING_GIVEN: Final = (UNSET,) * (len(_REST) + 2)
+"""What has been given in place of what the bytes have."""
