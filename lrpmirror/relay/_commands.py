@@ -6,7 +6,7 @@ a command and its outcome. Errors become this library's here and nowhere else.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from lrpmirror.client._identity import Identity
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay._address import Address
 from lrpmirror.relay._clients import account_of, server_of
-from lrpmirror.relay._connection import Connection, connected
+from lrpmirror.relay._connection import Beginning, Connection, connected, encoded
 from lrpmirror.relay._errors import errors_of
 from lrpmirror.relay._scripts import Script
 
@@ -140,7 +140,7 @@ class _Redis:
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         with errors_of(self._where):
             try:
-                return await self._ask(b"EVALSHA", script.name, len(keys), *keys, *args)
+                return await self._ask(*args, beginning=_call(script.name, *keys))
             except Exception as error:
                 # By its name, so that this module can be imported without coredis.
                 if type(error).__name__ != "NoScriptError":
@@ -176,6 +176,12 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
         async with connected(where, context, account=account_of(address), db=address.db) as connection:
             await connection.ask(b"PING")
             yield _Redis(connection, address.name)
+
+
+@lru_cache(maxsize=8)
+def _call(name: str, *keys: str) -> Beginning:
+    # Once, since half of the parts of a script's command are the same each time.
+    return encoded((b"EVALSHA", name, len(keys), *keys))
 
 
 async def _nothing() -> Sequence[bytes | None]:

@@ -23,6 +23,10 @@ _PIECE: Final = 120 * 1024
 """How many bytes are read at once; from 128 KiB on malloc asks the kernel for the buffer each time."""
 
 
+Beginning = tuple[int, bytes]
+"""The number of a command's first parts, and these as they are sent."""
+
+
 class Bytes(Protocol):
     """Bytes both ways: a stream of trio, or a `_Socket`."""
 
@@ -83,15 +87,20 @@ class Connection:
         """Replies that were read before they were asked for."""
         self._sending = False
 
-    async def ask(self, *command: bytes | str | int) -> Any:
-        """Send a command and return its reply."""
-        return await self.reply(await self.send(*command))
+    async def ask(self, *command: bytes | str | int, beginning: Beginning | None = None) -> Any:
+        """Send a command, which may have its beginning already encoded, and return its reply."""
+        return await self.reply(await self.send(*command, beginning=beginning))
 
-    async def send(self, *command: bytes | str | int) -> int:
+    async def send(self, *command: bytes | str | int, beginning: Beginning | None = None) -> int:
         """Send a command; return the number by which to ask for its reply."""
         if self._sending:
             raise BrokenPipeError("an earlier command was sent in part only")
-        data = _packed(command)
+        rest = encoded(command)
+        data = (
+            b"*%d\r\n%b" % rest
+            if beginning is None
+            else b"*%d\r\n%b%b" % (beginning[0] + rest[0], beginning[1], rest[1])
+        )
         self._sending = True
         sent = self._stream.send_some(data) if isinstance(self._stream, _Socket) else 0
         if sent < len(data):
@@ -125,9 +134,10 @@ class Connection:
         return found[1]
 
 
-def _packed(command: Sequence[bytes | str | int]) -> bytes:
-    parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
+def encoded(parts: Sequence[bytes | str | int]) -> Beginning:
+    """Return how many parts of a command these are, and how they are sent."""
+    texts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
+    return len(texts), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ TRIES: Final = 5
 _DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "actual_lrps": decode.actual_lrp,
     "scheduling_infos": decode.scheduling_info,
-    "routing_infos": decode.desired_lrp,
+    "routing_infos": decode.routing_info,
     "domains": decode.domain,
     "cells": decode.cell_presence,
 }
