@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
-from lrpmirror.relay._connection import ANSWER, Connection
+from lrpmirror.relay._connection import ANSWER, Connection, encoded, encoded_lines
 
 
 def simulated(test: Callable[[Connection, trio.abc.Stream], Awaitable[None]]) -> Callable[[], None]:
@@ -33,6 +35,17 @@ async def sent(server: trio.abc.Stream) -> bytes:
 async def test_a_command_goes_out_as_bytes_of_known_length(redis: Connection, server: trio.abc.Stream) -> None:
     await redis.send(b"SET", "kéy", 12, b"\x00\r\n", "")
     assert await sent(server) == b"*5\r\n$3\r\nSET\r\n$4\r\nk\xc3\xa9y\r\n$2\r\n12\r\n$3\r\n\x00\r\n\r\n$0\r\n\r\n"
+
+
+@given(st.lists(st.binary(max_size=3).filter(lambda line: b"\n" not in line), min_size=1, max_size=4))
+def test_lines_go_out_as_the_parts_that_they_are(lines: list[bytes]) -> None:
+    assert encoded_lines(b"\n".join(lines)) == encoded(lines)
+
+
+@simulated
+async def test_a_command_can_have_parts_that_are_encoded(redis: Connection, server: trio.abc.Stream) -> None:
+    await redis.send("b", beginning=encoded([b"A"]), rest=encoded_lines(b"cc\ndd"))
+    assert await sent(server) == b"*4\r\n$1\r\nA\r\n$1\r\nb\r\n$2\r\ncc\r\n$2\r\ndd\r\n"
 
 
 @simulated

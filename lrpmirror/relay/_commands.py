@@ -15,7 +15,7 @@ from lrpmirror.client._identity import Identity
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay._address import Address
 from lrpmirror.relay._clients import account_of, server_of
-from lrpmirror.relay._connection import Beginning, Connection, connected, encoded
+from lrpmirror.relay._connection import Connection, Encoded, connected, encoded, encoded_lines
 from lrpmirror.relay._errors import errors_of
 from lrpmirror.relay._scripts import Script
 
@@ -43,8 +43,8 @@ class Commands(Protocol):
         """Request the same, to be taken later."""
         ...
 
-    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> "Later[Sequence[bytes | None]]":
-        """Request some values of a hash, to be taken later."""
+    async def fields_ahead(self, key: str, fields: bytes) -> "Later[Sequence[bytes | None]]":
+        """Request some values of a hash by the lines of a text, to be taken later."""
         ...
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
@@ -88,13 +88,17 @@ class _Redis:
             return dict(_pairs(await self._ask(b"HGETALL", key)))
 
     async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
-        return await (await self.fields_ahead(key, fields))()
+        if not fields:
+            return ()
+        with errors_of(self._where):
+            found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
+        return found
 
-    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> Later[Sequence[bytes | None]]:
+    async def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
         if not fields:
             return _nothing
         with errors_of(self._where):
-            number = await self._connection.send(b"HMGET", key, *fields)
+            number = await self._connection.send(b"HMGET", key, rest=encoded_lines(fields))
         return partial(self._take, number)
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
@@ -179,7 +183,7 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
 
 
 @lru_cache(maxsize=8)
-def _call(name: str, *keys: str) -> Beginning:
+def _call(name: str, *keys: str) -> Encoded:
     # Once, since half of the parts of a script's command are the same each time.
     return encoded((b"EVALSHA", name, len(keys), *keys))
 

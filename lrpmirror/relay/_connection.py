@@ -23,8 +23,10 @@ _PIECE: Final = 120 * 1024
 """How many bytes are read at once; from 128 KiB on malloc asks the kernel for the buffer each time."""
 
 
-Beginning = tuple[int, bytes]
-"""The number of a command's first parts, and these as they are sent."""
+Encoded = tuple[int, bytes]
+"""The number of some parts of a command, and these as they are sent."""
+
+NONE: Final = (0, b"")
 
 
 class Bytes(Protocol):
@@ -87,20 +89,16 @@ class Connection:
         """Replies that were read before they were asked for."""
         self._sending = False
 
-    async def ask(self, *command: bytes | str | int, beginning: Beginning | None = None) -> Any:
-        """Send a command, which may have its beginning already encoded, and return its reply."""
+    async def ask(self, *command: bytes | str | int, beginning: Encoded = NONE) -> Any:
+        """Send a command and return its reply."""
         return await self.reply(await self.send(*command, beginning=beginning))
 
-    async def send(self, *command: bytes | str | int, beginning: Beginning | None = None) -> int:
+    async def send(self, *command: bytes | str | int, beginning: Encoded = NONE, rest: Encoded = NONE) -> int:
         """Send a command; return the number by which to ask for its reply."""
         if self._sending:
             raise BrokenPipeError("an earlier command was sent in part only")
-        rest = encoded(command)
-        data = (
-            b"*%d\r\n%b" % rest
-            if beginning is None
-            else b"*%d\r\n%b%b" % (beginning[0] + rest[0], beginning[1], rest[1])
-        )
+        number, middle = encoded(command)
+        data = b"*%d\r\n%b%b%b" % (beginning[0] + number + rest[0], beginning[1], middle, rest[1])
         self._sending = True
         sent = self._stream.send_some(data) if isinstance(self._stream, _Socket) else 0
         if sent < len(data):
@@ -134,10 +132,20 @@ class Connection:
         return found[1]
 
 
-def encoded(parts: Sequence[bytes | str | int]) -> Beginning:
-    """Return how many parts of a command these are, and how they are sent."""
+def encoded(parts: Sequence[bytes | str | int]) -> Encoded:
+    """Encode parts of a command."""
     texts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
     return len(texts), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
+def encoded_lines(text: bytes) -> Encoded:
+    """Encode the lines of a text as parts; nearly at once, where all have the same length, as epochs have."""
+    number = text.count(b"\n") + 1
+    length = (len(text) + 1) // number - 1
+    if text[length :: length + 1] != b"\n" * (number - 1):
+        return encoded(text.split(b"\n"))
+    head = b"\r\n$%d\r\n" % length
+    return number, b"%b%b\r\n" % (head[2:], text.replace(b"\n", head))
 
 
 @asynccontextmanager

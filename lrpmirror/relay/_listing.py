@@ -19,7 +19,7 @@ T = TypeVar("T")
 SCAN: Final = 300
 """How many parts of desired LRPs are requested in one step: as many as a socket holds, so that they come in time."""
 
-PROCESSES: Final = 40
+PROCESSES: Final = 25
 """The same for processes, whose rows are requested then."""
 
 SLICE: Final = 100
@@ -214,9 +214,8 @@ class Records:
         rows, self._rows = self._rows, None
         if rows is None or self._slice is not None:
             found = await self._scan("processes", PROCESSES)
-            fields = [field for value in found.values() for field in value.split(b"\n")]
             self._named += found.values()
-            self._rows = await self._redis.fields_ahead(self._lists.keys.key(self._name), fields)
+            self._rows = await self._redis.fields_ahead(self._lists.keys.key(self._name), b"\n".join(found.values()))
         if rows is not None:
             self._waiting = [value for value in await rows() if value is not None]
             self._number += len(self._waiting)

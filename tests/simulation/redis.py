@@ -283,8 +283,8 @@ class _Connection:
         # Nothing takes time here: the scan itself is as good.
         return partial(self.scan, key, cursor, count)
 
-    async def fields_ahead(self, key: str, fields: Sequence[str | bytes]) -> Later[Sequence[bytes | None]]:
-        return partial(self.read_fields, key, [field if isinstance(field, str) else field.decode() for field in fields])
+    async def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
+        return partial(self.read_fields, key, fields.decode().splitlines())
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         found: Stream = await self._redis.answer(lambda: self._redis.stream(key)[-1:])
