@@ -155,14 +155,15 @@ class _Redis:
 def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identity | None]:
     """Return a function that opens connections to a relay, and the identity they use, which is read anew for each.
 
-    Raises ConfigurationError where coredis is not installed, or a file of `tls` cannot be used.
+    Raises ConfigurationError where coredis or hiredis is not installed, or a file of `tls` cannot be used.
     """
     try:
         # Now, since it takes a while, in which nothing else would run later.
         import_module("coredis")
+        import_module("hiredis")
     except ImportError as exc:
         raise ConfigurationError(
-            f"{address.name}: this needs the package coredis: pip install 'lrpmirror[redis]'"
+            f"{address.name}: this needs the packages coredis and hiredis: pip install 'lrpmirror[redis]'"
         ) from exc
     if tls is not None and not address.encrypted:
         raise ConfigurationError(

@@ -1,7 +1,7 @@
 """One connection to one server: commands go out, replies come in their order.
 
 A client of coredis passes a command to a task that writes and gets its reply from a task that reads, which costs more
-than everything else about a command. Only its parser is used here.
+than everything else about a command. Only its errors are used here, and the parser of hiredis, Redis's own.
 """
 
 import socket
@@ -27,6 +27,8 @@ Encoded = tuple[int, bytes]
 """The number of some parts of a command, and these as they are sent."""
 
 NONE: Final = (0, b"")
+
+_INCOMPLETE: Final = object()
 
 
 class Bytes(Protocol):
@@ -82,7 +84,8 @@ class Connection:
 
     def __init__(self, stream: Bytes) -> None:
         self._stream = stream
-        self._parser = import_module("coredis.parser").Parser()
+        refusal = import_module("coredis.parser").Parser().parse_error
+        self._parser = import_module("hiredis").Reader(replyError=refusal, notEnoughData=_INCOMPLETE)
         self._sent = 0
         self._taken = 0
         self._replies: dict[int, Any] = {}
@@ -125,11 +128,11 @@ class Connection:
         return reply
 
     async def _next(self) -> Any:
-        while type(found := self._parser.parse()) is not tuple:
+        while (found := self._parser.gets()) is _INCOMPLETE:
             if not (data := await self._stream.receive_some(_PIECE)):
                 raise ConnectionResetError("the server has closed the connection")
-            self._parser.feed(bytes(data))
-        return found[1]
+            self._parser.feed(data)
+        return found
 
 
 def encoded(parts: Sequence[bytes | str | int]) -> Encoded:
