@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil, floor
 from typing import Any, Final
 
 import msgspec
 import trio
 from msgspec import Struct
-from msgspec.structs import replace
 
 from lrpmirror.core.freshness.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
@@ -284,14 +284,13 @@ class Leading:
         )
         args = [part for n, (name, payload) in enumerate(events or ()) for part in (f"{n}.{name}", payload)]
         size = sum(map(len, args[1::2]))
-        transaction = Transaction(
+        transaction = partial(
+            Transaction,
             token=self._token,
             lease=str(_millis(LEASE)),
             before=self._link,
             link=link,
             counts=self._counts,
-            age=0,
-            as_of=0,
             patience=_millis(UNDER_WAY),
             phase=phase,
             trouble=trouble,
@@ -333,14 +332,14 @@ class Leading:
             await self.begin(redis, self._token)
 
     async def _send(
-        self, redis: Commands, transaction: Transaction, current_at: float, args: Sequence[str | bytes]
+        self, redis: Commands, transaction: Callable[..., Transaction], current_at: float, args: Sequence[str | bytes]
     ) -> list[Any]:
         """Run the transaction with the server's time; again where that clock was set since it was last read."""
         outcome: list[Any] = [b"late"]
         while outcome[0] == b"late":
             now = trio.current_time()
             age, as_of = ceil((now - current_at) * 1000), floor(self._clock.earliest(now) * 1000)
-            head = msgspec.msgpack.encode(replace(transaction, age=age, as_of=as_of))
+            head = msgspec.msgpack.encode(transaction(age=age, as_of=as_of))
             outcome = await redis.run(COMMIT, self._keys.all, (head, *args))
             if outcome[0] in {b"done", b"late"}:
                 self._clock = ServerClock(int(outcome[1]) / 1000, now, trio.current_time())

@@ -21,10 +21,10 @@ class Script(Struct, frozen=True):
     name: str
 
 
-class Transaction(Struct, frozen=True, kw_only=True):
-    """What COMMIT is to write and on what condition. Times are in ms.
+class Transaction(Struct, frozen=True, kw_only=True, array_like=True):
+    """What COMMIT is to write and on what condition, by these names. Times are in ms.
 
-    As MessagePack, since each argument of a script costs both sides; without records, which may be no text.
+    One argument, since each costs both sides; without records, which may be no text.
     """
 
     token: str
@@ -86,10 +86,11 @@ return 1
 """)
 """Give up the lead, if it is the caller's."""
 
-COMMIT: Final = _script("""\
+COMMIT: Final = _script(
+    f"local {', '.join(Transaction.__struct_fields__)} = unpack(cmsgpack.unpack(ARGV[1]))"
+    """
 -- KEYS: lease, status, changes, then the hashes.
 -- ARGV: a Transaction as MessagePack, then what it counts: events with their names, and the fields of the hashes.
-local tx = cmsgpack.unpack(ARGV[1])
 local at = 2
 local function each(command, key, number)
   local n, last = 0, at + number - 1
@@ -98,53 +99,54 @@ local function each(command, key, number)
   return n
 end
 local holder = redis.call('GET', KEYS[1])
-if holder ~= tx.token then return {'fenced', holder or ''} end
+if holder ~= token then return {'fenced', holder or ''} end
 local known = redis.call('HMGET', KEYS[2], 'link', 'live_at', 'changes')
-local link = known[1] or ''
-if link ~= tx.before then return {'diverged', link} end
-local counts, same = {}, true
+local there = known[1] or ''
+if there ~= before then return {'diverged', there} end
+local numbers, same = {}, true
 for i = 4, #KEYS do
   local n = redis.call('HLEN', KEYS[i])
-  counts[i - 3] = n
-  same = same and n == tx.counts[i - 3]
+  numbers[i - 3] = n
+  same = same and n == counts[i - 3]
 end
-if not same and #tx.counts > 0 then return {'altered', counts} end
+if not same and #counts > 0 then return {'altered', numbers} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local waited = now - tx.as_of
+local waited = now - as_of
 now = string.format('%d', now)
-if waited < 0 or waited > tx.patience then return {'late', now} end
-local age = string.format('%.3f', (tx.age + waited) / 1000)
-local said = {'link', tx.link, 'phase', tx.phase, 'trouble', tx.trouble, 'age', age, 'revision', tx.revision}
+if waited < 0 or waited > patience then return {'late', now} end
+age = string.format('%.3f', (age + waited) / 1000)
+local said = {'link', link, 'phase', phase, 'trouble', trouble, 'age', age, 'revision', revision}
 local id = ''
-if tx.events >= 0 then
+if events >= 0 then
   local command = {'XADD', KEYS[3]}
-  if tx.oldest ~= '' then command[3], command[4] = 'MINID', tx.oldest end
+  if oldest ~= '' then command[3], command[4] = 'MINID', oldest end
   command[#command + 1] = '*'
   for j = 1, #said do command[#command + 1] = said[j] end
-  command[#command + 1], command[#command + 2] = 'before', tx.follows
-  for j = at, at + tx.events - 1 do command[#command + 1] = ARGV[j] end
-  at = at + tx.events
+  command[#command + 1], command[#command + 2] = 'before', follows
+  for j = at, at + events - 1 do command[#command + 1] = ARGV[j] end
+  at = at + events
   id = redis.call(unpack(command))
 end
 local changes = 0
-for _, hash in ipairs(tx.hashes) do
+for _, hash in ipairs(hashes) do
   local i, set, removed = unpack(hash)
   local more = each('HSET', KEYS[i], set) - each('HDEL', KEYS[i], removed)
-  counts[i - 3] = counts[i - 3] + more
+  numbers[i - 3] = numbers[i - 3] + more
   same = same and more == 0
   changes = changes + set / 2 + removed
 end
-if not same then said[#said + 1], said[#said + 2] = 'counts', table.concat(counts, ' ') end
-if tx.live or not known[2] then said[#said + 1], said[#said + 2] = 'live_at', now end
+if not same then said[#said + 1], said[#said + 2] = 'counts', table.concat(numbers, ' ') end
+if live or not known[2] then said[#said + 1], said[#said + 2] = 'live_at', now end
 if changes > 0 then
   said[#said + 1], said[#said + 2] = 'changes', string.format('%d', (known[3] or 0) + changes)
 end
 redis.call('HSET', KEYS[2], 'heartbeat', now, unpack(said))
-if #tx.more > 0 then redis.call('HSET', KEYS[2], unpack(tx.more)) end
-redis.call('PEXPIRE', KEYS[1], tx.lease)
-return {'done', now, id, counts}
-""")
+if #more > 0 then redis.call('HSET', KEYS[2], unpack(more)) end
+redis.call('PEXPIRE', KEYS[1], lease)
+return {'done', now, id, numbers}
+"""
+)
 """Write what has changed, as one step. Returns `done` with the time, the entry's id and the counts, or why nothing was
 written: `fenced` (another publisher leads, or none), `diverged` (another link is there), `altered` (other counts are),
 `late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
