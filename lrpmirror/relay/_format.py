@@ -24,7 +24,7 @@ There is one a second at least, empty where nothing changed. A reader has missed
 follows the link that it read last; otherwise it lists anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -161,16 +161,10 @@ class Entry(Struct, frozen=True, kw_only=True):
     """The types and payloads of events, in their order."""
 
     @classmethod
-    def read(cls, pairs: Iterable[tuple[bytes, bytes]], where: str) -> "Entry":
+    def read(cls, pairs: Sequence[tuple[bytes, bytes]], where: str) -> "Entry":
         """Read the fields of an entry. Raises RelayUnreadable for a malformed one."""
-        head: dict[bytes, bytes] = {}
-        events: list[tuple[str, bytes]] = []
+        head = dict(pairs)
         try:
-            for name, value in pairs:
-                if name[:1].isdigit():
-                    events.append((name.partition(b".")[2].decode(), value))
-                else:
-                    head[name] = value
             return cls(
                 link=head[b"link"].decode(),
                 before=head[b"before"].decode(),
@@ -178,7 +172,7 @@ class Entry(Struct, frozen=True, kw_only=True):
                 trouble=head[b"trouble"].decode(),
                 age=float(head[b"age"]),
                 revision=int(head[b"revision"]),
-                events=events,
+                events=[(name.partition(b".")[2].decode(), value) for name, value in pairs if name[:1].isdigit()],
             )
         except (KeyError, ValueError) as exc:
             raise RelayUnreadable(f"{where}: an entry of the stream of changes cannot be read: {exc!r}") from exc
