@@ -33,7 +33,8 @@ async def sent(server: trio.abc.Stream) -> bytes:
 
 @simulated
 async def test_a_command_goes_out_as_bytes_of_known_length(redis: Connection, server: trio.abc.Stream) -> None:
-    await redis.send(b"SET", "kéy", 12, b"\x00\r\n", "")
+    redis.request(b"SET", "kéy", 12, b"\x00\r\n", "")
+    await redis.send()
     assert await sent(server) == b"*5\r\n$3\r\nSET\r\n$4\r\nk\xc3\xa9y\r\n$2\r\n12\r\n$3\r\n\x00\r\n\r\n$0\r\n\r\n"
 
 
@@ -44,13 +45,14 @@ def test_lines_go_out_as_the_parts_that_they_are(lines: list[bytes]) -> None:
 
 @simulated
 async def test_a_command_can_have_parts_that_are_encoded(redis: Connection, server: trio.abc.Stream) -> None:
-    await redis.send("b", beginning=encoded([b"A"]), rest=encoded_lines(b"cc\ndd"))
+    redis.request("b", beginning=encoded([b"A"]), rest=encoded_lines(b"cc\ndd"))
+    await redis.send()
     assert await sent(server) == b"*4\r\n$1\r\nA\r\n$1\r\nb\r\n$2\r\ncc\r\n$2\r\ndd\r\n"
 
 
 @simulated
 async def test_each_reply_is_that_of_its_command(redis: Connection, server: trio.abc.Stream) -> None:
-    first, second = await redis.send(b"A"), await redis.send(b"B")
+    first, second = redis.request(b"A"), redis.request(b"B")
     for part in (b"+on", b"e\r\n*2\r\n$1\r\n", b"x\r\n:2\r\n-WRONGTYPE no\r\n:", b"4\r\n"):
         await server.send_all(part)
     assert await redis.reply(second) == [b"x", 2]
@@ -58,6 +60,18 @@ async def test_each_reply_is_that_of_its_command(redis: Connection, server: trio
         await redis.ask(b"C")
     assert await redis.reply(first) == b"one"
     assert await redis.ask(b"D") == 4
+
+
+@simulated
+async def test_what_was_requested_goes_out_with_what_is_sent_next(redis: Connection, server: trio.abc.Stream) -> None:
+    redis.request(b"A")
+    redis.request(b"B")
+    with trio.move_on_after(1):
+        await redis.ask(b"C")
+    assert await sent(server) == b"".join(b"*1\r\n$1\r\n%c\r\n" % name for name in b"ABC")
+    with trio.move_on_after(1) as scope:
+        await sent(server)
+    assert scope.cancelled_caught
 
 
 @simulated

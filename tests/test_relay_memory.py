@@ -258,8 +258,8 @@ async def test_a_scan_finds_everything_in_slices(server: Server, ahead: bool) ->
         cursor, steps = None, 0
         while cursor != 0:
             if ahead:
-                scan = await redis.scan_ahead(KEYS.hashes[0], cursor or 0, 100)
-                other = await redis.fields_ahead(KEYS.hashes[0], b"field-4\nnone\nfield-5")
+                scan = redis.scan_ahead(KEYS.hashes[0], cursor or 0, 100)
+                other = redis.fields_ahead(KEYS.hashes[0], b"field-4\nnone\nfield-5")
                 # What is asked for ahead is no other command's reply.
                 assert list(await redis.read_fields(KEYS.hashes[0], ["field-3"])) == [b"3"]
                 assert list(await other()) == [b"4", None, b"5"]
@@ -271,5 +271,5 @@ async def test_a_scan_finds_everything_in_slices(server: Server, ahead: bool) ->
         assert found == fields
         assert steps > 1
         assert list(await redis.read_fields(KEYS.hashes[0], ["field-3", "none"])) == [b"3", None]
-        assert list(await (await redis.fields_ahead(KEYS.hashes[0], b""))()) == []
+        assert list(await redis.fields_ahead(KEYS.hashes[0], b"")()) == []
         assert await redis.scan(KEYS.key("none"), 0, 10) == (0, {})

@@ -39,12 +39,16 @@ class Commands(Protocol):
         """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
         ...
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> "Later[tuple[int, Mapping[bytes, bytes]]]":
-        """Request the same, to be taken later."""
+    def scan_ahead(self, key: str, cursor: int, count: int) -> "Later[tuple[int, Mapping[bytes, bytes]]]":
+        """Request the same with what is sent next, to be taken later."""
         ...
 
-    async def fields_ahead(self, key: str, fields: bytes) -> "Later[Sequence[bytes | None]]":
-        """Request some values of a hash by the lines of a text, to be taken later."""
+    def fields_ahead(self, key: str, fields: bytes) -> "Later[Sequence[bytes | None]]":
+        """Request some values of a hash by the lines of a text, in the same way."""
+        ...
+
+    async def send(self) -> None:
+        """Send what was requested, as each other command does."""
         ...
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
@@ -94,25 +98,26 @@ class _Redis:
             found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
         return found
 
-    async def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
+    def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
         if not fields:
             return _nothing
-        with errors_of(self._where):
-            number = await self._connection.send(b"HMGET", key, rest=encoded_lines(fields))
-        return partial(self._take, number)
+        return partial(self._take, self._connection.request(b"HMGET", key, rest=encoded_lines(fields)))
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
-        return await (await self.scan_ahead(key, cursor, count))()
+        return await self.scan_ahead(key, cursor, count)()
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
-        with errors_of(self._where):
-            number = await self._connection.send(b"HSCAN", key, cursor, b"COUNT", count)
+    def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
+        number = self._connection.request(b"HSCAN", key, cursor, b"COUNT", count)
 
         async def take() -> tuple[int, Mapping[bytes, bytes]]:
             following, flat = await self._take(number)
             return int(following), dict(_pairs(flat))
 
         return take
+
+    async def send(self) -> None:
+        with errors_of(self._where):
+            await self._connection.send()
 
     async def _take(self, number: int) -> Any:
         with errors_of(self._where):

@@ -86,22 +86,31 @@ class Connection:
         self._stream = stream
         refusal = import_module("coredis.parser").Parser().parse_error
         self._parser = import_module("hiredis").Reader(replyError=refusal, notEnoughData=_INCOMPLETE)
-        self._sent = 0
+        self._requested = 0
         self._taken = 0
         self._replies: dict[int, Any] = {}
         """Replies that were read before they were asked for."""
+        self._unsent = b""
         self._sending = False
 
     async def ask(self, *command: bytes | str | int, beginning: Encoded = NONE) -> Any:
         """Send a command and return its reply."""
-        return await self.reply(await self.send(*command, beginning=beginning))
+        return await self.reply(self.request(*command, beginning=beginning))
 
-    async def send(self, *command: bytes | str | int, beginning: Encoded = NONE, rest: Encoded = NONE) -> int:
-        """Send a command; return the number by which to ask for its reply."""
+    def request(self, *command: bytes | str | int, beginning: Encoded = NONE, rest: Encoded = NONE) -> int:
+        """Have a command sent with the next one that is; return the number by which to ask for its reply."""
+        number, middle = encoded(command)
+        self._unsent += b"*%d\r\n%b%b%b" % (beginning[0] + number + rest[0], beginning[1], middle, rest[1])
+        self._requested += 1
+        return self._requested
+
+    async def send(self) -> None:
+        """Send what was requested, at once: each send costs as much as a command."""
         if self._sending:
             raise BrokenPipeError("an earlier command was sent in part only")
-        number, middle = encoded(command)
-        data = b"*%d\r\n%b%b%b" % (beginning[0] + number + rest[0], beginning[1], middle, rest[1])
+        data, self._unsent = self._unsent, b""
+        if not data:
+            return
         self._sending = True
         sent = self._stream.send_some(data) if isinstance(self._stream, _Socket) else 0
         if sent < len(data):
@@ -110,11 +119,10 @@ class Connection:
             if scope.cancelled_caught:
                 raise TimeoutError(f"nothing could be sent for {ANSWER:g} s")
         self._sending = False
-        self._sent += 1
-        return self._sent
 
     async def reply(self, number: int) -> Any:
         """Return the reply to a command, once."""
+        await self.send()
         with trio.move_on_after(ANSWER):
             while number not in self._replies:
                 found = await self._next()

@@ -203,7 +203,12 @@ class Records:
                     f"({self._status.publisher}) finds that out and writes them again"
                 )
         values = list(found.values())
-        self._waiting = await lists.joined(redis, tuple(map(bytes.decode, found)), values) if joined else values
+        if joined:
+            self._waiting = await lists.joined(redis, tuple(map(bytes.decode, found)), values)
+        else:
+            # The next slice is written while this one is decoded.
+            await redis.send()
+            self._waiting = values
 
     async def _fetch_rows(self) -> None:
         """Fetch the rows of some processes, while those of the next are on their way.
@@ -215,7 +220,7 @@ class Records:
         if rows is None or self._slice is not None:
             found = await self._scan("processes", PROCESSES)
             self._named += found.values()
-            self._rows = await self._redis.fields_ahead(self._lists.keys.key(self._name), b"\n".join(found.values()))
+            self._rows = self._redis.fields_ahead(self._lists.keys.key(self._name), b"\n".join(found.values()))
         if rows is not None:
             self._waiting = [value for value in await rows() if value is not None]
             self._number += len(self._waiting)
@@ -232,9 +237,9 @@ class Records:
         A hash that is being enlarged can show a field twice.
         """
         key = self._lists.keys.key(name)
-        following = self._slice or await self._redis.scan_ahead(key, 0, count)
+        following = self._slice or self._redis.scan_ahead(key, 0, count)
         cursor, found = await following()
-        self._slice = await self._redis.scan_ahead(key, cursor, count) if cursor else None
+        self._slice = self._redis.scan_ahead(key, cursor, count) if cursor else None
         if not self._seen.isdisjoint(found):
             found = {field: value for field, value in found.items() if field not in self._seen}
         self._seen.update(found)

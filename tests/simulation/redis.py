@@ -279,12 +279,15 @@ class _Connection:
         found: tuple[int, Mapping[bytes, bytes]] = await self._redis.answer(slice_of)
         return found
 
-    async def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
+    def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
         # Nothing takes time here: the scan itself is as good.
         return partial(self.scan, key, cursor, count)
 
-    async def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
+    def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
         return partial(self.read_fields, key, fields.decode().splitlines())
+
+    async def send(self) -> None:
+        await self._redis.answer(lambda: None)
 
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
         found: Stream = await self._redis.answer(lambda: self._redis.stream(key)[-1:])
