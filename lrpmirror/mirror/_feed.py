@@ -35,7 +35,8 @@ class Feed(Generic[K, V]):
         self._present = present
         self._nursery = nursery
         self._clock = clock
-        self._revision = revision
+        self.revision = revision
+        """Up to which changes are published; set it where there was none, or nobody to publish it to."""
         self._closed = False
         self._readers: dict[Changes[K, V], None] = {}
 
@@ -43,10 +44,6 @@ class Feed(Generic[K, V]):
     def is_read(self) -> bool:
         """Whether anybody subscribes."""
         return bool(self._hub)
-
-    def pass_over(self, revision: int) -> None:
-        """Record that the changes up to this revision have been published to nobody."""
-        self._revision = revision
 
     def publish(
         self,
@@ -56,7 +53,7 @@ class Feed(Generic[K, V]):
         free_in_slices: Callable[[], Iterator[None]] | None = None,
     ) -> None:
         """Notify every subscriber; waits for none. `free_in_slices` frees the deltas afterwards, a slice a step."""
-        self._revision = revision
+        self.revision = revision
         behind: list[Mailbox[K, V]] = []
         if len(deltas) > AT_ONCE:
             behind = self._hub.publish_many(deltas, revision, cause, self._clock())
@@ -123,7 +120,7 @@ class Feed(Generic[K, V]):
     def _begin(self, mailbox: Mailbox[K, V], topics: frozenset[Hashable] | None, *, replay: bool) -> None:
         if replay:
             number, deltas = self._present(topics)
-            mailbox.defer(iter(deltas), number, self._revision, Cause.REPLAY, self._clock())
+            mailbox.defer(iter(deltas), number, self.revision, Cause.REPLAY, self._clock())
             if number > AT_ONCE or mailbox.advance(AT_ONCE + 1):
                 self._nursery.start_soon(self._advance, [mailbox], None)
         self._hub.add(mailbox, topics)

@@ -15,7 +15,7 @@ from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.preparation import Preparation, ViewBuild
-from lrpmirror.core.rows.changes import Cause, Commit, Delta, RowKey, row_key
+from lrpmirror.core.rows.changes import Cause, Commit, Delta, EventCommits, RowKey, row_key
 from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
@@ -298,8 +298,7 @@ class Mirror(Reads):
                 self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
         else:
             # Commits of events are made when they are read.
-            self._rows.pass_over(self.revision)
-            self._desired.pass_over(self.revision)
+            self._rows.revision = self._desired.revision = self.revision
         completed = self._session.take_completed()
         prepared, self._preparation = (self._preparation, None) if listed else (None, self._preparation)
         if commits or completed:
@@ -342,10 +341,13 @@ class Mirror(Reads):
         """
         session = self._session
         dirty = dirtied_by(commits)
-        domains_changed = any(commit.domains is not None for commit in commits)
-        revision, cause = (commits[-1].revision, commits[-1].cause) if commits else (self.revision, Cause.SNAPSHOT)
-        whole = terms_of(guid for guid in completed if guid not in dirty)
-        cells = session.knowledge.cells if any(commit.cells is not None for commit in commits) else None
+        # No event changes domains or cells.
+        listed: Sequence[Commit] = () if isinstance(commits, EventCommits) else commits
+        domains_changed = any(commit.domains is not None for commit in listed)
+        cells = session.knowledge.cells if any(commit.cells is not None for commit in listed) else None
+        revision = self.revision
+        cause = listed[-1].cause if listed else Cause.EVENT if commits else Cause.SNAPSHOT
+        whole = terms_of(guid for guid in completed if guid not in dirty) if completed else {}
         processes = [*map(session.knowledge.process, dirty)]
         for view in self._views:
             everything = domains_changed and view.follows_domains

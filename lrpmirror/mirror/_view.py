@@ -159,8 +159,12 @@ class MirrorView(ViewReads[K, V]):
         if cells is not None:
             deltas += self.derivation.update_cells(cells)
         self.revision = revision
-        self._log_failures()
-        self._feed.publish(deltas, revision, cause)
+        if self.derivation.unreported:
+            self._log_failures()
+        if deltas:
+            self._feed.publish(deltas, revision, cause)
+        else:
+            self._feed.revision = revision
 
     def turn(self, difference: Difference[K, V] | None, revision: int, cause: Cause) -> None:
         """Record that the derivation has taken over a prepared one, and publish the difference."""

@@ -139,7 +139,7 @@ class Derivation(Values[K, C, V]):
 
     def take_failures(self) -> list[tuple[Any, Exception]]:
         """Return the failures that began since the last call, each with its source or key."""
-        unreported, self._unreported = self._unreported, []
+        unreported, self.unreported = self.unreported, []
         return unreported
 
     # What is contributed
@@ -214,7 +214,9 @@ class Derivation(Values[K, C, V]):
         for index in indexes:
             if reads is None:
                 found[index] = process.at(index)
-            elif (replaced := dirty.replaced.get(index)) is None or replaced.differs_in(reads):
+                continue
+            replaced = dirty.replaced.get(index)
+            if replaced is None or not reads.isdisjoint(replaced.differing or replaced.compare()):
                 found[index] = process.decoded_at(index)
         return found
 
@@ -291,7 +293,7 @@ class Derivation(Values[K, C, V]):
         failed = self._failed_sources.get(source)
         if failed is None:
             failed = self._failed_sources[source] = {}
-            self._unreported.append((source, error))
+            self.unreported.append((source, error))
         else:
             without_frames(error)
         failed[index] = error
@@ -323,7 +325,7 @@ class Derivation(Values[K, C, V]):
             _failed_sources={source: dict(failed) for source, failed in self._failed_sources.items()},
             _failed_keys=self._failed_keys.copy(),
             _unfolded=self._unfolded.copy(),
-            _unreported=[],
+            unreported=[],
             log=None,
         )
         return copied
@@ -331,7 +333,7 @@ class Derivation(Values[K, C, V]):
     def replaced_by(self, fork: Self) -> Self:
         """Take over the state of a fork, which was updated meanwhile; return the state before. O(1)."""
         before = copy(self)
-        vars(self).update(vars(fork), log=None, _unreported=self._unreported + fork.take_failures())
+        vars(self).update(vars(fork), log=None, unreported=self.unreported + fork.take_failures())
         return before
 
     def suppress_unchanged(self, key: K, notified: V | None) -> None:

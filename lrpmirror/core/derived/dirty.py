@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.core.rows.changes import Commit, Delta, RowKey
+from lrpmirror.core.rows.changes import Commit, Delta, EventCommits, RowKey
 from lrpmirror.model import ActualLRP, DesiredLRP
 
 __all__ = ["ALL", "Dirty", "dirtied_by", "dirty_desired", "dirty_rows", "mark_row", "merge", "terms_of"]
@@ -16,13 +16,13 @@ class Replaced(Struct):
 
     before: ActualLRP
     after: ActualLRP
-    _differing: frozenset[str] | None = None
+    differing: frozenset[str] | None = None
+    """The names of the fields that differ; None: not found yet."""
 
-    def differs_in(self, fields: frozenset[str]) -> bool:
-        """Return whether the rows differ in any of these fields. O(fields), since what differs is kept."""
-        if self._differing is None:
-            self._differing = self.before.differing(self.after)
-        return not self._differing.isdisjoint(fields)
+    def compare(self) -> frozenset[str]:
+        """Find the names of the fields that differ, for all views."""
+        self.differing = self.before.differing(self.after)
+        return self.differing
 
 
 class Dirty(Struct):
@@ -41,7 +41,11 @@ ALL: Final = Dirty(terms=True, indexes=None)
 def dirtied_by(commits: Iterable[Commit]) -> dict[str, Dirty]:
     """Return what commits changed, by process guid, in order. O(what they changed)."""
     found: dict[str, Dirty] = {}
-    for commit in commits:
+    # Those of single rows need not be made for it.
+    for commit in commits.written if isinstance(commits, EventCommits) else commits:
+        if isinstance(commit, Delta):
+            _mark_rows(found, (commit,))
+            continue
         _mark_rows(found, commit.actual_lrps)
         for lrp in commit.desired_lrps:
             _mark_terms(found, lrp.key)

@@ -52,7 +52,8 @@ class Values(Generic[K, C, V]):
         self._failed_keys: dict[K, Exception] = {}
         # The steps of a key that could not be folded, to be tried again with the next.
         self._unfolded: dict[K, list[Step[Any]]] = {}
-        self._unreported: list[tuple[Any, Exception]] = []
+        self.unreported: list[tuple[Any, Exception]] = []
+        """The failures that began since the last call of `take_failures`."""
         self.log: dict[K, int] | None = None
         """The rank of each key that was touched, recorded while a list is being prepared; None: not recorded."""
 
@@ -67,7 +68,15 @@ class Values(Generic[K, C, V]):
         _put(self._published, key, value)
 
     def _fold(self, work: Work) -> list[Delta[K, V]]:
-        return self._fold_merged(*merged(work.steps.values()))
+        if len(work.steps) > 1:
+            return self._fold_merged(*merged(work.steps.values()))
+        ((keys, steps),) = work.steps.values()
+        if len(keys) > 1:
+            return self._fold_merged(*merged([(keys, steps)]))
+        # Nearly every event.
+        ranked: list[tuple[int, Delta[K, V]]] = []
+        self._fold_key(keys[0], steps, ranked)
+        return [delta for _, delta in ranked]
 
     def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
         """Fold new contributions without comparing or publishing anything."""
@@ -230,7 +239,7 @@ class Values(Generic[K, C, V]):
 
     def _failed_on_key(self, key: K, error: Exception) -> None:
         if key not in self._failed_keys:
-            self._unreported.append((key, error))
+            self.unreported.append((key, error))
         else:
             without_frames(error)
         self._failed_keys[key] = error

@@ -73,7 +73,7 @@ class Process(Struct, frozen=True, dict=True):
         """Return the same rows, decoded: see `ActualLRP.decoded`."""
         known = self._decoded_at.get(index)
         if known is None:
-            known = self._decoded_at[index] = tuple([row.decoded() for row in self.at(index)])
+            known = self._decoded_at[index] = tuple([row.decoded() for row in rows_at(self.rows, index)])
         return known
 
     @cached_property
