@@ -5,8 +5,7 @@ it is the same as ever. `lrpmirror.relay._format` says which keys there are, and
 """
 
 from lrpmirror.relay._address import is_relay
-from lrpmirror.relay._choice import Client, client_at
 from lrpmirror.relay._publisher import Publisher, PublisherStatus, open_publisher
-from lrpmirror.relay._reader import RelayClient
+from lrpmirror.relay._reader import Client, RelayClient, client_at
 
 __all__ = ["Client", "Publisher", "PublisherStatus", "RelayClient", "client_at", "is_relay", "open_publisher"]

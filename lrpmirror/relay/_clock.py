@@ -1,7 +1,6 @@
-"""The clock of a server, estimated from an earlier reply: the only clock that publishers and readers share.
+"""The clock of a server, the only one that publishers and readers share, within the duration of an earlier request.
 
-A reply gives the time within the duration of the request. Of the two bounds each side takes the one by which no state
-is reported younger than it is.
+Of the two bounds each side takes the one by which no state is reported younger than it is.
 """
 
 import trio

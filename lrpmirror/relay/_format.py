@@ -16,12 +16,10 @@ All keys of one relay have one hash tag, `{PREFIX}`, so that a cluster keeps the
 A row's identity is the epoch of its modification tag, or `PROCESS/INDEX/PRESENCE` for old rows that have none.
 
 An entry of the stream is what one transaction did. Its fields are `link` and `before` (which name this entry and the
-one that it follows), `phase`, `trouble`, `age` and `revision` as in the
-status, and for each change a number and the type of the
-BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf payload; and
-last the crash events of the BBS.
-There is one a second at least, empty where nothing changed. A reader has missed nothing as long as each entry
-follows the link that it read last; otherwise it lists anew.
+one that it follows), `phase`, `trouble`, `age` and `revision` as in the status, and for each change a number and the
+type of the BBS's event that tells of it, such as `0.actual_lrp_instance_created`, whose value is the event's protobuf
+payload; and last the crash events of the BBS. There is one a second at least, empty where nothing changed. A reader has
+missed nothing as long as each entry follows the link that it read last; otherwise it lists anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +90,7 @@ def field_of(key: RowKey) -> str:
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """The status that the leading publisher writes of itself and the relay with each transaction."""
+    """What the leading publisher writes of itself and the relay with each transaction."""
 
     format: str = FORMAT
     phase: str = ""

@@ -144,8 +144,7 @@ class Leading:
             self._pending.give_back(unconfirmed.batch)
         self._foreign = bool(link) and link != self._link
         if not link or link != self._link:
-            self._current = False
-            self._disturbed = True
+            self._current, self._disturbed = False, True
         self._link = link
         # Where a hash has lost something since, the first write finds out.
         self._counts = found.counts if found is not None else ()
@@ -256,11 +255,11 @@ class Leading:
         """Write what is pending, or as much of it as fits one transaction, and the mirror's status."""
         if not status.live and not self._current and not self._comparing:
             # What the leader before had written is not older than this.
-            await self._write(redis, _phase(status), _trouble(status), status, None)
+            await self._write(redis, str(status.phase), _trouble(status), status, None)
             return
         batch = self._pending.take()
         last = not len(self._pending) and self._current and not self._pending.everything
-        phase, trouble = _phase(status), _trouble(status)
+        phase, trouble = str(status.phase), _trouble(status)
         if not last and status.live:
             phase, trouble = "resyncing", _BEHIND
         if last:
@@ -305,8 +304,8 @@ class Leading:
         for one in writes.values():
             args += one.args
         outcome, *told = await self._send(redis, transaction, current_at, args)
+        self._unconfirmed = None
         if outcome == b"done":
-            self._unconfirmed = None
             _, entry_id, self._counts = told
             self._link, self._introduced = link, True
             self._content.written()
@@ -319,7 +318,6 @@ class Leading:
                 self._counters.entries += 1
                 self._gap = False
             return
-        self._unconfirmed = None
         self._pending.give_back(batch)
         if outcome == b"fenced":
             raise LeaseLost
@@ -347,9 +345,7 @@ class Leading:
 
     def _altered(self, found: str) -> None:
         self._counters.altered += 1
-        self._current = False
-        self._disturbed = True
-        self._counts = ()
+        self._current, self._disturbed, self._counts = False, True, ()
         logger.warning(
             "%s: what is there is not what was written last (%s): all of it is compared and written again",
             self._where,
@@ -413,10 +409,6 @@ _NUMBERS: Final = {name: number for number, name in enumerate(HASHES, FIRST_HASH
 
 def _millis(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _phase(status: MirrorStatus) -> str:
-    return str(status.phase)
 
 
 def _trouble(status: MirrorStatus) -> str:

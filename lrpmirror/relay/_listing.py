@@ -213,8 +213,7 @@ class Records:
     async def _fetch_rows(self) -> None:
         """Fetch the rows of some processes, while those of the next are on their way.
 
-        The rows of a process one after the other are stored in less time than in the order of a hash, and a hash has
-        them in no other order.
+        They are stored in less time process by process than in the order of a hash.
         """
         rows, self._rows = self._rows, None
         if rows is None or self._slice is not None:
@@ -232,10 +231,7 @@ class Records:
                 self._seen = set(b"\n".join(self._named).split(b"\n"))
 
     async def _scan(self, name: str, count: int) -> Mapping[bytes, bytes]:
-        """Return the next slice of a hash without what was seen before, and request the one after it, if there is any.
-
-        A hash that is being enlarged can show a field twice.
-        """
+        """Return the next slice of a hash, and request the one after it; a growing hash can show a field twice."""
         key = self._lists.keys.key(name)
         following = self._slice or self._redis.scan_ahead(key, 0, count)
         cursor, found = await following()

@@ -107,10 +107,9 @@ class Pending:
         """Record a row; the relay's value is the one before the first of its steps."""
         known = self.rows.get(field)
         self.rows[field] = step if known is None else Step(known.before, step.after)
-        if step.before is None or step.after is None:
-            one = step.after or step.before
-            if one is not None:
-                self.processes[one.process_guid] = None
+        one = step.after or step.before
+        if one is not None and (step.before is None or step.after is None):
+            self.processes[one.process_guid] = None
 
     def add_desired(self, guid: str, step: Step[DesiredLRP]) -> None:
         """Record a desired LRP."""

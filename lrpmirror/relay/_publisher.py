@@ -258,17 +258,15 @@ class Publisher:
                 if await redis.run(ACQUIRE, (self._keys.lease, self._keys.status), args):
                     await self._leading.begin(redis, token)
                     return
-            else:
-                await redis.time()
-            if status.synced_at is not None:
                 # The leader writes what changes from here on.
                 self._pending.lose_count()
-            self._record_role("standby", None)
-            if status.synced_at is None:
+                self._record_role("standby", None)
+                await trio.sleep(CAMPAIGN)
+            else:
+                await redis.time()
+                self._record_role("standby", None)
                 with trio.move_on_after(CAMPAIGN):
                     await self._woken.wait()
-            else:
-                await trio.sleep(CAMPAIGN)
             self._woken = trio.Event()
 
     async def _lead(self, redis: Commands) -> None:

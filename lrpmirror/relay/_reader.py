@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
-from lrpmirror.client import TLS
+from lrpmirror.client import TLS, BBSClient
 from lrpmirror.client._identity import Identity
 from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import (
@@ -20,7 +20,7 @@ from lrpmirror.errors import (
 )
 from lrpmirror.events import SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
-from lrpmirror.relay._address import parse
+from lrpmirror.relay._address import is_relay, parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._format import Keys, Status
 from lrpmirror.relay._listing import Lists, RecordFilter, Records, SingleBatch, all_of, order
@@ -103,9 +103,8 @@ class RelayClient:
         """Follow the changes: `async with client.events("instances") as stream: async for events in stream`.
 
         There is the stream of instances only, and no filter by cell: UnknownPath for others. A whole record comes as
-        `created`, whether it is new or another version. `said` is called with the age of all that was yielded, whenever
-        the publisher reports it, which is each second. Raises ChangesMissed where the stream has gone on without this
-        reader, and NoPublisher after some seconds without anything.
+        `created`, whether it is new or another version. `said` is called each second with the age of all that was
+        yielded. Raises ChangesMissed where the stream has gone on without this reader, and NoPublisher.
         """
         if name != "instances" or cell_id:
             raise UnknownPath(f"{self._where}: a relay has the stream of instances only, of all cells")
@@ -136,8 +135,8 @@ class RelayClient:
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> tuple[ActualLRP, ...]:
         """Return the rows, or those that pass all given filters."""
-        filters: dict[str, Any] = {"domain": domain, "cell_id": cell_id, "process_guid": process_guid, "index": index}
-        return await all_of(self._list("actual_lrps", **filters))
+        rows = self._list("actual_lrps", domain=domain, cell_id=cell_id, process_guid=process_guid, index=index)
+        return await all_of(rows)
 
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = None
@@ -174,27 +173,22 @@ class RelayClient:
 
         `full` needs a publisher that keeps whole ones: RequestRefused else.
         """
-        name = "desired_lrps" if full else "joined"
-        filters: dict[str, Any] = {
-            "domain": domain,
-            "process_guids": tuple(process_guids),
-            "app_guids": tuple(app_guids),
-        }
-        return await all_of(self._list(name, full=full, **filters), most)
+        filters: dict[str, Any] = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
+        return await all_of(self._list("desired_lrps" if full else "joined", full=full, **filters), most)
 
     async def scheduling_infos(
         self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
     ) -> tuple[DesiredLRP, ...]:
         """Return the scheduling part of the desired LRPs, or of those that pass all given filters."""
-        filters: dict[str, Any] = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
-        return await all_of(self._list("scheduling_infos", **filters))
+        found = self._list("scheduling_infos", domain=domain, process_guids=process_guids, app_guids=app_guids)
+        return await all_of(found)
 
     async def routing_infos(
         self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
     ) -> tuple[DesiredLRP, ...]:
         """Return the routing part of the desired LRPs, or of those that pass all given filters."""
-        filters: dict[str, Any] = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
-        return await all_of(self._list("routing_infos", **filters))
+        found = self._list("routing_infos", domain=domain, process_guids=process_guids, app_guids=app_guids)
+        return await all_of(found)
 
     async def desired_lrp(self, process_guid: str, *, full: bool = False) -> DesiredLRP:
         """Return one desired LRP; raises ResourceNotFound."""
@@ -240,9 +234,8 @@ class RelayClient:
     async def _caught_up(self, redis: Commands) -> Status:
         """Return the status, once the server has all that was followed on another connection.
 
-        That other connection can be to another server: a replica, or the primary before a fail-over. A list from one
-        that lags would lack events that the stream delivered before the list was requested. Raises ServiceUnavailable,
-        ChangesMissed.
+        That can be to another server: a replica, or the primary before a fail-over. One that lags lacks events that
+        were delivered before the list was requested. Raises ServiceUnavailable, ChangesMissed.
         """
         status = await self._lists.status(redis)
         position = max((stream.position for stream in self._streams), key=order, default="")
@@ -262,3 +255,12 @@ class RelayClient:
         if not await redis.has_entry(self.keys.changes, position):
             raise ChangesMissed(f"{self._where}: the server that was asked has another history than what was followed")
         return status
+
+
+Client = BBSClient | RelayClient
+"""A client that reads the state of a BBS."""
+
+
+def client_at(url: str, *, tls: TLS | None = None, tap: Callable[[str, bytes], None] | None = None) -> Client:
+    """Return a client, to be entered. Raises ConfigurationError for a URL or file that cannot be used."""
+    return RelayClient(url, tls=tls, tap=tap) if is_relay(url) else BBSClient(url, tls=tls, tap=tap)
