@@ -1,6 +1,6 @@
 """The server's state as a session knows it, and the queries on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lrpmirror.core.derived.derive import Process
 from lrpmirror.core.explain.decisions import Decision, Decisions
@@ -67,7 +67,7 @@ class Knowledge:
         guids.update(dict.fromkeys(self.retained.guids()))
         return list(guids)
 
-    def guids_in_parts(self, size: int) -> Iterator[list[str]]:
+    def guids_in_parts(self, size: int) -> Iterator[Sequence[str]]:
         """Return the same in parts of at most so many, each O(size) or O(MANY), while events are applied in between.
 
         A process that appears meanwhile can be missing, one that goes can be there.
@@ -115,7 +115,7 @@ class Knowledge:
         return snapshot.cells
 
 
-def guids_in_parts(store: Store, size: int) -> Iterator[list[str]]:
+def guids_in_parts(store: Store, size: int) -> Iterator[Sequence[str]]:
     """Return the processes of a store that have rows or a desired LRP, as `Knowledge.guids_in_parts` does."""
     yield from slices(store.processes(), size)
     for guids in slices(store.desired_guids(), MANY):

@@ -136,7 +136,7 @@ class Rounds:
 
 def _drained(dirty: dict[str, Dirty]) -> Iterator[dict[str, Dirty]]:
     """Remove and return, in parts, what is dirty now; not what becomes dirty meanwhile."""
-    for guids in slices(list(dirty), parts.PART):
+    for guids in slices(dirty, parts.PART):
         yield {guid: dirty.pop(guid) for guid in guids}
 
 

@@ -1,6 +1,6 @@
 """The state that a list is going to lead to, process by process, before it is committed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lrpmirror.core.derived.dirty import Dirty, dirty_desired, dirty_rows, terms_of
@@ -33,7 +33,7 @@ class Upcoming:
         domain = routed.domain if routed is not None else rows[0].domain if rows else ""
         return Process(guid, desired, routed, rows, domain in self.domains)
 
-    def guids(self) -> Iterator[list[str]]:
+    def guids(self) -> Iterator[Sequence[str]]:
         """Return the processes that the first list brings, in parts: see `Knowledge.guids_in_parts`."""
         return iter(()) if self._snapshot.aside is None else guids_in_parts(self._snapshot.aside, PART)
 
@@ -63,7 +63,7 @@ class Upcoming:
 
         O(PART) each.
         """
-        for guids in slices([*self._snapshot.completed], PART):
+        for guids in slices(self._snapshot.completed, PART):
             yield terms_of(guids)
 
     def _retained(self, guid: str) -> DesiredLRP | None:

@@ -8,7 +8,7 @@ import trio
 from lrpmirror.core.derived.subscriptions import Deltas, Hub, Lag, Mailbox
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import MirrorClosed
-from lrpmirror.mirror._subscription import AT_ONCE, Callback, Changes, ErrorPolicy, Subscription
+from lrpmirror.mirror._subscription import AT_ONCE, SLICE, Callback, Changes, ErrorPolicy, Subscription
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -112,7 +112,7 @@ class Feed(Generic[K, V]):
     ) -> None:
         """Publish the backlogs of some mailboxes, then free what they were made of."""
         for mailbox in mailboxes:
-            while mailbox.advance(AT_ONCE):
+            while mailbox.advance(SLICE):
                 await trio.lowlevel.checkpoint()
         for _ in free_in_slices() if free_in_slices is not None else ():
             await trio.lowlevel.checkpoint()

@@ -17,6 +17,9 @@ logger = logging.getLogger("lrpmirror")
 AT_ONCE: Final = 500
 """Up to so many changes are published at once, which takes less than a millisecond for each subscriber."""
 
+SLICE: Final = 100
+"""How many of more than that are published in one step: each view has subscribers, and all have a turn in between."""
+
 BATCH: Final = 2_000
 """How many changes a batch of an iteration has at most."""
 

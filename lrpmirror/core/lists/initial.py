@@ -4,6 +4,7 @@ It is indexed as it arrives, and its store becomes the mirror's. Its deltas are 
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 
@@ -27,7 +28,7 @@ class InitialSnapshot:
         self.rewritten: set[RowKey] = set()
         self.rewritten_desired: set[str] = set()
         self._rows: list[tuple[ActualLRP, ...]] = []
-        self._lrps: list[DesiredLRP] = []
+        self._lrps: list[tuple[DesiredLRP, ...]] = []
 
     def list_rows(self, rows: Iterable[ActualLRP], tombstones: TombstoneTable) -> list[str]:
         """Add rows, which are believed as they are; return the processes of which two claim one slot. O(rows)."""
@@ -46,15 +47,15 @@ class InitialSnapshot:
         tables.touched.clear()
         tables.touched_desired.clear()
         for guids in slices(tables.store.processes(), SLICE):
-            for guid in guids:
-                rows = tables.store.process(guid)
-                self._rows.append(rows)
+            found = [tables.store.process(guid) for guid in guids]
+            # In tuples, which the garbage collector passes by once it has seen that they hold nothing of its own.
+            self._rows.append(tuple(chain.from_iterable(found)))
+            for guid, rows in zip(guids, found, strict=True):
                 if tables.desired(guid) is None and any(row.state == ActualLRPState.RUNNING for row in rows):
                     undesired.add(guid)
             yield
         for guids in slices(tables.desired_guids(), MANY):
-            found = map(tables.desired, guids)
-            self._lrps += [lrp for lrp in found if lrp is not None]
+            self._lrps.append(tuple([lrp for lrp in map(tables.desired, guids) if lrp is not None]))
             yield
 
     def deltas(self, rows: RowDeltas, desired: DesiredDeltas) -> tuple[RowDeltas, DesiredDeltas]:
@@ -62,5 +63,5 @@ class InitialSnapshot:
         store = self.tables.store
         return (
             Arrivals(self._rows, row_key, self.rewritten, rows, len(store)),
-            Arrivals([self._lrps], _process_guid, self.rewritten_desired, desired, store.desired_count()),
+            Arrivals(self._lrps, _process_guid, self.rewritten_desired, desired, store.desired_count()),
         )

@@ -24,7 +24,7 @@ def find_missing(store: Store, tables: ListTables, scope: Scope) -> Iterator[Non
         for part in slices(keys, MANY):
             tables.touch(tables.lacked(part), ())
             yield
-    for guids in slices(store.desired_guids() if scope.desired is None else [*scope.desired], MANY):
+    for guids in slices(store.desired_guids() if scope.desired is None else scope.desired, MANY):
         tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
         yield
 

@@ -1,6 +1,6 @@
 """How much of a list one step handles before other tasks get a turn: a list can have a million rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -12,6 +12,8 @@ MANY: Final = 4_000
 """How many keys one step looks up, which is much less work for each."""
 
 
-def slices(items: list[T], size: int) -> Iterator[list[T]]:
-    """Return the items in lists of that size. O(size) each."""
+def slices(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    """Return what the items are now in parts of that size. O(items), then O(size) each."""
+    # Not a list: the garbage collector would go through it each time.
+    items = tuple(items)
     return (items[start : start + size] for start in range(0, len(items), size))

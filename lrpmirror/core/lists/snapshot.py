@@ -9,7 +9,7 @@ a list can have a million rows. Rows that equal those of the mirror are shared w
 costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -189,7 +189,7 @@ class PendingSnapshot:
 
     def settle(self) -> Iterator[None]:
         """Apply the events on top of the list and find where the mirror differs, a slice a step."""
-        for parts in slices(list(self._untagged.values()), SLICE):
+        for parts in slices(self._untagged.values(), SLICE):
             self._keep_tags(parts)
             yield
         self._untagged.clear()
@@ -254,9 +254,9 @@ class PendingSnapshot:
         compared = len(self._rows) + len(self._desired) + len(self.completed)
         return compared + len(tables.touched) + len(tables.touched_desired)
 
-    def differences(self) -> tuple[list[Delta[RowKey, ActualLRP]], list[Delta[str, DesiredLRP]]]:
-        """Return the deltas that were found so far. O(differences), in two list copies."""
-        return list(self._rows.values()), list(self._desired.values())
+    def differences(self) -> tuple[tuple[Delta[RowKey, ActualLRP], ...], tuple[Delta[str, DesiredLRP], ...]]:
+        """Return the deltas that were found so far. O(differences), in two copies."""
+        return tuple(self._rows.values()), tuple(self._desired.values())
 
     def process(self, guid: str) -> tuple[ActualLRP, ...]:
         """Return the rows that a process will have. O(rows of the process), or O(1) where there is a store aside."""
@@ -271,11 +271,11 @@ class PendingSnapshot:
     def compare_touched(self, few: int = 0) -> Iterator[None]:
         """Compare what has been touched until now, in slices, where that is more than `few`."""
         if len(self._tables.touched) > few:
-            for keys in slices(list(self._tables.touched), SLICE):
+            for keys in slices(self._tables.touched, SLICE):
                 self._compare(keys)
                 yield
         if len(self._tables.touched_desired) > few:
-            for guids in slices(list(self._tables.touched_desired), SLICE):
+            for guids in slices(self._tables.touched_desired, SLICE):
                 self._compare_desired(guids)
                 yield
 
@@ -294,7 +294,7 @@ class PendingSnapshot:
             while stores:
                 yield from stores.pop().free_in_slices()
 
-    def _keep_tags(self, parts: list[DesiredLRP]) -> None:
+    def _keep_tags(self, parts: Sequence[DesiredLRP]) -> None:
         """Use the mirror's metric tags for scheduling parts that got no routing part.
 
         The two parts can come from different servers, of which one lags. That does not mean that the tags are gone, so
@@ -338,7 +338,7 @@ class PendingSnapshot:
         while len(self._tables.touched) > SLICE or len(self._tables.touched_desired) > SLICE:
             yield from self.compare_touched(SLICE)
 
-    def _compare(self, keys: list[RowKey]) -> None:
+    def _compare(self, keys: Sequence[RowKey]) -> None:
         tables = self._tables
         if self._initial is not None:
             self._initial.rewritten.update(keys)
@@ -378,7 +378,7 @@ class PendingSnapshot:
         ):
             self.undesired.add(after.process_guid)
 
-    def _compare_desired(self, guids: list[str]) -> None:
+    def _compare_desired(self, guids: Sequence[str]) -> None:
         tables = self._tables
         if self._initial is not None:
             self._initial.rewritten_desired.update(guids)
@@ -413,7 +413,7 @@ class PendingSnapshot:
         What is touched meanwhile is written there when it is compared.
         """
         aside = Store()
-        for keys in slices(self._tables.keys(), SLICE):
+        for keys in self._tables.keys_in_slices(SLICE):
             for guid in aside.add(filter(None, map(self._tables.get, keys))):
                 self._ask_repair(guid, RepairReason.RIVALS)
             yield

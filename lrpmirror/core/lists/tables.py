@@ -1,9 +1,10 @@
 """The tables of a list in progress, to which the events since its request are applied."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from lrpmirror.core.lists.slices import slices
 from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.core.rows.freeing import empty_in_slices
 from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
@@ -37,9 +38,9 @@ class ListTables:
         """Return how many desired LRPs there are. O(1)."""
         return len(self._lrps)
 
-    def keys(self) -> list[RowKey]:
-        """Return the identities of the rows. O(rows)."""
-        return list(chain.from_iterable(self._rows))
+    def keys_in_slices(self, size: int) -> Iterator[Sequence[RowKey]]:
+        """Return the identities of the rows; those that come meanwhile can be among them. O(rows / 16) at most each."""
+        return chain.from_iterable(slices(part, size) for part in self._rows)
 
     def desired_guids(self) -> list[str]:
         """Return the process guids of the desired LRPs. O(desired LRPs)."""

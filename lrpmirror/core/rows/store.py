@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain, groupby, pairwise
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import force_setattr
 
@@ -339,19 +339,20 @@ class Store(DesiredTable):
 
         The store is not changed: another thread that still reads it reads a complete state, and frees it when done.
         """
-        tables: list[object] = [self._by_process, self._by_domain, self._desired, self._desired_guids]
-        tables += (*self._rows, *self._by_instance)
+        tables: list[object] = [self._by_domain, self._desired_guids, *self._by_instance]
         for index in (self._by_cell, self._by_state, self._desired_by_domain):
             tables += index.values()
-        rows = self.rows_by_process()
-        # From the end: a tuple frees no row that is in the list, too.
-        records = [*self._desired.values(), *chain.from_iterable(rows), *rows]
-        del self, index, rows
+        # From the end: a tuple of a process frees no row that is in the table of rows, too.
+        of_records: list[dict[Any, Any]] = [self._desired, *self._rows, self._by_process]
+        del self, index
         yield
         while tables:
             tables.pop()
             yield
-        yield from free_records(records)
+        while of_records:
+            records = list(of_records.pop().values())
+            yield
+            yield from free_records(records)
 
     # Checking
 
