@@ -12,9 +12,10 @@ from cli_support import recorded, started
 from patience import PATIENCE
 
 from lrpmirror.cli import main
+from lrpmirror.cli._main import _explain
 from lrpmirror.cli.shared import bbs
 from lrpmirror.client import TLS
-from lrpmirror.errors import ConfigurationError
+from lrpmirror.errors import ConfigurationError, RequestRefused, ResourceNotFound
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -119,6 +120,21 @@ def test_seconds_are_a_positive_number(capsys: pytest.CaptureFixture[str], text:
 def test_counts_are_positive_whole_numbers(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert main(["demo", f"--apps={text}"]) == 2
     assert f"{text!r} is not a positive whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RequestRefused("UnknownError", ""), "routes: UnknownError; the BBS's own log says why"),
+        (RequestRefused("InvalidRequest", "no whole desired LRPs"), "routes: InvalidRequest: no whole desired LRPs"),
+        (ResourceNotFound("ResourceNotFound", "no such LRP"), "routes: ResourceNotFound: no such LRP"),
+    ],
+)
+def test_only_a_refusal_without_a_reason_refers_to_the_log(
+    capsys: pytest.CaptureFixture[str], error: RequestRefused, line: str
+) -> None:
+    assert _explain("routes", error) == 1
+    assert capsys.readouterr().err == line + "\n"
 
 
 @pytest.mark.parametrize(("call", "frozen"), [("main()", True), ("main(sys.argv[1:])", False)])

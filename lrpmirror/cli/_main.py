@@ -89,7 +89,6 @@ _REMEDIES: Final[Mapping[type[LRPMirrorError], str]] = {
     TLSFailed: "see --ca-cert-file, --client-cert-file and --client-key-file",
     ConnectionFailed: "is the BBS running, and --bbs-url right?",
     TimedOut: "is --bbs-url right, and the BBS reachable from here?",
-    RequestRefused: "the BBS's own log says why",
     UnexpectedReply: "is --bbs-url that of a BBS?",
 }
 """Advice for errors that only say what happened; a subclass stands before its base."""
@@ -186,6 +185,9 @@ def _explain(name: str, error: BaseException) -> int | None:
         return None
     first = ours[0]
     remedy = next((f"; {text}" for kind, text in _REMEDIES.items() if isinstance(first, kind)), "")
+    if isinstance(first, RequestRefused) and first.type == "UnknownError":
+        # Others say why themselves.
+        remedy = "; the BBS's own log says why"
     # What a server sent may be in it, and a line is to stay a line.
     text = " ".join(f"{first}{remedy}".split())
     say(f"{name}: {text}")
