@@ -19,7 +19,7 @@ T = TypeVar("T")
 SCAN: Final = 300
 """How many parts of desired LRPs are requested in one step: as many as a socket holds, so that they come in time."""
 
-PROCESSES: Final = 25
+PROCESSES: Final = 60
 """The same for processes, whose rows are requested then."""
 
 SLICE: Final = 100
