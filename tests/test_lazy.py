@@ -343,6 +343,14 @@ def test_a_row_from_the_wire_is_encoded_unread_and_as_every_row_is(row: ActualLR
         assert decode.actual_lrp(record) == seen
 
 
+def test_a_side_of_a_diff_is_encoded_without_what_a_diff_leaves_out() -> None:
+    event = diff(RUNNING, replace(RUNNING, since=9))
+
+    for side, since in ((event.before, 7), (event.after, 9)):
+        row = replace(RUNNING, since=since, internal_routes=(), metric_tags={})
+        assert encode.actual_lrp(side) == encode.actual_lrp(row)
+
+
 def test_to_encode_a_row_leaves_it_unread() -> None:
     for seen in (listed(RUNNING), diff(RUNNING, RUNNING).after.carrying_over(listed(RUNNING))):
         encode.actual_lrp(seen)
