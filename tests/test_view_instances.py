@@ -213,6 +213,18 @@ def test_an_instance_contributes_to_a_key_once() -> None:
     assert "one key in two shares" in str(derivation.failures["p"])
 
 
+def test_an_instance_can_contribute_to_no_key() -> None:
+    class Keyless(Ports):
+        def instance(self, rows: tuple[ActualLRP, ...], terms: int) -> Sequence[Share[str, int]]:
+            return [Share((), terms * rows[0].since)]
+
+    derivation = Derivation(Keyless())
+    for since in (1, 2):
+        assert derivation.update([process(desired(memory_mb=1), *instances(1, since=since))]) == []
+    assert derivation.update([process(desired(memory_mb=1))]) == []
+    assert not derivation.failures
+
+
 class Squeamish(Ports):
     """Cannot say whether one contribution is like another."""
 

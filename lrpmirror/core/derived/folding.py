@@ -68,14 +68,13 @@ class Values(Generic[K, C, V]):
         _put(self._published, key, value)
 
     def _fold(self, work: Work) -> list[Delta[K, V]]:
-        if len(work.steps) > 1:
-            return self._fold_merged(*merged(work.steps.values()))
-        ((keys, steps),) = work.steps.values()
-        if len(keys) > 1:
-            return self._fold_merged(*merged([(keys, steps)]))
+        groups = [*work.steps.values()]
+        if len(groups) > 1 or len(groups[0][0]) != 1:
+            return self._fold_merged(*merged(groups))
         # Nearly every event.
+        (((key,), steps),) = groups
         ranked: list[tuple[int, Delta[K, V]]] = []
-        self._fold_key(keys[0], steps, ranked)
+        self._fold_key(key, steps, ranked)
         return [delta for _, delta in ranked]
 
     def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
