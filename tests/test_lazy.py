@@ -359,6 +359,19 @@ def test_to_encode_a_row_leaves_it_unread() -> None:
         assert seen.memory.row is None
 
 
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_a_row_is_encoded_as_it_is_at_any_step_of_taking_over_what_a_list_has(taken: int) -> None:
+    seen = diff(RUNNING, replace(RUNNING, since=9)).after.carrying_over(listed(RUNNING))
+    of_list = listed(replace(RUNNING, since=9))
+    assert seen == of_list
+
+    # As `is_confirmed_by` does, which another thread can interrupt: the row was read in whole, to be compared.
+    for field in ("source", "read", "carried")[:taken]:
+        force_setattr(seen, field, getattr(of_list, field))
+
+    assert encode.actual_lrp(seen) == encode.actual_lrp(of_list)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"presence": Presence.SUSPECT}, {"tag_index": 9}, {"cell_id": ""}, {"address": "10.0.0.2"}, {"metric_tags": {}}],

@@ -251,11 +251,14 @@ def fill_undecoded(message: diego_pb2.ActualLRP, row: ActualLRP) -> bool:
     """
     if type(row) is not LazyActualLRP or _all_given(row) != _NOTHING_GIVEN:
         return False
-    if row.read is _read_row:
-        message.MergeFromString(row.source)
-    elif row.read is _read_after and row.carried:
-        after = _parse_change(row.source).after
-        message.MergeFromString(row.carried)
+    # In this order, and rows that were read in whole only from records: they take over another's bytes, perhaps right
+    # now, in another thread. See `is_confirmed_by`.
+    read, source, carried = row.read, row.source, row.carried
+    if read is _read_row:
+        message.MergeFromString(source)
+    elif read is _read_after and carried and not _is_whole(row.memory.row):
+        after = _parse_change(source).after
+        message.MergeFromString(carried)
         message.actual_lrp_net_info.CopyFrom(after.actual_lrp_net_info)
         for name in _IN_BOTH:
             setattr(message, name, getattr(after, name))
@@ -416,6 +419,5 @@ for _name in _FIELDS[len(_AT_ONCE) :]:
 _at_once: Final = attrgetter(*_AT_ONCE)
 _given: Final = attrgetter(*(f"own_{name}" for name in _REST))
 _NONE_GIVEN: Final = (UNSET,) * len(_REST)
-_all_given: Final = attrgetter(*(f"own_{name}" for name in (*_REST, "routes", "tags")))
-_NOTHING_GIVEN: Final = (UNSET,) * (len(_REST) + 2)
-"""What has been given in place of what the bytes have."""
+_all_given: Final = attrgetter(*(f"own_{name}" for name in _FIELDS[len(_AT_ONCE) :]))
+_NOTHING_GIVEN: Final = (UNSET,) * len(_FIELDS[len(_AT_ONCE) :])

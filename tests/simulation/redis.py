@@ -284,7 +284,7 @@ class _Connection:
         return partial(self.scan, key, cursor, count)
 
     def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
-        return partial(self.read_fields, key, fields.decode().splitlines())
+        return partial(self.read_fields, key, fields.decode().split("\n") if fields else ())
 
     async def send(self) -> None:
         await self._redis.answer(lambda: None)
