@@ -7,7 +7,7 @@ import trio
 from mirror_support import FakeBBS, Fold, RowChange, lively, mirroring, settled, simulated, small, two
 from sim_support import OTHER_NET, A, B, wanted
 
-from lrpmirror import ActualLRP, ActualLRPState, Cause, Change, DesiredLRP, Mirror
+from lrpmirror import ActualLRP, ActualLRPState, Cause, Change, DesiredLRP, Lag, Mirror
 from lrpmirror.core.rows.changes import RowKey, row_key
 
 RUNNING = ActualLRPState.RUNNING
@@ -280,6 +280,26 @@ async def test_a_subscriber_that_left_costs_nothing_and_gets_nothing() -> None:
         await settled()
         assert changes.lag.pending == 0
         assert mirror._rows.lags() == []
+
+
+@simulated
+async def test_a_subscription_that_was_cancelled_with_changes_pending_is_behind_no_more() -> None:
+    diego = two()
+    async with mirroring(FakeBBS(diego)) as mirror:
+        await mirror.wait_synced()
+
+        async def slow(_: RowChange) -> None:
+            await trio.sleep(10)
+
+        subscription = mirror.subscribe(slow, replay=False)
+        diego.claim("q", 0, B)
+        await settled()
+        diego.start("q", 0, B)
+        await settled()
+        assert subscription.lag.pending == 1
+        subscription.cancel()
+        await trio.sleep(20)
+        assert subscription.lag == Lag(0, 0.0)
 
 
 @simulated

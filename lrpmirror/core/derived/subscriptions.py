@@ -131,7 +131,8 @@ class Mailbox(Generic[K, V]):
         return bool(self._backlog)
 
     def forget(self) -> None:
-        """Drop the backlog: the subscriber has left."""
+        """Drop what is pending and the backlog: the subscriber has left."""
+        self._taken_over()
         self._backlog.clear()
 
     def take_failure(self) -> BaseException | None:
