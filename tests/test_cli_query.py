@@ -369,7 +369,7 @@ def test_a_watch_says_when_it_loses_touch_and_goes_on_with_what_it_missed(capfd:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask again soon."""
-    monkeypatch.setattr("lrpmirror.cli.shared.watch.POLL", 0.05)
+    monkeypatch.setattr("lrpmirror.cli.shared.following.POLL", 0.05)
 
 
 @pytest.mark.usefixtures("quick")

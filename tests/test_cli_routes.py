@@ -9,7 +9,7 @@ from cli_query_support import Reader, interactive, lines_of, on_a_terminal
 from cli_support import Simulation, simulated_bbs
 
 from lrpmirror.cli import main
-from lrpmirror.cli.shared.tables import table
+from lrpmirror.cli.shared.output import table
 from lrpmirror.cli.shared.view_json import VIEWS
 from lrpmirror.core.derived.derive import Derivation, Process
 from lrpmirror.model import ActualLRPState

@@ -25,10 +25,9 @@ from textual.widgets import Input
 
 from lrpmirror.cli import main
 from lrpmirror.cli.shared.progress import Waiting
-from lrpmirror.cli.top._app import Top
 from lrpmirror.cli.top._board import Board
-from lrpmirror.cli.top._screens import CellScreen, HelpScreen, MainScreen, ProcessScreen
-from lrpmirror.cli.top._table import Listing
+from lrpmirror.cli.top._listings import Listing
+from lrpmirror.cli.top._screens import CellScreen, HelpScreen, MainScreen, ProcessScreen, Top
 from lrpmirror.thread import MirrorThread
 
 SCREENS = Path(__file__).parent / "screens"

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrpmirror.cli.shared.command import require
-from lrpmirror.cli.shared.paint import bar, line
+from lrpmirror.cli.shared.arguments import require
+from lrpmirror.cli.shared.screen import bar, line
 from lrpmirror.cli.shared.view import Kind
-from lrpmirror.cli.top._board import kinds_of_cell
-from lrpmirror.cli.top._process import ProcessDetail, duration, process_lines
-from lrpmirror.cli.top._ranking import Ranking
-from lrpmirror.cli.top._text import amounts, freshness, memory
+from lrpmirror.cli.top._board import Ranking, kinds_of_cell
+from lrpmirror.cli.top._text import ProcessDetail, amounts, duration, freshness, memory, process_lines
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.rows.changes import Cause, Change

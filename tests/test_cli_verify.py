@@ -8,7 +8,7 @@ from cli_support import simulated_bbs
 from msgspec.structs import replace
 
 from lrpmirror.cli import main
-from lrpmirror.cli.shared.verification import _Held
+from lrpmirror.cli.commands.verify import _Held
 from lrpmirror.core.rows.changes import Cause, Change
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, MetricTagValue
 
@@ -31,7 +31,7 @@ OTHER = replace(ROW, index=1, epoch="b", instance_guid="j")
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is on its way from a scripted BBS."""
-    monkeypatch.setattr("lrpmirror.cli.shared.verification.GRACE", 0.02)
+    monkeypatch.setattr("lrpmirror.cli.commands.verify.GRACE", 0.02)
 
 
 def verified(
@@ -49,7 +49,7 @@ def verified(
 
 def test_a_mirror_of_a_living_bbs_is_equal(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     # Events and repairs are on their way here.
-    monkeypatch.setattr("lrpmirror.cli.shared.verification.GRACE", 1.0)
+    monkeypatch.setattr("lrpmirror.cli.commands.verify.GRACE", 1.0)
     with simulated_bbs(steps=150, apps=8, cells=4) as bbs:
         assert main(["verify", "--seconds", "1.5", "--bbs-url", bbs.url]) == 0
     (summary,) = lines_of(capfd.readouterr().out.encode())

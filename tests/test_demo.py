@@ -21,11 +21,20 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 
 from lrpmirror.cli import main
-from lrpmirror.cli.commands.demo import Settings, play
-from lrpmirror.cli.shared.agreement import disagreements
+from lrpmirror.cli.commands.demo import Settings, disagreements, play
 from lrpmirror.cli.shared.screen import render
-from lrpmirror.cli.shared.view import CellView, Kind, NewsItem, ProcessView, View, kind_of, name_of, status_line
-from lrpmirror.cli.shared.words import desired_in_words, found, row_in_words
+from lrpmirror.cli.shared.story import desired_in_words, found, row_in_words
+from lrpmirror.cli.shared.view import (
+    CellView,
+    Display,
+    Kind,
+    NewsItem,
+    ProcessView,
+    View,
+    kind_of,
+    name_of,
+    status_line,
+)
 from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.rows.changes import Cause
 from lrpmirror.errors import LRPMirrorError
@@ -282,7 +291,7 @@ def test_what_the_stream_did_not_tell_is_said_to_be_found() -> None:
 # The whole
 
 
-class Kept:
+class Kept(Display):
     """A display that keeps what it is shown."""
 
     interval = 0.05

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
+from lrpmirror import errors
 from lrpmirror.cli import top
 from lrpmirror.cli.commands import (
     completion,
@@ -26,20 +27,9 @@ from lrpmirror.cli.commands import (
     sim,
     verify,
 )
-from lrpmirror.cli.shared.command import Command
+from lrpmirror.cli.shared.arguments import Command
 from lrpmirror.cli.shared.output import flush, open_streams, say, why_unwritten
 from lrpmirror.client import InsecureTLSWarning
-from lrpmirror.errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    LRPMirrorError,
-    RecordingError,
-    RelayUnreachable,
-    RequestRefused,
-    TimedOut,
-    TLSFailed,
-    UnexpectedReply,
-)
 
 COMMANDS: Final[Mapping[str, Command]] = {
     **query.COMMANDS,
@@ -84,25 +74,22 @@ exit status:
 Errors are one line on stderr; stdout has results only.
 """
 
-_REMEDIES: Final[Mapping[type[LRPMirrorError], str]] = {
-    RelayUnreachable: "is Redis running, and the URL right?",
-    TLSFailed: "see --ca-cert-file, --client-cert-file and --client-key-file",
-    ConnectionFailed: "is the BBS running, and --bbs-url right?",
-    TimedOut: "is --bbs-url right, and the BBS reachable from here?",
-    UnexpectedReply: "is --bbs-url that of a BBS?",
+_REMEDIES: Final[Mapping[type[errors.LRPMirrorError], str]] = {
+    errors.RelayUnreachable: "is Redis running, and the URL right?",
+    errors.TLSFailed: "see --ca-cert-file, --client-cert-file and --client-key-file",
+    errors.ConnectionFailed: "is the BBS running, and --bbs-url right?",
+    errors.TimedOut: "is --bbs-url right, and the BBS reachable from here?",
+    errors.UnexpectedReply: "is --bbs-url that of a BBS?",
 }
 """Advice for errors that only say what happened; a subclass stands before its base."""
 
 
-class _UsageError(Exception):
-    """The arguments are not those of the command; carries the command that was meant."""
-
-
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises its errors, to be shown in one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise _UsageError(self.prog, message)
+        say(f"{self.prog}: {message}; see '{self.prog} --help'")
+        raise SystemExit(USAGE)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         # That of argparse passes over what cannot be written.
@@ -117,12 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_streams()
     try:
         args = build_parser().parse_args(argv)
-    except _UsageError as exc:
-        prog, message = exc.args
-        say(f"{prog}: {message}; see '{prog} --help'")
-        return USAGE
     except SystemExit as exc:
-        # --help and --version have printed what was asked for.
+        # --help and --version have printed what was asked for, or there was an error.
         return _flushed("lrpmirror", OK if not exc.code else USAGE)
     except OSError as exc:
         return _flushed("lrpmirror", _explain("lrpmirror", exc) or FAILED)
@@ -180,20 +163,20 @@ def _explain(name: str, error: BaseException) -> int | None:
     if unwritten:
         say(f"{name}: stdout cannot be written: {unwritten}")
         return FAILED
-    ours = [one for one in found if isinstance(one, LRPMirrorError)]
+    ours = [one for one in found if isinstance(one, errors.LRPMirrorError)]
     if len(ours) < len(found):
         return None
     first = ours[0]
     remedy = next((f"; {text}" for kind, text in _REMEDIES.items() if isinstance(first, kind)), "")
-    if isinstance(first, RequestRefused) and first.type == "UnknownError":
+    if isinstance(first, errors.RequestRefused) and first.type == "UnknownError":
         # Others say why themselves.
         remedy = "; the BBS's own log says why"
     # What a server sent may be in it, and a line is to stay a line.
     text = " ".join(f"{first}{remedy}".split())
     say(f"{name}: {text}")
-    if isinstance(first, ConfigurationError):
+    if isinstance(first, errors.ConfigurationError):
         return USAGE
-    return BAD_RECORDING if isinstance(first, RecordingError) else FAILED
+    return BAD_RECORDING if isinstance(first, errors.RecordingError) else FAILED
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

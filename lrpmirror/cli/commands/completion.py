@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Final
 
-from lrpmirror.cli.shared.command import require
+from lrpmirror.cli.shared.arguments import require
 from lrpmirror.cli.shared.output import print_lines
 
 HELP: Final = "print a script that completes lrpmirror's arguments in a shell"

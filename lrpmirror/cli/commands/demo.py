@@ -1,8 +1,14 @@
 """`lrpmirror demo`: a simulated Diego with a workload, and a mirror of it on the screen."""
 
 import argparse
-from contextlib import nullcontext
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import trio
@@ -10,18 +16,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared.agreement import settled_disagreements
-from lrpmirror.cli.shared.arguments import count, seconds
-from lrpmirror.cli.shared.demo_relay import relayed
-from lrpmirror.cli.shared.display import Display, open_display
+from lrpmirror.cli.shared.arguments import add_simulation, seconds
 from lrpmirror.cli.shared.output import print_lines
 from lrpmirror.cli.shared.signals import interruptible, until
 from lrpmirror.cli.shared.story import Story
-from lrpmirror.cli.shared.view import view_of
+from lrpmirror.cli.shared.view import Display, open_display, view_of
+from lrpmirror.client import BBSClient
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.core.session import Tuning
+from lrpmirror.errors import ConfigurationError, NotSeen
 from lrpmirror.mirror import Mirror, open_mirror
-from lrpmirror.server import Lag
-from lrpmirror.sim import Autopilot, Diego, Rates, ServedDiego, serve_diego
+from lrpmirror.model import ActualLRP
+from lrpmirror.relay import open_publisher
+from lrpmirror.server import Host, Lag
+from lrpmirror.sim import Autopilot, Diego, Rates, serve_diego
 
 HELP: Final = "start a simulated Diego and show what a mirror sees of it; needs nothing else"
 
@@ -95,15 +103,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     default = Settings()
     parser.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=default.seed,
-        metavar="N",
-        help="one seed, one simulation (%(default)s)",
-    )
-    parser.add_argument("--cells", type=count, default=default.cells, metavar="N", help="number of cells (%(default)s)")
-    parser.add_argument("--apps", type=count, default=default.apps, metavar="N", help="number of apps (%(default)s)")
+    add_simulation(parser, cells=default.cells, apps=default.apps)
     parser.add_argument(
         "--redis",
         action="store_true",
@@ -141,56 +141,54 @@ async def play(settings: Settings, display: Display, asked: trio.Event) -> Outco
         story = Story(mirror, lambda: trio.current_time() - began)
         nursery.start_soon(story.watch_phases)
         nursery.start_soon(_show, mirror, story, display, f"lrpmirror demo, seed {settings.seed}", began)
-        run = _DemoRun(settings, pilot, served, story)
+        run = _DemoRun(settings, pilot, served.host, story)
         async with until(asked):
             await mirror.wait_synced(SYNC)
             story.follow()
             await run.run()
         await served.host.accept()
         wrong = await settled_disagreements(mirror, diego)
-        for _ in range(RELAY_TRIES if settings.redis else 0):
+        tries = RELAY_TRIES if settings.redis else 0
+        while wrong and tries:
             # What the publisher has still to read of a row that started, it cannot have published.
-            if not wrong:
-                break
+            tries -= 1
             await trio.sleep(1)
             wrong = await settled_disagreements(mirror, diego)
         await display.show_news(story.take_news())
     return _outcome(diego, run, wrong)
 
 
+@dataclass
 class _DemoRun:
     """Runs the simulation step by step, and cuts the connection at the steps set for it."""
 
-    def __init__(self, settings: Settings, pilot: Autopilot, served: ServedDiego, story: Story) -> None:
-        self._settings = settings
-        self._pilot = pilot
-        self._host = served.host
-        self._story = story
-        self.steps = 0
-        self.cuts = 0
+    settings: Settings
+    pilot: Autopilot
+    host: Host
+    story: Story
+    steps: int = 0
+    cuts: int = 0
 
     async def run(self) -> None:
         """Take all steps, or go on until cancelled."""
-        settings = self._settings
         due = trio.current_time()
-        while settings.steps is None or self.steps < settings.steps:
-            due += 1 / settings.pace
+        while self.settings.steps is None or self.steps < self.settings.steps:
+            due += 1 / self.settings.pace
             await trio.sleep_until(due)
-            await self._cut_or_mend((self.steps - settings.first_cut) % settings.cut_every)
-            self._pilot.step()
+            if self.steps >= self.settings.first_cut:
+                await self._cut_or_mend((self.steps - self.settings.first_cut) % self.settings.cut_every)
+            self.pilot.step()
             self.steps += 1
 
     async def _cut_or_mend(self, phase: int) -> None:
-        if self.steps < self._settings.first_cut:
-            return
         if phase == 0:
-            self._story.add("--- the demo cuts the connection")
+            self.story.add("--- the demo cuts the connection")
             self.cuts += 1
-            await self._host.refuse()
-            self._host.cut()
-        elif phase == self._settings.cut_for:
-            self._story.add("--- the demo lets connections through again")
-            await self._host.accept()
+            await self.host.refuse()
+            self.host.cut()
+        elif phase == self.settings.cut_for:
+            self.story.add("--- the demo lets connections through again")
+            await self.host.accept()
 
 
 async def _show(mirror: Mirror, story: Story, display: Display, title: str, began: float) -> None:
@@ -210,3 +208,107 @@ def _outcome(diego: Diego, run: _DemoRun, wrong: list[str]) -> Outcome:
         f"{len(diego.cells())} cells, after {run.steps} virtual seconds and {cuts}"
     )
     return Outcome(text, agreed=True)
+
+
+_PATIENCE: Final = 5.0
+"""Seconds that the mirror has to catch up, and to list once more."""
+
+
+def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
+    """Name the rows and desired LRPs in which the two differ; with `listed`, domains and cells too.
+
+    Unless it has just `listed`, a mirror may lack internal routes and metric tags, which the stream does not carry, and
+    can know nothing of domains and cells, about which there are no events. O(rows + desired LRPs).
+    """
+    rows = {str(row_key(row)): row for row in diego.actual_lrps()}
+    seen = {str(row_key(row)): row for row in mirror.actual_lrps()}
+    if not listed:
+        seen = {key: _filled(row, rows.get(key)) for key, row in seen.items()}
+    wanted = {lrp.process_guid: replace(lrp, detail=None) for lrp in diego.desired_lrps()}
+    found = _differing("row", rows, seen)
+    found += _differing("desired LRP", wanted, {lrp.process_guid: lrp for lrp in mirror.desired_lrps()})
+    if listed:
+        found += _differing("domain", _by_itself(diego.domains()), _by_itself(mirror.domains))
+        cells = {cell.cell_id: cell for cell in diego.cells()}
+        found += _differing("cell", cells, {cell.cell_id: cell for cell in mirror.cells})
+    return found
+
+
+async def settled_disagreements(mirror: Mirror, diego: Diego) -> list[str]:
+    """Compare once the mirror has caught up with a paused simulator: by the stream, then by a new list."""
+    with suppress(NotSeen):
+        await mirror.wait_for(lambda one: one.status.live and not disagreements(one, diego, listed=False), _PATIENCE)
+    followed = disagreements(mirror, diego, listed=False)
+    if followed or not mirror.status.live:
+        return followed or [f"the mirror is {mirror.status.phase.name}: {mirror.status.last_error}"]
+    before = mirror.status.synced_at
+    mirror.resync()
+    with suppress(NotSeen):
+        await mirror.wait_for(lambda one: one.status.synced_at != before, _PATIENCE)
+    return disagreements(mirror, diego, listed=True)
+
+
+def _filled(row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
+    if expected is None:
+        return row
+    return replace(
+        row,
+        internal_routes=row.internal_routes or expected.internal_routes,
+        metric_tags=row.metric_tags or expected.metric_tags,
+    )
+
+
+def _by_itself(names: Iterable[str]) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _differing(kind: str, expected: Mapping[str, object], got: Mapping[str, object]) -> list[str]:
+    return [f"{kind} {key}" for key in sorted(expected.keys() | got.keys()) if expected.get(key) != got.get(key)]
+
+
+SERVERS: Final = ("valkey-server", "redis-server")
+
+PATIENCE: Final = 10.0
+"""Seconds that the server may take to start."""
+
+REFRESH: Final = 0.2
+"""Seconds between two reads of domains and cells: the demo compares them at its end."""
+
+
+@asynccontextmanager
+async def relayed(bbs_url: str, tuning: Tuning, seed: int) -> AsyncIterator[str]:
+    """Publish the BBS at a URL to a server that lives as long as the block; yields the relay's URL.
+
+    Raises ConfigurationError where no server is installed.
+    """
+    with TemporaryDirectory(prefix="lrpmirror-") as folder:
+        path = Path(folder) / "redis.sock"
+        process = await trio.to_thread.run_sync(_start, path)
+        try:
+            async with (
+                BBSClient(bbs_url) as client,
+                open_mirror(client, tuning=tuning, rng=Random(seed)) as mirror,  # noqa: S311 - jitter
+                open_publisher(mirror, client, f"unix://{path}", refresh=REFRESH),
+            ):
+                yield f"unix://{path}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _start(path: Path) -> subprocess.Popen[bytes]:
+    server = next((found for name in SERVERS if (found := shutil.which(name))), None)
+    if server is None:
+        raise ConfigurationError(f"--redis needs one of {' and '.join(SERVERS)}: install it, or leave the option out")
+    command = [server, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - found above
+    for _ in range(round(PATIENCE / 0.02)):
+        if path.exists():
+            return process
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    process.kill()
+    raise ConfigurationError(f"--redis: {server} did not begin; does it run by itself?")

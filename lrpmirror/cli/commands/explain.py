@@ -13,11 +13,10 @@ from msgspec.structs import replace
 from lrpmirror.cli.shared import bbs
 from lrpmirror.cli.shared.arguments import seconds
 from lrpmirror.cli.shared.following import following
-from lrpmirror.cli.shared.output import LineWriter, say
+from lrpmirror.cli.shared.output import LineWriter, printable, say, table
 from lrpmirror.cli.shared.progress import showing
 from lrpmirror.cli.shared.signals import interruptible
-from lrpmirror.cli.shared.tables import printable, table
-from lrpmirror.cli.shared.words import decision_object, decision_row
+from lrpmirror.cli.shared.story import decision_object, decision_row
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import HARMLESS_ROUTERS

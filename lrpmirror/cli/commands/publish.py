@@ -9,11 +9,10 @@ import trio
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import count
+from lrpmirror.cli.shared.arguments import add_detail, count
 from lrpmirror.cli.shared.following import report_phases
-from lrpmirror.cli.shared.serving import add_detail, say_of
+from lrpmirror.cli.shared.output import say_of
 from lrpmirror.cli.shared.signals import interruptible
-from lrpmirror.client import TLS
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.mirror import open_mirror
@@ -63,13 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="size of the stream of changes; a reader that falls further behind lists everything again (%(default)s)",
     )
     group = parser.add_argument_group("TLS of Redis or Valkey, for rediss")
-    for option, text in (
-        ("ca-cert", "the authorities to trust, PEM"),
-        ("client-cert", "this client's certificate, PEM"),
-        ("client-key", "its private key, PEM"),
-    ):
-        variable = f"RELAY_{option.replace('-', '_').upper()}_FILE"
-        group.add_argument(f"--relay-{option}-file", metavar="FILE", help=f"{text} [{variable}]")
+    bbs.add_files(group, "relay_")
     bbs.add_options(parser)
 
 
@@ -83,12 +76,7 @@ async def _publish(args: argparse.Namespace) -> None:
     to = args.to or os.environ.get("RELAY_URL", "")
     if not to:
         raise ConfigurationError("no relay is named: give --to URL or set RELAY_URL, such as redis://redis.example.com")
-    ca, cert, key = (
-        getattr(args, f"relay_{name}_file") or os.environ.get(f"RELAY_{name.upper()}_FILE") or None
-        for name in ("ca_cert", "client_cert", "client_key")
-    )
-    tls = None if ca is cert is key is None else TLS(ca=ca, cert=cert, key=key)
-    where = bbs.target(args)
+    tls, where = bbs.tls_of(args, "relay_"), bbs.target(args)
     async with (
         interruptible() as asked,
         client_at(where.url, tls=where.tls) as client,

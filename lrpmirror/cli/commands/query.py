@@ -10,12 +10,11 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.command import Command
-from lrpmirror.cli.shared.following import watching
+from lrpmirror.cli.shared.arguments import Command
+from lrpmirror.cli.shared.following import Picked, poll, watch, watching
 from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.signals import until_interrupted
-from lrpmirror.cli.shared.watch import Picked, poll, watch
 from lrpmirror.core.derived.view import Process
 from lrpmirror.core.rows.changes import row_key
 from lrpmirror.core.rows.groups import groups_of

@@ -2,7 +2,8 @@
 
 import argparse
 from contextlib import AsyncExitStack
-from typing import Final, Literal
+from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -13,10 +14,9 @@ from lrpmirror.cli.shared.progress import Progress
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.client import BBSClient, EventStream
 from lrpmirror.errors import ConfigurationError, LRPMirrorError, RequestRefused, UnknownPath
+from lrpmirror.mirror._bbs import ListName
 from lrpmirror.recording import Recorder
 from lrpmirror.relay import is_relay
-
-ListName = Literal["actual_lrps", "actual_lrp_groups", "scheduling_infos", "routing_infos", "desired_lrps"]
 
 HELP: Final = "record a BBS's lists and event streams into a folder, until interrupted"
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 async def _record(where: bbs.Target, args: argparse.Namespace) -> None:
     async with interruptible() as asked:
         with Recorder(args.dir, secrets=args.with_secrets, note=args.note) as recorder:
-            session = _Session(recorder, asked, Progress(), secrets=args.with_secrets)
+            session = _Session(recorder, asked, args.with_secrets)
             async with BBSClient(where.url, tls=where.tls, tap=recorder.tap) as client:
                 await session.run(client, float("inf") if args.seconds is None else args.seconds)
         session.report()
@@ -73,17 +73,17 @@ async def _record(where: bbs.Target, args: argparse.Namespace) -> None:
             raise session.lost
 
 
+@dataclass
 class _Session:
     """One recording in progress."""
 
-    def __init__(self, recorder: Recorder, asked: trio.Event, progress: Progress, *, secrets: bool) -> None:
-        self._recorder = recorder
-        self._asked = asked
-        self._progress = progress
-        self._secrets = secrets
-        self._since = trio.current_time()
-        self._doing = "listing"
-        self.lost: LRPMirrorError | None = None
+    recorder: Recorder
+    asked: trio.Event
+    secrets: bool
+    progress: Progress = field(default_factory=Progress)
+    since: float = field(default_factory=trio.current_time)
+    doing: str = "listing"
+    lost: LRPMirrorError | None = None
 
     async def run(self, client: BBSClient, seconds: float) -> None:
         """Record until interrupted, or for so many seconds once the first lists are in."""
@@ -92,25 +92,28 @@ class _Session:
             try:
                 streams.append(await stack.enter_async_context(client.events("groups")))
             except UnknownPath:
-                self._progress.say("lrpmirror record: note: this server has no group stream; it is left out")
+                self.progress.say("lrpmirror record: note: this server has no group stream; it is left out")
             async with background() as nursery:
                 for stream in streams:
                     nursery.start_soon(self._drain, stream)
                 nursery.start_soon(self._tick)
-                await self._snapshot(client)
-                self._doing = "recording, Ctrl-C to finish"
+                async with background() as first:
+                    # Without these lists, an interruption leaves nothing of use.
+                    first.start_soon(self._give_up)
+                    await self._list(client)
+                self.doing = "recording, Ctrl-C to finish"
                 with trio.move_on_after(seconds):
-                    await self._asked.wait()
-                if self.lost is None and self._recorder.error is None:
-                    self._doing = "listing once more"
+                    await self.asked.wait()
+                if self.lost is None and self.recorder.error is None:
+                    self.doing = "listing once more"
                     await self._expected(client)
 
     def report(self) -> None:
         """Print the progress."""
-        counts = self._recorder.counts
-        self._progress.say(f"recorded {self._line()} in {self._recorder.path}")
+        counts = self.recorder.counts
+        self.progress.say(f"recorded {self._line()} in {self.recorder.path}")
         if not counts.events.get("instances"):
-            self._progress.say("lrpmirror record: note: no event came, so a replay shows the lists only")
+            self.progress.say("lrpmirror record: note: no event came, so a replay shows the lists only")
 
     async def _drain(self, stream: EventStream) -> None:
         try:
@@ -119,42 +122,36 @@ class _Session:
         except LRPMirrorError as error:
             # What was recorded until then is whole; what comes on another connection would hide a gap.
             self.lost = self.lost or error
-            self._recorder.end(str(error))
-            self._asked.set()
+            self.recorder.end(str(error))
+            self.asked.set()
 
     async def _tick(self) -> None:
         while True:
-            self._progress.show(f"{self._doing}: {self._line()}", trio.current_time())
-            if self._recorder.error is not None:
-                self._asked.set()
+            self.progress.show(f"{self.doing}: {self._line()}", trio.current_time())
+            if self.recorder.error is not None:
+                self.asked.set()
             await trio.sleep(TICK)
 
     def _line(self) -> str:
-        counts = self._recorder.counts
+        counts = self.recorder.counts
         events = ", ".join(f"{count} {name}" for name, count in counts.events.items())
-        passed = trio.current_time() - self._since
+        passed = trio.current_time() - self.since
         return f"{sum(counts.events.values())} events ({events}), {counts.bytes / 1024:.0f} KiB in {passed:.0f} s"
 
-    async def _snapshot(self, client: BBSClient) -> None:
-        """List everything for the first time; without that, an interruption leaves nothing of use."""
-        async with background() as nursery:
-            nursery.start_soon(self._give_up)
-            await self._list(client)
-
     async def _give_up(self) -> None:
-        await self._asked.wait()
+        await self.asked.wait()
         raise self.lost or KeyboardInterrupt
 
     async def _expected(self, client: BBSClient) -> None:
         """List everything again, so that no event comes during that or just after."""
-        recorder = self._recorder
+        recorder = self.recorder
         recorder.expect()
         for _ in range(TRIES):
             before = recorder.counts.events
             try:
                 await self._list(client)
             except LRPMirrorError as error:
-                self._progress.say(f"lrpmirror record: note: no expected lists: {error}")
+                self.progress.say(f"lrpmirror record: note: no expected lists: {error}")
                 recorder.drop_expected()
                 return
             except trio.Cancelled:
@@ -164,7 +161,7 @@ class _Session:
             if recorder.counts.events == before:
                 return
         recorder.drop_expected()
-        self._progress.say("lrpmirror record: note: events kept coming, so there are no expected lists")
+        self.progress.say("lrpmirror record: note: events kept coming, so there are no expected lists")
 
     async def _list(self, client: BBSClient) -> None:
         await client.domains()
@@ -173,7 +170,7 @@ class _Session:
         try:
             await self._read(client, "scheduling_infos")
             await self._read(client, "routing_infos")
-            whole = self._secrets
+            whole = self.secrets
         except UnknownPath:
             whole = True
         if whole:

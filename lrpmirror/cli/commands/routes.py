@@ -9,11 +9,9 @@ import msgspec
 import trio
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.following import following, watching
-from lrpmirror.cli.shared.output import LineWriter, say
-from lrpmirror.cli.shared.tables import table
+from lrpmirror.cli.shared.following import following, watch, watching
+from lrpmirror.cli.shared.output import LineWriter, say, table
 from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
-from lrpmirror.cli.shared.watch import watch
 from lrpmirror.core.derived.views.definitions import lower_host
 from lrpmirror.errors import ConfigurationError
 

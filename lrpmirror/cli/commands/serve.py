@@ -10,18 +10,10 @@ import trio
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import add_detail, add_limits, add_server_tls, limits_of, ops_limits
 from lrpmirror.cli.shared.following import report_phases
-from lrpmirror.cli.shared.output import LineWriter
-from lrpmirror.cli.shared.serving import (
-    add_detail,
-    add_limits,
-    add_server_tls,
-    limits_of,
-    look_at_files_again,
-    ops_limits,
-    say_of,
-)
-from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.cli.shared.output import LineWriter, say_of
+from lrpmirror.cli.shared.signals import interruptible, look_at_files_again
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.serve.listening import Address, checked_tls, parse_address

@@ -9,10 +9,9 @@ import trio
 from msgspec.structs import replace
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared.arguments import count
-from lrpmirror.cli.shared.output import LineWriter
-from lrpmirror.cli.shared.serving import add_limits, add_server_tls, limits_of, look_at_files_again, say_of
-from lrpmirror.cli.shared.signals import until_interrupted
+from lrpmirror.cli.shared.arguments import add_limits, add_server_tls, add_simulation, count, limits_of
+from lrpmirror.cli.shared.output import LineWriter, say_of
+from lrpmirror.cli.shared.signals import look_at_files_again, until_interrupted
 from lrpmirror.serve.listening import checked_tls, parse_address
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
 from lrpmirror.sim.plan import CHANCES
@@ -54,10 +53,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen", default="127.0.0.1:8889", metavar="ADDRESS", help="HOST:PORT to answer at (%(default)s)"
     )
-    parser.add_argument("--cells", type=count, default=5, metavar="N", help="number of cells (%(default)s)")
-    parser.add_argument("--apps", type=count, default=20, metavar="N", help="number of apps (%(default)s)")
+    add_simulation(parser, cells=5, apps=20)
     parser.add_argument("--instances", type=count, metavar="N", help="about how many instances (one to four an app)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="one seed, one simulation (%(default)s)")
     parser.add_argument("--pace", type=_amount, default=1.0, metavar="X", help="simulated seconds in a second (1)")
     parser.add_argument(
         "--warm-up", type=_amount, default=30.0, metavar="N", help="simulated seconds that pass before it answers (30)"

@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -15,6 +16,10 @@ from lrpmirror.relay._address import parse
 
 _TRUE: Final = frozenset({"1", "t", "true"})
 _FALSE: Final = frozenset({"", "0", "f", "false"})
+
+
+_FILES: Final = {"ca": "ca_cert", "cert": "client_cert", "key": "client_key"}
+_TEXTS: Final = ("the authorities to trust, PEM", "this client's certificate, PEM", "its private key, PEM")
 
 
 class Target(Struct, frozen=True):
@@ -36,25 +41,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Instead of an option its environment variable can be set; the option wins.\n"
         "Each also has the spelling of Diego's own tools, such as --bbsURL.",
     )
-    for option, alias, variable, text in (
-        (
-            "--bbs-url",
-            "--bbsURL",
-            "BBS_URL",
-            "the URL, such as https://bbs.service.cf.internal:8889, or that of a relay: redis://…",
-        ),
-        ("--ca-cert-file", "--caCertFile", "CA_CERT_FILE", "the authorities to trust, PEM"),
-        ("--client-cert-file", "--clientCertFile", "CLIENT_CERT_FILE", "this client's certificate, PEM"),
-        ("--client-key-file", "--clientKeyFile", "CLIENT_KEY_FILE", "its private key, PEM"),
-    ):
-        metavar = "URL" if option == "--bbs-url" else "FILE"
-        group.add_argument(option, alias, metavar=metavar, help=f"{text} [{variable}]")
+    text = "the URL, such as https://bbs.service.cf.internal:8889, or that of a relay: redis://… [BBS_URL]"
+    group.add_argument("--bbs-url", "--bbsURL", metavar="URL", help=text)
+    add_files(group, aliases=("--caCertFile", "--clientCertFile", "--clientKeyFile"))
     group.add_argument(
         "--skip-cert-verify",
         "--skipCertVerify",
         action="store_true",
         help="do not verify the server's certificate [SKIP_CERT_VERIFY]",
     )
+
+
+def add_files(group: Any, prefix: str = "", aliases: Sequence[str] = ()) -> None:
+    """Add the options of the files for TLS, to a group of arguments."""
+    for name, text, alias in zip_longest(_FILES.values(), _TEXTS, aliases):
+        full = f"{prefix}{name}_file"
+        options = [f"--{full.replace('_', '-')}", alias]
+        group.add_argument(*filter(None, options), metavar="FILE", help=f"{text} [{full.upper()}]")
 
 
 def target(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Target:
@@ -67,14 +70,19 @@ def target(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
         raise ConfigurationError(
             "no BBS is named: give --bbs-url URL or set BBS_URL, such as https://bbs.service.cf.internal:8889"
         )
-    ca = args.ca_cert_file or environ.get("CA_CERT_FILE") or None
-    cert = args.client_cert_file or environ.get("CLIENT_CERT_FILE") or None
-    key = args.client_key_file or environ.get("CLIENT_KEY_FILE") or None
     verify = not (args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environ))
     if url.startswith(("https:", "rediss")) and not verify:
         say("lrpmirror: warning: the BBS is not authenticated (--skip-cert-verify)")
-    tls = None if ca is cert is key is None and verify else TLS(ca=ca, cert=cert, key=key, verify=verify)
-    return Target(url, tls)
+    return Target(url, tls_of(args, environ=environ, verify=verify))
+
+
+def tls_of(
+    args: argparse.Namespace, prefix: str = "", *, environ: Mapping[str, str] = os.environ, verify: bool = True
+) -> TLS | None:
+    """Return the files that options with a prefix name, or the environment; None where nothing is to be said."""
+    names = {kind: f"{prefix}{name}_file" for kind, name in _FILES.items()}
+    files = {kind: getattr(args, name) or environ.get(name.upper()) or None for kind, name in names.items()}
+    return TLS(**files, verify=verify) if any(files.values()) or not verify else None
 
 
 def _flag(variable: str, environ: Mapping[str, str]) -> bool:

@@ -1,20 +1,26 @@
-"""A mirror for a command: opened and synchronised, or an error; its phases reported on stderr."""
+"""A mirror for a command, synchronised or an error; and the answer to a query kept up to date: all, then changes."""
 
 import argparse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
+import msgspec
 import trio
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.output import say
+from lrpmirror.cli.shared.output import LineWriter, say_of
 from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.signals import until_interrupted
+from lrpmirror.core.derived.view import AnyView, Process, View
 from lrpmirror.core.freshness.status import Status
+from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.relay import Client, client_at
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 _GLANCE: Final = 0.02
 
@@ -53,24 +59,24 @@ async def watching(
 
     `name` is the command's.
     """
-    was_live = True
-
-    def report(status: Status) -> None:
-        nonlocal was_live
-        if was_live and not status.live:
-            note(name, f"not live: {status.trouble}; trying again")
-        elif status.live and not was_live:
-            note(name, "live again, with what was missed")
-        was_live = status.live
-
+    report = _reporter(name)
     async with until_interrupted(), following(args, detail=detail) as (mirror, _), background() as nursery:
-        nursery.start_soon(report_phases, mirror, report)
+        nursery.start_soon(report_phases, mirror, lambda status: report(status.live, status.trouble))
         yield mirror
 
 
-def note(name: str, text: str) -> None:
-    """Print a note of the command of that name on stderr, in one line."""
-    say(f"lrpmirror {name}: note: {' '.join(text.split())}")
+def _reporter(name: str) -> Callable[[bool, object], None]:
+    """Return what says on stderr when the command of that name loses touch with the BBS, and when it is live again."""
+    was_live = True
+
+    def report(live: bool, trouble: object) -> None:
+        nonlocal was_live
+        if live is not was_live:
+            text = "live again, with what was missed" if live else f"not live: {trouble}; trying again"
+            say_of(name, f"note: {text}")
+        was_live = live
+
+    return report
 
 
 async def report_phases(mirror: Mirror, report: Callable[[Status], None]) -> None:
@@ -90,3 +96,91 @@ async def report_phases(mirror: Mirror, report: Callable[[Status], None]) -> Non
 def _state(status: Status) -> str:
     """Return what is worth a line when it changes: not the numbers, and not the same failure again."""
     return status.phase if status.live else f"{status.phase} {status.trouble}"
+
+
+POLL: Final = 2.0
+"""Seconds between two lists of what the BBS sends no events of."""
+
+
+class Picked(View[Hashable, Any, Any]):
+    """What a function picks of each process; each key is of one process."""
+
+    def __init__(self, pick: Callable[[Process], Mapping[Any, Any]]) -> None:
+        self._pick = pick
+
+    def derive(self, process: Process) -> Mapping[Hashable, Any]:
+        """Return what is picked of a process."""
+        return self._pick(process)
+
+    def combine(self, key: Hashable, contributions: Mapping[str, Any]) -> Any:  # noqa: ARG002 - as in View
+        """Return the only contribution."""
+        return next(iter(contributions.values()))
+
+
+def _change_line(before: object | None, after: object | None, **more: object) -> bytes:
+    """Return a change as a line of JSON; the sides are JSON-ready, None for "not there"."""
+    change = "added" if before is None else "removed" if after is None else "changed"
+    return msgspec.json.encode({"change": change, "before": before, "after": after, **more})
+
+
+async def watch(
+    mirror: Mirror,
+    view: AnyView[K, Any, V],
+    out: LineWriter,
+    *,
+    first: Callable[[Mapping[K, V]], Iterable[bytes]],
+    show: Callable[[K, V], object],
+    wanted: Callable[[K], bool] = lambda _: True,
+) -> None:
+    """Print what a view of the mirror has, as lines by `first`, then its changes, each side by `show`; for ever.
+
+    `wanted` restricts it to some keys.
+    """
+    followed = await mirror.view(view)
+    async with followed.changes(replay=False) as changes:
+        # Nothing can change between the subscription and this: there is no await in between.
+        await out.write(first({key: value for key, value in followed.items() if wanted(key)}))
+        async for batch in changes:
+            await out.write(
+                _change_line(
+                    None if one.before is None else show(one.key, one.before),
+                    None if one.after is None else show(one.key, one.after),
+                    revision=one.revision,
+                    cause=one.cause,
+                )
+                for one in batch
+                if wanted(one.key)
+            )
+
+
+async def poll(
+    ask: Callable[[], Awaitable[Iterable[V]]],
+    key: Callable[[V], Hashable],
+    out: LineWriter,
+    show: Callable[[V], object],
+    name: str,
+) -> None:
+    """Print a list, then its changes from list to list; for ever.
+
+    Errors of the first list are raised; later ones are tried again, which stderr says by the `name` of the command.
+    """
+    known = {key(value): value for value in await ask()}
+    await out.write(msgspec.json.encode(show(value)) for value in known.values())
+    report = _reporter(name)
+    while True:
+        await trio.sleep(POLL)
+        try:
+            now = {key(value): value for value in await ask()}
+        except (BBSError, WireError) as error:
+            report(False, error)
+            continue
+        report(True, None)
+        await out.write(list(_changes(known, now, show)))
+        known = now
+
+
+def _changes(before: Mapping[Any, V], after: Mapping[Any, V], show: Callable[[V], object]) -> Iterator[bytes]:
+    for key in dict.fromkeys((*before, *after)):
+        was, now = before.get(key), after.get(key)
+        if was != now:
+            yield _change_line(None if was is None else show(was), None if now is None else show(now))

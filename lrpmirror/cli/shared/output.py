@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -41,6 +41,11 @@ def say(line: str) -> None:
     """Print a line on stderr. Where that cannot be written it is dropped, and the command goes on."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def say_of(command: str, text: str) -> None:
+    """Print what a command that runs for long has to say on stderr, in one line."""
+    say(f"lrpmirror {command}: {' '.join(text.split())}")
 
 
 class LineWriter:
@@ -120,3 +125,17 @@ def why_unwritten(error: BaseException) -> str:
     if error.errno == errno.EBADF and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         return "it is closed"
     return os.strerror(error.errno) if error.errno in _UNWRITABLE else ""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Return the lines of a table, each column as wide as its widest cell; columns that are empty are left out."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    used = [column for column in range(len(heads)) if any(row[column] for row in cells)]
+    widths = {column: max(len(heads[column]), *(len(row[column]) for row in cells)) for column in used}
+    for row in [list(heads), *cells] if cells else []:
+        yield "  ".join(row[column].ljust(widths[column]) for column in used).rstrip()
+
+
+def printable(text: str) -> str:
+    """Return a text without what would move a terminal's cursor: it comes from a server."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,9 +1,9 @@
 """The progress of a long command on stderr: one line that is rewritten, or a line now and then."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Self, TextIO, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from typing import Any, Final, TextIO, cast
 
 import trio
 
@@ -46,12 +46,9 @@ class Progress:
         self._write(f"\r\x1b[K{line}\n" if self._terminal else f"{line}\n")
 
     def _write(self, text: str) -> None:
-        try:
-            self._out.write(text)
-            self._out.flush()
-        except OSError:
-            # Without a reader of stderr the command goes on.
-            return
+        # Without a reader of stderr the command goes on.
+        with suppress(OSError):
+            print(text, end="", file=self._out, flush=True)
 
 
 @asynccontextmanager
@@ -122,21 +119,10 @@ class _CountedBBS:
 
     @asynccontextmanager
     async def stream_list(self, name: ListName, **filters: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:
-        async with self._client.stream_list(name, **filters) as batches:
-            yield _Counted(batches, self._waiting)
+        async with self._client.stream_list(name, **filters) as batches, aclosing(self._counted(batches)) as counted:
+            yield counted
 
-
-class _Counted:
-    """Batches that are counted as they come. No generator, which would have to be closed."""
-
-    def __init__(self, batches: AsyncIterator[list[Any]], waiting: Waiting) -> None:
-        self._batches = batches
-        self._waiting = waiting
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[Any]:
-        batch = await anext(self._batches)
-        self._waiting.records += len(batch)
-        return batch
+    async def _counted(self, batches: AsyncIterator[list[Any]]) -> AsyncGenerator[list[Any], None]:
+        async for batch in batches:
+            self._waiting.records += len(batch)
+            yield batch

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signal that service managers send: once to finish, twice to leave at once."""
+"""Ctrl-C and the signal that service managers send (once to finish, twice to leave at once), and SIGHUP."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from lrpmirror.background import background
+from lrpmirror.cli.shared.output import say_of
+from lrpmirror.server import ServerTLS
 
 
 @asynccontextmanager
@@ -47,3 +49,19 @@ async def until(event: trio.Event) -> AsyncIterator[None]:
 
         nursery.start_soon(leave)
         yield
+
+
+async def look_at_files_again(command: str, tls: ServerTLS | None) -> None:
+    """Check the TLS files at each SIGHUP, for ever. Where SIGHUP was to be ignored, as by nohup, it is."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            if tls is None:
+                text = "SIGHUP: there are no TLS files to look at"
+            else:
+                before = tls.changes
+                tls.check()
+                outcome = "are taken up" if tls.changes > before else "are those in use"
+                text = f"SIGHUP: the TLS files {f'cannot be used: {tls.problem}' if tls.problem else outcome}"
+            say_of(command, text)

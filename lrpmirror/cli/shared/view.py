@@ -1,13 +1,19 @@
-"""The content of a mirror's display, as frozen values: made from a mirror here, rendered elsewhere."""
+"""The content of a mirror's display, as frozen values; shown on a terminal's other screen, or as lines."""
 
+import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Final
+from functools import partial
+from typing import Final, TextIO
 
+import trio
 from msgspec import Struct
 
-from lrpmirror.cli.shared.tables import printable
+from lrpmirror.cli.shared.arguments import require
+from lrpmirror.cli.shared.output import printable
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
@@ -162,3 +168,44 @@ def amounts(view: View) -> str:
 def clock(seconds: float) -> str:
     """Return a duration as minutes and seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+class Display:
+    """Shows a view as a line, and each piece of news as one. Blocks no other task, however slow the reader is."""
+
+    interval: float = 1.0
+    """How many seconds there are to be between two views."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    async def show(self, view: View) -> None:
+        """Show a view in place of the one before."""
+        await self._write(f"{status_line(view)}\n")
+
+    async def show_news(self, news: Sequence[NewsItem]) -> None:
+        """Show what has happened since the last call."""
+        await self._write("".join(f"{one.at:6.1f} s    {printable(one.text)}\n" for one in news))
+
+    async def _write(self, text: str) -> None:
+        if text:
+            await trio.to_thread.run_sync(partial(print, text, end="", file=self._out, flush=True))
+
+
+@asynccontextmanager
+async def open_display(out: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Display]:
+    """Yield the display that suits stdout; a terminal is always restored at the end.
+
+    A terminal that says it is dumb gets lines; NO_COLOR in the environment means no colours. Raises ConfigurationError
+    on a terminal where the extra `cli` is not installed.
+    """
+    stdout = sys.stdout if out is None else out
+    if not stdout.isatty() or environ.get("TERM", "dumb") == "dumb":
+        yield Display(stdout)
+        return
+    require("rich")
+    # Only a terminal needs rich.
+    from lrpmirror.cli.shared.screen import open_screen  # noqa: PLC0415
+
+    async with open_screen(stdout, environ) as screen:
+        yield screen

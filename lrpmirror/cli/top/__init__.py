@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.command import require
+from lrpmirror.cli.shared.arguments import require
 from lrpmirror.errors import ConfigurationError
 
 HELP: Final = "watch cells, processes in trouble and changes on a terminal"
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         )
     require("textual")
     # Only `top` needs Textual.
-    from lrpmirror.cli.top._app import show  # noqa: PLC0415
+    from lrpmirror.cli.top._screens import show  # noqa: PLC0415
 
     show(bbs.target(args))
     return 0

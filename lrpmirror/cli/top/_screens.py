@@ -1,23 +1,30 @@
-"""The screens of `lrpmirror top`: everything, one cell, one process, help."""
+"""`lrpmirror top` as a Textual program: its screens, and a mirror in a thread of its own."""
 
-from collections.abc import Iterable
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import ClassVar, Final
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical, VerticalScroll
 from textual.events import Resize
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Input, Label, Sparkline, Static
 
-from lrpmirror.cli.shared.paint import line
+from lrpmirror.cli.shared.bbs import Target
+from lrpmirror.cli.shared.progress import Waiting
+from lrpmirror.cli.shared.screen import line
 from lrpmirror.cli.top._board import Board
-from lrpmirror.cli.top._listings import CellsTable, CellTable, ChangesTable, ProcessesTable
-from lrpmirror.cli.top._process import process_lines
-from lrpmirror.cli.top._table import Listing
-from lrpmirror.cli.top._text import amounts, freshness, instances, phase, trouble
+from lrpmirror.cli.top._listings import CellsTable, CellTable, ChangesTable, Listing, ProcessesTable
+from lrpmirror.cli.top._text import amounts, freshness, instances, phase, process_lines, trouble
+from lrpmirror.mirror import BBS
 from lrpmirror.model import ActualLRP
+from lrpmirror.relay import client_at
+from lrpmirror.thread import MirrorThread
 
 INTERVAL: Final = 0.5
 """Seconds between two reads of the mirror."""
@@ -50,6 +57,10 @@ Rates are those of the last ten seconds, beside them the last five minutes.
 """
 
 
+_LOWEST: Final = 2
+"""How many screens there are when the first one is shown: below it is Textual's own, an empty one."""
+
+
 class Watching(Screen[None]):
     """A screen that reads the mirror twice a second."""
 
@@ -77,11 +88,13 @@ class Watching(Screen[None]):
 
     def look(self) -> None:
         """Show the present state."""
-        raise NotImplementedError
+        self.board.tick()
+        self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
 
     def action_back(self) -> None:
-        """Go back to the screen below."""
-        self.dismiss()
+        """Go back to the screen below, if there is one that shows anything."""
+        if len(self.app.screen_stack) > _LOWEST:
+            self.dismiss()
 
     def action_help(self) -> None:
         """Show the help."""
@@ -100,12 +113,7 @@ class Listed(Watching):
     @property
     def listing(self) -> Listing:
         """The table that keys are for."""
-        raise NotImplementedError
-
-    @property
-    def listings(self) -> Iterable[Listing]:
-        """All tables that are shown."""
-        return [listing for listing in self.query(Listing) if listing.display]
+        return self.query_one(".current", Listing)
 
     def compose_filter(self) -> ComposeResult:
         """Make the line that a filter is typed into."""
@@ -119,9 +127,10 @@ class Listed(Watching):
 
     def look(self) -> None:
         """Show the present state."""
-        self.board.tick()
-        for listing in self.listings:
-            listing.update()
+        super().look()
+        for listing in self.query(Listing):
+            if listing.display:
+                listing.update()
 
     def action_sort(self, step: int) -> None:
         """Sort by the next order."""
@@ -152,11 +161,7 @@ class Listed(Watching):
         elif self.listing.text:
             self.listing.filter_by("")
         else:
-            self.leave()
-
-    def leave(self) -> None:
-        """Go back to the screen below."""
-        self.dismiss()
+            super().action_back()
 
     def on_data_table_row_selected(self, event: Listing.RowSelected) -> None:
         """Open what a row is about."""
@@ -207,18 +212,12 @@ class MainScreen(Listed):
         self.query_one("#cells").add_class("current")
         super().on_mount()
 
-    @property
-    def listing(self) -> Listing:
-        """The table that keys are for."""
-        return self.query_one(".current", Listing)
-
     def look(self) -> None:
         """Show the present state."""
         super().look()
         board = self.board
         status, processes = board.status, board.processes.totals
         wrong = trouble(status)
-        self.query_one("#phase", Static).update(phase(status, board.url, board.reading))
         self.query_one("#freshness", Static).update(freshness(status))
         self.query_one("#amounts", Static).update(amounts(board.cells.totals, processes))
         self.query_one("#instances", Static).update(instances(processes))
@@ -241,9 +240,6 @@ class MainScreen(Listed):
         """Turn to the table that was clicked on."""
         if isinstance(self.focused, Listing):
             self._turn_to(self.focused)
-
-    def leave(self) -> None:
-        """Stay: there is no screen below."""
 
     def _turn_to(self, listing: Listing) -> None:
         self.query(Listing).remove_class("current")
@@ -271,19 +267,13 @@ class CellScreen(Listed):
         """Make what is on it."""
         yield Static(id="phase")
         yield Static(id="about")
-        yield CellTable(self.board, self._cell_id)
+        yield CellTable(self.board, self._cell_id, classes="current")
         yield from self.compose_filter()
         yield Footer()
-
-    @property
-    def listing(self) -> Listing:
-        """The table that keys are for."""
-        return self.query_one(Listing)
 
     def look(self) -> None:
         """Show the present state."""
         super().look()
-        self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
         self.query_one("#about", Static).update(line(self.board.about_cell(self._cell_id)))
 
 
@@ -303,8 +293,7 @@ class ProcessScreen(Watching):
 
     def look(self) -> None:
         """Show the present state."""
-        self.board.tick()
-        self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
+        super().look()
         area = self.query_one("#process", VerticalScroll)
         area.border_title = line((f"PROCESS {self.board.name(self._guid, ActualLRP(process_guid=self._guid))}", "bold"))
         width = max(20, area.size.width - 2)
@@ -329,3 +318,51 @@ def _styled(text: str) -> Text:
     """Make headings stand out."""
     heading = text.partition(",")[0].isupper() or text.startswith(("Keys", "Health of"))
     return line((text, "bold" if heading else ""))
+
+
+DARK: Final = "textual-dark"
+LIGHT: Final = "textual-light"
+
+
+class Top(App[None]):
+    """Shows a board."""
+
+    CSS_PATH: ClassVar[Path] = Path(__file__).with_name("top.tcss")
+    ENABLE_COMMAND_PALETTE = False
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (16, "-low"), (34, "-tall")]  # noqa: RUF012 - Textual declares it so
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),
+        Binding("t", "turn_light", "Light"),
+    ]
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self._board = board
+
+    def on_mount(self) -> None:
+        """Show the first screen; end quietly when asked to."""
+        self.theme = DARK
+        self.push_screen(MainScreen(self._board))
+        if not self.is_headless:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+
+    def action_turn_light(self) -> None:
+        """Turn light, or dark again."""
+        self.theme = LIGHT if self.theme == DARK else DARK
+
+
+def show(where: Target) -> None:
+    """Show what a mirror of a BBS has, until it is quit."""
+    waiting = Waiting("reading the first lists")
+    with MirrorThread(_counted(where, waiting)) as mirror:
+        board = Board(mirror, where.name, waiting)
+        board.begin()
+        Top(board).run()
+
+
+@asynccontextmanager
+async def _counted(where: Target, waiting: Waiting) -> AsyncIterator[BBS]:
+    async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client:
+        yield waiting.counted(client)
