@@ -13,10 +13,9 @@ from http_support import GET, connect, endless, everything, hosting, parsed, sti
 from patience import PATIENCE
 
 from lrpmirror.server import BBSApp, serve_app
-from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import Receive, Scope, Send
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal
-from lrpmirror.server.limits import Limits
+from lrpmirror.server.limits import Admission, Limits
 from lrpmirror.server.traffic import Traffic
 from lrpmirror.sim import Diego
 

@@ -11,7 +11,7 @@ import trustme
 from patience import PATIENCE
 
 from lrpmirror.server.http import Stream
-from lrpmirror.server.quick_writes import QuickWriter
+from lrpmirror.server.sockets import QuickWriter
 
 PIECES = [bytes([at % 251]) * (1 + at * 37 % 60_000) for at in range(120)]
 

@@ -15,7 +15,7 @@ from sim_support import A, diego, wanted
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.server import LISTS
-from lrpmirror.server.filters import MOST_NAMES, begins_with, unique
+from lrpmirror.server.requests import MOST_NAMES, begins_with, unique
 from lrpmirror.server.slices import GLANCES, PIECE, SLICE, Slices, grouped, passing
 from lrpmirror.sim import Diego
 from lrpmirror.sim.groups import groups_of_rows

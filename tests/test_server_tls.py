@@ -16,9 +16,9 @@ from sim_support import diego
 from lrpmirror import BBSClient
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server import mutual_tls, serve_app
-from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.hosting import authority
 from lrpmirror.server.limits import Limits
+from lrpmirror.server.sockets import shake_hands
 from lrpmirror.sim import serve_diego
 
 

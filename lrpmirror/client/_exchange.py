@@ -53,8 +53,7 @@ class ReplyLimits(Struct, frozen=True):
     seconds: float
 
 
-ENDLESS: Final = ReplyLimits(math.inf, math.inf)
-"""The limits of a stream: none."""
+ENDLESS: Final = ReplyLimits(math.inf, math.inf)  # the limits of a stream: none
 
 
 class Body:

@@ -22,8 +22,7 @@ _READ_SIZE: Final = 120 * 1024
 """Bytes read at once. From 128 KiB on, malloc asks the kernel for the buffer each time, which takes five times as long
 as a small read."""
 
-_RECORD: Final = 16 * 1024
-"""What a TLS record can hold, which is all that OpenSSL returns at once."""
+_RECORD: Final = 16 * 1024  # what a TLS record can hold, which is all that OpenSSL returns at once
 
 SocketOption = tuple[int, int, int]
 

@@ -17,11 +17,8 @@ from lrpmirror.wire.sse import EventStreamDecoder
 
 T = TypeVar("T")
 
-BATCH: Final = 500
-"""How many events are decoded at most before other tasks get their turn: a few milliseconds."""
-
-RECORDS: Final = 100
-"""The same for a list's records, which take longer and are stored at once."""
+BATCH: Final = 500  # how many events are decoded at most before other tasks get their turn: a few milliseconds
+RECORDS: Final = 100  # the same for a list's records, which take longer and are stored at once
 
 
 class Batches(Generic[T]):

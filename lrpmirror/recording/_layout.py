@@ -8,8 +8,7 @@ from msgspec import Struct
 
 from lrpmirror.errors import RecordingError
 
-FORMAT: Final = 1
-"""The version of the format that is written, and the newest that is read."""
+FORMAT: Final = 1  # the version of the format that is written, and the newest that is read
 
 ABOUT: Final = "about.json"
 SNAPSHOT: Final = "snapshot"

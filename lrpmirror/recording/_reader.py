@@ -28,11 +28,8 @@ from lrpmirror.wire.sse import EventStreamDecoder, Frame
 
 T = TypeVar("T")
 
-_ANY_SIZE: Final = 2**31 - 1
-"""Records need no limit here: their file is in memory already."""
-
-_PIECE: Final = 1024 * 1024
-"""How many bytes of a stream are in memory at once."""
+_ANY_SIZE: Final = 2**31 - 1  # records need no limit here: their file is in memory already
+_PIECE: Final = 1024 * 1024  # how many bytes of a stream are in memory at once
 
 
 class Lists:

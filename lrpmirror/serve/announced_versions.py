@@ -10,11 +10,8 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 LIMIT: Final = 200_000
 """How many records are remembered: as many as a mirror does."""
 
-AGE: Final = 900.0
-"""For how many seconds, as a mirror does."""
-
-FOREVER: Final = 2**32
-"""An index that no version reaches: a desired LRP never comes back under its epoch."""
+AGE: Final = 900.0  # for how many seconds, as a mirror does
+FOREVER: Final = 2**32  # an index that no version reaches: a desired LRP never comes back under its epoch
 
 
 class AnnouncedVersions:

@@ -10,8 +10,7 @@ from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import ActualLRPCrashed, Event
 
-MINUTES: Final = 5
-"""How many minutes are remembered."""
+MINUTES: Final = 5  # how many minutes are remembered
 
 
 class Second(Struct, array_like=True):

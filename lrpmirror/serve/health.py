@@ -11,8 +11,7 @@ from lrpmirror.mirror import Mirror
 from lrpmirror.serve.routes import PLAIN, printable, send_whole
 from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
-SILENCE: Final = 60.0
-"""Seconds that may pass without proof of life: several times the interval at which a mirror pings."""
+SILENCE: Final = 60.0  # seconds that may pass without proof of life: several times the interval at which a mirror pings
 
 _CAUSES: Final = {
     Phase.CONNECTING: "not synchronised yet: there is no event stream",

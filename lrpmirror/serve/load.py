@@ -10,23 +10,12 @@ from typing import Final
 
 from lrpmirror.server import LIMIT
 
-GLANCE: Final = 0.5
-"""Seconds between two checks."""
-
-LATE: Final = 2.0
-"""Seconds that a turn may be late."""
-
-BEHIND: Final = LIMIT // 4
-"""How many events most readers may be behind."""
-
-FAR_BEHIND: Final = LIMIT
-"""How many events most readers are behind when some of them are closed."""
-
-SHARE: Final = 0.1
-"""The share of them that is closed at each check."""
-
-CALM: Final = 5.0
-"""Seconds without overload before new streams are accepted again."""
+GLANCE: Final = 0.5  # seconds between two checks
+LATE: Final = 2.0  # seconds that a turn may be late
+BEHIND: Final = LIMIT // 4  # how many events most readers may be behind
+FAR_BEHIND: Final = LIMIT  # how many events most readers are behind when some of them are closed
+SHARE: Final = 0.1  # the share of them that is closed at each check
+CALM: Final = 5.0  # seconds without overload before new streams are accepted again
 
 logger: Final = logging.getLogger("lrpmirror.serve")
 

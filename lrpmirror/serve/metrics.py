@@ -25,8 +25,7 @@ from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST.encode("ascii")
 
-NAMED: Final = 20
-"""How many unknown types of events are distinguished; a server can make up any number."""
+NAMED: Final = 20  # how many unknown types of events are distinguished; a server can make up any number
 
 DECODING: Final = ("MalformedChunk", "MalformedFrame", "MalformedRecord", "TruncatedReply", "LimitExceeded")
 """The errors of bytes that cannot be read."""

@@ -19,8 +19,7 @@ from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
 
 _INLINE: Final = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 
-KEPT: Final = 0.9
-"""For how many seconds a page model answers all requests, so that many viewers cost as much as one."""
+KEPT: Final = 0.9  # for how many seconds a page model answers all requests, so that many viewers cost as much as one
 
 
 class _State:

@@ -19,17 +19,10 @@ from lrpmirror.views import CellLoad, Health, ProcessHealth
 
 T = TypeVar("T")
 
-TROUBLED = 200
-"""How many processes are shown at most; those with the worst trouble first."""
-
-CELLS = 2_000
-"""How many cells are shown at most, the first by name."""
-
-BATCH: Final = 1_000
-"""How many candidates are gathered before those not among the first are dropped."""
-
-LONGEST: Final = 300
-"""Characters of a text that are shown at most."""
+TROUBLED = 200  # how many processes are shown at most; those with the worst trouble first
+CELLS = 2_000  # how many cells are shown at most, the first by name
+BATCH: Final = 1_000  # how many candidates are gathered before those not among the first are dropped
+LONGEST: Final = 300  # characters of a text that are shown at most
 
 SEVERITY = {
     health: rank

@@ -15,10 +15,9 @@ import trio
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.serve.load import GLANCE, Load
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
-from lrpmirror.server.encoded import Encoded
+from lrpmirror.server.subscription import Encoded
 
-SLICE: Final = 256
-"""How many events subscribers are given at once."""
+SLICE: Final = 256  # how many events subscribers are given at once
 
 ROOM: Final = LIMIT - 2 * SLICE
 """How many unread events a subscriber may have when it is given the next slice of a large commit."""
@@ -26,11 +25,8 @@ ROOM: Final = LIMIT - 2 * SLICE
 TURNS: Final = 50
 """How many times it is checked that all have room, before the slow ones are given the next slice nevertheless."""
 
-TURN: Final = 0.002
-"""Seconds between two of these checks."""
-
-MANY: Final = 100
-"""How many readers get each event by itself; more get events in rounds."""
+TURN: Final = 0.002  # seconds between two of these checks
+MANY: Final = 100  # how many readers get each event by itself; more get events in rounds
 
 PACE: Final = 1e-4
 """Seconds for each reader, where there are many, from one round to the next: how long an event may wait for others."""
@@ -38,8 +34,7 @@ PACE: Final = 1e-4
 GROWING: Final = 3
 """In how many rounds in a row more must have come than they took away, for readers to be behind by what waits."""
 
-TURN_OF_ROUND: Final = 0.002
-"""Seconds of a round before other tasks have a turn."""
+TURN_OF_ROUND: Final = 0.002  # seconds of a round before other tasks have a turn
 
 
 class Readers:

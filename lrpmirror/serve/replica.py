@@ -25,28 +25,17 @@ from lrpmirror.serve.group_events import group_events
 from lrpmirror.serve.instance_events import desired_events, row_events
 from lrpmirror.serve.readers import Readers, hand_out, watch_load
 from lrpmirror.server import EncodedStatus, MirrorOnly, StreamKind, Subscription
-from lrpmirror.server.filters import desired_filter, row_filter
+from lrpmirror.server.requests import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
 logger: Final = logging.getLogger("lrpmirror.serve")
 
-APPS: Final = 200
-"""How many apps are looked up one by one; for more, all desired LRPs are scanned."""
-
-APP_GUID: Final = 32
-"""The least length of a prefix of process guids that is taken for one app's."""
-
-REFRESH: Final = 10.0
-"""Seconds between two reads of the domains and cells, about which a BBS sends no events."""
-
-PATIENCE: Final = 3.0
-"""How many seconds the cells may take, which another service keeps."""
-
-MAX_AGE: Final = 30.0
-"""The age in seconds up to which the state is served."""
-
-HEARTBEAT: Final = 2.0
-"""Seconds between two statuses on the streams, while nothing else changes about the state's age."""
+APPS: Final = 200  # how many apps are looked up one by one; for more, all desired LRPs are scanned
+APP_GUID: Final = 32  # the least length of a prefix of process guids that is taken for one app's
+REFRESH: Final = 10.0  # seconds between two reads of the domains and cells, about which a BBS sends no events
+PATIENCE: Final = 3.0  # how many seconds the cells may take, which another service keeps
+MAX_AGE: Final = 30.0  # the age in seconds up to which the state is served
+HEARTBEAT: Final = 2.0  # seconds between two statuses on the streams, while nothing else changes about the state's age
 
 
 class Replica:

@@ -18,8 +18,7 @@ _HEADERS: Final = [
 ]
 """The headers of every reply for browsers: no caching, no type sniffing, no framing, no referrer."""
 
-Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]
-"""Makes such a table for a mirror and its replica."""
+Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]  # makes such a table for a mirror and its replica
 
 
 def printable(text: str) -> str:

@@ -1,17 +1,14 @@
 """The server side of the BBS protocol, over anything that lists rows and hands out changes, and may take writes."""
 
 from lrpmirror.server.app import BBSApp, Lag
-from lrpmirror.server.encoded import EncodedEvent, EncodedStatus, MirrorOnly
-from lrpmirror.server.hosting import Host, mutual_tls, serve_app
+from lrpmirror.server.hosting import Host, ServerTLS, mutual_tls, serve_app
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.lists import LISTS, PING
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS
-from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
-from lrpmirror.server.tls import ServerTLS
+from lrpmirror.server.subscription import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.traffic import Traffic
-from lrpmirror.server.values import InstanceKey, NetInfo
-from lrpmirror.server.writer import Writer
+from lrpmirror.server.writer import InstanceKey, NetInfo, Writer
 from lrpmirror.server.writes import WRITES
 
 __all__ = [

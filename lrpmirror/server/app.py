@@ -7,7 +7,17 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
-from lrpmirror.server.asgi import CHUNKS, OFFER, Receive, Scope, Send, send_whole
+from lrpmirror.server.asgi import (
+    CHUNKS,
+    OFFER,
+    TEXT,
+    Receive,
+    Scope,
+    Send,
+    send_not_allowed,
+    send_not_found,
+    send_whole,
+)
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
@@ -16,17 +26,12 @@ from lrpmirror.server.writer import Writer
 from lrpmirror.server.writes import WRITES, Write
 from lrpmirror.wire import encode
 
-MAX_REQUEST: Final = 16 * 1024 * 1024
-"""The longest request body that is read, in bytes, where the server under this application has no limit of its own."""
-
-TRACE_HEADER: Final = b"x-vcap-request-id"
-"""The header, in lower case, whose value the events that a write causes carry as their trace id."""
+MAX_REQUEST: Final = 16 * 1024 * 1024  # bytes of a body, where the server below has no limit of its own
+TRACE_HEADER: Final = b"x-vcap-request-id"  # the events that a write causes carry its value as their trace id
 
 _NO_WRITES: Final = UnknownPath("this server has no writes")
-_NO_SUCH_PATH: Final = UnknownPath("this server has no such path")
 _AVAILABLE: Final = b"\x08\x01"
 _PROTOBUF: Final = b"application/x-protobuf"
-_TEXT: Final = b"text/plain; charset=utf-8"
 
 
 class Lag(Struct, frozen=True):
@@ -79,64 +84,53 @@ class BBSApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if not self.available:
-            await send_whole(send, 503, _TEXT, b"")
+            await send_whole(send, 503, TEXT, b"")
         elif path in self.hidden or not (path in LISTS or path in STREAMS or path in WRITES or path == PING):
-            await _send_error(send, _NO_SUCH_PATH)
+            await send_not_found(send)
         elif method != "POST" and not (method in {"GET", "HEAD"} and path in STREAMS):
-            allowed = b"GET, HEAD, POST" if path in STREAMS else b"POST"
-            await send_whole(send, 405, _TEXT, b"Method Not Allowed\n", (b"allow", allowed))
+            await send_not_allowed(send, b"GET, HEAD, POST" if path in STREAMS else b"POST")
         elif path == PING:
             await send_whole(send, 200, _PROTOBUF, _AVAILABLE)
+        elif (body := await _read_body(receive)) is None:
+            await send_whole(send, 413, TEXT, b"the request is too large\n")
         else:
-            body = await _read_body(receive)
-            if body is None:
-                await send_whole(send, 413, _TEXT, b"the request is too large\n")
-            elif path in STREAMS:
-                await self._stream(scope, body, receive, send)
-            elif path in WRITES:
-                await self._write(WRITES[path], scope, body, send)
-            else:
-                await self._list(LISTS[path], body, send)
+            try:
+                if path in STREAMS:
+                    await self._stream(scope, body, receive, send)
+                elif path in WRITES:
+                    await self._write(WRITES[path], scope, body, send)
+                else:
+                    await self._list(LISTS[path], body, send)
+            except BBSError as exc:
+                await _send_error(send, exc)
 
     async def _write(self, write: Write, scope: Scope, body: bytes, send: Send) -> None:
         match self.writes:
             case RequestRefused() as refusal:
-                reply = write.refuse(refusal)
+                await send_whole(send, 200, _PROTOBUF, write.refuse(refusal))
             case BBSError() as error:
                 await _send_error(send, error)
-                return
             case writer:
-                try:
-                    reply = write.answer(writer, body, _trace_id(scope))
-                except BBSError as exc:
-                    await _send_error(send, exc)
-                    return
-        await send_whole(send, 200, _PROTOBUF, reply)
+                given = next((value for name, value in scope["headers"] if name == TRACE_HEADER), b"")
+                reply = write.answer(writer, body, trace_id=str(given, "utf-8", "replace"))
+                await send_whole(send, 200, _PROTOBUF, reply)
 
     async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         cell_id = cell_of(body)
         if cell_id is None:
-            await send_whole(send, 400, _TEXT, b"the body is not an EventsByCellId\n")
-        else:
-            chunks = (scope.get("extensions") or {}).get(CHUNKS)
-            try:
-                subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
-            except BBSError as exc:
-                await _send_error(send, exc)
-                return
-            offer = None if chunks is None else chunks.get(OFFER)
-            await stream_events(subscription, receive, send, bursts=chunks is not None, offer=offer)
+            await send_whole(send, 400, TEXT, b"the body is not an EventsByCellId\n")
+            return
+        subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
+        chunks = (scope.get("extensions") or {}).get(CHUNKS)
+        offer = None if chunks is None else chunks.get(OFFER)
+        await stream_events(subscription, receive, send, bursts=chunks is not None, offer=offer)
 
     async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
         if self.lag.before_read:
             await trio.sleep(self.lag.before_read)
         records = answer(self.source, body)
-        try:
-            first = await self._slices.take(records)
-            second = await self._slices.take(records)
-        except BBSError as exc:
-            await _send_error(send, exc)
-            return
+        first = await self._slices.take(records)
+        second = await self._slices.take(records)
         if self.lag.after_read:
             await trio.sleep(self.lag.after_read)
         if not second:
@@ -151,21 +145,14 @@ class BBSApp:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _trace_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == TRACE_HEADER:
-            return str(value, "utf-8", "replace")
-    return ""
-
-
 async def _send_error(send: Send, error: BBSError) -> None:
     match error:
         case RequestRefused(type=kind, message=message):
             await send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
         case UnknownPath():
-            await send_whole(send, 404, _TEXT, b"404 page not found\n")
+            await send_not_found(send)
         case _:
-            await send_whole(send, 503, _TEXT, f"{error}\n".encode())
+            await send_whole(send, 503, TEXT, f"{error}\n".encode())
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -6,18 +6,13 @@ from urllib.parse import unquote
 
 import h11
 
-LONGEST: Final = 8192
-"""How long the head of a request may be, in bytes."""
-
-MOST_LINES: Final = 100
-"""How many lines it may have."""
+LONGEST: Final = 8192  # how long the head of a request may be, in bytes
+MOST_LINES: Final = 100  # how many lines it may have
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
-"""The known methods: any other is answered as not implemented."""
 
+# A line that ends without a carriage return, and one that begins with white space: the folding of older times.
 _FORBIDDEN: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
-"""A line that ends without a carriage return, and one that begins with white space: the folding of older times."""
-
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 
 

@@ -6,38 +6,43 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import isfinite
-from pathlib import Path
+from os import PathLike
 from typing import Final
 
 import trio
 
 from lrpmirror.background import background
 from lrpmirror.client import TLS
+from lrpmirror.client._identity import Identity
 from lrpmirror.client._tls import load_server
 from lrpmirror.errors import ConfigurationError
-from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
-from lrpmirror.server.limits import Limits
-from lrpmirror.server.tls import ServerTLS
+from lrpmirror.server.limits import Admission, Limits
 from lrpmirror.server.traffic import Traffic
 
 logger: Final = logging.getLogger("lrpmirror.server")
 
+# Errors of a system that has no descriptor or memory left for one more connection.
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""Errors of a system that has no descriptor or memory left for one more connection."""
-
-PAUSE: Final = 0.1
-"""Seconds without accepting after such an error."""
-
-QUIET: Final = 60.0
-"""Seconds in which the same problem is not logged again."""
-
-GLANCE: Final = 1.0
-"""Seconds between two checks for slow clients."""
+PAUSE: Final = 0.1  # seconds without accepting after such an error
+QUIET: Final = 60.0  # seconds in which the same problem is not logged again
+GLANCE: Final = 1.0  # seconds between two checks for slow clients
 
 
-def mutual_tls(*, ca: str | Path, cert: str | Path, key: str | Path) -> ssl.SSLContext:
+class ServerTLS(Identity):
+    """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.
+
+    The files are looked at before each connection, which takes microseconds; a new set is taken up when it is whole and
+    valid, and the one before serves until then, with a warning in the log. Open connections stay.
+    Raises ConfigurationError, naming the file and what is wrong with it, for a set that cannot be used at construction.
+    """
+
+    def __init__(self, *, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> None:
+        super().__init__(TLS(ca=ca, cert=cert, key=key), loader=load_server)
+
+
+def mutual_tls(*, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> ssl.SSLContext:
     """Return a context for a server that demands TLS 1.2 or newer and a client certificate signed by `ca`, as a BBS.
 
     Raises ConfigurationError for files that cannot be used.
@@ -113,7 +118,7 @@ class Host:
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._gate.open()
+        self._gate.opened.set()
 
     async def refuse(self) -> None:
         """Close the port, so that new connections are refused; open ones stay."""

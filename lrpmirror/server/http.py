@@ -15,53 +15,32 @@ from typing import Any, Final, cast
 import h11
 import trio
 
-from lrpmirror.server.admission import Admission
 from lrpmirror.server.asgi import CHUNKS, OFFER, ASGIApp, Message
-from lrpmirror.server.handshake import shake_hands
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal, check_framing, split_target
-from lrpmirror.server.quick_writes import QuickWriter
+from lrpmirror.server.limits import Admission
+from lrpmirror.server.sockets import QuickWriter, shake_hands
 
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-"""A connection, plain or with TLS."""
-
-READ: Final = 16384
-"""How much is read at once, and how much a client may send ahead while it is being answered."""
-
-PARTS: Final = 64
-"""How many parts of a body are read without a checkpoint."""
-
-LINGER: Final = 1.0
-"""Seconds that a refused client may go on sending, so that it can read the refusal."""
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]  # A connection, plain or with TLS
+READ: Final = 16384  # how much is read at once, and how much a client may send ahead while it is being answered
+PARTS: Final = 64  # how many parts of a body are read without a checkpoint
+LINGER: Final = 1.0  # seconds that a refused client may go on sending, so that it can read the refusal
 
 
 class Gate:
-    """Lets tasks pass, or holds them all until it is opened again."""
+    """Holds the tasks that wait for `opened`, while it is closed."""
 
     def __init__(self) -> None:
-        self._opened = trio.Event()
-        self._opened.set()
-
-    def open(self) -> None:
-        """Let all tasks pass."""
-        self._opened.set()
+        self.opened = trio.Event()
+        self.opened.set()
 
     def close(self) -> None:
         """Hold tasks that wait from now on."""
-        if self._opened.is_set():
-            self._opened = trio.Event()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether tasks pass."""
-        return self._opened.is_set()
-
-    async def wait(self) -> None:
-        """Pass, now or when the gate opens."""
-        await self._opened.wait()
+        if self.opened.is_set():
+            self.opened = trio.Event()
 
 
+# Errors of a connection that the client causes.
 _OF_THE_CLIENT: Final = (h11.RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Errors of a connection that the client causes."""
 
 
 class Connection:
@@ -75,7 +54,7 @@ class Connection:
         self._gate = gate
         self._admission = admission
         self._limits = admission.limits
-        self._traffic = admission.traffic
+        self.traffic = admission.traffic
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
         self._exchange: _Exchange | None = None
         self._served = False
@@ -91,12 +70,8 @@ class Connection:
         """Cut the connection off if the client has taken too long for what it has to do. O(1)."""
         if now > self._deadline:
             self._deadline = inf
-            self._traffic.timeouts[self._awaited] += 1
+            self.traffic.timeouts[self._awaited] += 1
             self.scope.cancel()
-
-    def count(self, status: int) -> None:
-        """Count a reply."""
-        self._traffic.replies[status] += 1
 
     async def run(self) -> None:
         """Serve one request after the other until the client leaves or breaks the protocol, or `scope` ends it."""
@@ -112,7 +87,7 @@ class Connection:
                 # It is gone, or will be when it finds the connection closed.
                 pass
             except* Exception as group:  # noqa: BLE001 - it ends here, whatever it is
-                self._traffic.failed(_single(group), "a connection")
+                self.traffic.failed(_single(group), "a connection")
             finally:
                 self._admission.gone(self.scope)
                 await trio.aclose_forcefully(self._stream)
@@ -151,7 +126,7 @@ class Connection:
             failure = _not_of_the_client(error)
             if failure is None:
                 raise
-            self._traffic.failed(failure, f"{exchange.scope['method']} {exchange.scope['path']!r}")
+            self.traffic.failed(failure, f"{exchange.scope['method']} {exchange.scope['path']!r}")
             if self._http.our_state is h11.SEND_RESPONSE:
                 await self._refuse(500)
         finally:
@@ -230,7 +205,7 @@ class Connection:
                 made[0] = made[0].replace(b"\r\n", chunk_mark + b"\r\n")
             pieces += made
         # A turn for others, however many requests a client sends at once.
-        await self._gate.wait()
+        await self._gate.opened.wait()
         if not self._quick.write(b"".join(pieces)):
             await self._quick.finish(self._send_by)
 
@@ -241,14 +216,14 @@ class Connection:
         long, does not see them, since such a body never ends in order.
         """
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
-        if self._gate.is_open:
+        if self._gate.opened.is_set():
             return self._quick.write(data)
         self._quick.leave(data)
         return False
 
     async def finish_chunks(self) -> None:
         """Send the rest of the offered chunks."""
-        await self._gate.wait()
+        await self._gate.opened.wait()
         await self._quick.finish(self._send_by)
 
     async def _send_by(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -267,9 +242,9 @@ class Connection:
         """Answer a request that is not for the application, and close the connection."""
         if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
-        self.count(status)
+        self.traffic.replies[status] += 1
         headers = [("Connection", "close"), ("Content-Length", "0"), ("Date", formatdate(usegmt=True))]
-        head = h11.Response(status_code=status, headers=headers, reason=_phrase(status))
+        head = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
         await self.write(head, h11.EndOfMessage())
         await self._linger()
 
@@ -352,12 +327,8 @@ class _Exchange:
         )
         named = sorted((name.title(), value) for name, value in headers)
         status = message["status"]
-        self._connection.count(status)
-        return h11.Response(status_code=status, headers=named, reason=_phrase(status))
-
-
-def _phrase(status: int) -> bytes:
-    return HTTPStatus(status).phrase.encode("ascii")
+        self._connection.traffic.replies[status] += 1
+        return h11.Response(status_code=status, headers=named, reason=HTTPStatus(status).phrase)
 
 
 def _not_of_the_client(error: Exception) -> Exception | None:

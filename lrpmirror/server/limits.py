@@ -1,20 +1,18 @@
-"""The limits of a server's clients: time, connections and memory."""
+"""The limits of a server's clients, in time, connections and memory, and the admission of connections by them."""
 
 import resource
+from collections import OrderedDict
 from typing import Final
 
 from msgspec import Struct
+from trio import CancelScope
 
-RESERVED: Final = 64
-"""Descriptors reserved for the process itself: its connections to a BBS, files, and listening sockets."""
+from lrpmirror.server.traffic import Traffic
 
-MOST: Final = 10_000
-"""How many connections a server has at most where descriptors would allow more, by default."""
-
+RESERVED: Final = 64  # descriptors for the process itself: its connections to a BBS, files, and listening sockets
+MOST: Final = 10_000  # how many connections a server has at most where descriptors would allow more, by default
 FEWEST: Final = 4
-
-ENOUGH: Final = 16_384
-"""As many open files as anyone needs for so many connections."""
+ENOUGH: Final = 16_384  # as many open files as anyone needs for so many connections
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -69,3 +67,68 @@ def allow_more_files() -> None:
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft not in {hard, resource.RLIM_INFINITY} and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Admission:
+    """The connections of a server and the bodies that they send, held to its limits. Every method is O(1).
+
+    A connection stands here by its cancel scope. It is `waiting` while the server waits for it: for its handshake, its
+    head, its body or its next request. Connections that have never sent a whole request are cut off first, then the
+    others, each in order of waiting.
+    """
+
+    def __init__(self, limits: Limits, traffic: Traffic) -> None:
+        self.limits = limits
+        self.traffic = traffic
+        self._most = limits.connections
+        self._new: OrderedDict[CancelScope, None] = OrderedDict()
+        self._returning: OrderedDict[CancelScope, None] = OrderedDict()
+        self._sending: OrderedDict[CancelScope, int] = OrderedDict()
+        self.buffered = 0
+        """How many bytes of request bodies are held."""
+
+    def waiting(self, client: CancelScope, *, known: bool) -> None:
+        """Record that the server waits for a connection from now on; for a new one the first time counts."""
+        if known:
+            self._returning[client] = None
+        else:
+            self._new.setdefault(client, None)
+
+    def answering(self, client: CancelScope) -> None:
+        """Record that a connection has sent its request: it is not cut off until it is waited for again."""
+        self._new.pop(client, None)
+        self._returning.pop(client, None)
+
+    def gone(self, client: CancelScope) -> None:
+        """Forget a connection."""
+        self.answering(client)
+        self.release(client)
+
+    def make_room(self, connections: int) -> bool:
+        """Return whether one more than `connections` fits; if need be, cut off one that is waiting."""
+        if connections < self._most:
+            return True
+        oldest = next(iter(self._new or self._returning), None)
+        if oldest is not None:
+            self._cut(oldest)
+        return oldest is not None
+
+    def hold(self, client: CancelScope, size: int) -> bool:
+        """Count `size` more bytes of a body; return whether they fit, if need be after cutting off older senders."""
+        self._sending[client] = self._sending.get(client, 0) + size
+        self.buffered += size
+        while self.buffered > self.limits.max_buffered:
+            oldest = next(iter(self._sending))
+            if oldest is client:
+                return False
+            self._cut(oldest)
+        return True
+
+    def release(self, client: CancelScope) -> None:
+        """Forget the body of a connection."""
+        self.buffered -= self._sending.pop(client, 0)
+
+    def _cut(self, client: CancelScope) -> None:
+        self.traffic.displaced += 1
+        self.gone(client)
+        client.cancel()

@@ -5,8 +5,7 @@ from typing import Final, TypeVar
 
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import DesiredLRP
-from lrpmirror.server.filters import unique
-from lrpmirror.server.parsing import parse
+from lrpmirror.server.requests import parse, unique
 from lrpmirror.server.source import Source
 from lrpmirror.wire import encode
 from lrpmirror.wire.proto import requests_pb2 as pb

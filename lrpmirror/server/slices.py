@@ -15,14 +15,9 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 T = TypeVar("T")
 R = TypeVar("R", ActualLRP, DesiredLRP)
 
-SLICE: Final = 0.002
-"""For how many seconds a slice is worked on at most, if no single step takes longer."""
-
-PIECE: Final = 256
-"""How many records a slice has at most."""
-
-GLANCES: Final = 32
-"""How many items a step without a result looks at."""
+SLICE: Final = 0.002  # for how many seconds a slice is worked on at most, if no single step takes longer
+PIECE: Final = 256  # how many records a slice has at most
+GLANCES: Final = 32  # how many items a step without a result looks at
 
 
 class Slices:

@@ -20,11 +20,8 @@ STREAMS: Final[Mapping[str, StreamKind]] = {
 }
 """The paths of the streams, newer first. Both versions of one are answered alike."""
 
-BURST: Final = 64
-"""How many events are sent in one write at most."""
-
-Offer = Callable[[list[bytes]], bool]
-"""Sends chunks without waiting, and returns whether the reader took all of them."""
+BURST: Final = 64  # how many events are sent in one write at most
+Offer = Callable[[list[bytes]], bool]  # sends chunks without waiting, and returns whether the reader took all of them
 
 _HEAD: Final = [
     (b"cache-control", b"no-cache, no-store, must-revalidate"),

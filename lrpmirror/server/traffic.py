@@ -7,8 +7,7 @@ from typing import Final
 
 logger: Final = logging.getLogger("lrpmirror.server")
 
-KINDS: Final = 30
-"""How many kinds of failures are distinguished."""
+KINDS: Final = 30  # how many kinds of failures are distinguished
 
 _LONGEST: Final = 200
 

@@ -12,17 +12,13 @@ from msgspec import Struct
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import DynamicValue, MetricTagValue, PortMapping, PreferredAddress
-from lrpmirror.server.parsing import parse
-from lrpmirror.server.values import InstanceKey, NetInfo
-from lrpmirror.server.writer import Writer
+from lrpmirror.server.requests import parse
+from lrpmirror.server.writer import InstanceKey, NetInfo, Writer
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.proto import requests_pb2 as pb
 
-_CALLED: Final = {"root_fs": "rootfs"}
-"""Fields that the BBS's errors call by another name than its messages do."""
-
-_KEPT: Final = b"\x10\x01"
-"""`keep_container: true` of an EvacuationResponse."""
+_CALLED: Final = {"root_fs": "rootfs"}  # fields that the BBS's errors call by another name than its messages do
+_KEPT: Final = b"\x10\x01"  # `keep_container: true` of an EvacuationResponse
 
 
 class Write(Struct, frozen=True):
@@ -149,8 +145,8 @@ _ARGUMENTS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
 
 _INSTANCE: Final = ("actual_lrp_key", "actual_lrp_instance_key")
 _RUNNING: Final = (*_INSTANCE, "actual_lrp_net_info")
+# What a cell reports of an instance that runs, unless it is an older one.
 _REPORT: Final = ("actual_lrp_internal_routes", "metric_tags", "routable", "availability_zone")
-"""What a cell reports of an instance that runs, unless it is an older one."""
 
 WRITES: Final[Mapping[str, Write]] = {
     "/v1/desired_lrp/desire.r2": Write(pb.DesireLRPRequest, "desire", ("desired_lrp",)),

@@ -15,22 +15,15 @@ from msgspec.structs import replace
 from lrpmirror.errors import ConfigurationError, ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.server.subscription import Subscription
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.server.writer import InstanceKey
 from lrpmirror.sim.cells import SimulatedCells
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes
 
-CONVERGENCE: Final = 30
-"""Seconds between two convergences, and between two upserts of the platform's domain."""
-
-DOMAIN_TTL: Final = 120
-"""The time to live of the platform's domain, in seconds."""
-
-PATIENCE: Final = 60
-"""Seconds after which the version before is removed, whether or not the new one runs."""
-
-LARGEST: Final = 8
-"""The most instances that an application is scaled to, where their number in all is not chosen."""
+CONVERGENCE: Final = 30  # seconds between two convergences, and between two upserts of the platform's domain
+DOMAIN_TTL: Final = 120  # the time to live of the platform's domain, in seconds
+PATIENCE: Final = 60  # seconds after which the version before is removed, whether or not the new one runs
+LARGEST: Final = 8  # the most instances that an application is scaled to, where their number in all is not chosen
 
 
 class Rates(Struct, frozen=True, kw_only=True):

@@ -7,19 +7,14 @@ from typing import Final
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.server.writer import InstanceKey
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.state import StopRequest
 from lrpmirror.sim.workload import App, instance_tags, internal_routes, net_info
 
-PLACED: Final = 0.7
-"""The chance that a free row is claimed in a second."""
-
-STARTED: Final = 0.6
-"""The chance that a claimed instance runs a second later."""
-
-EVACUATION_TIMEOUT: Final = 90
-"""Seconds after which a cell leaves, whether or not its instances run elsewhere."""
+PLACED: Final = 0.7  # the chance that a free row is claimed in a second
+STARTED: Final = 0.6  # the chance that a claimed instance runs a second later
+EVACUATION_TIMEOUT: Final = 90  # seconds after which a cell leaves, whether or not its instances run elsewhere
 
 ZONES: Final = 3
 

@@ -16,11 +16,8 @@ from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, HELD, removed, re
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, changed, emission, group_removed, race
 
-MAX_RESTARTS: Final = 200
-"""A row that has crashed this often is not restarted."""
-
-MAX_BACKOFF: Final = 16 * 60 * SECOND
-"""The longest wait before a restart, in nanoseconds."""
+MAX_RESTARTS: Final = 200  # A row that has crashed this often is not restarted
+MAX_BACKOFF: Final = 16 * 60 * SECOND  # the longest wait before a restart, in nanoseconds
 
 
 def crash_backoff(crash_count: int) -> int:

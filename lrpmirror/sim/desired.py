@@ -10,16 +10,13 @@ from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
 from lrpmirror.model import DesiredLRP, Presence
-from lrpmirror.server.values import DesiredUpdate, InstanceKey
+from lrpmirror.server.writer import DesiredUpdate, InstanceKey
 from lrpmirror.sim.lifecycle import HELD, removed
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import Emission, desired_emission, emission
 
-MAX_ANNOTATION: Final = 10 * 1024
-"""The longest annotation, in bytes."""
-
-MAX_ROUTES: Final = 128 * 1024
-"""The longest routes, in bytes and in all."""
+MAX_ANNOTATION: Final = 10 * 1024  # the longest annotation, in bytes
+MAX_ROUTES: Final = 128 * 1024  # the longest routes, in bytes and in all
 
 MAX_CPU_WEIGHT: Final = 100
 

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
-from lrpmirror.server.encoded import EncodedEvent
-from lrpmirror.server.filters import desired_filter, row_filter
-from lrpmirror.server.subscription import LIMIT, StreamKind, Subscription
-from lrpmirror.server.values import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
+from lrpmirror.server.requests import desired_filter, row_filter
+from lrpmirror.server.subscription import LIMIT, EncodedEvent, StreamKind, Subscription
+from lrpmirror.server.writer import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
 from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
 from lrpmirror.sim.groups import groups_of_rows

@@ -6,8 +6,7 @@ from lrpmirror.errors import RequestRefused
 from lrpmirror.model import CellCapacity, CellPresence, Provider
 from lrpmirror.sim.state import State
 
-SECOND: Final = 1_000_000_000
-"""Nanoseconds in a second."""
+SECOND: Final = 1_000_000_000  # nanoseconds in a second
 
 
 def upsert_domain(state: State, domain: str, ttl: int) -> None:

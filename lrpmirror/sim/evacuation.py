@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.server.writer import InstanceKey
 from lrpmirror.sim.lifecycle import HELD, Report, crash_row, unclaim_row
 from lrpmirror.sim.state import State
 from lrpmirror.sim.transitions import Emission, Pair, emission

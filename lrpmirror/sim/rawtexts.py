@@ -17,8 +17,7 @@ from lrpmirror.wire.encode import EVENTS
 from lrpmirror.wire.proto import requests_pb2
 
 _MARK: Final = "\ufffd".encode()
-_REST: Final = b"\xf0\x9f\x98"
-"""Three bytes of a character that has four, which are read as one U+FFFD."""
+_REST: Final = b"\xf0\x9f\x98"  # three bytes of a character that has four, which are read as one U+FFFD
 
 _DATA: Final = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)")
 

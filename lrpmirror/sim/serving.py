@@ -9,9 +9,8 @@ from typing import Final
 import trio
 
 from lrpmirror.server.app import BBSApp, Lag
-from lrpmirror.server.hosting import Host, serve_app
+from lrpmirror.server.hosting import Host, ServerTLS, serve_app
 from lrpmirror.server.limits import Limits
-from lrpmirror.server.tls import ServerTLS
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.fault_injector import FaultInjector

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
-from lrpmirror.server.filters import desired_filter, row_filter
+from lrpmirror.server.requests import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 from lrpmirror.server.subscription import StreamKind, Subscription
 from lrpmirror.sim.diego import Diego

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.server.writer import InstanceKey
 
-START = 1_795_000_000_000_000_000
-"""The default start of a simulation: a moment in 2026, in nanoseconds since 1970."""
+START = 1_795_000_000_000_000_000  # the default start of a simulation: a moment in 2026, in nanoseconds since 1970
 
 
 class StopRequest(Struct, frozen=True):

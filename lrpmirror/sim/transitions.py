@@ -23,7 +23,7 @@ from lrpmirror.events import (
     Event,
 )
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
-from lrpmirror.server.values import InstanceKey
+from lrpmirror.server.writer import InstanceKey
 from lrpmirror.sim.groups import group_of_rows
 
 Pair = tuple[ActualLRP | None, ActualLRP | None]

@@ -14,10 +14,9 @@ from lrpmirror.detail import (
     SecurityGroupRule,
 )
 from lrpmirror.model import DesiredLRP, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
-from lrpmirror.server.values import NetInfo
+from lrpmirror.server.writer import NetInfo
 
-DOMAIN: Final = "cf-apps"
-"""The domain that the platform's applications are in."""
+DOMAIN: Final = "cf-apps"  # the domain that the platform's applications are in
 
 FIRST_PORT: Final = 61_000
 PORTS_PER_INSTANCE: Final = 4

@@ -1,23 +1,27 @@
-"""Writes to a connection without a turn of the scheduler, which costs more than the system's call or encryption."""
+"""What trio's streams do not do: writes without a turn of the scheduler, and the alert for a client that is refused."""
 
 import os
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
-MOST: Final = 65536
-"""How much is written at once: a slow reader has the whole time limit for each."""
+S = TypeVar("S", bound=trio.abc.HalfCloseableStream)
 
+MOST: Final = 65536  # how much is written at once: a slow reader has the whole time limit for each
+FAREWELL: Final = 1.0  # seconds that a refused client has to read the alert
+READ: Final = 65536  # bytes read from it at once meanwhile
+
+# Sends bytes by a stream's method, as long as it takes.
 Send = Callable[[bytes, Callable[[bytes], Awaitable[None]]], Awaitable[None]]
-"""Sends bytes by a stream's method, as long as it takes."""
 
 
 class QuickWriter:
     """Writes to a stream what its client takes at once, and what is left when there is time to wait for the client.
 
-    Nothing else may write to the stream between `write` and the end of `finish`. With TLS the handshake is over.
+    A turn of the scheduler, which that saves, costs more than the system's call or encryption. Nothing else may write
+    to the stream between `write` and the end of `finish`. With TLS the handshake is over.
     """
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
@@ -84,3 +88,29 @@ def _written(stream: trio.SocketStream, data: bytes) -> int:
         return os.write(stream.socket.fileno(), data)
     except OSError:
         return 0
+
+
+async def shake_hands(stream: trio.SSLStream[S]) -> None:
+    """Do the handshake. A client that is refused, such as for its certificate, is sent the alert, as a BBS sends it.
+
+    Raises BrokenResourceError for a client that is refused, or leaves.
+    """
+    try:
+        await stream.do_handshake()
+    except trio.BrokenResourceError:
+        with trio.move_on_after(FAREWELL):
+            await _send_alert(stream)
+        raise
+
+
+async def _send_alert(stream: trio.SSLStream[S]) -> None:
+    # OpenSSL has written it, and trio raises before it sends what was written.
+    alert = stream._outgoing.read()  # noqa: SLF001 - there is no public way to it
+    below = stream.transport_stream
+    if alert:
+        await below.send_all(alert)
+        # With TLS 1.3 the client has sent its request by now. A socket that is closed with that unread resets the
+        # connection, which takes the alert away from the client, too.
+        await below.send_eof()
+        while await below.receive_some(READ):
+            pass

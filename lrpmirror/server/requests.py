@@ -1,13 +1,26 @@
-"""The filters of a request: each name once, and no more than can be looked up in one go."""
+"""What a request asks for: its body, and its filters, each name once and no more than are looked up in one go."""
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.wire import text
 
-MOST_NAMES: Final = 10_000
-"""How many names a filter may have. What a BBS takes is bounded by its database, at some ten thousands."""
+_M = TypeVar("_M", bound=Message)
+
+READABLE: Final = 8192  # bytes of a body whose texts may be not UTF-8: to read those takes a microsecond a field
+MOST_NAMES: Final = 10_000  # names of a filter; what a BBS takes is bounded by its database, at some ten thousands
+
+
+def parse(kind: type[_M], body: bytes) -> _M:
+    """Return the request; raise RequestRefused of type InvalidRequest for bytes of no such request."""
+    try:
+        return text.parse(kind, body) if len(body) <= READABLE else kind.FromString(body)
+    except DecodeError as exc:
+        raise RequestRefused("InvalidRequest", f"the body is not a {kind.DESCRIPTOR.name}") from exc
 
 
 def unique(names: Collection[str], what: str) -> tuple[str, ...]:
