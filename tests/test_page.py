@@ -17,7 +17,7 @@ from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.events import ActualLRPCrashed, UnknownEvent
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.serve.event_rates import MINUTES, EventRates, Second
-from lrpmirror.serve.page import page_routes
+from lrpmirror.serve.ops import page_routes
 from lrpmirror.serve.page_model import CELLS, TROUBLED, PageModel, letter, natural, page_model_of
 from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.server import serve_app

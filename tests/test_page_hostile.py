@@ -11,11 +11,11 @@ import trio
 from page_support import document_at, require_chromium
 
 from lrpmirror.serve.event_rates import Second
-from lrpmirror.serve.page import content_policy
+from lrpmirror.serve.ops import content_policy
 from lrpmirror.serve.page_model import CellModel, PageModel, ProcessModel
-from lrpmirror.serve.routes import not_found, routed, send_whole
+from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.server import serve_app
-from lrpmirror.server.asgi import Receive, Scope, Send
+from lrpmirror.server.asgi import Receive, Scope, Send, send_whole
 
 HTML = files("lrpmirror.serve").joinpath("page.html").read_bytes()
 HOSTILE = "<u class=taken onclick=a()>{}</u><script>document.title='taken'</script><img src=x onerror=a()>\"'&amp;"

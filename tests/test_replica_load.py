@@ -14,9 +14,8 @@ from lrpmirror import BBSClient
 from lrpmirror.errors import ServiceUnavailable
 from lrpmirror.events import DesiredLRPRemoved, Event, SourceStatus
 from lrpmirror.model import DesiredLRP
-from lrpmirror.serve.load import BEHIND, CALM, FAR_BEHIND, LATE, Load
 from lrpmirror.serve.ops import ops_routes
-from lrpmirror.serve.readers import MANY, PACE, SLICE, Readers, hand_out
+from lrpmirror.serve.readers import BEHIND, CALM, FAR_BEHIND, LATE, MANY, PACE, SLICE, Load, Readers, hand_out
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, Subscription
 from lrpmirror.server.subscription import MOST
 from lrpmirror.sim import serve_diego

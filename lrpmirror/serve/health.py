@@ -8,8 +8,8 @@ import msgspec
 from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.errors import ListNotBelieved, LRPMirrorError, UpstreamStale
 from lrpmirror.mirror import Mirror
-from lrpmirror.serve.routes import PLAIN, printable, send_whole
-from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
+from lrpmirror.serve.routes import printable
+from lrpmirror.server.asgi import TEXT, ASGIApp, Receive, Scope, Send, send_whole
 
 SILENCE: Final = 60.0  # seconds that may pass without proof of life: several times the interval at which a mirror pings
 
@@ -77,7 +77,7 @@ def _words(error: LRPMirrorError | None) -> str:
 
 async def alive(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
     """Answer that the process is alive; an ASGI application."""
-    await send_whole(send, 200, PLAIN, b"alive\n")
+    await send_whole(send, 200, TEXT, b"alive\n")
 
 
 def ready_app(mirror: Mirror, silence: float = SILENCE, *, overload: Callable[[], str] = str) -> ASGIApp:

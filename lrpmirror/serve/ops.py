@@ -1,17 +1,29 @@
-"""The paths for operators: metrics, health and a page, as a table of routes."""
+"""The paths for operators: metrics, health, and a page, one HTML file that requests the state each second."""
 
-from collections.abc import Mapping
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from importlib.resources import files
 from types import MappingProxyType
+from typing import Final
 
+import msgspec
 import trio
 
-from lrpmirror.mirror import Mirror
+from lrpmirror.mirror import Mirror, MirrorView
+from lrpmirror.serve.event_rates import EventRates
 from lrpmirror.serve.health import alive, ready_app
-from lrpmirror.serve.metrics import metrics_app, registry_of
-from lrpmirror.serve.page import page_routes
+from lrpmirror.serve.metrics import metrics_app
+from lrpmirror.serve.page_model import page_model_of
 from lrpmirror.serve.replica import Replica
 from lrpmirror.server import Traffic
-from lrpmirror.server.asgi import ASGIApp
+from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send, send_whole
+from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
+
+_INLINE: Final = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
+
+KEPT: Final = 0.9  # for how many seconds a page model answers all requests, so that many viewers cost as much as one
 
 
 def ops_routes(
@@ -21,13 +33,64 @@ def ops_routes(
 
     `servers` are the counters of the process's servers by name, for the metrics.
     """
-    return {
-        "/metrics": metrics_app(registry_of(mirror, replica, servers)),
+    routes = {
+        "/metrics": metrics_app(mirror, replica, servers),
         "/healthz": alive,
         "/readyz": ready_app(mirror, overload=lambda: "" if replica is None else replica.readers.load.trouble),
-        **(
-            {}
-            if replica is None
-            else page_routes(mirror, replica.event_rates, trio.lowlevel.current_clock().current_time)
-        ),
     }
+    if replica is not None:
+        routes |= page_routes(mirror, replica.event_rates, trio.lowlevel.current_clock().current_time)
+    return routes
+
+
+def page_routes(mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> Mapping[str, ASGIApp]:
+    """Return the applications for `/` and `/page/state` for a mirror; `event_rates` is to be its observer."""
+    html = files("lrpmirror.serve").joinpath("page.html").read_bytes()
+    policy = content_policy(html)
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
+        await send_whole(send, 200, b"text/html; charset=utf-8", html, (b"content-security-policy", policy))
+
+    return {"/": page, "/page/state": _State(mirror, event_rates, clock)}
+
+
+class _State:
+    """Answers with the current page model. One is made at a time, and only on request."""
+
+    def __init__(self, mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> None:
+        self._mirror = mirror
+        self._event_rates = event_rates
+        self._clock = clock
+        # Made at the first request.
+        self._cells: MirrorView[str, CellLoad] | None = None
+        self._processes: MirrorView[str, ProcessHealth] | None = None
+        self._taking = trio.Lock()
+        self._taken_at = float("-inf")
+        self._body = b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
+        async with self._taking:
+            if self._clock() - self._taken_at > KEPT:
+                if self._cells is None:
+                    self._cells = await self._mirror.view(Cells())
+                if self._processes is None:
+                    self._processes = await self._mirror.view(Processes())
+                page_model = await page_model_of(self._mirror, self._cells, self._processes, self._event_rates)
+                self._body = await trio.to_thread.run_sync(msgspec.json.encode, page_model)
+                self._taken_at = self._clock()
+        await send_whole(send, 200, b"application/json", self._body)
+
+
+def content_policy(html: bytes) -> bytes:
+    """Return the Content-Security-Policy of the page: its own scripts and styles, and requests to its own server.
+
+    Markup injected by a cell's name is neither run nor loaded.
+    """
+    allowed = {
+        kind: b"'sha256-" + base64.b64encode(hashlib.sha256(text).digest()) + b"'"
+        for kind, text in _INLINE.findall(html)
+    }
+    return (
+        b"default-src 'none'; script-src %s; style-src %s; connect-src 'self'; img-src data:; base-uri 'none'; "
+        b"form-action 'none'; frame-ancestors 'none'" % (allowed[b"script"], allowed[b"style"])
+    )

@@ -3,38 +3,72 @@
 The differences of a resynchronisation can be more than a reader may leave unread, so they are given in slices, as fast
 as the readers take them. Many readers are served in rounds: each gets all that has come since the last round, in one
 write, one reader after the other. A round gives way to other tasks every few milliseconds.
+
+Where most readers are behind, or the process comes to its turns late, the replica is slow. Then new streams are
+refused; where that does not help, the youngest are closed, a few at a time, until the others are read again.
 """
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import trio
 
 from lrpmirror.events import Event, SourceStatus
-from lrpmirror.serve.load import GLANCE, Load
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.subscription import Encoded
 
+logger: Final = logging.getLogger("lrpmirror.serve")
+
 SLICE: Final = 256  # how many events subscribers are given at once
-
-ROOM: Final = LIMIT - 2 * SLICE
-"""How many unread events a subscriber may have when it is given the next slice of a large commit."""
-
-TURNS: Final = 50
-"""How many times it is checked that all have room, before the slow ones are given the next slice nevertheless."""
-
+ROOM: Final = LIMIT - 2 * SLICE  # unread events of a subscriber that is given the next slice of a large commit
+TURNS: Final = 50  # checks that all have room, before the slow ones are given the next slice nevertheless
 TURN: Final = 0.002  # seconds between two of these checks
 MANY: Final = 100  # how many readers get each event by itself; more get events in rounds
-
-PACE: Final = 1e-4
-"""Seconds for each reader, where there are many, from one round to the next: how long an event may wait for others."""
-
-GROWING: Final = 3
-"""In how many rounds in a row more must have come than they took away, for readers to be behind by what waits."""
-
+PACE: Final = 1e-4  # seconds for each of many readers between two rounds: how long an event may wait for others
+GROWING: Final = 3  # rounds in a row that took away less than came, for readers to be behind by what waits
 TURN_OF_ROUND: Final = 0.002  # seconds of a round before other tasks have a turn
+
+GLANCE: Final = 0.5  # seconds between two checks of the load
+LATE: Final = 2.0  # seconds that a turn may be late
+BEHIND: Final = LIMIT // 4  # how many events most readers may be behind
+FAR_BEHIND: Final = LIMIT  # how many events most readers are behind when some of them are closed
+SHARE: Final = 0.1  # the share of them that is closed at each check
+CALM: Final = 5.0  # seconds without overload before new streams are accepted again
+
+
+class Load:
+    """Judges the load by how far the readers are behind, and how late the process is."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        """Why new streams are refused; empty where they are taken."""
+        self.refused = 0
+        """How many streams were refused."""
+        self.shed = 0
+        """How many streams were closed to relieve the others."""
+        self._well_since = 0.0
+
+    def look(self, behind: Sequence[int], late: float, now: float) -> int:
+        """Judge, and return how many of the youngest readers are to be closed. O(readers · log readers)."""
+        most = sorted(behind)[len(behind) // 2] if behind else 0
+        if most <= BEHIND and late <= LATE:
+            if self.trouble and now - self._well_since >= CALM:
+                self.trouble = ""
+                logger.warning("the replica keeps up with its %d streams again, and takes new ones", len(behind))
+            return 0
+        self._well_since = now
+        known = self.trouble
+        self.trouble = f"most of the {len(behind)} streams are {most} events behind, and turns are {late:.1f} s late"
+        if not known:
+            logger.warning("the replica does not keep up, and refuses new streams: %s", self.trouble)
+        if most <= FAR_BEHIND:
+            return 0
+        number = max(1, int(len(behind) * SHARE))
+        self.shed += number
+        return number
 
 
 class Readers:

@@ -1,24 +1,37 @@
-"""Paths beside those of a BBS: a table from path to ASGI application."""
+"""The paths that a process serves: those of a BBS, answered by a replica, and a table of others beside them."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from lrpmirror.errors import RequestRefused
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
-from lrpmirror.server import asgi
-from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
+from lrpmirror.server import BBSApp
+from lrpmirror.server.asgi import (
+    TEXT,
+    ASGIApp,
+    Receive,
+    Scope,
+    Send,
+    send_not_allowed,
+    send_not_found,
+    send_whole,
+    with_headers,
+)
+from lrpmirror.wire import encode, source
 
-PLAIN: Final = b"text/plain; charset=utf-8"
+# Whole desired LRPs are asked for there.
+WHOLE: Final = frozenset({"/v1/desired_lrps/list.r3", "/v1/desired_lrps/get_by_process_guid.r3"})
 
-_HEADERS: Final = [
+# Of every reply for browsers: no caching, no type sniffing, no framing, no referrer.
+_HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-]
-"""The headers of every reply for browsers: no caching, no type sniffing, no framing, no referrer."""
+)
 
-Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]  # makes such a table for a mirror and its replica
+Routes = Callable[[Mirror, Replica], Mapping[str, ASGIApp]]  # makes a table from path to application
 
 
 def printable(text: str) -> str:
@@ -37,9 +50,9 @@ def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
         if chosen is None:
             await fallback(scope, receive, send)
         elif scope["method"] in {"GET", "HEAD"}:
-            await chosen(scope, receive, send)
+            await chosen(scope, receive, with_headers(send, *_HEADERS))
         else:
-            await send_whole(send, 405, PLAIN, b"Method Not Allowed\n", (b"allow", b"GET, HEAD"))
+            await send_not_allowed(with_headers(send, *_HEADERS), b"GET, HEAD")
 
     return app
 
@@ -47,9 +60,47 @@ def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
     """Answer 404 to every request; an ASGI application."""
     if scope["type"] == "http":
-        await send_whole(send, 404, PLAIN, b"404 page not found\n")
+        await send_not_found(with_headers(send, *_HEADERS))
 
 
-async def send_whole(send: Send, status: int, content_type: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Send a reply with a whole body, for browsers too; `headers` beside those that all replies have."""
-    await asgi.send_whole(send, status, content_type, body, *_HEADERS, *headers)
+class ReplicaApp:
+    """An ASGI application: the reads of a BBS, answered by a replica.
+
+    Everything is answered with 503 until the replica has a state, and when that is too old; the text says so. Every
+    other reply says in a header how old the state is. Writes are refused with an error of the protocol,
+    which says whose replica this is (`origin`); so are tasks, which a mirror does not follow. Unless `full`, requests
+    for whole desired LRPs are refused too, since the mirror has not got all of them; their scheduling and routing parts
+    are served. In events they are sent nevertheless, because followers need them: without what is not mirrored.
+    """
+
+    def __init__(self, replica: Replica, *, origin: str, full: bool) -> None:
+        self._replica = replica
+        self._origin = printable(origin)
+        self._full = full
+        refusal = f"this is a read replica of {self._origin}: send writes there"
+        self._bbs = BBSApp(replica, writes=RequestRefused("InvalidRequest", refusal))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or the server's lifespan messages."""
+        if scope["type"] != "http":
+            await self._bbs(scope, receive, send)
+        elif away := self._replica.refusal:
+            await send_whole(with_headers(send, *_HEADERS), 503, TEXT, f"{printable(away)}\n".encode())
+        else:
+            send = with_headers(send, (source.HEADER, source.header(self._replica.status)))
+            if refusal := self._refusal(scope["path"]):
+                reply = encode.error_reply("InvalidRequest", refusal)
+                await send_whole(send, 200, b"application/x-protobuf", reply)
+            else:
+                await self._bbs(scope, receive, send)
+
+    def _refusal(self, path: str) -> str:
+        """Say why a read cannot be answered; empty for those that can, and for all else."""
+        if path.startswith("/v1/tasks/"):
+            return f"this is a read replica of {self._origin}, without its tasks: ask there"
+        if path in WHOLE and not self._full:
+            return (
+                f"this replica of {self._origin} keeps the scheduling and routing parts of desired LRPs only: "
+                "start it with --detail full to have whole ones, or ask the BBS"
+            )
+        return ""

@@ -13,9 +13,8 @@ from lrpmirror.client import TLS
 from lrpmirror.core.session import Tuning
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.relay import client_at
-from lrpmirror.serve.app import ReplicaApp
 from lrpmirror.serve.replica import MAX_AGE, REFRESH, Replica, checked_age, open_replica
-from lrpmirror.serve.routes import Routes, routed
+from lrpmirror.serve.routes import ReplicaApp, Routes, routed
 from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
 
