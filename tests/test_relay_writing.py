@@ -17,9 +17,8 @@ from lrpmirror.events import (
     ActualLRPInstanceRemoved,
 )
 from lrpmirror.model import ActualLRP, DesiredLRP, Presence
-from lrpmirror.relay._content import Content, Writes
-from lrpmirror.relay._events import EventMaker
-from lrpmirror.relay._leading import _Retention
+from lrpmirror.relay._content import Content, EventMaker, Writes
+from lrpmirror.relay._leading import Retention
 from lrpmirror.relay._pending import CRASHES, MANY, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
 
@@ -267,7 +266,7 @@ def test_each_part_of_a_desired_lrp_is_compared_by_itself() -> None:
 
 
 def test_the_stream_keeps_the_newest_entries_up_to_so_many_bytes() -> None:
-    retention = _Retention(1000)
+    retention = Retention(1000)
     for n in range(10):
         retention.add(f"{n}-0", 150)
 

@@ -9,8 +9,7 @@ from msgspec import Struct
 
 from lrpmirror.errors import ConfigurationError
 
-DEFAULT_PREFIX: Final = "lrpmirror"
-"""The prefix of the keys where the URL names none."""
+DEFAULT_PREFIX: Final = "lrpmirror"  # the prefix of the keys where the URL names none
 
 _PORTS: Final[Mapping[str, int]] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
@@ -32,22 +31,17 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 class Address(Struct, frozen=True):
     """What a relay's URL says."""
 
-    kind: str
-    """single, unix, sentinel or cluster."""
+    kind: str  # single, unix, sentinel or cluster
     encrypted: bool
-    hosts: tuple[tuple[str, int], ...]
-    """The servers, or the Sentinels, or the first nodes of a cluster that are asked."""
-    path: str = ""
-    """The socket, for `unix`."""
-    service: str = ""
-    """What the Sentinels call the primary."""
+    hosts: tuple[tuple[str, int], ...]  # the servers, or the Sentinels, or the first nodes of a cluster that are asked
+    path: str = ""  # the socket, for `unix`
+    service: str = ""  # what the Sentinels call the primary
     username: str | None = None
     password: str | None = None
     sentinel_username: str | None = None
     sentinel_password: str | None = None
     db: int = 0
-    replica: bool = False
-    """Whether to read from the replicas that the Sentinels know."""
+    replica: bool = False  # whether to read from the replicas that the Sentinels know
     prefix: str = DEFAULT_PREFIX
 
     @property

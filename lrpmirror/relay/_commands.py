@@ -8,15 +8,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache, partial
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
+
+import trio
+from msgspec import Struct
 
 from lrpmirror.client import TLS
 from lrpmirror.client._identity import Identity
-from lrpmirror.errors import ConfigurationError
+from lrpmirror.errors import BBSError, ConfigurationError
 from lrpmirror.relay._address import Address
-from lrpmirror.relay._clients import account_of, server_of
-from lrpmirror.relay._connection import Connection, Encoded, connected, encoded, encoded_lines
-from lrpmirror.relay._errors import errors_of
+from lrpmirror.relay._connection import (
+    NONE,
+    Connection,
+    Encoded,
+    account_of,
+    connected,
+    encoded,
+    encoded_lines,
+    errors_of,
+    server_of,
+    translated,
+)
 from lrpmirror.relay._scripts import Script
 
 T = TypeVar("T")
@@ -24,89 +36,57 @@ T = TypeVar("T")
 Pairs = Sequence[tuple[bytes, bytes]]
 
 
-class Commands(Protocol):
+Later = Callable[[], Awaitable[T]]  # returns what was requested, once
+
+
+class ServerClock(Struct, frozen=True):
+    """A reading of a server's clock, in seconds, taken between two moments of trio's.
+
+    It is the only clock that publishers and readers share. Of the two bounds each side takes the one by which no state
+    is reported younger than it is.
+    """
+
+    said: float
+    asked_at: float
+    heard_at: float
+
+    def earliest(self, at: float) -> float:
+        """Return the lowest time it can show at a moment of trio's clock, unless it has been set back."""
+        return self.said + at - self.heard_at
+
+    def latest(self, at: float) -> float:
+        """Return the highest time it can show at a moment of trio's clock, unless it has been set forward."""
+        return self.said + at - self.asked_at
+
+
+class Commands:
     """The commands, on one connection. All raise BBSErrors, and nothing else."""
-
-    async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
-        """Return a small hash (HGETALL)."""
-        ...
-
-    async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
-        """Return some values of a hash, None for what is not there (HMGET)."""
-        ...
-
-    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
-        """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
-        ...
-
-    def scan_ahead(self, key: str, cursor: int, count: int) -> "Later[tuple[int, Mapping[bytes, bytes]]]":
-        """Request the same with what is sent next, to be taken later."""
-        ...
-
-    def fields_ahead(self, key: str, fields: bytes) -> "Later[Sequence[bytes | None]]":
-        """Request some values of a hash by the lines of a text, in the same way."""
-        ...
-
-    async def send(self) -> None:
-        """Send what was requested, as each other command does."""
-        ...
-
-    async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
-        """Return the last entry of a stream and its id (XREVRANGE)."""
-        ...
-
-    async def has_entry(self, key: str, entry_id: str) -> bool:
-        """Return whether a stream has an entry, or an older one has been dropped by its cap (XRANGE)."""
-        ...
-
-    async def entries_after(self, key: str, entry_id: str, count: int, wait: float) -> Sequence[tuple[str, Pairs]]:
-        """Return the next entries of a stream, and wait up to so many seconds for the first (XREAD)."""
-        ...
-
-    async def time(self) -> float:
-        """Return the server's time in seconds (TIME)."""
-        ...
-
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
-        """Run a script (EVALSHA, and EVAL where the server does not know it)."""
-        ...
-
-
-Later = Callable[[], Awaitable[T]]
-"""Returns what was requested, once."""
-
-Connect = Callable[[], AbstractAsyncContextManager[Commands]]
-"""Opens a connection for as long as a block lasts."""
-
-
-class _Redis:
-    """The commands over a connection."""
 
     def __init__(self, connection: Connection, where: str) -> None:
         self._connection = connection
-        self._ask = connection.ask
         self._where = where
 
     async def read_hash(self, key: str) -> Mapping[bytes, bytes]:
-        with errors_of(self._where):
-            return dict(_pairs(await self._ask(b"HGETALL", key)))
+        """Return a small hash (HGETALL)."""
+        return dict(_pairs(await self._ask(b"HGETALL", key)))
 
     async def read_fields(self, key: str, fields: Sequence[str]) -> Sequence[bytes | None]:
-        if not fields:
-            return ()
-        with errors_of(self._where):
-            found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields)
+        """Return some values of a hash, None for what is not there (HMGET)."""
+        found: Sequence[bytes | None] = await self._ask(b"HMGET", key, *fields) if fields else ()
         return found
 
     def fields_ahead(self, key: str, fields: bytes) -> Later[Sequence[bytes | None]]:
+        """Request some values of a hash by the lines of a text, in the same way."""
         if not fields:
             return _nothing
         return partial(self._take, self._connection.request(b"HMGET", key, rest=encoded_lines(fields)))
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, Mapping[bytes, bytes]]:
+        """Return some of a hash and where to go on, 0 at its end (HSCAN)."""
         return await self.scan_ahead(key, cursor, count)()
 
     def scan_ahead(self, key: str, cursor: int, count: int) -> Later[tuple[int, Mapping[bytes, bytes]]]:
+        """Request the same with what is sent next, to be taken later."""
         number = self._connection.request(b"HSCAN", key, cursor, b"COUNT", count)
 
         async def take() -> tuple[int, Mapping[bytes, bytes]]:
@@ -116,52 +96,67 @@ class _Redis:
         return take
 
     async def send(self) -> None:
+        """Send what was requested, as each other command does."""
         with errors_of(self._where):
             await self._connection.send()
 
-    async def _take(self, number: int) -> Any:
-        with errors_of(self._where):
-            return await self._connection.reply(number)
-
     async def last_entry(self, key: str) -> tuple[str, Pairs] | None:
-        with errors_of(self._where):
-            found = await self._ask(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1)
+        """Return the last entry of a stream and its id (XREVRANGE)."""
+        found = await self._ask(b"XREVRANGE", key, b"+", b"-", b"COUNT", 1)
         return _entry(found[0]) if found else None
 
     async def has_entry(self, key: str, entry_id: str) -> bool:
-        with errors_of(self._where):
-            if not await self._ask(b"XRANGE", key, b"-", entry_id, b"COUNT", 1):
-                # All that is there is newer: the cap has passed the entry by.
-                return bool(await self._ask(b"XRANGE", key, entry_id, b"+", b"COUNT", 1))
-            return bool(await self._ask(b"XRANGE", key, entry_id, entry_id, b"COUNT", 1))
+        """Return whether a stream has an entry, or an older one has been dropped by its cap (XRANGE)."""
+        if not await self._ask(b"XRANGE", key, b"-", entry_id, b"COUNT", 1):
+            # All that is there is newer: the cap has passed the entry by.
+            return bool(await self._ask(b"XRANGE", key, entry_id, b"+", b"COUNT", 1))
+        return bool(await self._ask(b"XRANGE", key, entry_id, entry_id, b"COUNT", 1))
 
     async def entries_after(self, key: str, entry_id: str, count: int, wait: float) -> Sequence[tuple[str, Pairs]]:
+        """Return the next entries of a stream, and wait up to so many seconds for the first (XREAD)."""
         milliseconds = max(1, round(wait * 1000))
-        with errors_of(self._where):
-            found = await self._ask(b"XREAD", b"COUNT", count, b"BLOCK", milliseconds, b"STREAMS", key, entry_id)
+        found = await self._ask(b"XREAD", b"COUNT", count, b"BLOCK", milliseconds, b"STREAMS", key, entry_id)
         return [_entry(one) for _, entries in found or () for one in entries]
 
     async def time(self) -> float:
-        with errors_of(self._where):
-            seconds, microseconds = await self._ask(b"TIME")
+        """Return the server's time in seconds (TIME)."""
+        seconds, microseconds = await self._ask(b"TIME")
         return int(seconds) + int(microseconds) / 1_000_000
 
+    async def clock(self) -> ServerClock:
+        """Read the server's clock."""
+        asked_at = trio.current_time()
+        said = await self.time()
+        return ServerClock(said, asked_at, trio.current_time())
+
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
-        with errors_of(self._where):
-            try:
-                return await self._ask(*args, beginning=_call(script.name, *keys))
-            except Exception as error:
-                # By its name, so that this module can be imported without coredis.
-                if type(error).__name__ != "NoScriptError":
-                    raise
-            return await self._ask(b"EVAL", script.text, len(keys), *keys, *args)
+        """Run a script (EVALSHA, and EVAL where the server does not know it)."""
+        try:
+            return await self._ask(*args, beginning=_call(script.name, *keys))
+        except BBSError as error:
+            # By its name, so that this module can be imported without coredis.
+            if type(error.__cause__).__name__ != "NoScriptError":
+                raise
+        return await self._ask(b"EVAL", script.text, len(keys), *keys, *args)
+
+    async def _ask(self, *command: bytes | str | int, beginning: Encoded = NONE) -> Any:
+        try:
+            return await self._connection.ask(*command, beginning=beginning)
+        except Exception as error:
+            raise translated(self._where, error) from error
+
+    async def _take(self, number: int) -> Any:
+        try:
+            return await self._connection.reply(number)
+        except Exception as error:
+            raise translated(self._where, error) from error
+
+
+Connect = Callable[[], AbstractAsyncContextManager[Commands]]  # opens a connection for as long as a block lasts
 
 
 def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identity | None]:
-    """Return a function that opens connections to a relay, and the identity they use, which is read anew for each.
-
-    Raises ConfigurationError where coredis or hiredis is not installed, or a file of `tls` cannot be used.
-    """
+    """Return what opens connections, and their identity. Raises ConfigurationError for packages and files."""
     try:
         # Now, since it takes a while, in which nothing else would run later.
         import_module("coredis")
@@ -185,7 +180,7 @@ async def _connected(address: Address, identity: Identity | None) -> AsyncIterat
         where = await server_of(address, context)
         async with connected(where, context, account=account_of(address), db=address.db) as connection:
             await connection.ask(b"PING")
-            yield _Redis(connection, address.name)
+            yield Commands(connection, address.name)
 
 
 @lru_cache(maxsize=8)

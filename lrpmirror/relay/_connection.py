@@ -1,30 +1,31 @@
-"""One connection to one server: commands go out, replies come in their order.
+"""One connection to one server: which it is, commands go out, replies come in their order; and what goes wrong.
 
 A client of coredis passes a command to a task that writes and gets its reply from a task that reads, which costs more
 than everything else about a command. Only its errors are used here, and the parser of hiredis, Redis's own.
 """
 
+import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final, Protocol
 
 import trio
 
-CONNECT: Final = 5.0
-"""Seconds that a connection may take, with its handshakes."""
+from lrpmirror.errors import LRPMirrorError, RelayRefused, RelayUnreachable, ServiceUnavailable
+from lrpmirror.relay._address import Address
+from lrpmirror.relay._format import Keys
 
-ANSWER: Final = 5.0
-"""Seconds that a command may take; the longest wait for a change is shorter."""
+CONNECT: Final = 5.0  # seconds that a connection may take, with its handshakes
+ANSWER: Final = 5.0  # seconds that a command may take; the longest wait for a change is shorter
 
 _PIECE: Final = 120 * 1024
 """How many bytes are read at once; from 128 KiB on malloc asks the kernel for the buffer each time."""
 
 
-Encoded = tuple[int, bytes]
-"""The number of some parts of a command, and these as they are sent."""
+Encoded = tuple[int, bytes]  # the number of some parts of a command, and these as they are sent
 
 NONE: Final = (0, b"")
 
@@ -36,11 +37,9 @@ class Bytes(Protocol):
 
     async def send_all(self, data: bytes) -> None:
         """Send everything."""
-        ...
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """Return what comes next; nothing at the end."""
-        ...
 
 
 class _Socket(trio.abc.AsyncResource):
@@ -88,8 +87,7 @@ class Connection:
         self._parser = import_module("hiredis").Reader(replyError=refusal, notEnoughData=_INCOMPLETE)
         self._requested = 0
         self._taken = 0
-        self._replies: dict[int, Any] = {}
-        """Replies that were read before they were asked for."""
+        self._replies: dict[int, Any] = {}  # replies that were read before they were asked for
         self._unsent = b""
         self._sending = False
 
@@ -163,10 +161,7 @@ def encoded_lines(text: bytes) -> Encoded:
 async def connected(
     where: tuple[str, int] | str, context: ssl.SSLContext | None, *, account: Sequence[str], db: int
 ) -> AsyncIterator[Connection]:
-    """Connect to a host and port, or a socket's path, for as long as the block lasts.
-
-    `account` is the user and password for AUTH, or nothing.
-    """
+    """Connect to a host and port, or a socket's path; `account` is user and password for AUTH, or nothing."""
     stream = await _open(where, context)
     try:
         connection = Connection(stream)
@@ -196,3 +191,94 @@ async def _encrypted(stream: trio.SocketStream, context: ssl.SSLContext, host: s
         await trio.aclose_forcefully(stream)
         raise
     return encrypted
+
+
+def account_of(address: Address) -> tuple[str, ...]:
+    """Return user and password for AUTH; a password alone is that of the default user."""
+    if address.password is None and address.username is None:
+        return ()
+    return (address.username or "default", address.password or "")
+
+
+async def server_of(address: Address, context: ssl.SSLContext | None) -> tuple[str, int] | str:
+    """Return host and port, or the path of a socket. Raises errors of coredis where none can be found."""
+    if address.kind == "unix":
+        return address.path
+    if address.kind == "single":
+        return address.hosts[0]
+    # Untyped: which arguments a client takes depends on the kind of address.
+    coredis, connection, retry = (import_module(f"coredis{part}") for part in ("", ".connection", ".retry"))
+    nodes = [connection.TCPLocation(host, port) for host, port in address.hosts]
+    options: dict[str, Any] = {"stream_timeout": ANSWER, "connect_timeout": CONNECT, "verify_version": False}
+    if context is not None:
+        options["ssl_context"] = context
+    if address.kind == "cluster":
+        username, password = account_of(address) or (None, None)
+        options |= {"username": username, "password": password, "retry_policy": retry.NoRetryPolicy()}
+        async with coredis.RedisCluster(startup_nodes=nodes, **options) as cluster:
+            slot = import_module("coredis._utils").hash_slot(Keys(address.prefix).status.encode())
+            node = cluster.connection_pool.cluster_layout.node_for_slot(slot)
+            return node.host, node.port
+    options |= {
+        "username": address.sentinel_username or ("default" if address.sentinel_password else None),
+        "password": address.sentinel_password,
+    }
+    async with coredis.Sentinel(nodes, sentinel_kwargs=options) as sentinels:
+        primary: tuple[str, int] = await sentinels.discover_primary(address.service)
+        if address.replica and (replicas := await sentinels.discover_replicas(address.service)):
+            found: tuple[str, int] = random.choice(replicas)  # noqa: S311 - not a secret
+            return found
+        return primary
+
+
+@contextmanager
+def errors_of(where: str) -> Iterator[None]:
+    """Raise errors of a relay in the block as BBSErrors, with the original as the cause; none contains a password."""
+    try:
+        yield
+    except LRPMirrorError:
+        raise
+    except Exception as error:
+        raise translated(where, error) from error
+
+
+def translated(where: str, error: Exception) -> LRPMirrorError:
+    """Return the error of this library for one of coredis, Redis or the network."""
+    from coredis import exceptions as of_redis  # noqa: PLC0415 - the extra
+
+    causes = list(_causes(error))
+    for one in causes:
+        if isinstance(one, of_redis.AuthenticationError):
+            return RelayRefused(f"{where}: the server refuses the user or password: {_text(one)}")
+        if isinstance(one, of_redis.AuthorizationError) or "can't run this command" in str(one):
+            return RelayRefused(f"{where}: the user lacks a permission (see ACL in README): {_text(one)}")
+        if isinstance(one, of_redis.ReadOnlyError) or "READONLY" in str(one):
+            return ServiceUnavailable(f"{where}: this server is a read replica, where nothing can be written")
+        if isinstance(one, of_redis.ClusterDownError):
+            return ServiceUnavailable(f"{where}: the cluster is down: {_text(one)}")
+        if isinstance(one, of_redis.SentinelError):
+            return RelayUnreachable(f"{where}: {_text(one)}")
+        if isinstance(one, of_redis.BusyLoadingError):
+            return RelayUnreachable(f"{where}: the server is loading its data")
+    for one in causes:
+        if isinstance(one, (of_redis.ConnectionError, of_redis.RedisClusterError, OSError, trio.BrokenResourceError)):
+            reason = _text(causes[-1]) or type(causes[-1]).__name__
+            return RelayUnreachable(f"{where}: no connection to the server, or it broke: {reason}")
+    return RelayRefused(f"{where}: the server refuses: {_text(error)}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and what caused it, through groups and chains; bounded."""
+    waiting, seen = [error], 0
+    while waiting and seen < 20:  # noqa: PLR2004 - no chain is so long
+        one = waiting.pop(0)
+        seen += 1
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+        if one.__cause__ is not None:
+            waiting.append(one.__cause__)
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split())

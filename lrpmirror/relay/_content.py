@@ -1,13 +1,23 @@
-"""The state of a mirror in the form of a relay's hashes, and where the two differ."""
+"""The state of a mirror in the form of a relay: its hashes, where the two differ, and the events of what is written."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
+from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import row_key
+from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.errors import WireError
+from lrpmirror.events import (
+    ActualLRPCrashed,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    DesiredLRPCreated,
+    DesiredLRPRemoved,
+)
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
@@ -19,23 +29,19 @@ class MirrorReads(Protocol):
 
     def actual_lrps(self, process_guid: str | None = None, /) -> tuple[ActualLRP, ...]:
         """Return the rows, or those of a process."""
-        ...
 
     def desired_lrp(self, process_guid: str, /) -> DesiredLRP | None:
         """Return the desired LRP of a process."""
-        ...
 
     def desired_lrps(self) -> tuple[DesiredLRP, ...]:
         """Return the desired LRPs."""
-        ...
 
 
 class Writes:
     """The writes of a transaction to one hash."""
 
     def __init__(self) -> None:
-        self.records: dict[str, bytes] = {}
-        """What is written, by field."""
+        self.records: dict[str, bytes] = {}  # what is written, by field
         self.remove: list[str] = []
 
     @property
@@ -140,10 +146,7 @@ class Content:
     def compare(
         self, name: str, found: Mapping[bytes, bytes]
     ) -> dict[str, "Step[ActualLRP] | Step[DesiredLRP] | None"]:
-        """Return the fields of a slice of a hash that differ from the intended ones, and the step that each needs.
-
-        None: only the field itself is to be written. Fields that are pending are left out. O(slice).
-        """
+        """Return which fields differ, but for pending ones, and the step of each; None: the field alone. O(slice)."""
         texts = {field.decode("utf-8", "replace"): value for field, value in found.items()}
         if name == "actual_lrps":
             return dict(self._compare_rows(texts))
@@ -218,3 +221,83 @@ def _decoded_desired(name: str, value: bytes) -> DesiredLRP | None:
         return decode.desired_lrp(value, full=name == "desired_lrps")
     except WireError:
         return None
+
+
+LIMIT: Final = 200_000
+AGE: Final = 900.0
+FOREVER: Final = 2**32  # an index that no version reaches: a desired LRP never comes back under its epoch
+
+Payloads = list[tuple[str, bytes]]
+
+
+class EventMaker:
+    """Makes events of steps, and remembers the removals it has sent for as long as a mirror does."""
+
+    def __init__(self) -> None:
+        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
+
+    def forget(self) -> None:
+        """Forget all removals: every reader lists anew from here on."""
+        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
+
+    async def tell(self, batch: Batch, rows: Writes, now: float) -> Payloads | None:
+        """Return the events of a batch, removals first and crashes last; None where no event can express it.
+
+        That is where a record goes back to an older version, or is back after its removal was sent: a mirror accepts
+        neither from an event, and has to list anew. `rows` are the encoded rows that are written. O(batch).
+        """
+        self._gone.advance(now)
+        removed: Payloads = []
+        written: Payloads = []
+        tellable = True
+        for n, lrp in enumerate(batch.desired.values()):
+            tellable = self._desired(lrp, removed, written) and tellable
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        for n, (field, row) in enumerate(batch.rows.items()):
+            tellable = self._row(row, rows.records.get(field, b""), removed, written) and tellable
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        crashes = [(ActualLRPCrashed.type, encode.event(crash)) for crash in batch.crashes]
+        return removed + written + crashes if tellable else None
+
+    def _row(self, step: Step[ActualLRP], record: bytes, removed: Payloads, written: Payloads) -> bool:
+        before, after = step.before, step.after
+        if after is None:
+            if before is not None:
+                removed.append((ActualLRPInstanceRemoved.type, encode.event(ActualLRPInstanceRemoved(before))))
+                if before.epoch:
+                    self._gone.add(before.epoch, Tombstone(before.tag_index))
+            return True
+        tombstone = self._gone.get(after.epoch)
+        self._gone.discard(after.epoch)
+        if after.epoch and tombstone is not None and after.tag_index <= tombstone.index:
+            return False
+        if before is not None and after.epoch:
+            if after.tag_index < before.tag_index:
+                return False
+            if after.tag_index == before.tag_index and after.presence != before.presence:
+                moved = ActualLRPInstanceChanged(before, after)
+                written.append((moved.type, encode.event(moved)))
+                before = replace(before, presence=after.presence)
+        if before != after:
+            # The event has the record as its first field and nothing else, as a reply has it as its second.
+            written.append((ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
+        return True
+
+    def _desired(self, step: Step[DesiredLRP], removed: Payloads, written: Payloads) -> bool:
+        before, after = step.before, step.after
+        if before is not None and (after is None or after.epoch != before.epoch):
+            removed.append((DesiredLRPRemoved.type, encode.event(DesiredLRPRemoved(before))))
+            if before.epoch:
+                self._gone.add(before.epoch, Tombstone(FOREVER))
+            before = None
+        if after is None or before == after:
+            return True
+        if after.epoch in self._gone:
+            self._gone.discard(after.epoch)
+            return False
+        if before is not None and after.epoch and after.tag_index < before.tag_index:
+            return False
+        written.append((DesiredLRPCreated.type, encode.event(DesiredLRPCreated(after))))
+        return True

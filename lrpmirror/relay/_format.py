@@ -28,29 +28,19 @@ from typing import Final
 from msgspec import Struct
 
 from lrpmirror.core.rows.changes import RowKey
-from lrpmirror.errors import RelayUnreadable
+from lrpmirror.errors import NoPublisher, RelayUnreadable, UpstreamStale
 
-FORMAT: Final = "1"
-"""The version of this format. Readers refuse any other, and publishers leave it alone."""
-
-HEARTBEAT: Final = 1.0
-"""Seconds between two entries of the stream at most."""
-
-PATIENCE: Final = 3.5
-"""Seconds without an entry after which readers assume that there is no publisher."""
-
-LEASE: Final = 3.0
-"""Seconds for which a publisher leads after a write."""
+FORMAT: Final = "1"  # the version of this format. Readers refuse any other, and publishers leave it alone.
+HEARTBEAT: Final = 1.0  # seconds between two entries of the stream at most
+PATIENCE: Final = 3.5  # seconds without an entry after which readers assume that there is no publisher
+LEASE: Final = 3.0  # seconds for which a publisher leads after a write
 
 UNDER_WAY: Final = 10.0
 """Seconds that a transaction may be on its way, by the server's clock: more than any connection waits. Beyond it the
 clock has been set since the publisher read it, and the transaction is sent again with a new reading."""
 
-FILLING: Final = "filling"
-"""The phase while the relay is incomplete and writes add no events to the stream."""
-
-CLOSED: Final = "closed"
-"""The phase after a publisher has closed."""
+FILLING: Final = "filling"  # the phase while the relay is incomplete and writes add no events to the stream
+CLOSED: Final = "closed"  # the phase after a publisher has closed
 
 HASHES: Final = (
     "actual_lrps",
@@ -65,10 +55,11 @@ HASHES: Final = (
 
 
 class Keys:
-    """The names of a relay's keys."""
+    """The names of a relay's keys, and `where` it is, for messages."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, where: str = "") -> None:
         self.prefix = prefix
+        self.where = where
         self.lease = self.key("lease")
         self.status = self.key("status")
         self.changes = self.key("changes")
@@ -174,3 +165,21 @@ class Entry(Struct, frozen=True, kw_only=True):
             )
         except (KeyError, ValueError) as exc:
             raise RelayUnreadable(f"{where}: an entry of the stream of changes cannot be read: {exc!r}") from exc
+
+
+def check_status(status: Status | None, now: float, where: str) -> Status:
+    """Return the status, `now` by the server's clock. Raises NoPublisher where it is old, UpstreamStale in part."""
+    if status is None:
+        raise NoPublisher(f"{where}: nothing has been published there: is the prefix right, and a publisher running?")
+    silence = now - status.heartbeat
+    if silence > PATIENCE:
+        how = "has been closed" if status.phase == CLOSED else "was last heard of"
+        raise NoPublisher(f"{where}: nobody publishes there: {status.publisher} {how} {silence:.0f} s ago")
+    if status.phase == FILLING:
+        raise UpstreamStale(trouble_of(status.phase, status.trouble))
+    return status
+
+
+def trouble_of(phase: str, trouble: str) -> str:
+    """Return why the publisher does not follow the BBS now; empty where it does."""
+    return "" if phase == "live" else trouble or phase

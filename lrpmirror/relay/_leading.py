@@ -1,7 +1,9 @@
 """The leading publisher: it brings the relay up to date, keeps it so, and checks for changes by others."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import ceil, floor
 from typing import Any, Final
@@ -12,32 +14,23 @@ from msgspec import Struct
 
 from lrpmirror.core.freshness.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.relay._clock import ServerClock, ask
-from lrpmirror.relay._commands import Commands
-from lrpmirror.relay._content import Content
-from lrpmirror.relay._events import EventMaker
+from lrpmirror.relay._commands import Commands, ServerClock
+from lrpmirror.relay._content import Content, EventMaker
 from lrpmirror.relay._format import CLOSED, FILLING, FORMAT, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Keys, Status
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
 from lrpmirror.relay._scripts import COMMIT, FIRST_HASH, Transaction
 
-__all__ = ["Counters", "Leading", "LeaseLost"]
-
 logger: Final = logging.getLogger("lrpmirror")
 
-SLICE: Final = 250
-"""How many fields are compared in one step."""
-
-TURN: Final = 300.0
-"""Seconds in which the whole relay is checked once, to find what others have altered."""
+SLICE: Final = 250  # how many fields are compared in one step
+TURN: Final = 300.0  # seconds in which the whole relay is checked once, to find what others have altered
 
 GRACE: Final = 2.0
 """Seconds that the mirror has, at a takeover, to receive versions in the relay that are newer than its own."""
 
-NOTHING: Final = "-"
-"""The `before` of an entry that follows no entry in the stream."""
-
-_BEHIND: Final = "RelayBehind"
-"""The trouble of a publisher whose mirror is live, while it brings the relay up to date."""
+NOTHING: Final = "-"  # the `before` of an entry that follows no entry in the stream
+OVERHEAD: Final = 250  # approximate bytes of an entry beside its events
+_BEHIND: Final = "RelayBehind"  # the trouble of a publisher whose mirror is live, while it brings the relay up to date
 
 AnyStep = Step[ActualLRP] | Step[DesiredLRP] | None
 
@@ -62,66 +55,62 @@ class Counters(Struct):
     """How many times the relay was not as the publisher had left it."""
 
 
-class _Unconfirmed(Struct, frozen=True):
-    """A transaction whose outcome is not known."""
+class Retention:
+    """Decides which entries of the stream are kept: the newest ones, up to `most` bytes of events."""
 
-    link: str
-    batch: Batch
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the entries that are there: they are dropped once `most` bytes have been written after them."""
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+        self.oldest = ""
+
+    def add(self, entry_id: str, size: int) -> None:
+        """Record an entry."""
+        if not entry_id:
+            return
+        self._sizes[entry_id] = size + OVERHEAD
+        self._total += size + OVERHEAD
+        while self._total > self._most and len(self._sizes) > 1:
+            first = next(iter(self._sizes))
+            self._total -= self._sizes.pop(first)
+            self.oldest = next(iter(self._sizes))
 
 
+@dataclass(eq=False)
 class Leading:
     """Writes to the relay; lives as long as the publisher, and remembers its writes across lost connections."""
 
-    def __init__(
-        self,
-        status_of: Callable[[], MirrorStatus],
-        pending: Pending,
-        content: Content,
-        keys: Keys,
-        *,
-        where: str,
-        name: str,
-        detail: str,
-        stream_bytes: int,
-        counters: Counters,
-    ) -> None:
-        self._status_of = status_of
-        self._pending = pending
-        self._content = content
-        self._keys = keys
-        self._where = where
-        self._name = name
-        self._detail = detail
-        self._counters = counters
-        self._event_maker = EventMaker()
-        self._retention = _Retention(stream_bytes)
-        self._token = ""
-        self._number = 0
-        """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
-        self._link = ""
-        self._counts: Sequence[int] = ()
-        """How many fields each of the hashes has, where that is known."""
-        self._introduced = False
-        """Whether the fields of the status that never change are there."""
-        self._clock: ServerClock
-        """The last reading of the clock of the server that is written to."""
-        self._unconfirmed: _Unconfirmed | None = None
-        self._silent = False
-        """Whether writes add no events to the stream, since every reader has to list anew anyway."""
-        self._gap = False
-        """Whether something was written or lost without an event: the next entry follows none."""
-        self._foreign = False
-        """Whether the content of the relay is another publisher's."""
-        self._disturbed = False
-        """Whether the relay was altered while it was compared."""
-        self._written_at = 0.0
-        self._current = False
-        """Whether the relay is known to equal the mirror, except for what is pending."""
-        self._comparing = False
-        self._place = (0, 0)
-        """The hash and cursor of the next check."""
-        self.revision = 0
-        """The mirror's last revision that is in the relay as a whole."""
+    _status_of: Callable[[], MirrorStatus]
+    _pending: Pending
+    _content: Content
+    _keys: Keys
+    _name: str
+    _detail: str
+    _retention: Retention
+    counters: Counters = dataclasses.field(default_factory=Counters)
+    _event_maker: EventMaker = dataclasses.field(default_factory=EventMaker)
+    _token: str = ""
+    _number: int = 0
+    """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
+    _link: str = ""
+    _counts: Sequence[int] = ()  # how many fields each of the hashes has, where that is known
+    _introduced: bool = False  # whether the fields of the status that never change are there
+    _clock: ServerClock = dataclasses.field(init=False)
+    """The last reading of the clock of the server that is written to."""
+    _unconfirmed: tuple[str, Batch] | None = None  # the link and batch of a transaction whose outcome is not known
+    _silent: bool = False  # whether writes add no events to the stream, since every reader has to list anew anyway
+    _gap: bool = False  # whether something was written or lost without an event: the next entry follows none
+    _foreign: bool = False  # whether the content of the relay is another publisher's
+    _disturbed: bool = False  # whether the relay was altered while it was compared
+    _written_at: float = 0.0
+    _current: bool = False  # whether the relay is known to equal the mirror, except for what is pending
+    _comparing: bool = False
+    _place: tuple[int, int] = (0, 0)  # the hash and cursor of the next check
+    revision: int = 0  # the mirror's last revision that is in the relay as a whole
 
     @property
     def current(self) -> bool:
@@ -132,16 +121,16 @@ class Leading:
         """Record that the publisher leads, and read what is there. Raises RelayUnreadable for a foreign format."""
         self._token = token
         self._introduced = False
-        self._clock = await ask(redis)
-        found = Status.read(await redis.read_hash(self._keys.status), self._where)
+        self._clock = await redis.clock()
+        found = Status.read(await redis.read_hash(self._keys.status), self._keys.where)
         link = found.link if found is not None else ""
         unconfirmed, self._unconfirmed = self._unconfirmed, None
-        if unconfirmed is not None and unconfirmed.link == link:
+        if unconfirmed is not None and unconfirmed[0] == link:
             # It was written, and only its answer was lost.
             self._link = link
             self._content.written()
         elif unconfirmed is not None:
-            self._pending.give_back(unconfirmed.batch)
+            self._pending.give_back(unconfirmed[1])
         self._foreign = bool(link) and link != self._link
         if not link or link != self._link:
             self._current, self._disturbed = False, True
@@ -181,7 +170,7 @@ class Leading:
         """Compare the whole relay with the mirror, and write the difference."""
         self._pending.count_anew()
         self._current = self._disturbed = False
-        self._counters.comparisons += 1
+        self.counters.comparisons += 1
         self._content.expect_nothing()
         self._comparing = True
         try:
@@ -218,7 +207,7 @@ class Leading:
         return ahead
 
     def _add(self, name: str, field: str, step: AnyStep) -> None:
-        self._counters.differences += 1
+        self.counters.differences += 1
         if name == "actual_lrps" and step is not None:
             self._pending.add_row(field, step)  # type: ignore[arg-type]
         elif name == "processes":
@@ -276,7 +265,7 @@ class Leading:
             phase, trouble = FILLING, trouble or _BEHIND
         self._number += 1
         link = f"{self._token}-{self._number}"
-        self._unconfirmed = _Unconfirmed(link, batch)
+        self._unconfirmed = link, batch
         writes = await self._content.writes(of)
         events = (
             None if self._silent else await self._event_maker.tell(batch, writes["actual_lrps"], trio.current_time())
@@ -311,11 +300,11 @@ class Leading:
             self._content.written()
             self._retention.add(entry_id.decode(), size)
             self._written_at = trio.current_time()
-            self._counters.transactions += 1
-            self._counters.records += len(batch)
-            self._counters.bytes += size
+            self.counters.transactions += 1
+            self.counters.records += len(batch)
+            self.counters.bytes += size
             if not self._silent:
-                self._counters.entries += 1
+                self.counters.entries += 1
                 self._gap = False
             return
         self._pending.give_back(batch)
@@ -344,11 +333,11 @@ class Leading:
         return outcome
 
     def _altered(self, found: str) -> None:
-        self._counters.altered += 1
+        self.counters.altered += 1
         self._current, self._disturbed, self._counts = False, True, ()
         logger.warning(
             "%s: what is there is not what was written last (%s): all of it is compared and written again",
-            self._where,
+            self._keys.where,
             found,
         )
 
@@ -372,35 +361,6 @@ class Leading:
                 self._altered(f"another value in {HASHES[n]}")
                 self._fall_silent()
                 return
-
-
-class _Retention:
-    """Decides which entries of the stream are kept: the newest ones, up to `most` bytes of events."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.forget()
-
-    def forget(self) -> None:
-        """Forget the entries that are there: they are dropped once `most` bytes have been written after them."""
-        self._sizes: dict[str, int] = {}
-        self._total = 0
-        self.oldest = ""
-
-    def add(self, entry_id: str, size: int) -> None:
-        """Record an entry."""
-        if not entry_id:
-            return
-        self._sizes[entry_id] = size + OVERHEAD
-        self._total += size + OVERHEAD
-        while self._total > self._most and len(self._sizes) > 1:
-            first = next(iter(self._sizes))
-            self._total -= self._sizes.pop(first)
-            self.oldest = next(iter(self._sizes))
-
-
-OVERHEAD: Final = 250
-"""Approximate bytes of an entry beside its events."""
 
 
 _NUMBERS: Final = {name: number for number, name in enumerate(HASHES, FIRST_HASH)}

@@ -17,17 +17,9 @@ from lrpmirror.relay._format import field_of
 
 V = TypeVar("V")
 
-MANY: Final = 1_500
-"""How many records one transaction changes at most; a commit of more is found by comparing instead.
-
-An entry has two events of each at most, and a script can pass on fewer than 8,000 arguments, which are two of each.
-"""
-
-CRASHES: Final = 400
-"""How many crash events wait to be sent at most, the newest ones: a crash is an event, not state."""
-
-AT_ONCE: Final = 100
-"""How many records are encoded before others have their turn."""
+MANY: Final = 1_500  # how many records one transaction changes at most, since a script passes on under 8,000 arguments
+CRASHES: Final = 400  # how many crash events wait to be sent at most, the newest ones: a crash is an event, not state
+AT_ONCE: Final = 100  # how many records are encoded before others have their turn
 
 
 class Step(Struct, Generic[V], frozen=True, gc=False):
@@ -42,10 +34,8 @@ class Batch(Struct, frozen=True):
 
     rows: dict[str, Step[ActualLRP]]
     desired: dict[str, Step[DesiredLRP]]
-    processes: frozenset[str]
-    """The processes whose set of rows has changed."""
-    crashes: tuple[ActualLRPCrashed, ...] = ()
-    """The crash events sent beside the changes."""
+    processes: frozenset[str]  # the processes whose set of rows has changed
+    crashes: tuple[ActualLRPCrashed, ...] = ()  # the crash events sent beside the changes
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)

@@ -29,7 +29,7 @@ from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._content import Content, MirrorReads
 from lrpmirror.relay._format import LEASE, Keys
-from lrpmirror.relay._leading import Counters, Leading, LeaseLost
+from lrpmirror.relay._leading import Counters, Leading, LeaseLost, Retention
 from lrpmirror.relay._pending import Pending
 from lrpmirror.relay._scripts import ACQUIRE, RELEASE
 
@@ -37,23 +37,15 @@ V = TypeVar("V")
 
 logger: Final = logging.getLogger("lrpmirror")
 
-REFRESH: Final = 10.0
-"""Seconds between two reads of the domains and cells, about which a BBS sends no events."""
-
-LISTING: Final = 10.0
-"""Seconds that a list of either may take."""
-
-STREAM_BYTES: Final = 64 * 1024 * 1024
-"""How many bytes of events the stream of changes keeps."""
+REFRESH: Final = 10.0  # seconds between two reads of the domains and cells, about which a BBS sends no events
+LISTING: Final = 10.0  # seconds that a list of either may take
+STREAM_BYTES: Final = 64 * 1024 * 1024  # how many bytes of events the stream of changes keeps
 
 HAND_OVER: Final = 3.0
 """Seconds for which a publisher that leads may have lost the BBS before one that has not takes its place."""
 
-CAMPAIGN: Final = 0.5
-"""Seconds between two attempts to lead."""
-
-FAREWELL: Final = 1.0
-"""Seconds that closing may take."""
+CAMPAIGN: Final = 0.5  # seconds between two attempts to lead
+FAREWELL: Final = 1.0  # seconds that closing may take
 
 
 class Published(MirrorReads, Protocol):
@@ -62,35 +54,28 @@ class Published(MirrorReads, Protocol):
     @property
     def status(self) -> MirrorStatus:
         """How fresh it is."""
-        ...
 
     @property
     def phase(self) -> Phase:
         """The phase alone."""
-        ...
 
     @property
     def tuning(self) -> Tuning:
         """Its limits."""
-        ...
 
     @property
     def domains(self) -> frozenset[str]:
         """The fresh domains."""
-        ...
 
     @property
     def cells(self) -> tuple[CellPresence, ...]:
         """The cells."""
-        ...
 
     def observed(self, observer: Observer) -> AbstractContextManager[None]:
         """Register an observer of every commit."""
-        ...
 
     async def wait_for(self, predicate: Callable[[Any], bool], /) -> None:
         """Wait until something holds."""
-        ...
 
 
 class Source(Protocol):
@@ -98,11 +83,9 @@ class Source(Protocol):
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """List the domains that are fresh; raises LimitExceeded for more than `most`."""
-        ...
 
     async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
         """List the cells that are there; raises LimitExceeded for more than `most`."""
-        ...
 
 
 class PublisherStatus(Struct, frozen=True, kw_only=True):
@@ -130,7 +113,6 @@ class Publisher:
         connect: Connect,
         keys: Keys,
         *,
-        where: str,
         full: bool,
         stream_bytes: int,
         rng: Random,
@@ -138,23 +120,18 @@ class Publisher:
         self._mirror = mirror
         self._connect = connect
         self._keys = keys
-        self._where = where
         self._woken = trio.Event()
         self._due, self._due_moved = 0.0, trio.Event()
         self._pending = Pending(self._wake)
         self._content = Content(mirror, self._pending, full=full)
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._counters = Counters()
         self._leading = Leading(
             lambda: mirror.status,
             self._pending,
             self._content,
             keys,
-            where=where,
-            name=self._name,
-            detail="full" if full else "routing",
-            stream_bytes=stream_bytes,
-            counters=self._counters,
+            f"{socket.gethostname()}:{os.getpid()}",
+            "full" if full else "routing",
+            Retention(stream_bytes),
         )
         self._backoff = Backoff(rng, first=0.2, most=2.0)
         # One for the publisher's life: links are checked as well, so what was sent on an earlier connection and comes
@@ -173,7 +150,7 @@ class Publisher:
             revision=self._leading.revision,
             pending=len(self._pending),
             trouble=self._trouble,
-            counters=self._counters,
+            counters=self._leading.counters,
         )
 
     async def wait_for(self, predicate: Callable[[PublisherStatus], bool]) -> PublisherStatus:
@@ -210,7 +187,7 @@ class Publisher:
                         await self._campaign(redis)
                         with suppress(LeaseLost):
                             await self._lead(redis)
-                        logger.info("%s: another publisher leads now, or none: this one stands by", self._where)
+                        logger.info("%s: another publisher leads now, or none: this one stands by", self._keys.where)
             except (BBSError, WireError) as error:
                 self._record_role("unconnected", error)
             await trio.sleep(self._backoff.failed())
@@ -271,7 +248,7 @@ class Publisher:
 
     async def _lead(self, redis: Commands) -> None:
         self._record_role("leader", None)
-        logger.info("%s: this publisher leads", self._where)
+        logger.info("%s: this publisher leads", self._keys.where)
         try:
             await self._leading.keep(redis, self._wait_for_change)
         except trio.Cancelled:
@@ -330,8 +307,7 @@ async def open_publisher(
     publisher = Publisher(
         mirror,
         connect or connector(address, tls)[0],
-        Keys(address.prefix),
-        where=address.name,
+        Keys(address.prefix, address.name),
         full=detail == "full",
         stream_bytes=stream_bytes,
         rng=rng or Random(),  # noqa: S311 - jitter, not a secret

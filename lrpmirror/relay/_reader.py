@@ -2,34 +2,120 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
+from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
 import trio
 
+from lrpmirror.background import let_others_go_first
 from lrpmirror.client import TLS, BBSClient
 from lrpmirror.client._identity import Identity
 from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import (
     ChangesMissed,
     ConfigurationError,
+    NoPublisher,
     RequestRefused,
     ResourceNotFound,
     ServiceUnavailable,
     UnknownPath,
 )
-from lrpmirror.events import SourceStatus
+from lrpmirror.events import Event, SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay._address import is_relay, parse
-from lrpmirror.relay._commands import Commands, Connect, connector
-from lrpmirror.relay._format import Keys, Status
-from lrpmirror.relay._listing import Lists, RecordFilter, Records, SingleBatch, all_of, order
-from lrpmirror.relay._stream import RelayStream, open_stream
+from lrpmirror.relay._commands import Commands, Connect, ServerClock, connector
+from lrpmirror.relay._format import HEARTBEAT, PATIENCE, Entry, Keys, Status, check_status, trouble_of
+from lrpmirror.relay._listing import RecordFilter, Records, all_of, live_status, order
+from lrpmirror.wire import decode
+
+COUNT: Final = 64  # how many entries are read at once
+BLOCK: Final = 1.0  # seconds that one read waits for the next entry
+
+
+@dataclass(eq=False)
+class RelayStream:
+    """The events of a relay's changes, a list for each read. Raises BBSErrors; see `RelayClient.events`."""
+
+    _redis: Commands
+    _keys: Keys
+    position: str  # the id of the last entry that was taken
+    _link: str
+    _untold: Entry | None  # the entry whose age is reported once the events before it have been taken
+    _clock: ServerClock
+    _full: bool
+    _said: Callable[[SourceStatus], None] | None
+    _heard_at: float = field(default_factory=trio.current_time)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        # Who waits for what was yielded has a turn now, and not after the next command is made and sent.
+        await let_others_go_first()
+        while True:
+            await self._tell()
+            events: list[Event] = []
+            for entry_id, pairs in await self._next():
+                entry = Entry.read(pairs, self._keys.where)
+                if entry.before != self._link:
+                    raise ChangesMissed(
+                        f"{self._keys.where}: the changes do not go on where they were left: they were dropped from "
+                        "the stream before they were read, or the relay was written anew"
+                    )
+                self._link, self.position = entry.link, entry_id
+                events += [decode.event_payload(name, payload, full=self._full) for name, payload in entry.events]
+                self._untold = entry
+            if events:
+                return events
+
+    async def _next(self) -> Any:
+        while True:
+            wait = self._heard_at + PATIENCE - trio.current_time()
+            found = await self._redis.entries_after(self._keys.changes, self.position, COUNT, min(BLOCK, max(wait, 0)))
+            now = trio.current_time()
+            if found:
+                self._heard_at = now
+                return found
+            if now >= self._heard_at + PATIENCE:
+                raise NoPublisher(
+                    f"{self._keys.where}: nobody publishes there: nothing has come for {now - self._heard_at:.1f} s, "
+                    "where there is something each second"
+                )
+
+    async def _tell(self) -> None:
+        """Report the present age of the state; the time of the last entry is in its id."""
+        entry, self._untold = self._untold, None
+        if entry is None or self._said is None:
+            return
+        written_at = int(self.position.partition("-")[0]) / 1000
+        lag = self._clock.latest(trio.current_time()) - written_at
+        if not 0 <= lag <= HEARTBEAT and trio.current_time() > self._clock.heard_at + HEARTBEAT:
+            # It was long on its way; or the clock has been set, or is another server's.
+            self._clock = await self._redis.clock()
+            lag = self._clock.latest(trio.current_time()) - written_at
+        self._said(SourceStatus(entry.age + max(0.0, lag), trouble_of(entry.phase, entry.trouble)))
+
+
+@asynccontextmanager
+async def open_stream(
+    redis: Commands, keys: Keys, *, full: bool, said: Callable[[SourceStatus], None] | None
+) -> AsyncIterator[RelayStream]:
+    """Follow the changes from the last entry that is there."""
+    found = Status.read(await redis.read_hash(keys.status), keys.where)
+    clock = await redis.clock()
+    status = check_status(found, clock.said, keys.where)
+    last = await redis.last_entry(keys.changes)
+    if last is None:
+        raise NoPublisher(
+            f"{keys.where}: the stream of changes is empty; the publisher ({status.publisher}) writes it anew"
+        )
+    entry = Entry.read(last[1], keys.where)
+    yield RelayStream(redis, keys, last[0], entry.link, entry, clock, full, said)
+
 
 T = TypeVar("T")
 
-CATCH_UP: Final = 3.0
-"""Seconds that a server may lag behind what was followed on another before a list from it fails."""
+CATCH_UP: Final = 3.0  # seconds that a server may lag behind what was followed on another before a list from it fails
 
 _LISTS: Final = ("actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos")
 
@@ -60,21 +146,19 @@ class RelayClient:
         identity: Identity | None = None
         if connect is None:
             connect, identity = connector(address, tls)
-        self.url = self._where = address.name
-        self.keys = Keys(address.prefix)
+        self.url = address.name
+        self.keys = Keys(address.prefix, address.name)
         """The names of its keys."""
         self._connect = connect
         self._identity = identity
         self._changes_seen = 0
-        self._lists = Lists(self.keys, address.name, tap)
+        self._tap = tap
         self._streams: list[RelayStream] = []
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         return None
 
     def renewed(self) -> bool:
@@ -88,7 +172,7 @@ class RelayClient:
     async def ping(self) -> bool:
         """Return whether a live publisher is there; raises otherwise."""
         async with self._connect() as redis:
-            await self._lists.status(redis)
+            await live_status(redis, self.keys)
         return True
 
     @asynccontextmanager
@@ -107,10 +191,10 @@ class RelayClient:
         yielded. Raises ChangesMissed where the stream has gone on without this reader, and NoPublisher.
         """
         if name != "instances" or cell_id:
-            raise UnknownPath(f"{self._where}: a relay has the stream of instances only, of all cells")
+            raise UnknownPath(f"{self.url}: a relay has the stream of instances only, of all cells")
         async with (
             self._connect() as redis,
-            open_stream(redis, self.keys, self._where, full=full, said=said) as stream,
+            open_stream(redis, self.keys, full=full, said=said) as stream,
         ):
             self._streams.append(stream)
             try:
@@ -213,7 +297,11 @@ class RelayClient:
         by_process: dict[str, list[ActualLRP]] = {}
         for row in rows:
             by_process.setdefault(row.process_guid, []).append(row)
-        yield SingleBatch([group for some in by_process.values() for group in groups_of(some)])
+        send, receive = trio.open_memory_channel[list[ActualLRPGroup]](1)
+        with send, receive:
+            send.send_nowait([group for some in by_process.values() for group in groups_of(some)])
+            send.close()
+            yield receive
 
     @asynccontextmanager
     async def _list(self, name: str, *, full: bool = False, **filters: Any) -> AsyncIterator[AsyncIterator[list[Any]]]:
@@ -224,12 +312,10 @@ class RelayClient:
                 if full:
                     raise RequestRefused(
                         "InvalidRequest",
-                        f"{self._where} has no whole desired LRPs: its publisher runs without --detail full",
+                        f"{self.url} has no whole desired LRPs: its publisher runs without --detail full",
                     )
                 name = "joined"
-            yield Records(self._lists, redis, name, record_filter, status, full=full)
-
-    # Reading
+            yield Records(redis, self.keys, self._tap, name, record_filter, status, full)
 
     async def _caught_up(self, redis: Commands) -> Status:
         """Return the status, once the server has all that was followed on another connection.
@@ -237,7 +323,7 @@ class RelayClient:
         That can be to another server: a replica, or the primary before a fail-over. One that lags lacks events that
         were delivered before the list was requested. Raises ServiceUnavailable, ChangesMissed.
         """
-        status = await self._lists.status(redis)
+        status = await live_status(redis, self.keys)
         position = max((stream.position for stream in self._streams), key=order, default="")
         if not position:
             return status
@@ -248,17 +334,16 @@ class RelayClient:
                 break
             if trio.current_time() > until:
                 raise ServiceUnavailable(
-                    f"{self._where}: the server that was asked lags behind what has been followed, by more than "
+                    f"{self.url}: the server that was asked lags behind what has been followed, by more than "
                     f"{CATCH_UP:g} s"
                 )
             await trio.sleep(0.05)
         if not await redis.has_entry(self.keys.changes, position):
-            raise ChangesMissed(f"{self._where}: the server that was asked has another history than what was followed")
+            raise ChangesMissed(f"{self.url}: the server that was asked has another history than what was followed")
         return status
 
 
-Client = BBSClient | RelayClient
-"""A client that reads the state of a BBS."""
+Client = BBSClient | RelayClient  # a client that reads the state of a BBS
 
 
 def client_at(url: str, *, tls: TLS | None = None, tap: Callable[[str, bytes], None] | None = None) -> Client:

@@ -22,10 +22,7 @@ class Script(Struct, frozen=True):
 
 
 class Transaction(Struct, frozen=True, kw_only=True, array_like=True):
-    """What COMMIT is to write and on what condition, by these names. Times are in ms.
-
-    One argument, since each costs both sides; without records, which may be no text.
-    """
+    """What COMMIT is to write and when: one argument, since each costs both sides, without bytes. Times are in ms."""
 
     token: str
     """The publisher's, who must lead."""
@@ -153,8 +150,5 @@ written: `fenced` (another publisher leads, or none), `diverged` (another link i
 
 The time on the way is added to the age that is written."""
 
-FIRST_HASH: Final = 4
-"""The number of the first of the hashes in the keys of COMMIT."""
-
-SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}
-"""All scripts, by name."""
+FIRST_HASH: Final = 4  # the number of the first of the hashes in the keys of COMMIT
+SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}  # all scripts, by name

@@ -248,7 +248,7 @@ class MemoryRedis:
         return stream[-1][0]
 
 
-class _Connection:
+class _Connection(Commands):
     """The commands of one connection."""
 
     def __init__(self, redis: MemoryRedis) -> None:
