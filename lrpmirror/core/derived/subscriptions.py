@@ -7,17 +7,21 @@ value, and a value that returns to what the subscriber saw last is not delivered
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from lrpmirror.core.derived.waiting import Later, Waiting
 from lrpmirror.core.rows.changes import Cause, Change, Delta
 
 __all__ = ["Deltas", "Hub", "Lag", "Mailbox"]
 
 OLDEST: Final = 1_000
 """How many of the keys that have waited longest are looked up at once."""
+
+FEW: Final = 4_000
+"""Up to so many keys are in one dict."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -30,14 +34,6 @@ class Lag(Struct, frozen=True):
     """How many keys have changed that it has not been sent."""
     age: float
     """For how many seconds the oldest of them has waited; 0 when there is none."""
-
-
-class _Pending(Struct, Generic[V], gc=False):
-    seen: V | None
-    now: V | None
-    revision: int
-    cause: Cause
-    since: float
 
 
 class Deltas(Protocol[K, V]):
@@ -75,28 +71,38 @@ class Mailbox(Generic[K, V]):
     def __init__(self, wake: Callable[[], None], where: Callable[[V], bool] | None = None) -> None:
         self._wake = wake
         self._where = where
-        # In the order in which the keys began to wait. An OrderedDict of 250,000 is rebuilt in 30 ms, a dict in 8.
-        self._pending: dict[K, _Pending[V]] = {}
-        self._oldest: deque[tuple[K, _Pending[V]]] = deque()
-        """The first of these, some of which may have returned to what the subscriber saw since."""
+        self._pending: dict[K, Waiting[V]] = {}
+        """In the order in which the keys began to wait; not empty where any wait behind these."""
+        self._later: Later[K, V] | None = None
+        """The keys that began to wait after those; None: there are none."""
+        self._oldest: deque[tuple[K, Waiting[V]]] = deque()
+        """The first of those pending, some of which may have returned to what the subscriber saw since."""
         self._backlog: deque[_Backlog[K, V]] = deque()
         self._failure: BaseException | None = None
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self._pending) + (0 if self._later is None else len(self._later))
 
     def offer(self, delta: Delta[K, V], revision: int, cause: Cause, at: float) -> None:
         """Record a change. O(1)."""
         before, after = self._visible(delta.before), self._visible(delta.after)
-        waiting = self._pending.get(delta.key)
+        pending = self._pending
+        waiting = pending.get(delta.key)
         if waiting is None:
+            if self._later is not None:
+                self._later.offer(delta.key, Waiting(before, after, revision, cause, at))
+                return
             if before == after:
                 return
-            self._pending[delta.key] = _Pending(before, after, revision, cause, at)
-            if len(self._pending) == 1:
+            pending[delta.key] = Waiting(before, after, revision, cause, at)
+            if len(pending) == 1:
                 self._wake()
+            elif len(pending) >= FEW:
+                self._later = Later()
         elif waiting.seen == after:
-            del self._pending[delta.key]
+            if len(pending) == 1 and self._later is not None:
+                self._taken_over()
+            del pending[delta.key]
         else:
             waiting.now, waiting.revision, waiting.cause = after, revision, cause
 
@@ -146,10 +152,11 @@ class Mailbox(Generic[K, V]):
 
     def take(self, most: int | None = None) -> list[Change[K, V]]:
         """Remove and return the pending changes, longest waiting first; at most `most`. O(changes returned)."""
-        if most is not None and len(self._pending) > most:
+        if most is not None and len(self) > most:
             return [self.take_oldest() for _ in range(most)]
-        pending = self._taken_over()
-        return [Change(key, change.seen, change.now, change.revision, change.cause) for key, change in pending.items()]
+        later, self._later = self._later, None
+        items = chain(self._taken_over().items(), () if later is None else later.items())
+        return [Change(key, change.seen, change.now, change.revision, change.cause) for key, change in items]
 
     def take_oldest(self) -> Change[K, V]:
         """Remove and return the change that has waited longest; there has to be one. O(1).
@@ -158,7 +165,7 @@ class Mailbox(Generic[K, V]):
         """
         pending, oldest = self._pending, self._oldest
         if len(pending) == 1:
-            if oldest:
+            if oldest or self._later is not None:
                 pending = self._taken_over()
             key, change = pending.popitem()
             return Change(key, change.seen, change.now, change.revision, change.cause)
@@ -172,15 +179,19 @@ class Mailbox(Generic[K, V]):
         del pending[key]
         return Change(key, change.seen, change.now, change.revision, change.cause)
 
-    def _taken_over(self) -> dict[K, _Pending[V]]:
-        """Return what is pending, and begin anew: an empty dict keeps the memory that it had."""
-        pending, self._pending, self._oldest = self._pending, {}, deque()
+    def _taken_over(self) -> dict[K, Waiting[V]]:
+        """Return what is pending, and go on with what waits behind: an empty dict keeps the memory that it had."""
+        later = self._later
+        # Not emptied before that: another thread may ask for the lag.
+        pending, self._pending, self._oldest = self._pending, {} if later is None else later.take_first(), deque()
+        if not later:
+            self._later = None
         return pending
 
     def lag(self, now: float) -> Lag:
         """Return how far behind the subscriber is. O(1); may be called from any thread."""
         while True:
-            pending = self._pending
+            pending, later = self._pending, self._later
             try:
                 oldest: Any = next(iter(pending.values()), None)
                 behind = sum(backlog.left for backlog in self._backlog)
@@ -191,7 +202,8 @@ class Mailbox(Generic[K, V]):
                 continue
             if oldest is None:
                 return Lag(0, 0.0)
-            return Lag(len(pending) + behind, now - (oldest.at if isinstance(oldest, _Backlog) else oldest.since))
+            waiting = len(pending) + (0 if later is None else len(later)) + behind
+            return Lag(waiting, now - (oldest.at if isinstance(oldest, _Backlog) else oldest.since))
 
     def _visible(self, value: V | None) -> V | None:
         if value is None or self._where is None:
