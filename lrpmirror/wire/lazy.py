@@ -18,12 +18,13 @@ from msgspec import UNSET, Struct, defstruct
 from msgspec.structs import force_setattr, replace
 
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, PortMapping, PreferredAddress, Presence
-from lrpmirror.wire.proto import diego_pb2, events_pb2
+from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.values import PRESENCES, STATES, readable_record, rest_of_side, routes_and_tags, without
 
 _LATER: Final[Any] = UNSET
 
 _parse_record: Final = diego_pb2.ActualLRP.FromString
+_parse_rest: Final = hot_pb2.ActualLRP.FromString
 _parse_change: Final = events_pb2.ActualLRPInstanceChangedEvent.FromString
 
 
@@ -74,8 +75,8 @@ MOST_SHARED: Final = 10_000
 _shared: Final = _Shared()
 
 
-def _read_row(source: bytes) -> dict[str, Any]:
-    return rest_of_side(_parse_record(source))
+def _read_row(source: bytes) -> tuple[Any, ...]:
+    return rest_of_side(_parse_rest(source))
 
 
 class LazyActualLRP(ActualLRP, frozen=True, gc=False):
@@ -109,7 +110,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     availability_zone: str = _LATER
     source: bytes = b""
     """The rest of the record; or the event, where the row is a side of a diff."""
-    read: Callable[[bytes], dict[str, Any]] = _read_row
+    read: Callable[[bytes], tuple[Any, ...]] = _read_row
     """Reads the rest of the row in the source, but internal routes and metric tags."""
     carried: bytes = b""
     """The source that the internal routes and metric tags are from, where the row's own is a diff, which has none."""
@@ -326,18 +327,19 @@ _IN_BOTH: Final = ("crash_count", "crash_reason", "placement_error", "since", "a
 """The fields of a row that its record has as a side of a diff has them."""
 
 
-def _read_before(source: bytes) -> dict[str, Any]:
+def _read_before(source: bytes) -> tuple[Any, ...]:
     return rest_of_side(_parse_change(source).before)
 
 
-def _read_after(source: bytes) -> dict[str, Any]:
+def _read_after(source: bytes) -> tuple[Any, ...]:
     return rest_of_side(_parse_change(source).after)
 
 
 _FIELDS: Final = ActualLRP.__struct_fields__
 _AT_ONCE: Final = _FIELDS[: _FIELDS.index("presence") + 1]
 _ONLY_IN_RECORDS: Final = ("internal_routes", "metric_tags")
-_AFTER_ROUTES_AND_TAGS: Final = _FIELDS[_FIELDS.index(_ONLY_IN_RECORDS[-1]) + 1 :]
+_BEFORE_ROUTES: Final = _FIELDS.index(_ONLY_IN_RECORDS[0]) - len(_AT_ONCE)
+_NOT_YET: Final = (_LATER,) * len(_ONLY_IN_RECORDS)
 _REST: Final = tuple([name for name in _FIELDS if name not in (*_AT_ONCE, *_ONLY_IN_RECORDS)])
 
 
@@ -358,9 +360,21 @@ def _rest(row: LazyActualLRP) -> ActualLRP:
     known = row.memory.row
     if known is None:
         rest = read(source)
-        after = {name: rest.pop(name) for name in _AFTER_ROUTES_AND_TAGS}
-        # By place as far as it goes: by name it takes twice as long.
-        known = _Decoded(*_at_once(row), *rest.values(), **after)
+        # By place: by name it takes twice as long.
+        known = _Decoded(
+            row.process_guid,
+            row.index,
+            row.domain,
+            row.instance_guid,
+            row.cell_id,
+            row.state,
+            row.epoch,
+            row.tag_index,
+            row.presence,
+            *rest[:_BEFORE_ROUTES],
+            *_NOT_YET,
+            *rest[_BEFORE_ROUTES:],
+        )
         memory = _Memory(known)
         # The interpreter switches to no other thread between these two: what another one has read in whole stays.
         if row.memory.row is None:  # pragma: no branch - in a race only

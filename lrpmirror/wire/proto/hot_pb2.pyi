@@ -79,3 +79,21 @@ class DesiredLRPRemovedEvent(_message.Message):
     desired_lrp: DesiredLRP
     trace_id: str
     def __init__(self, desired_lrp: _Optional[_Union[DesiredLRP, _Mapping]] = ..., trace_id: _Optional[str] = ...) -> None: ...
+
+class ActualLRP(_message.Message):
+    __slots__ = ("actual_lrp_net_info", "crash_count", "crash_reason", "placement_error", "since", "routable", "availability_zone")
+    ACTUAL_LRP_NET_INFO_FIELD_NUMBER: _ClassVar[int]
+    CRASH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CRASH_REASON_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    ROUTABLE_FIELD_NUMBER: _ClassVar[int]
+    AVAILABILITY_ZONE_FIELD_NUMBER: _ClassVar[int]
+    actual_lrp_net_info: _diego_pb2.ActualLRPNetInfo
+    crash_count: int
+    crash_reason: str
+    placement_error: str
+    since: int
+    routable: bool
+    availability_zone: str
+    def __init__(self, actual_lrp_net_info: _Optional[_Union[_diego_pb2.ActualLRPNetInfo, _Mapping]] = ..., crash_count: _Optional[int] = ..., crash_reason: _Optional[str] = ..., placement_error: _Optional[str] = ..., since: _Optional[int] = ..., routable: _Optional[bool] = ..., availability_zone: _Optional[str] = ...) -> None: ...
