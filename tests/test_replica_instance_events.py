@@ -25,8 +25,7 @@ from lrpmirror.events import (
     Event,
 )
 from lrpmirror.model import ActualLRPGroup, ActualLRPState, DesiredLRP, Presence
-from lrpmirror.serve.group_events import group_events
-from lrpmirror.serve.instance_events import desired_events, row_events
+from lrpmirror.serve.events import desired_events, group_events, row_events
 from lrpmirror.server import MirrorOnly
 from lrpmirror.sim import Autopilot, Diego, Rates
 from lrpmirror.wire import decode, encode

@@ -1,7 +1,4 @@
-"""The content of the status page, as one value.
-
-Cells and their instances, processes with trouble first, freshness, rates.
-"""
+"""The content of the status page, as one value: cells and their instances, processes with trouble first, rates."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,27 +15,24 @@ from lrpmirror.server.slices import Slices
 from lrpmirror.views import CellLoad, Health, ProcessHealth
 
 T = TypeVar("T")
+CellLoads = MirrorView[str, CellLoad]
+Healths = MirrorView[str, ProcessHealth]
 
 TROUBLED = 200  # how many processes are shown at most; those with the worst trouble first
 CELLS = 2_000  # how many cells are shown at most, the first by name
 BATCH: Final = 1_000  # how many candidates are gathered before those not among the first are dropped
 LONGEST: Final = 300  # characters of a text that are shown at most
 
-SEVERITY = {
-    health: rank
-    for rank, health in enumerate(
-        (
-            Health.DOWN,
-            Health.CRASHING,
-            Health.UNPLACEABLE,
-            Health.DEGRADED,
-            Health.UNDESIRED,
-            Health.HEALTHY,
-            Health.STOPPED,
-        )
-    )
-}
-"""The order of healths in the list of processes."""
+_WORST_FIRST: Final = (
+    Health.DOWN,
+    Health.CRASHING,
+    Health.UNPLACEABLE,
+    Health.DEGRADED,
+    Health.UNDESIRED,
+    Health.HEALTHY,
+    Health.STOPPED,
+)
+SEVERITY = {health: rank for rank, health in enumerate(_WORST_FIRST)}  # the order in the list of processes
 
 
 class CellModel(Struct, frozen=True):
@@ -85,19 +79,7 @@ class PageModel(Struct, frozen=True, kw_only=True):
     rates: tuple[Second, ...]
 
 
-def letter(row: ActualLRP) -> str:
-    """Return the letter that stands for an instance: by its presence where that is not ordinary, else by its state.
-
-    `e`vacuating, `s`uspect; `r`unning, `c`laimed, `u`nclaimed, `x` for crashed; `?` for a state that is not known here.
-    """
-    if row.presence is Presence.EVACUATING:
-        return "e"
-    if row.presence is Presence.SUSPECT:
-        return "s"
-    return _LETTERS.get(row.state, "?")
-
-
-_LETTERS = {
+_LETTERS: Final = {
     ActualLRPState.RUNNING: "r",
     ActualLRPState.CLAIMED: "c",
     ActualLRPState.UNCLAIMED: "u",
@@ -105,21 +87,25 @@ _LETTERS = {
 }
 
 
+def letter(row: ActualLRP) -> str:
+    """Return the letter that stands for an instance: by its presence where that is not ordinary, else by its state.
+
+    `e`vacuating, `s`uspect; `r`unning, `c`laimed, `u`nclaimed, `x` for crashed; `?` for a state that is not known here.
+    """
+    if row.presence is Presence.EVACUATING:
+        return "e"
+    return "s" if row.presence is Presence.SUSPECT else _LETTERS.get(row.state, "?")
+
+
 async def page_model_of(
-    mirror: Mirror,
-    cells: MirrorView[str, CellLoad],
-    processes: MirrorView[str, ProcessHealth],
-    event_rates: EventRates,
-    slices: Slices | None = None,
+    mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: EventRates, slices: Slices | None = None
 ) -> PageModel:
     """Build the page model, in slices: O(rows + processes + cells)."""
     [page_model] = await (slices or Slices()).take(_look(mirror, cells, processes, event_rates))
     return page_model
 
 
-def _look(
-    mirror: Mirror, cells: MirrorView[str, CellLoad], processes: MirrorView[str, ProcessHealth], event_rates: EventRates
-) -> Iterator[PageModel | None]:
+def _look(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: EventRates) -> Iterator[PageModel | None]:
     """Yield None at each step, and the page model at the end."""
     on_cells: dict[str, dict[str, int]] = {}
     for row in chain.from_iterable(mirror.rows_by_process()):
@@ -212,22 +198,14 @@ def _short(text: str) -> str:
 
 def detail_of(value: ProcessHealth) -> str:
     """Return what is shown of a process beyond its counts."""
-    parts = []
-    if value.placement_error:
-        parts.append(value.placement_error)
+    parts = [value.placement_error] if value.placement_error else []
     if value.last_crash is not None:
         reason = f": {value.last_crash.reason}" if value.last_crash.reason else ""
         times = "once" if value.last_crash.count == 1 else f"{value.last_crash.count} times"
         parts.append(f"index {value.last_crash.index} crashed {times}{reason}")
-    for number, word in (
-        (value.missing, "missing"),
-        (value.extra, "too many"),
-        (value.evacuating, "evacuating"),
-        (value.suspect, "suspect"),
-    ):
-        if number:
-            parts.append(f"{number} {word}")
-    return "; ".join(parts)
+    counts = {"missing": value.missing, "too many": value.extra}
+    counts |= {"evacuating": value.evacuating, "suspect": value.suspect}
+    return "; ".join([*parts, *(f"{number} {word}" for word, number in counts.items() if number)])
 
 
 def natural(name: str) -> tuple[str, int, str, str]:
