@@ -11,7 +11,7 @@ from client_support import PROTOBUF, STREAM_HEAD, Answering, Received, Script, c
 from trio.testing import MockClock
 
 from lrpmirror.client import BBSClient, Limits, Timeouts
-from lrpmirror.client._head import read_head
+from lrpmirror.client._transport import read_head
 from lrpmirror.errors import ConnectionFailed, LimitExceeded, RequestRefused, TimedOut, UnexpectedReply
 from lrpmirror.model import ActualLRP
 from lrpmirror.wire import encode

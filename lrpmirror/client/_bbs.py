@@ -135,17 +135,18 @@ class BBSClient:
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
         """Return the fresh domains."""
-        return await self._all(endpoints.domains(), most)
+        return await self._all(endpoints.DOMAINS, most)
 
     async def cells(self, *, most: int | None = None) -> tuple[CellPresence, ...]:
         """Return the registered cells."""
-        return await self._all(endpoints.cells(), most)
+        return await self._all(endpoints.CELLS, most)
 
     async def actual_lrps(
         self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
     ) -> tuple[ActualLRP, ...]:
         """Return the rows, or those that pass all given filters."""
-        return await self._all(endpoints.actual_lrps(domain, cell_id, process_guid, index))
+        filters: dict[str, Any] = {"domain": domain, "cell_id": cell_id, "process_guid": process_guid, "index": index}
+        return await self._all(endpoints.ACTUAL_LRPS.of(**filters))
 
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = None
@@ -157,7 +158,7 @@ class BBSClient:
         guids = tuple(dict.fromkeys(process_guids))
         if not guids:
             return ()
-        request = endpoints.actual_lrps_by_process_guids(guids)
+        request = endpoints.ACTUAL_LRPS_BY_PROCESS_GUIDS.of(process_guids=guids)
         if not self._older.get(request.path):
             try:
                 return await self._all(request, most)
@@ -165,22 +166,21 @@ class BBSClient:
                 self._older[request.path] = 1
         rows: list[ActualLRP] = []
         for guid in guids:
-            rows += await self._all(
-                endpoints.actual_lrps(process_guid=guid), None if most is None else most - len(rows)
-            )
+            left = None if most is None else most - len(rows)
+            rows += await self._all(endpoints.ACTUAL_LRPS.of(process_guid=guid), left)
         return tuple(rows)
 
     async def actual_lrp_groups(self, domain: str = "", cell_id: str = "") -> tuple[ActualLRPGroup, ...]:
         """Return the groups, or those that pass both filters."""
-        return await self._all(endpoints.actual_lrp_groups(domain, cell_id))
+        return await self._all(endpoints.GROUPS.of(domain=domain, cell_id=cell_id))
 
     async def actual_lrp_groups_by_process_guid(self, process_guid: str) -> tuple[ActualLRPGroup, ...]:
         """Return the groups of one process."""
-        return await self._all(endpoints.actual_lrp_groups_by_process_guid(process_guid))
+        return await self._all(endpoints.GROUPS_OF_PROCESS.of(process_guid=process_guid))
 
     async def actual_lrp_group_by_process_guid_and_index(self, process_guid: str, index: int) -> ActualLRPGroup:
         """Return one group; raises ResourceNotFound."""
-        return await self._one(endpoints.actual_lrp_group(process_guid, index))
+        return await self._one(endpoints.GROUP.of(process_guid=process_guid, index=index))
 
     async def desired_lrps(
         self,
@@ -192,21 +192,24 @@ class BBSClient:
         most: int | None = None,
     ) -> tuple[DesiredLRP, ...]:
         """Return the desired LRPs, or those that pass all given filters; `full` decodes all of them, with secrets."""
-        return await self._all(endpoints.desired_lrps(domain, process_guids, app_guids, full=full), most)
+        filters: dict[str, Any] = {"domain": domain, "process_guids": process_guids, "app_guids": app_guids}
+        return await self._all(endpoints.DESIRED_LRPS.of(full=full, **filters), most)
 
     async def desired_lrp(self, process_guid: str, *, full: bool = False) -> DesiredLRP:
         """Return one desired LRP; raises ResourceNotFound."""
-        return await self._one(endpoints.desired_lrp(process_guid, full=full))
+        return await self._one(endpoints.DESIRED_LRP.of(full=full, process_guid=process_guid))
 
     async def scheduling_infos(
         self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
     ) -> tuple[DesiredLRP, ...]:
         """Return the scheduling part of the desired LRPs, or of those that pass all given filters."""
-        return await self._all(endpoints.scheduling_infos(domain, process_guids, app_guids))
+        return await self._all(
+            endpoints.SCHEDULING_INFOS.of(domain=domain, process_guids=process_guids, app_guids=app_guids)
+        )
 
     async def scheduling_info(self, process_guid: str) -> DesiredLRP:
         """Return the scheduling part of one desired LRP; raises ResourceNotFound."""
-        return await self._one(endpoints.scheduling_info(process_guid))
+        return await self._one(endpoints.SCHEDULING_INFO.of(process_guid=process_guid))
 
     async def routing_infos(
         self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
@@ -215,7 +218,9 @@ class BBSClient:
 
         Raises UnknownPath on old servers.
         """
-        return await self._all(endpoints.routing_infos(domain, process_guids, app_guids))
+        return await self._all(
+            endpoints.ROUTING_INFOS.of(domain=domain, process_guids=process_guids, app_guids=app_guids)
+        )
 
     @overload
     def stream_list(
@@ -238,7 +243,7 @@ class BBSClient:
         """
         if name not in endpoints.LISTS:
             raise ConfigurationError(f"{name!r} is not a list; these are: {', '.join(endpoints.LISTS)}")
-        return self._batches(endpoints.LISTS[name](**filters))
+        return self._batches(endpoints.LISTS[name].of(**filters))
 
     @asynccontextmanager
     async def events(
@@ -268,7 +273,8 @@ class BBSClient:
         """Open a stream by the newest path that the server knows."""
         paths, age = endpoints.STREAMS[name], self._older.get(name, 0)
         while True:
-            info = self._info(paths[age].path, paths[age].method)
+            method, path = paths[age]
+            info = self._info(path, method)
             opening = self._exchange(info, request, EVENT_STREAM, f"events.{name}")
             try:
                 body = await stack.enter_async_context(opening)

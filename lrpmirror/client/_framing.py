@@ -1,30 +1,15 @@
 """The framing of a reply's body: chunks, a number of bytes, or all until the connection closes."""
 
-from typing import Final, Protocol
+from typing import Final
 
 import h11
 
 from lrpmirror.wire.chunked import ChunkedDecoder
 
+# The extension of a response whose body ends where the connection does, so that a cut looks like its end.
 OPEN_ENDED: Final = "lrpmirror.open_ended"
-"""The extension of a response whose body ends where the connection does, so that a cut looks like its end."""
 
 _BODYLESS = frozenset({204, 304})
-
-
-class Framing(Protocol):
-    """Takes the bytes of a connection, in any pieces, and gives those of the body."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the body is complete."""
-
-    @property
-    def open_ended(self) -> bool:
-        """Whether the end of the connection is the end of the body, rather than a cut."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the bytes of the body; raises a WireError for malformed framing, at the latest with the next call."""
 
 
 class _ChunkedBody(ChunkedDecoder):
@@ -59,6 +44,14 @@ class _BodyUntilClose:
 
     def feed(self, data: bytes) -> bytes:
         return data
+
+
+Framing = _ChunkedBody | _SizedBody | _BodyUntilClose
+"""Takes the bytes of a connection, in any pieces, and gives those of the body, until it has `ended`.
+
+`feed` raises a WireError for malformed framing, at the latest with the next call. With `open_ended` the end of the
+connection is the end of the body, rather than a cut.
+"""
 
 
 def framing_of(response: h11.Response, max_trailers: int) -> Framing:
