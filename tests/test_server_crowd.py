@@ -19,7 +19,7 @@ from lrpmirror.model import DesiredLRP
 from lrpmirror.serve.readers import MANY, TURN_OF_ROUND, Readers, hand_out
 from lrpmirror.server import BBSApp, EncodedEvent, Host, StreamKind, Subscription, serve_app
 from lrpmirror.sim import Diego
-from lrpmirror.sim.sliced import Sliced
+from lrpmirror.sim.serving import Sliced
 from lrpmirror.wire import decode
 from lrpmirror.wire.sse import EventStreamDecoder
 

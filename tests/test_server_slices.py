@@ -17,9 +17,8 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.server import LISTS
 from lrpmirror.server.requests import MOST_NAMES, begins_with, unique
 from lrpmirror.server.slices import GLANCES, PIECE, SLICE, Slices, grouped, passing
-from lrpmirror.sim import Diego
-from lrpmirror.sim.groups import groups_of_rows
-from lrpmirror.sim.sliced import Sliced
+from lrpmirror.sim import Diego, groups_of_rows
+from lrpmirror.sim.serving import Sliced
 from lrpmirror.wire.proto import requests_pb2 as pb
 
 SCHEDULING = "/v1/desired_lrp_scheduling_infos/list"

@@ -16,9 +16,7 @@ from sim_support import A, diego, drain, wanted
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import Message
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, ServedDiego, serve_diego
-from lrpmirror.sim.fault_injector import FaultInjector
-from lrpmirror.sim.faulty_replies import FaultyReplies
-from lrpmirror.sim.plan import CHANCES, RATES
+from lrpmirror.sim.plan import CHANCES, RATES, FaultInjector, FaultyReplies
 from lrpmirror.sim.state import Backup
 
 LIST = "/v1/actual_lrps/list"

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from lrpmirror.events import ActualLRPInstanceCreated, ActualLRPInstanceRemoved
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.sim.desired import create_missing
-from lrpmirror.sim.domains import SECOND
-from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, HELD, removed, retire, unclaim_row
-from lrpmirror.sim.state import State
-from lrpmirror.sim.transitions import Emission, changed, emission, group_removed, race
+from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, removed, retire, unclaim_row
+from lrpmirror.sim.state import SECOND, State
+from lrpmirror.sim.transitions import HELD, Emission, changed, emission, group_removed, race
 
 MAX_RESTARTS: Final = 200  # A row that has crashed this often is not restarted
 MAX_BACKOFF: Final = 16 * 60 * SECOND  # the longest wait before a restart, in nanoseconds

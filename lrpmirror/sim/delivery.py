@@ -16,8 +16,7 @@ from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event, 
 
 _REMOVED: Final = (ActualLRPInstanceRemoved, ActualLRPRemoved)
 
-MAX_UNDER_WAY: Final = 16
-"""How many goroutines wait at most; beyond that delivery goes on, so that no event waits for ever."""
+MAX_UNDER_WAY: Final = 16  # goroutines that wait at most; beyond that delivery goes on: no event waits for ever
 
 
 class Faults(Struct, frozen=True, kw_only=True):

@@ -11,9 +11,9 @@ from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
 from lrpmirror.model import DesiredLRP, Presence
 from lrpmirror.server.writer import DesiredUpdate, InstanceKey
-from lrpmirror.sim.lifecycle import HELD, removed
+from lrpmirror.sim.lifecycle import removed
 from lrpmirror.sim.state import State, StopRequest
-from lrpmirror.sim.transitions import Emission, desired_emission, emission
+from lrpmirror.sim.transitions import HELD, Emission, desired_emission, emission
 
 MAX_ANNOTATION: Final = 10 * 1024  # the longest annotation, in bytes
 MAX_ROUTES: Final = 128 * 1024  # the longest routes, in bytes and in all

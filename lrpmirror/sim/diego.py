@@ -7,17 +7,18 @@ from typing import Any, Unpack
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lrpmirror.errors import RequestRefused
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.requests import desired_filter, row_filter
 from lrpmirror.server.subscription import LIMIT, EncodedEvent, StreamKind, Subscription
 from lrpmirror.server.writer import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
-from lrpmirror.sim import convergence, desired, domains, evacuation, lifecycle
+from lrpmirror.sim import convergence, desired, evacuation, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
-from lrpmirror.sim.groups import groups_of_rows
 from lrpmirror.sim.lifecycle import Report
-from lrpmirror.sim.state import START, Backup, State, StopRequest
-from lrpmirror.sim.transitions import Emission
+from lrpmirror.sim.state import SECOND, START, Backup, State, StopRequest
+from lrpmirror.sim.transitions import Emission, groups_of_rows
+from lrpmirror.sim.workload import cell_presence
 
 
 class Snapshot(Struct, frozen=True):
@@ -61,7 +62,7 @@ class Diego:
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Nothing else happens: call `converge` for a convergence."""
-        self._state.now += round(seconds * domains.SECOND)
+        self._state.now += round(seconds * SECOND)
 
     def guid(self) -> str:
         """Return a new guid, by the seed: for processes and instances that are as reproducible as the rest."""
@@ -115,7 +116,9 @@ class Diego:
 
     def upsert_domain(self, domain: str, ttl: int = 0) -> None:
         """Make the domain fresh for `ttl` seconds, 0 for ever. Raises RequestRefused: InvalidRequest for no name."""
-        domains.upsert_domain(self._state, domain, ttl)
+        if not domain:
+            raise RequestRefused("InvalidRequest", "Invalid field: domain")
+        self._state.domains[domain] = self._state.now + ttl * SECOND if ttl else None
 
     # ------------------------------------------------------------ actual LRPs
 
@@ -190,7 +193,7 @@ class Diego:
     def add_cell(self, cell: str | CellPresence, *, zone: str = "z1") -> None:
         """Register a cell, by its id with made-up properties or as given."""
         if isinstance(cell, str):
-            cell = domains.cell_presence(cell, zone=zone, number=len(self._state.cells) + 1)
+            cell = cell_presence(cell, zone=zone, number=len(self._state.cells) + 1)
         self._state.cells[cell.cell_id] = cell
 
     def lose_cell(self, cell_id: str) -> None:
@@ -243,7 +246,7 @@ class Diego:
 
     def domains(self) -> tuple[str, ...]:
         """Return the fresh domains."""
-        return domains.fresh_domains(self._state)
+        return tuple(filter(self._state.is_fresh, self._state.domains))
 
     def cells(self) -> tuple[CellPresence, ...]:
         """Return the registered cells."""

@@ -14,9 +14,9 @@ from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.server.writer import InstanceKey
-from lrpmirror.sim.lifecycle import HELD, Report, crash_row, unclaim_row
+from lrpmirror.sim.lifecycle import Report, crash_row, unclaim_row
 from lrpmirror.sim.state import State
-from lrpmirror.sim.transitions import Emission, Pair, emission
+from lrpmirror.sim.transitions import HELD, Emission, Pair, emission
 
 
 class Evacuation(Struct, frozen=True):

@@ -14,11 +14,10 @@ from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, Presence, stored_text
 from lrpmirror.server.writer import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
 from lrpmirror.sim.state import State, StopRequest
-from lrpmirror.sim.transitions import Emission, Pair, emission
+from lrpmirror.sim.transitions import HELD, Emission, Pair, emission
 
 CRASHES_RESTARTED_AT_ONCE: Final = 3  # A row that has crashed this often waits for the convergence
 CRASH_RESET_NS: Final = 5 * 60 * 1_000_000_000  # an instance that ran for longer starts to count its crashes anew
-HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)  # the states in which an instance holds its row
 
 
 class Report(Struct, frozen=True):

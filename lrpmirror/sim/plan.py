@@ -1,13 +1,22 @@
-"""The faults of a served Diego, as a value that a test can pass on, print and repeat."""
+"""The faults of a served Diego: their plan, a value that tests can pass on, print and repeat, and what injects them."""
 
 import random
+from collections import Counter
+from math import inf
 from typing import Any, Final
 
+import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.errors import ConfigurationError
+from lrpmirror.server.app import BBSApp
+from lrpmirror.server.asgi import ASGIApp, Message, Receive, Scope, Send
+from lrpmirror.server.hosting import Host
+from lrpmirror.server.lists import LISTS
+from lrpmirror.server.streams import STREAMS
 from lrpmirror.sim.delivery import Faults
+from lrpmirror.sim.diego import Diego
 
 RATES: Final = ("cuts", "stream_cuts", "outages", "refusals", "failovers", "silences", "restores")
 CHANCES: Final = ("slow_lists", "truncated_lists", "half_open_streams")
@@ -89,3 +98,177 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
         chosen |= {name: perhaps(0.2) for name in CHANCES}
         events = replace(events, empty_removed=perhaps(0.1))
         return cls(seed=seed, seconds=seconds, events=events, **chosen)
+
+
+class FaultyReplies:
+    """An ASGI application around another, which injects a plan's faults into single requests, until `calm`.
+
+    `mishaps` is counted by the plan's names.
+    """
+
+    def __init__(self, app: ASGIApp, plan: FaultPlan, mishaps: Counter[str]) -> None:
+        self._app = app
+        self._plan = plan
+        self._mishaps = mishaps
+        # Not the generator for what happens to the server, whose times are to be the same whatever is asked.
+        self._rng = random.Random(plan.seed + 1)
+        self._half_open: set[trio.CancelScope] = set()
+        self._calm = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with a fault or without."""
+        path = scope.get("path", "")
+        if path in LISTS and not self._calm:
+            await self._list(scope, receive, send)
+        elif path in STREAMS and not self._calm and self._rng.random() < self._plan.half_open_streams:
+            self._mishaps["half_open_streams"] += 1
+            await self._half_open_stream(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def calm(self) -> None:
+        """Inject no more faults. Streams that have gone silent, or were about to, are closed."""
+        self._calm = True
+        for scope in self._half_open:
+            scope.cancel()
+
+    async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
+        early = late = 0.0
+        if self._rng.random() < self._plan.slow_lists:
+            self._mishaps["slow_lists"] += 1
+            slowness = self._rng.uniform(0, self._plan.slowness)
+            early, late = self._rng.choice([(slowness, 0.0), (0.0, slowness)])
+        if self._rng.random() < self._plan.truncated_lists:
+            send = _truncated(send, self._rng, self._mishaps)
+        await trio.sleep(early)
+        await self._app(scope, receive, _late(send, late))
+
+    async def _half_open_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        end = trio.current_time() + self._rng.uniform(*self._plan.lasting)
+
+        async def send_until_then(message: Message) -> None:
+            if trio.current_time() >= end:
+                await trio.sleep_forever()
+            await send(message)
+
+        with trio.CancelScope() as stream:
+            self._half_open.add(stream)
+            try:
+                await self._app(scope, receive, send_until_then)
+            finally:
+                self._half_open.remove(stream)
+
+
+class FaultInjector:
+    """Carries out a plan while `run` runs; `mishaps` counts the faults, by the plan's names."""
+
+    def __init__(
+        self, plan: FaultPlan, mishaps: Counter[str], *, diego: Diego, app: BBSApp, requests: FaultyReplies, host: Host
+    ) -> None:
+        self.mishaps = mishaps
+        self._plan = plan
+        self._diego = diego
+        self._app = app
+        self._requests = requests
+        self._host = host
+        self._rng = random.Random(plan.seed)
+        self._scope = trio.CancelScope()
+        self._over = trio.Event()
+
+    async def run(self) -> None:
+        """Inject faults for as long as the plan says or until `calm`; then end all of them."""
+        faults, available = self._diego.faults, self._app.available
+        if self._plan.events is not None:
+            self._diego.faults = self._plan.events
+        self._scope.deadline = trio.current_time() + (inf if self._plan.seconds is None else self._plan.seconds)
+        with self._scope:
+            await self._go_wrong()
+        if self._plan.events is not None:
+            self._diego.faults = faults
+        self._app.available = available
+        self._requests.calm()
+        self._host.resume()
+        await self._host.accept()
+        self._over.set()
+
+    async def calm(self) -> None:
+        """Stop injecting faults; return when all have ended."""
+        self._scope.cancel()
+        await self._over.wait()
+
+    async def _go_wrong(self) -> None:
+        weights = [getattr(self._plan, name) for name in RATES]
+        if not any(weights):
+            await trio.sleep_forever()
+        while True:
+            await trio.sleep(self._rng.expovariate(sum(weights)))
+            (name,) = self._rng.choices(RATES, weights)
+            self.mishaps[name] += 1
+            await self._inject(name)
+
+    async def _inject(self, name: str) -> None:
+        match name:
+            case "cuts":
+                self._host.cut()
+            case "stream_cuts":
+                self._host.cut(streams_only=True)
+            case "outages":
+                self._app.available = False
+                await self._a_while()
+                self._app.available = True
+            case "refusals":
+                await self._refuse()
+            case "failovers":
+                self._app.available = False
+                self._host.cut()
+                await self._refuse()
+                await self._a_while()
+                self._app.available = True
+            case "silences":
+                self._host.pause()
+                await self._a_while()
+                self._host.resume()
+            case "restores":
+                backup = self._diego.backup()
+                await self._a_while()
+                self._diego.restore(backup)
+                self._host.cut()
+
+    async def _refuse(self) -> None:
+        await self._host.refuse()
+        await self._a_while()
+        await self._host.accept()
+
+    async def _a_while(self) -> None:
+        await trio.sleep(self._rng.uniform(*self._plan.lasting))
+
+
+def _late(send: Send, seconds: float) -> Send:
+    """Return a `send` that waits before the head: the state has been read by then."""
+
+    async def send_late(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await trio.sleep(seconds)
+        await send(message)
+
+    return send_late
+
+
+def _truncated(send: Send, rng: random.Random, mishaps: Counter[str]) -> Send:
+    """Return a `send` that leaves out the end of the body, so that the server closes the connection."""
+    began = ended = False
+
+    async def send_part(message: Message) -> None:
+        nonlocal began, ended
+        if ended:
+            return
+        body = message.get("body", b"")
+        last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if (body or began) and (last or rng.random() < 0.5):  # noqa: PLR2004 - a coin
+            ended = True
+            mishaps["truncated_lists"] += 1
+            message = {**message, "body": body[: rng.randrange(len(body) or 1)], "more_body": True}
+        began = began or bool(body)
+        await send(message)
+
+    return send_part

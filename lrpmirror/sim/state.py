@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -12,7 +12,8 @@ from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.writer import InstanceKey
 
-START = 1_795_000_000_000_000_000  # the default start of a simulation: a moment in 2026, in nanoseconds since 1970
+SECOND: Final = 1_000_000_000  # nanoseconds in a second
+START: Final = 1_795_000_000_000_000_000  # where a simulation starts by default: in 2026, in nanoseconds since 1970
 
 
 class StopRequest(Struct, frozen=True):

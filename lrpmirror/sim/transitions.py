@@ -4,7 +4,8 @@ The instance stream speaks of each row that changed; the group stream, older, of
 The order is the BBS's: crashes first, then what runs, then the rest, so that routes appear before others vanish.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,10 +25,9 @@ from lrpmirror.events import (
 )
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 from lrpmirror.server.writer import InstanceKey
-from lrpmirror.sim.groups import group_of_rows
 
-Pair = tuple[ActualLRP | None, ActualLRP | None]
-"""A row before and after a write: None before it was made, None after it was removed."""
+HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)  # the states in which an instance holds its row
+Pair = tuple[ActualLRP | None, ActualLRP | None]  # a row before and after a write; None where there is none
 
 
 class Emission(Struct, frozen=True):
@@ -87,6 +87,30 @@ def group_removed(row: ActualLRP) -> ActualLRPRemoved:
     return ActualLRPRemoved(_slot(row))
 
 
+def group_of_rows(rows: Iterable[ActualLRP]) -> ActualLRPGroup:
+    """Return the group of the rows of one (process, index), at most one of each presence.
+
+    The EVACUATING row has a slot of its own. For the other slot an ORDINARY row competes with a SUSPECT one: ORDINARY
+    wins when it is RUNNING, or when the SUSPECT one neither runs nor is claimed. No rows give a group without slots.
+    """
+    found = {row.presence: row for row in rows}
+    ordinary, suspect = found.get(Presence.ORDINARY), found.get(Presence.SUSPECT)
+    instance = ordinary
+    if suspect is not None and (
+        ordinary is None or (ordinary.state is not ActualLRPState.RUNNING and suspect.state in HELD)
+    ):
+        instance = suspect
+    return ActualLRPGroup(instance, found.get(Presence.EVACUATING))
+
+
+def groups_of_rows(rows: Iterable[ActualLRP]) -> list[ActualLRPGroup]:
+    """Return the groups of any rows, one for each (process, index), in the order of their first row. Linear."""
+    slots: dict[tuple[str, int], list[ActualLRP]] = {}
+    for row in rows:
+        slots.setdefault((row.process_guid, row.index), []).append(row)
+    return [group_of_rows(slot) for slot in slots.values()]
+
+
 def _slot(row: ActualLRP) -> ActualLRPGroup:
     if row.presence is Presence.EVACUATING:
         return ActualLRPGroup(None, row)
@@ -126,7 +150,7 @@ def _slot_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bo
         return [] if after is None else [group_created(after)]
     if after is None:
         return [group_removed(before)]
-    if after.state in (ActualLRPState.CLAIMED, ActualLRPState.RUNNING):
+    if after.state in HELD:
         key = InstanceKey.of(before)
         if key and key != InstanceKey.of(after):
             return [group_created(after), group_removed(before)]

@@ -13,7 +13,16 @@ from lrpmirror.detail import (
     RunAction,
     SecurityGroupRule,
 )
-from lrpmirror.model import DesiredLRP, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
+from lrpmirror.model import (
+    CellCapacity,
+    CellPresence,
+    DesiredLRP,
+    DynamicValue,
+    MetricTagValue,
+    PortMapping,
+    PreferredAddress,
+    Provider,
+)
 from lrpmirror.server.writer import NetInfo
 
 DOMAIN: Final = "cf-apps"  # the domain that the platform's applications are in
@@ -108,6 +117,18 @@ def desired_lrp(app: App) -> DesiredLRP:
             "instance_id": MetricTagValue(dynamic=DynamicValue.INDEX),
         },
         detail=detail,
+    )
+
+
+def cell_presence(cell_id: str, *, zone: str = "z1", number: int = 1) -> CellPresence:
+    """Return a cell as a deployment would describe it; `number` makes its address."""
+    return CellPresence(
+        cell_id=cell_id,
+        rep_address=f"http://10.0.1.{number}:1800",
+        zone=zone,
+        capacity=CellCapacity(memory_mb=4096, disk_mb=8192, containers=250),
+        rootfs_providers=(Provider("preloaded", ("cflinuxfs4",)),),
+        rep_url=f"https://{cell_id}.cell.service.cf.internal:1801",
     )
 
 
