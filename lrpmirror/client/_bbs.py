@@ -100,8 +100,7 @@ class BBSClient:
     def renewed(self) -> bool:
         """Look at the TLS files, and return whether a new set of them has been taken up since the last call.
 
-        Open connections, such as that of a stream, go on with the old identity: open another stream and leave the old
-        one. Cost: microseconds, and milliseconds where the files have changed.
+        Open connections go on with the old identity. Cost: microseconds, and milliseconds where the files have changed.
         """
         if self._identity is None:
             return False
@@ -214,10 +213,7 @@ class BBSClient:
     async def routing_infos(
         self, domain: str = "", process_guids: Iterable[str] = (), app_guids: Iterable[str] = ()
     ) -> tuple[DesiredLRP, ...]:
-        """Return the routing part of the desired LRPs, or of those that pass all given filters.
-
-        Raises UnknownPath on old servers.
-        """
+        """Return the routing part of desired LRPs, as `scheduling_infos`; raises UnknownPath on old servers."""
         return await self._all(
             endpoints.ROUTING_INFOS.of(domain=domain, process_guids=process_guids, app_guids=app_guids)
         )
@@ -238,8 +234,7 @@ class BBSClient:
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[Batches[Any]]:
         """Request a list and receive its records as they arrive: `async with … as batches: async for batch in batches`.
 
-        The filters are those of the method of that name. Entering returns when the head of the reply is there. Leaving
-        early closes the connection. See Batches.
+        The filters are those of the method of that name. Leaving early closes the connection. See Batches.
         """
         if name not in endpoints.LISTS:
             raise ConfigurationError(f"{name!r} is not a list; these are: {', '.join(endpoints.LISTS)}")
@@ -256,11 +251,11 @@ class BBSClient:
     ) -> AsyncIterator[EventStream]:
         """Follow an event stream: `async with client.events("instances") as stream: async for events in stream`.
 
-        Entering returns when the server has answered 200: it keeps every event from then on, up to its limit of 1024
-        unread ones, so a list that is asked for afterwards misses nothing. `cell_id` leaves out the actual events of
-        other cells, and of rows on no cell. `full` decodes all of a desired LRP, secrets included. A replica of a BBS
-        reports now and then how old its state is: `said` is called with that, from the iteration, once all events
-        before it have been yielded and the next ones are requested. Leaving closes the connection. See EventStream.
+        Entering returns when the server has answered 200: it keeps every event from then on, up to 1024 unread ones, so
+        a list that is asked for afterwards misses nothing. `cell_id` leaves out the actual events of other cells, and
+        of rows on no cell. `full` decodes all of a desired LRP, secrets included. `said` is called, from the iteration,
+        with how old the state behind the events so far is, as a replica reports it. Leaving closes the connection. See
+        EventStream.
         """
         if name not in endpoints.STREAMS:
             raise ConfigurationError(f"{name!r} is not a stream; these are: {', '.join(endpoints.STREAMS)}")

@@ -29,10 +29,9 @@ STREAMS: Final[dict[StreamName, tuple[tuple[str, str], ...]]] = {
 
 
 class ListRequest(Struct, Generic[T], frozen=True):
-    """A request whose reply is a list of records: its path, how to decode a record, the kind of its body, the body.
+    """A request whose reply is a list of records; `kind` and `body` are those of its own body.
 
-    `tap` is the name under which the reply is shown to the tap; empty where that asks for particular processes, because
-    such a reply is no snapshot.
+    `tap` is the name for the tap; empty for a reply about particular processes, because that is no snapshot.
     """
 
     path: str

@@ -39,11 +39,11 @@ class RequestInfo(Struct, frozen=True):
 
 
 class MappedErrors:
-    """Maps a foreign error of its block to an error of this library that names the request.
+    """Maps a foreign error of its block to an error of this library that names the request; for any number of blocks.
 
-    `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. The
-    foreign error is the `__cause__`. Errors about the bytes of a reply, and the BBS's own refusals, are raised as they
-    are, with the place added to their message. It can be used again, as each read of a stream does.
+    `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. Errors
+    about the bytes of a reply, and the BBS's own refusals, are raised as they are, with the place added to their
+    message.
     """
 
     def __init__(self, info: RequestInfo, doing: str, lost: str = "the connection broke") -> None:
@@ -71,10 +71,8 @@ class MappedErrors:
 def check_reply(info: RequestInfo, response: httpx.Response, content_type: str, *, endless: bool) -> None:
     """Raise unless the head of a reply is what the protocol promises: 200, the content type, and where its body ends.
 
-    The body of a stream has no end, so that is not checked for one (`endless`).
-
-    Raises ServiceUnavailable (503), UnknownPath (404 of the BBS itself) and UnexpectedReply. A 404 that a router in
-    between sent says nothing about the BBS, so it is no UnknownPath.
+    The body of an `endless` reply, a stream, has no end. Raises ServiceUnavailable (503), UnknownPath (404 of the BBS
+    itself, not of a router in between) and UnexpectedReply.
     """
     status = response.status_code
     router = response.headers.get(_ROUTER_ERROR)

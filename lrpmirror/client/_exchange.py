@@ -28,10 +28,7 @@ _SOURCE: Final = source.HEADER.decode()
 
 
 class Hooks:
-    """Callbacks of a request: `received` for each piece as it came, `lost` when the server is out of reach.
-
-    As a context manager it calls `lost` when the block ends with such an error.
-    """
+    """Callbacks of a request: `received` for each piece; `lost` when a block shows that the server is out of reach."""
 
     def __init__(self, received: Callable[[bytes], None] | None, lost: Callable[[], None]) -> None:
         self.received = received
@@ -77,10 +74,7 @@ class Body:
         self._over = False
 
     async def read(self) -> bytes:
-        """Return the next piece as it was received, empty at the body's proper end.
-
-        Raises a BBSError, MalformedChunk, and LimitExceeded for a body that is too large.
-        """
+        """Return the next piece, empty at the end. Raises a BBSError, MalformedChunk, and LimitExceeded."""
         if self._over:
             raise ConnectionFailed(f"{self.info}: the reply has been read to its end, or left")
         try:
@@ -163,11 +157,7 @@ def _source_of(response: httpx.Response) -> SourceStatus | None:
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """A request's body, in one piece.
-
-    httpx's own is an async generator, which a cancelled or failed write would leave to the garbage collector, with a
-    warning.
-    """
+    """A request's body, in one piece: httpx's generator is left to the collector, with a warning, by a failed write."""
 
     def __init__(self, body: bytes) -> None:
         self._pieces = [body] if body else []

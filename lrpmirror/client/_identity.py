@@ -1,8 +1,7 @@
 """The TLS files of a client, or of a server, taken up again when they are replaced on disk.
 
-A renewal of certificates replaces two or three files, one after the other, without notice. So the files are checked
-before each connection; a new set is loaded aside and used once it is whole and valid, and the old one serves until
-then.
+A renewal replaces two or three files, one after the other. So they are checked before each connection, and a new set is
+used once it is whole and valid; the old one serves until then.
 """
 
 import hashlib
@@ -27,10 +26,9 @@ _Mark = tuple[int, int, int] | None
 class Identity:
     """The trusted authorities and own certificate of one side of TLS: the newest whole and valid set of its files.
 
-    `loader` builds the context from them; by default that of a client.
-
-    Raises ConfigurationError where the files cannot be used at construction; later, what cannot be used is logged as a
-    warning once for each state of the files and given to `refused`, while the set before goes on.
+    `loader` builds the context, by default that of a client. Raises ConfigurationError where the files cannot be used
+    at construction; later that is logged once for each state of the files and given to `refused`, and the set before
+    goes on.
     """
 
     def __init__(

@@ -74,8 +74,7 @@ def checked_limits(limits: Limits) -> Limits:
 def checked_url(url: str, tls: TLS | None) -> str:
     """Return the URL of a BBS in the form `scheme://host[:port][/prefix]`; raise ConfigurationError for any other.
 
-    A URL with a user or password is refused, and not repeated in the message; so is one whose scheme and TLS files
-    contradict.
+    So for a user or password, which is not repeated in the message, and for TLS files of an http URL.
     """
     try:
         parts = urlsplit(url)

@@ -1,8 +1,7 @@
 """A connection as bytes in and out, plain or TLS, that returns everything one read of the network brought.
 
-A BBS writes each event as a TLS record of its own. `trio.SSLStream` returns one record for each call, with a turn of
-the scheduler; this one drains all records that are there, so a burst of events costs one turn for a read, not one for
-each event.
+A BBS writes each event as a TLS record of its own. `trio.SSLStream` returns one for each call, with a turn of the
+scheduler; this drains all that are there, so a burst of events costs one turn.
 """
 
 import math
@@ -207,10 +206,7 @@ def _limit(timeout: float) -> AbstractContextManager[object]:
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout: float) -> Pipe:
-    """Open a connection with TCP keep-alive, and TLS when there is a context; raises httpx's connect errors.
-
-    The timeout covers the resolution of the name, TCP and TLS together.
-    """
+    """Open a connection with TCP keep-alive, and TLS with a context, within `timeout`; raises httpx.ConnectError."""
     try:
         with trio.fail_after(timeout):
             stream = await trio.open_tcp_stream(host, port)

@@ -66,11 +66,10 @@ class Batches(Generic[T]):
 class EventStream:
     """The events of a BBS as they happen: iterate over it for lists of events, in the order of arrival.
 
-    A batch is what one read of the network brought, at most 500 events, never none. Events of types that the library
-    does not know are UnknownEvents, and those that cannot be decoded are UnreadableEvents. The iteration never ends by
-    itself: when the server closes the stream, which it does to a reader that falls behind, that is a ConnectionFailed;
-    what was sent meanwhile is lost, and only a new list recovers it. Raises WireErrors for a stream whose framing
-    cannot be read. An incomplete event before the end is not an event.
+    A batch is what one read of the network brought, at most 500 events, never none. Events of unknown types are
+    UnknownEvents, and those that cannot be decoded are UnreadableEvents. The iteration never ends by itself: a server
+    that closes the stream, as to a reader that falls behind, is a ConnectionFailed; only a new list recovers what was
+    sent meanwhile. Raises WireErrors for a stream whose framing cannot be read.
     """
 
     def __init__(
@@ -104,10 +103,7 @@ class EventStream:
                 return decode.events(texts, full=self._full)
 
     def _report_statuses(self, texts: list[tuple[str, bytes]]) -> int:
-        """Report the source statuses that stand before the next event; return the number of events before the next one.
-
-        A status is reported only after the events before it have been taken.
-        """
+        """Report the status at the head of these, or return the number of events before the next status."""
         place = next((at for at, (name, _) in enumerate(texts) if name == source.STATUS), len(texts))
         if place == 0:
             status = source.parse_comment(self._texts.pop(0)[1])

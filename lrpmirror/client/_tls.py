@@ -51,8 +51,8 @@ class LoadedTLS(Struct, frozen=True, eq=False):
 def load(tls: TLS) -> LoadedTLS:
     """Read the files and build the context for connections to a BBS: TLS 1.2 or newer, HTTP/1.1.
 
-    Raises ConfigurationError, naming the file and what is wrong with it, when one is missing, unreadable, of another
-    kind, encrypted, expired or not yet valid, or when key and certificate do not belong together.
+    Raises ConfigurationError, naming the file and what is wrong with it: missing, unreadable, of another kind,
+    encrypted, expired, not yet valid, or a key of another certificate.
     """
     if tls.key is not None and tls.cert is None:
         raise ConfigurationError(f"TLS key {str(tls.key)!r} is given without a certificate: give `cert` too")
@@ -74,9 +74,9 @@ def load(tls: TLS) -> LoadedTLS:
 
 
 def load_server(tls: TLS) -> LoadedTLS:
-    """Read the files and build the context of a server that demands certificates, as a BBS does: TLS 1.2 or newer.
+    """Read the files, all three, and build the context of a server that demands certificates, as a BBS does.
 
-    Raises ConfigurationError as `load` does, and where one of the three files is not given.
+    TLS 1.2 or newer. Raises ConfigurationError as `load` does.
     """
     if tls.ca is None or tls.cert is None or tls.key is None:
         raise ConfigurationError("mutual TLS needs three files: the clients' CA, the server's certificate and its key")

@@ -1,8 +1,7 @@
 """An httpx transport that gives each request a connection of its own.
 
-httpx's own hands over a chunked body chunk by chunk, which for a BBS means event by event; this one hands over all that
-one read of the network brought. And httpx's pool leaves the socket of a request that is cancelled in its TLS handshake
-open until the garbage collector finds it.
+httpx's own hands over a chunked body chunk by chunk, event by event; this one all that a read of the network brought.
+And httpx's pool leaves the socket of a request that is cancelled in its TLS handshake to the garbage collector.
 """
 
 import math
@@ -32,8 +31,8 @@ Read = Callable[[], Awaitable[bytes]]
 class Transport(httpx.AsyncBaseTransport):
     """Sends each request over a new connection, closed with the reply; keeps nothing, so has nothing to close.
 
-    `endless` is for event streams: then the body may pause for ever, since a BBS sends no heartbeats. Else each pause
-    in it is limited by the read timeout, as the wait for the head is in either case. `identity` is for https.
+    Each pause in a body is limited by the read timeout, as is the wait for the head; not if `endless`, for event
+    streams, since a BBS sends no heartbeats. `identity` is for https.
     """
 
     def __init__(self, identity: Identity | None, limits: Limits, *, endless: bool) -> None:
@@ -70,7 +69,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 async def read_head(pipe: Pipe, exchange: h11.Connection, limits: Limits, timeout: float) -> h11.Response:
-    """Read the head, skipping interim replies; the bytes received after it are left to the exchange.
+    """Read the head, skipping interim replies; what was received behind it is left to the exchange.
 
     Raises LimitExceeded, and httpx's ReadTimeout and RemoteProtocolError.
     """
@@ -102,10 +101,7 @@ async def read_head(pipe: Pipe, exchange: h11.Connection, limits: Limits, timeou
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a reply, whose first bytes may have come with the head.
-
-    One piece for each read of the network, none of which may take longer than `pause` seconds.
-    """
+    """The body of a reply, one piece for each read of the network, none of which takes longer than `pause` seconds."""
 
     def __init__(self, pipe: Pipe, framing: Framing, behind: bytes, pause: float) -> None:
         self._pipe = pipe

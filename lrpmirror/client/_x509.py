@@ -9,10 +9,7 @@ _CENTURY_PIVOT = 50
 
 
 def validity(der: bytes) -> tuple[datetime, datetime] | None:
-    """Return the first and last moment of a certificate's validity, or None for what cannot be read.
-
-    Unreadable is not an error here: OpenSSL has the last word on whether a certificate is one.
-    """
+    """Return the first and last moment of a certificate's validity; None where that cannot be read."""
     try:
         certificate, _ = _element(der, 0)[1:]
         body = _element(certificate, 0)[1]

@@ -140,10 +140,7 @@ class Recording:
         return tuple(name for name in (SNAPSHOT, *steps, EXPECTED) if (self.path / name).is_dir())
 
     def lists(self, folder: str | Path = SNAPSHOT) -> Lists:
-        """Return the lists of a folder, given as a path or, where no such path exists, relative to the recording.
-
-        Raises RecordingError where there is no such folder.
-        """
+        """Return the lists of a folder: a path, or relative to the recording; raises RecordingError."""
         # The recording's own folders come first, whatever the working directory has.
         given = Path(folder)
         path = self.path / given if str(folder) in self.folders or not given.is_dir() else given
@@ -152,10 +149,7 @@ class Recording:
         return Lists(path)
 
     def frames(self, stream: StreamName = "instances") -> Iterator[Frame]:
-        """Yield the frames of a stream, in order. An incomplete one at the end is left out.
-
-        Raises RecordingError where the stream is missing or cannot be read.
-        """
+        """Yield the frames of a stream, without an incomplete one at the end. Raises RecordingError."""
         path = self.path / stream_file(stream)
         if not path.is_file():
             raise RecordingError(f"{path} is missing: {self.path} has the streams {_or_nothing(self.streams)}")
@@ -172,8 +166,7 @@ class Recording:
     def events(self, stream: StreamName = "instances", *, full: bool = False) -> Iterator[Event]:
         """Yield the events of a stream, in order; `full`: desired LRPs with their `detail`.
 
-        One that cannot be decoded is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged;
-        then it names the event.
+        One that cannot be decoded is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged.
         """
         for frame in self.frames(stream):
             event = decode.stream_event(frame.event, frame.data, full=full)

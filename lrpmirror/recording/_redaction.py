@@ -1,8 +1,7 @@
 """Removing secrets from recorded traffic: only what is known to hold none is kept.
 
-Environments, actions and credentials are only in desired LRPs, so those are encoded again from what the mirror decodes
-of them, with the routes that `lrpmirror.redaction` leaves. Events of unknown types keep only their name, since they may
-have any content.
+Desired LRPs, which alone have environments, actions and credentials, are encoded again from what the mirror decodes of
+them, with the routes that `lrpmirror.redaction` leaves. Events of unknown types keep only their name.
 """
 
 from binascii import b2a_base64

@@ -44,11 +44,9 @@ def replay(
 ) -> "Replay":
     """Return the replay of a recording: iterate over it for its commits, or `finish` it; then read its state.
 
-    It begins with the lists of a folder (see `Recording.lists`) and applies all events of a stream, in order. `full`
-    keeps whole desired LRPs, secrets included, for which the folder has to have `desired_lrps.pb`. Domains and cells
-    that the folder does not have are taken from `snapshot`, since there are no events about them.
-
-    Raises RecordingError where lists are missing or cannot be read; iterating raises it for the stream.
+    It begins with the lists of a folder (see `Recording.lists`) and applies all events of a stream. `full` keeps whole
+    desired LRPs, secrets included, for which the folder has to have `desired_lrps.pb`. Domains and cells that it lacks
+    are taken from `snapshot`. Raises RecordingError where lists cannot be read; iterating raises it for the stream.
     """
     return Replay(recording, recording.lists(lists), stream, full=full)
 
@@ -107,9 +105,8 @@ class Replay:
     def differences(self, expected: Lists) -> list[Difference]:
         """Compare the state with the lists that a folder has, usually `expected`; empty where they agree.
 
-        Internal routes and metric tags that the replayed row lacks are no difference; nor are others where an instance
-        of the process was started by a `changed` event, since the stream does not carry them there. Domains and cells
-        are not compared, since they change without an event. Raises RecordingError.
+        Internal routes and metric tags that the stream did not carry are no difference; domains and cells, which change
+        without an event, are not compared. Raises RecordingError.
         """
         found: list[Difference] = []
         names = expected.names

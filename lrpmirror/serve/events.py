@@ -1,18 +1,12 @@
 """The events of a replica's two streams for a commit: those that a BBS would have sent for it.
 
-They are made from the two sides of each delta and not copied: the outcome of an event (it was late, it named a record
-that was gone) is decided once, and sent as such.
-
-Diego's own readers act on each event by itself, and do not ask what it leaves out. The route emitter takes a `created`
-of a row that runs for an instance to send requests to, ready or not; it withdraws what a `removed` names, what a
-`changed` shows to have stopped, and what a `changed` shows to be no longer ready, under the one instance key that both
-sides of a `changed` share. So only what a BBS sends as `created` is sent so. What no event of a BBS carries (the
-internal routes and metric tags, which the diffs do not carry) follows as a `created` for mirrors only.
-
-The group stream is the older one, of the two slots of each index, for clients that know no better. An event says
-nothing of a slot that it does not fill. Every change of a slot is sent, also a change of presence, which a BBS leaves
-out: that is for mirrors only. Rows that no slot shows (the replacement of a suspect instance, until it runs) are not
-sent, as at a BBS.
+They are made from the two sides of each delta and not copied: the outcome of an event is decided once. Diego's own
+readers act on each event by itself. The route emitter takes a `created` of a row that runs for an instance to send
+requests to, ready or not; it withdraws what a `removed` names, and what a `changed` shows to have stopped or to be no
+longer ready, under the one instance key that both sides of a `changed` share. So only what a BBS sends as `created` is
+sent so. What no event of a BBS carries (internal routes and metric tags) follows as a `created` for mirrors only. The
+group stream is the older one, of the two slots of each index. Every change of a slot is sent; one of presence, which a
+BBS leaves out, to mirrors only. Rows that no slot shows are not sent, as at a BBS.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -52,10 +46,9 @@ HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
 def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool = False) -> list[Event | MirrorOnly]:
     """Return the events of the instance stream that lead from one side of the deltas to the other.
 
-    A version is sent as `changed`, an unclaim as `created` and `removed` of the version before it, a move of an
-    instance from one record to another as one `changed`. A removal that frees a slot for another record comes first;
-    then what runs, then the rest, so that a new endpoint is sent before the one it replaces is withdrawn. `created`
-    says that the BBS itself sent what is new as `created`. O(deltas · log deltas).
+    A removal that frees a slot for another record comes first; then what runs, then the rest, so that a new endpoint is
+    sent before the one it replaces is withdrawn. `created`: the BBS itself sent what is new as `created`. O(deltas ·
+    log deltas).
     """
     if len(deltas) == 1:
         return _story(deltas[0], trace_id, created=created)
@@ -76,10 +69,7 @@ def row_events(deltas: Sequence[RowDelta], trace_id: str = "", *, created: bool 
 
 
 def desired_events(delta: Delta[str, DesiredLRP], trace_id: str = "") -> list[Event]:
-    """Return the events of both streams that lead from one side of a delta to the other.
-
-    A record in the place of another, of a different epoch, is sent as a removal and a creation. O(1).
-    """
+    """Return the events, on both streams, of a delta; another epoch is a removal and a creation. O(1)."""
     before, after = delta.before, delta.after
     if before is not None and after is not None and before.epoch == after.epoch:
         return [DesiredLRPChanged(before, after, trace_id)]
@@ -215,9 +205,8 @@ def group_events(
 ) -> list[Event | MirrorOnly]:
     """Return the events of the group stream about these deltas; `rows_of` gives the rows of a process after them.
 
-    What runs comes first, so that a new endpoint is sent before the one it replaces is withdrawn. `from_event` says
-    that an event of the BBS caused the commit, which so filled slots with a `created` on its own group stream. O(rows
-    of the processes that the deltas touch).
+    What runs comes first. `from_event`: an event of the BBS caused the commit, which so filled slots with a `created`.
+    O(rows of the processes that the deltas touch).
     """
     stories: list[tuple[int, list[Event | MirrorOnly]]] = []
     for guid, touched in _by_process(deltas).items():
@@ -300,10 +289,9 @@ class AnnouncedVersions:
         self._desired.advance(now)
 
     def contradicts(self, rows: Iterable[RowDelta], desired: Iterable[Delta[str, DesiredLRP]]) -> bool:
-        """Record what is about to be sent; return whether it contradicts what was sent before.
+        """Record what is about to be sent; return whether the server was set back, which no event can tell.
 
-        It does where a record comes back that was sent as removed, or in an older version: the server was set back.
-        A row that comes back in a later version is no contradiction: its readers read it again.
+        So it was where a record comes back in a version that was sent as removed, or is in an older version.
         """
         back = False
         for row in rows:

@@ -23,11 +23,11 @@ _CAUSES: Final = {
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a mirror is synchronised and fresh, and if not why.
+    """Whether a mirror is synchronised and fresh, and if not why; ages are in seconds.
 
-    In seconds: `age` since the last proof of life, `silence` since the stream itself was last heard, `state_age` since
-    the state was last known to be the server's. `trouble` is what is wrong now, also where the mirror is ready;
-    `overload` is why a replica takes no more streams.
+    `age` is since the last proof of life, `silence` since the stream was heard, `state_age` since the state was known
+    to be the server's. `trouble` is what is wrong now, also where ready; `overload` why a replica takes no more
+    streams.
     """
 
     ready: bool

@@ -45,8 +45,8 @@ def checked_tls(
 ) -> ServerTLS | None:
     """Return the server's files for mutual TLS, or None for none.
 
-    Raises ConfigurationError for files that cannot be used, for some of the three without the others, and for an
-    address that others can reach without TLS, unless `insecure` says that this is wanted.
+    Raises ConfigurationError for files that cannot be used or are not all there, and, unless `insecure`, for an address
+    that others can reach without TLS.
     """
     if ca and cert and key:
         return ServerTLS(ca=ca, cert=cert, key=key)

@@ -1,8 +1,4 @@
-"""A mirror and its replica in numbers, for Prometheus.
-
-Nothing is counted here: each scrape reads what the mirror has counted, so a scrape costs what it reads, and there is no
-state beside the mirror's own.
-"""
+"""A mirror and its replica in numbers, for Prometheus: each scrape reads what the mirror has counted."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial

@@ -29,10 +29,7 @@ KEPT: Final = 0.9  # for how many seconds a page model answers all requests, so 
 def ops_routes(
     mirror: Mirror, replica: Replica | None = None, *, servers: Mapping[str, Traffic] = MappingProxyType({})
 ) -> Mapping[str, ASGIApp]:
-    """Return the applications for `/metrics`, `/healthz` and `/readyz`, and with a replica the page at `/`.
-
-    `servers` are the counters of the process's servers by name, for the metrics.
-    """
+    """Return the applications for `/metrics`, of `servers` too, `/healthz`, `/readyz`, and with a replica `/`."""
     routes = {
         "/metrics": metrics_app(mirror, replica, servers),
         "/healthz": alive,
@@ -82,10 +79,7 @@ class _State:
 
 
 def content_policy(html: bytes) -> bytes:
-    """Return the Content-Security-Policy of the page: its own scripts and styles, and requests to its own server.
-
-    Markup injected by a cell's name is neither run nor loaded.
-    """
+    """Return a Content-Security-Policy by which no markup in the name of a cell is run or loaded."""
     allowed = {
         kind: b"'sha256-" + base64.b64encode(hashlib.sha256(text).digest()) + b"'"
         for kind, text in _INLINE.findall(html)

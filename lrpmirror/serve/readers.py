@@ -1,11 +1,9 @@
 """The readers of a replica's streams: none waits for a slow one, and large commits are paced.
 
 The differences of a resynchronisation can be more than a reader may leave unread, so they are given in slices, as fast
-as the readers take them. Many readers are served in rounds: each gets all that has come since the last round, in one
-write, one reader after the other. A round gives way to other tasks every few milliseconds.
-
-Where most readers are behind, or the process comes to its turns late, the replica is slow. Then new streams are
-refused; where that does not help, the youngest are closed, a few at a time, until the others are read again.
+as they are taken. Many readers are served in rounds: each gets all that has come since the last one, in one write.
+Where most readers are behind, or turns are late, new streams are refused, and then the youngest are closed, a few at a
+time.
 """
 
 import logging
@@ -110,10 +108,7 @@ class Readers:
         return [len(each) for each, _ in self._open if each.kind == kind and not each.closed]
 
     def put(self, kind: StreamKind, events: Iterable[Event | MirrorOnly]) -> None:
-        """Give events to the readers of a stream: at once where they are few, else slice by slice, by `hand_out`.
-
-        All get the same order, and later readers only later events.
-        """
+        """Give events to the readers of a stream: at once where they are few, else slice by slice, by `hand_out`."""
         self._waiting.extend((kind, EncodedEvent(event)) for event in events)
         self._hand_out_few()
 
@@ -200,10 +195,7 @@ def _of_kind(items: Iterable[tuple[StreamKind | None, Encoded]], kind: StreamKin
 
 
 async def hand_out(readers: Readers) -> None:
-    """Give events to many readers, and large commits slice by slice, for ever.
-
-    A reader that does not take a slice in time falls behind and is closed.
-    """
+    """Give events to many readers, and large commits slice by slice, for ever; who is too slow falls behind."""
     while True:
         await readers.news.wait()
         await trio.sleep_until(readers.due)

@@ -41,18 +41,11 @@ class Replica:
 
     Reads are answered from the mirror's state, also while that is stale, as long as it is not older than `max_age`; its
     age is in `status`, which is sent on the streams too. Beyond that the replica is not `available`, and its streams
-    are closed. Domains lapse as they would at a BBS, counted from when they were last seen fresh.
-
-    What a commit changes goes to the subscribers as events, with before and after; what the mirror finds different when
-    it synchronises anew goes to them in the same way, so they notice nothing when the BBS fails over. What no event of
-    a BBS would carry is sent to mirrors only, in comments of the stream.
-
-    A mirror that follows a replica ends in the same rows and desired LRPs. As from a BBS, it does not get by events the
-    domains and cells, nor that a desired LRP is missing from a list while its domain is not fresh.
-
-    A record that comes back in a version that was sent as removed, or in an older version than was sent (the server was
-    set back), cannot be sent as an event: a reader that follows the protocol would not accept it.
-    All streams are closed then, as a BBS's are when it restarts.
+    are closed. Domains lapse as they would at a BBS, counted from when they were last seen fresh. What a commit changes
+    goes to the subscribers as events, and so does what the mirror finds different when it synchronises anew. What no
+    event of a BBS would carry is sent to mirrors only, in comments of the stream; they end in the same rows and desired
+    LRPs. Where the server was set back, which no event can say, all streams are closed, as a BBS's are when it
+    restarts.
     """
 
     def __init__(
@@ -233,10 +226,7 @@ class Replica:
     # What runs beside it
 
     async def refresh(self, bbs: BBS, interval: float) -> None:
-        """Read domains and cells at an interval: the mirror itself does so only when it lists everything.
-
-        Only while the mirror is live: a domain's freshness vouches for the desired LRPs of that moment.
-        """
+        """Read domains and cells at an interval while the mirror is live; itself it does so with its lists only."""
         self._refresh_interval = interval
         while True:
             await trio.sleep(interval)
@@ -255,10 +245,7 @@ class Replica:
                     self._cells = cells
 
     async def say_age(self) -> None:
-        """Send the state's age on the streams at an interval, and at once when it begins or ceases to follow.
-
-        Streams are closed when the state has become too old.
-        """
+        """Send the state's age on the streams, at an interval and where following begins or ends; or close them."""
         mirror, away = self._mirror, ""
         while True:
             live = mirror.status.live

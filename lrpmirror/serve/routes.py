@@ -40,9 +40,9 @@ def printable(text: str) -> str:
 
 
 def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
-    """Return an application that passes each path in the table to its application, all others to `fallback`.
+    """Return an application that passes each path in the table, for GET and HEAD only, to its application.
 
-    What is in the table can be read only, by GET or HEAD. Lifespan messages go to `fallback`.
+    All other paths, and lifespan messages, go to `fallback`.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,11 +66,10 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa
 class ReplicaApp:
     """An ASGI application: the reads of a BBS, answered by a replica.
 
-    Everything is answered with 503 until the replica has a state, and when that is too old; the text says so. Every
-    other reply says in a header how old the state is. Writes are refused with an error of the protocol,
-    which says whose replica this is (`origin`); so are tasks, which a mirror does not follow. Unless `full`, requests
-    for whole desired LRPs are refused too, since the mirror has not got all of them; their scheduling and routing parts
-    are served. In events they are sent nevertheless, because followers need them: without what is not mirrored.
+    Everything is answered with 503, and why, until the replica has a state, and when that is too old. Every other reply
+    says in a header how old the state is. Writes are refused with an error of the protocol, which names `origin`, and
+    so are tasks. Unless `full`, so are requests for whole desired LRPs; events have them nevertheless, without what is
+    not mirrored.
     """
 
     def __init__(self, replica: Replica, *, origin: str, full: bool) -> None:

@@ -53,12 +53,10 @@ async def serve_replica(
     """Mirror the BBS or relay at `bbs_url` and serve it at `address` while the context is open; port 0: a free one.
 
     `tls` are this side's files for the BBS, `server_tls` those for its own clients, or a server's context. `limits` are
-    what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and so can
-    answer with them, and with the routes of routers that are not known here. `refresh` are the seconds between two
-    looks at domains and cells; beyond a state of `max_age` seconds everything is answered with 503. `routes` gives
-    paths beside those of a BBS, with their applications. Raises ConfigurationError for options and files that cannot be
-    used, and a port that cannot be had; a BBS that cannot be reached is none: everything is answered with 503 until it
-    was.
+    what those may use, `traffic` counts what became of them. `detail="full"` keeps whole desired LRPs, and answers with
+    them. `refresh` are the seconds between two reads of domains and cells; beyond a state of `max_age` seconds
+    everything is answered with 503, as until the BBS was read. `routes` gives paths beside those of a BBS. Raises
+    ConfigurationError for options and files that cannot be used, and a port that cannot be had.
     """
     tuning = tuning or Tuning()
     # What is looked at less often than that would be too old now and then where nothing happens.

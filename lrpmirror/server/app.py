@@ -35,10 +35,7 @@ _PROTOBUF: Final = b"application/x-protobuf"
 
 
 class Lag(Struct, frozen=True):
-    """Delays of lists, in seconds: before the state is read, and between reading and answering.
-
-    A list is as new as some moment between request and reply; with this a test chooses the moment.
-    """
+    """Delays of lists, in seconds: before the state is read, and between reading and answering."""
 
     before_read: float = 0.0
     after_read: float = 0.0
@@ -47,15 +44,12 @@ class Lag(Struct, frozen=True):
 class BBSApp:
     """Answers the BBS protocol: lists, ping and both event streams from a source, writes by a writer.
 
-    `writes` is a Writer, or an error that refuses each write, whatever its content. So a replica is `BBSApp(source,
-    writes=RequestRefused("InvalidRequest", "a replica takes no writes: ask the BBS"))`; a cell that evacuates then
-    keeps its container, too. Errors, also those of the source and the writer, are answered by their kind:
-    RequestRefused and ResourceNotFound in the reply's error field, with their type and message; UnknownPath as a 404,
-    as by a server that does not have the request; any other BBSError as a 503.
-
-    `available` False answers everything with 503, as a BBS does while it migrates. `hidden` are paths that are
-    answered with 404, as by a server that is older or newer. `lag` slows lists down. All three may be changed at any
-    time, for the requests that come then.
+    `writes` is a Writer, or an error that refuses each write, whatever its content: so a replica does, and a cell that
+    evacuates then keeps its container. Errors, also those of the source and the writer, are answered by their kind:
+    RequestRefused and ResourceNotFound in the reply's error field; UnknownPath as a 404; any other BBSError as a 503.
+    `available` False answers everything with 503, as a BBS does while it migrates. `hidden` are paths that are answered
+    with 404, as by an older or newer server. `lag` slows lists down. All three may be changed at any time, for the
+    requests that come then.
     """
 
     def __init__(

@@ -55,8 +55,8 @@ class HeadCheck:
 def check_framing(request: h11.Request) -> int | None:
     """Return the length that a request says its body has, None if it does not say.
 
-    Raises Refusal where it says so in two ways, which a proxy might read differently, for an unknown method, and for
-    another version of the protocol.
+    Raises Refusal where it says so in two ways, which a proxy might read differently, and for an unknown method or
+    version.
     """
     length: int | None = None
     chunked = False

@@ -33,9 +33,9 @@ GLANCE: Final = 1.0  # seconds between two checks for slow clients
 class ServerTLS(Identity):
     """Mutual TLS for a server: a certificate and its key, and the authorities of the clients' certificates, all PEM.
 
-    The files are looked at before each connection, which takes microseconds; a new set is taken up when it is whole and
-    valid, and the one before serves until then, with a warning in the log. Open connections stay.
-    Raises ConfigurationError, naming the file and what is wrong with it, for a set that cannot be used at construction.
+    The files are looked at before each connection; a new set is taken up when it is whole and valid, and the one before
+    serves until then, with a warning in the log. Raises ConfigurationError for a set that cannot be used at
+    construction.
     """
 
     def __init__(self, *, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> None:
@@ -227,11 +227,8 @@ async def serve_app(
     """Serve the application while the context is open; port 0 takes a free one.
 
     What the application raises is answered with 500 and costs that connection only; it is counted in `traffic`, and
-    logged once for each kind. `limits` bound the clients. `tls` is a context, or files that are taken up again
-    when they are replaced.
-
-    Leaving closes every connection at once, also those with an open stream or a stuck write. What the block raises
-    leaves it as it was raised. Raises ConfigurationError if the port cannot be had.
+    logged once for each kind. `limits` bound the clients. `tls` is a context, or files that are taken up again when
+    they are replaced. Leaving closes every connection at once. Raises ConfigurationError if the port cannot be had.
     """
     async with background() as nursery:
         host = Host(

@@ -1,9 +1,7 @@
 """HTTP/1.1 on trio, by h11, for an ASGI application: one connection, its requests and replies.
 
-General ASGI servers shield their writes from cancellation, so that a client that has stopped reading can neither be
-dropped nor outlived, and have no bounds for connections, bodies and slow readers. Here every wait can be cancelled and
-is limited, and an event stream is chunked to the letter as a BBS does. Whatever is raised while a connection is served
-ends in `Connection.run`.
+Unlike in general ASGI servers every wait can be cancelled and is limited, also that for a client that has stopped
+reading, and an event stream is chunked to the letter as by a BBS. What is raised meanwhile ends in `Connection.run`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -210,10 +208,9 @@ class Connection:
             await self._quick.finish(self._send_by)
 
     def offer_chunks(self, chunks: list[bytes]) -> bool:
-        """Send chunks of an event stream, each in a BBS's own form, as far as the client takes them at once.
+        """Send chunks of an event stream, in a BBS's own form, as far as the client takes them; return whether all.
 
-        Return whether it took all; if not, `finish_chunks` has to be called next. h11, which would take ten times as
-        long, does not see them, since such a body never ends in order.
+        If not, `finish_chunks` has to be called next. h11, which would take ten times as long, does not see them.
         """
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
         if self._gate.opened.is_set():

@@ -70,11 +70,10 @@ def allow_more_files() -> None:
 
 
 class Admission:
-    """The connections of a server and the bodies that they send, held to its limits. Every method is O(1).
+    """The connections of a server, by their cancel scopes, and their bodies, held to its limits. Every method is O(1).
 
-    A connection stands here by its cancel scope. It is `waiting` while the server waits for it: for its handshake, its
-    head, its body or its next request. Connections that have never sent a whole request are cut off first, then the
-    others, each in order of waiting.
+    One is `waiting` while the server waits for its handshake, head, body or next request. Connections that have never
+    sent a whole request are cut off first, then the others, each in order of waiting.
     """
 
     def __init__(self, limits: Limits, traffic: Traffic) -> None:

@@ -1,8 +1,7 @@
 """Long answers, made slice by slice, so that a large request does not delay the others for long.
 
-What is walked here are iterators that do little at each step, and yield None at those at which they have looked without
-finding anything. Each slice has a time limit, and all the requests of a server together get one slice at a time: then
-all other tasks have a turn.
+What is walked does little at each step, and yields None at steps that have found nothing. All the requests of a server
+get one slice at a time, of limited time, in turn.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -56,10 +55,7 @@ def passing(candidates: Iterable[R | None], test: Callable[[R], bool]) -> Iterat
 def grouped(
     rows: Iterable[ActualLRP | None], groups_of: Callable[[Iterable[ActualLRP]], Iterable[ActualLRPGroup]]
 ) -> Iterator[ActualLRPGroup | None]:
-    """Yield the groups of rows that come process by process, and None now and then.
-
-    `groups_of` makes them of the rows of a process.
-    """
+    """Yield the groups, made by `groups_of`, of rows that come process by process, and None now and then."""
     of_process: list[ActualLRP] = []
     for number, row in enumerate(rows):
         if row is not None:

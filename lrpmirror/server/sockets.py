@@ -18,10 +18,9 @@ Send = Callable[[bytes, Callable[[bytes], Awaitable[None]]], Awaitable[None]]
 
 
 class QuickWriter:
-    """Writes to a stream what its client takes at once, and what is left when there is time to wait for the client.
+    """Writes to a stream what its client takes at once, which saves a turn, and the rest when there is time to wait.
 
-    A turn of the scheduler, which that saves, costs more than the system's call or encryption. Nothing else may write
-    to the stream between `write` and the end of `finish`. With TLS the handshake is over.
+    Nothing else may write to the stream between `write` and the end of `finish`. With TLS the handshake is over.
     """
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:

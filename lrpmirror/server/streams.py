@@ -43,12 +43,9 @@ async def stream_events(
 ) -> None:
     """Send a subscription's events until the reader leaves or falls behind; the body is never ended in order.
 
-    With `bursts` the server understands `chunks`: what has come in together is sent together, each event still in a
-    chunk of its own. With `offer` too, a source with many readers can have them sent at once.
-
-    The subscription was made before the head is sent: a reader that has seen the head misses nothing. It is closed
-    here. A reader that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled,
-    and a server that honours that closes the connection.
+    With `bursts` the server understands `chunks`: what came together is sent together, each event in a chunk of its
+    own. With `offer` too, a source with many readers can have them sent at once. A reader that has seen the head misses
+    nothing. One that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled.
     """
     try:
         async with trio.open_nursery() as nursery:

@@ -1,7 +1,6 @@
-"""One reader of a stream: the events that it has not been given yet, at most so many.
+"""One reader of a stream: the events that it has not been given yet, at most so many, encoded once for all readers.
 
-A server never waits for a reader: one that falls behind by more than the limit is cut off and has to start anew with
-a list.
+A server never waits for a reader: one that falls behind by more than the limit is cut off and has to start anew.
 """
 
 from collections import deque
@@ -84,10 +83,9 @@ Encoded = EncodedEvent | EncodedStatus
 
 
 def concerns_cell(event: Event, cell_id: str) -> bool:
-    """Return whether a reader that asked for one cell gets the event.
+    """Return whether a reader that asked for one cell gets the event: where the row, on either side, is on that cell.
 
-    Events of desired LRPs always; those of actual LRPs when the row they speak of, on either side, is on that cell.
-    Rows that are UNCLAIMED are on none.
+    Events of desired LRPs always; UNCLAIMED rows are on no cell.
     """
     match event:
         case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceRemoved(actual_lrp=row):
@@ -105,13 +103,11 @@ def concerns_cell(event: Event, cell_id: str) -> bool:
 
 
 class Subscription:
-    """The events of one reader, in order, from the moment it was made.
+    """The events of one reader, in order, from the moment it was made. Not for use from several threads.
 
-    The source puts events in, the reader takes them out; neither waits for the other. A reader is slow if it
-    has taken nothing during as many events as the limit; not if it could not be offered them, since the source had no
-    time. `on_change` is called, without arguments, when there is something to take and when the subscription closes.
-    `send_now`, where it is set, takes what there is and sends it without waiting, or else has it sent as `on_change`
-    does. Not for use from several threads.
+    A reader is slow if it has taken nothing during as many events as the limit; not if it could not be offered them.
+    `on_change` is called when there is something to take and when the subscription closes. `send_now`, where it is set,
+    takes what there is and sends it without waiting, or else has it sent as `on_change` does.
     """
 
     def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
@@ -139,17 +135,14 @@ class Subscription:
     def add(self, item: Encoded) -> None:
         """Add an event or status that other readers get too, and that is encoded once for all. O(1).
 
-        An event of another cell is left out; one too many closes the subscription instead. A status, the age of the
-        state behind all events so far, replaces the last one if no event came since.
+        An event of another cell is left out; one too many closes the subscription. A status replaces the last one if no
+        event came since.
         """
         if self._append(item):
             self._changed()
 
     def send(self, items: Iterable[Encoded]) -> None:
-        """Add events and statuses, and send them at once if the reader takes them. O(items).
-
-        That is a system call: callers with many readers need checkpoints between them.
-        """
+        """Add events and statuses, and send them at once, by a system call, if the reader takes them. O(items)."""
         appended = [self._append(item) for item in items]
         if any(appended):
             (self.send_now or self._changed)()

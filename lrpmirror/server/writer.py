@@ -43,10 +43,7 @@ NO_NET = NetInfo()  # the addresses of a row that does not run
 
 
 class InstanceReport(TypedDict, total=False):
-    """What a cell reports of an instance that runs, beside where it can be reached.
-
-    `domain` is the row's own, or its desired LRP's, if None or not given. Without `routable` it is routable.
-    """
+    """What a cell reports of a running instance. `domain` is the row's own, or its desired LRP's, if not given."""
 
     domain: str | None
     internal_routes: Sequence[str]
@@ -69,15 +66,11 @@ class DesiredUpdate(TypedDict, total=False):
 class Writer(Protocol):
     """Takes the writes of the protocol, one method for each call of a BBS.
 
-    It is given to `BBSApp` beside the Source; a server without writes is given an error instead, which answers them
-    all. Every method is synchronous and has done its work when it returns. Requests arrive checked for what the
-    protocol itself demands (the fields that may not be missing); everything that depends on the state, or on the
-    content of a desired LRP, is for the writer to judge. A method may raise an error of the BBSError tree:
-    RequestRefused and ResourceNotFound are answered in the reply's error field, any other as a 503. The calls of an
-    evacuation return whether the cell is to keep the container.
-
-    `trace_id` is set around each call to the request's `X-Vcap-Request-Id`, and to "" where it has none: the events
-    that the call causes are to carry it.
+    Every method is synchronous and has done its work when it returns. Requests arrive checked for fields that may not
+    be missing; what depends on the state, or on the content of a desired LRP, is for the writer to judge. A method may
+    raise a BBSError: RequestRefused and ResourceNotFound are answered in the reply's error field, any other as a 503.
+    The calls of an evacuation return whether the cell is to keep the container. `trace_id` is set around each call to
+    the request's `X-Vcap-Request-Id`, "" where it has none: the events that the call causes are to carry it.
     """
 
     trace_id: str

@@ -1,7 +1,7 @@
 """The writing requests of the protocol: how each body is read and checked, the writer's method it calls, and the reply.
 
-What a request may not lack is the BBS's own rule for it: all that is missing or wrong in form is named in one
-InvalidRequest, before the state is looked at.
+All that is missing or wrong in form, by the BBS's own rules, is named in one InvalidRequest, before the state is looked
+at.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,9 +24,8 @@ _KEPT: Final = b"\x10\x01"  # `keep_container: true` of an EvacuationResponse
 class Write(Struct, frozen=True):
     """One path: the kind of its request, the method of the writer that it calls, and the fields that it is called with.
 
-    The fields in `needs` may not be missing, those in `also` may. An evacuation returns whether the cell keeps the
-    container, which it deletes unless the reply says to keep it. `keeps_if` says when the reply says so beside an
-    error: where all writes are refused, or also where the request was not understood.
+    The fields in `needs` may not be missing, those in `also` may. `keeps_if` is when a refused evacuation lets the cell
+    keep the container: where all writes are refused, or also where the request was not understood.
     """
 
     request: type[Message]

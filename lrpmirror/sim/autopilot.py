@@ -1,7 +1,4 @@
-"""A simulated workload: applications come, grow, crash and move, cells leave and are lost.
-
-It makes the writes of all clients of a BBS: the platform, the auctioneer, and the cells.
-"""
+"""A simulated workload: applications come, grow, crash and move, cells leave and are lost."""
 
 import random
 from collections import Counter
@@ -49,14 +46,10 @@ class Rates(Struct, frozen=True, kw_only=True):
 class Autopilot:
     """Drives a Diego, one virtual second a step; reproducible by its seed and the Diego's.
 
-    Its size: `apps` applications and `cells` cells are there at the start, the applications still to be placed.
-    `instances` is about how many instances there are in all; None gives each application a few. `rates` says what
-    happens how often. `events_per_second` fills every second up to that many events of the instance stream, with
-    changes of routable, once there is something that runs; more come where the rates make more.
-
-    Others may write to the same Diego: the autopilot leaves their records alone, and copes with removals by others.
-    `counts` says what has happened so far, by kind.
-
+    `apps` applications and `cells` cells are there at the start, the applications still to be placed. `instances` is
+    about how many there are in all; None gives each application a few. `rates` says what happens how often.
+    `events_per_second` fills every second up to that many events of the instance stream, with changes of routable.
+    Others may write to the same Diego: their records are left alone. `counts` says what has happened so far, by kind.
     Raises ConfigurationError for an invalid size.
     """
 

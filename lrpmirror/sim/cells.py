@@ -37,10 +37,7 @@ class SimulatedCells:
             self._hire()
 
     def moves(self) -> Iterator[None]:
-        """Let the cells work for one second, and yield after each write. Linear in rows.
-
-        Others may write in between: the present version of a row is looked up at its turn.
-        """
+        """Let the cells work for one second, and yield after each write: others may write in between. Linear."""
         self._second += 1
         self._staying = self._who_stays()
         for request in self._diego.take_stop_requests():

@@ -1,7 +1,4 @@
-"""The periodic convergence: what the server corrects by itself.
-
-Each outcome is sent by a goroutine of its own, and each event of it races all others.
-"""
+"""The periodic convergence: what the server corrects by itself, each event racing all others."""
 
 from collections.abc import Iterator
 from typing import Final

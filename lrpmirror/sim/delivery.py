@@ -1,7 +1,7 @@
 """How events travel from the write to the readers: in order, or with the faults that a real server has.
 
-A server sends what one operation causes from a goroutine of its own, after the write. Here a goroutine is a queue of
-events; without faults it is delivered at once, with faults when a seeded random number says so.
+A server sends what one operation causes from a goroutine of its own: here a queue of events, delivered at once without
+faults, with faults when a seeded random number says so.
 """
 
 import random

@@ -36,10 +36,9 @@ class Diego:
 
     Writes carry the names of the BBS's own calls and raise RequestRefused or ResourceNotFound with its error types.
     What they cause is sent to the subscriptions before they return, or later and in another order if there are
-    `faults`. The clock stands still until `advance` moves it; `now` is nanoseconds since 1970. A cell that is asked
-    to stop an instance finds the request in `take_stop_requests`; the row stays until the cell removes it.
-
-    It answers as a `lrpmirror.server.Source`, each list in one piece, and takes writes as a `lrpmirror.server.Writer`.
+    `faults`. The clock stands still until `advance` moves it; `now` is nanoseconds since 1970. A cell finds requests to
+    stop instances in `take_stop_requests`; a row stays until the cell removes it. It is a `lrpmirror.server.Source`,
+    each list in one piece, and a `lrpmirror.server.Writer`.
     """
 
     def __init__(self, *, seed: int = 0, now: int = START, faults: Faults | None = None) -> None:
@@ -88,26 +87,19 @@ class Diego:
     def restore(self, backup: Backup) -> None:
         """Go back to what was in the database then, as after a restore, or a fail-over that lost transactions.
 
-        Records have older versions again, those removed since are back, those made since never were; new writes use
-        versions that were used before. No event tells of it, and the streams stay open: cut them as such a server
-        would. Events that are under way still arrive (see `forget_events`). The cells are not in the database. Linear.
+        No event tells of it, and the streams stay open: cut them as such a server would. Events under way still arrive
+        (see `forget_events`). The cells are not in the database. Linear.
         """
         self._state.restore(backup)
 
     # ---------------------------------------------------- desired LRPs, domains
 
     def desire(self, wanted: DesiredLRP) -> None:
-        """Create a desired LRP and an UNCLAIMED row for each of its indexes; its tag is set here.
-
-        Raises RequestRefused: InvalidRequest, which names the field, or ResourceExists.
-        """
+        """Create a desired LRP, and its UNCLAIMED rows. Raises RequestRefused: InvalidRequest or ResourceExists."""
         self._emit(desired.desire(self._state, wanted))
 
     def update_desired(self, process_guid: str, **fields: Unpack[DesiredUpdate]) -> None:
-        """Write the given fields of a desired LRP; make or stop rows if the number of instances changes.
-
-        Raises ResourceNotFound, and RequestRefused: InvalidRequest.
-        """
+        """Write the given fields; make or stop rows. Raises ResourceNotFound, and RequestRefused: InvalidRequest."""
         self._emit(desired.update_desired(self._state, process_guid, fields))
 
     def remove_desired(self, process_guid: str) -> None:
@@ -134,10 +126,7 @@ class Diego:
         net: NetInfo = NO_NET,
         **report: Unpack[InstanceReport],
     ) -> None:
-        """Report that an instance runs, or a change of its addresses or of `routable`.
-
-        Raises RequestRefused: ActualLRPCannotBeStarted.
-        """
+        """Report that an instance runs, or what changed of it. Raises RequestRefused: ActualLRPCannotBeStarted."""
         whole = self._report(process_guid, index, net, report)
         self._emit(lifecycle.start(self._state, process_guid, index, instance, whole))
 
@@ -232,10 +221,7 @@ class Diego:
         self._groups.settle()
 
     def forget_events(self) -> int:
-        """Lose every event that is still under way, as a server does that dies between a write and its event.
-
-        Return how many they were. Only with faults can there be any.
-        """
+        """Lose every event under way, as a server does that dies before it sends them; return how many they were."""
         return self._instances.forget() + self._groups.forget()
 
     def on_write(self, see: Callable[[ActualLRP | DesiredLRP], None]) -> None:

@@ -1,8 +1,7 @@
 """How a cell that is going away hands over its instances.
 
-An instance that runs keeps running, in an EVACUATING row, while the ORDINARY row of its index is given to another
-cell. Each rule returns whether the cell is to keep the container, and the emissions for the streams; those but
-`evacuate_running` raise ResourceNotFound for an instance that is not known.
+An instance that runs keeps running, in an EVACUATING row, while the ORDINARY row of its index is given to another cell.
+All but `evacuate_running` raise ResourceNotFound for an instance that is not known.
 """
 
 from collections.abc import Sequence

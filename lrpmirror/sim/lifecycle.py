@@ -1,7 +1,7 @@
 """The life cycle of a row: claimed, started, crashed, failed, retired, removed.
 
-Each rule writes the rows and returns the emissions for the streams; one that changes nothing emits nothing. "The row"
-is the ORDINARY one of the index. `Diego` says what each raises.
+Each rule writes the rows and returns the emissions; "the row" is the ORDINARY one of the index. `Diego` says what each
+raises.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,8 +72,7 @@ def claim(state: State, process_guid: str, index: int, instance: InstanceKey) ->
 def start(state: State, process_guid: str, index: int, instance: InstanceKey, report: Report) -> list[Emission]:
     """Let the instance run in the row, which is made if there is none; SUSPECT and EVACUATING rows of the index go.
 
-    Allowed for a row UNCLAIMED or CLAIMED by anyone, and for the one that the instance has. Ignored from the instance
-    of the SUSPECT row.
+    Allowed for a row UNCLAIMED or CLAIMED by anyone, and for its own; ignored from the instance of the SUSPECT row.
     """
     if _is_suspect(state, process_guid, index, instance):
         return []
@@ -109,10 +108,7 @@ def crash(state: State, process_guid: str, index: int, instance: InstanceKey, re
 
 
 def crash_row(state: State, row: ActualLRP, instance: InstanceKey, reason: str) -> ActualLRP:
-    """Write a crash into the row: UNCLAIMED again the first times, then CRASHED.
-
-    Return it as it is in the events of this write: with the whole reason, which is cut where it is stored.
-    """
+    """Write a crash into the row: UNCLAIMED again the first times, then CRASHED; return it with the whole reason."""
     if row.state not in HELD or InstanceKey.of(row) != instance:
         raise RequestRefused(
             "ActualLRPCannotBeCrashed", f"{row.process_guid}/{row.index} is {row.state}, or not by that instance"

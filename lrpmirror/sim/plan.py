@@ -81,10 +81,9 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def swarm(cls, seed: int, *, seconds: float | None = None, rate: float = 0.5) -> "FaultPlan":
-        """Return a plan in which each kind of fault is there or not, by the seed.
+        """Return a plan in which each kind of fault is there or not, by the seed: none then hides another in all plans.
 
-        Plans of many seeds find more than one plan with everything in it, where one fault hides another. `rate` is how
-        often something happens to the server, times a second and for each kind that is there.
+        `rate` is how often something happens to the server, times a second and for each kind that is there.
         """
         rng = random.Random(seed)
 
@@ -101,10 +100,7 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
 
 
 class FaultyReplies:
-    """An ASGI application around another, which injects a plan's faults into single requests, until `calm`.
-
-    `mishaps` is counted by the plan's names.
-    """
+    """An ASGI application around another, with a plan's faults in single requests, until `calm`; counts `mishaps`."""
 
     def __init__(self, app: ASGIApp, plan: FaultPlan, mishaps: Counter[str]) -> None:
         self._app = app

@@ -1,7 +1,4 @@
-"""Texts with cut characters, as a server sends them that checks none: such bytes are not UTF-8.
-
-The simulation itself keeps U+FFFD in their place. On the way out it becomes bytes again.
-"""
+"""Texts with cut characters, as of a server that checks none: U+FFFD is sent as bytes that are not UTF-8."""
 
 import re
 from base64 import b64decode, b64encode
@@ -41,9 +38,9 @@ _EVENTS: Final = {kind.type.encode(): message for kind, message in EVENTS.items(
 
 
 class RawTexts:
-    """An ASGI application around a BBSApp, whose replies and events have invalid UTF-8 where texts were cut.
+    """An ASGI application around a BBSApp, with invalid UTF-8 of the same length where texts were cut.
 
-    All lengths stay. Each piece of a list's body has whole records, as the application sends them.
+    Each piece of a list's body has whole records, as the application sends them.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -77,8 +77,7 @@ class ServedDiego:
     """A simulated Diego that answers at a URL.
 
     `diego` is what is served: write to it from the tasks of the same trio run, or over HTTP from anywhere. `app` has
-    the switches of the protocol (503, paths to hide, slow lists), `host` those of the network (cut, refuse, fall
-    silent). `mishaps` counts what a fault plan has done so far, by the plan's names.
+    the switches of the protocol, `host` those of the network.
     """
 
     def __init__(self, diego: Diego, app: BBSApp, host: Host, fault_injector: FaultInjector) -> None:
@@ -121,18 +120,12 @@ async def serve_diego(
     """Serve the simulation while the context is open: every read and every write of the protocol, and both streams.
 
     With an `autopilot` the workload goes on meanwhile: one step, which is one virtual second, every 1 / `pace` seconds.
-    Without one the simulation's time stands still and nothing happens but what is written to it; `ticking` lets time
-    pass at that pace, with a convergence every 30 virtual seconds, as in a server that is left to itself.
-
-    Where the simulation has U+FFFD for a cut character, the bytes that are sent are not UTF-8.
-
-    With a `plan` things go wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it, or
-    files that are taken up again when they are replaced. `limits` bound the clients. `available`,
-    `hidden` and `lag` are those of `BBSApp`; 0 as `port` takes a free one.
-
-    What the block raises leaves it as it was raised. A request that fails by a mistake of the simulation is answered
-    with 500, and raised at the end of the block, in an ExceptionGroup, since it may be what a test has not noticed.
-    Raises ConfigurationError if the port cannot be had.
+    Without one the time stands still; `ticking` lets it pass at that pace, with a convergence every 30 virtual seconds.
+    Where the simulation has U+FFFD for a cut character, the bytes that are sent are not UTF-8. With a `plan` things go
+    wrong meanwhile. `tls` is a server's context, as `lrpmirror.server.mutual_tls` makes it, or files that are taken up
+    again when they are replaced. `limits` bound the clients. `available`, `hidden` and `lag` are those of `BBSApp`; 0
+    as `port` takes a free one. A request that fails by a mistake of the simulation is answered with 500, and raised at
+    the end of the block, in an ExceptionGroup. Raises ConfigurationError if the port cannot be had.
     """
     app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()

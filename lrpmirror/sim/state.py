@@ -35,8 +35,8 @@ class Backup(Struct, frozen=True):
 class State:
     """Rows, desired LRPs, domains and cells; frozen records, replaced by the rules that write them.
 
-    `rows` is keyed by process guid, then by (index, presence). `domains` maps a name to the moment at which it stops
-    being fresh, None for never. `cells` are those that are there.
+    `rows` is keyed by process guid, then by (index, presence). `domains` has when each ceases to be fresh, None for
+    never.
     """
 
     def __init__(self, seed: int, now: int = START) -> None:

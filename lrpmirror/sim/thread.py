@@ -50,7 +50,7 @@ class DiegoThread:
 def serve_diego_in_thread(diego: Diego, **options: Any) -> Iterator[DiegoThread]:
     """Serve the simulation in a thread while the block runs; `options` are those of `serve_diego`, which see.
 
-    What the block raises leaves it as it was raised; what goes wrong in the server is raised at the end of the block.
+    What goes wrong in the server is raised at the end of the block.
     """
     emitted: queue.SimpleQueue[DiegoThread | BaseException] = queue.SimpleQueue()
     failures: list[BaseException] = []

@@ -1,7 +1,7 @@
 """The events of a write on both streams, computed from the rows of one index before and after it.
 
-The instance stream speaks of each row that changed; the group stream, older, of the two slots of the index's group.
-The order is the BBS's: crashes first, then what runs, then the rest, so that routes appear before others vanish.
+The instance stream speaks of each row, the older group stream of the two slots of the index's group. The order is the
+BBS's: crashes first, then what runs, so that routes appear before others vanish.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,8 +45,8 @@ def desired_emission(event: DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRe
 def emission(before: Sequence[ActualLRP], pairs: Sequence[Pair], *, crash: bool = False) -> Emission:
     """Return what is sent about a write at one index, of which `before` are all rows before the write.
 
-    `pairs` are the rows that it wrote: an instance that moves into another row pairs the old row with the new one. With
-    `crash` the write was a report of a crash, which is announced also where the row ends UNCLAIMED.
+    `pairs` are the rows that it wrote; an instance that moves pairs its old row with its new one. `crash`: a reported
+    crash is announced also where the row ends UNCLAIMED.
     """
     instances = [event for old, new in pairs for event in _instance_events(old, new, crash=crash)]
     touched = {(row.epoch, row.presence) for pair in pairs for row in pair if row is not None}
@@ -88,10 +88,10 @@ def group_removed(row: ActualLRP) -> ActualLRPRemoved:
 
 
 def group_of_rows(rows: Iterable[ActualLRP]) -> ActualLRPGroup:
-    """Return the group of the rows of one (process, index), at most one of each presence.
+    """Return the group of the rows of one (process, index), at most one of each presence, as a BBS makes it.
 
-    The EVACUATING row has a slot of its own. For the other slot an ORDINARY row competes with a SUSPECT one: ORDINARY
-    wins when it is RUNNING, or when the SUSPECT one neither runs nor is claimed. No rows give a group without slots.
+    The EVACUATING row has a slot of its own. For the other an ORDINARY row competes with a SUSPECT one: ORDINARY wins
+    when it is RUNNING, or when the SUSPECT one neither runs nor is claimed.
     """
     found = {row.presence: row for row in rows}
     ordinary, suspect = found.get(Presence.ORDINARY), found.get(Presence.SUSPECT)
