@@ -23,8 +23,7 @@ The lists of any folder with all events of the instance stream on top give those
 routes and metric tags of rows that were started by a `changed` event, which the stream does not carry.
 """
 
-from lrpmirror.recording._layout import LIST_NAMES, About, ListName, StreamName
-from lrpmirror.recording._reader import Lists, Recording
+from lrpmirror.recording._reader import LIST_NAMES, About, ListName, Lists, Recording, StreamName
 from lrpmirror.recording._recorder import Counts, Recorder
 from lrpmirror.recording._replay import Difference, Replay, replay
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.errors import RecordingError, RequestRefused, TruncatedReply, WireError
-from lrpmirror.recording._layout import (
+from lrpmirror.recording._reader import (
     ABOUT,
     EXPECTED,
     SNAPSHOT,

@@ -20,7 +20,7 @@ from lrpmirror.events import (
     UnreadableEvent,
 )
 from lrpmirror.model import DesiredLRP
-from lrpmirror.recording._layout import ListName
+from lrpmirror.recording._reader import ListName
 from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.sse import Frame

@@ -17,8 +17,7 @@ from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.errors import RecordingError, RequestRefused
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
-from lrpmirror.recording._layout import SNAPSHOT, StreamName
-from lrpmirror.recording._reader import Lists, Recording
+from lrpmirror.recording._reader import SNAPSHOT, Lists, Recording, StreamName
 
 K = TypeVar("K")
 V = TypeVar("V")
