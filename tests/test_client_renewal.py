@@ -14,7 +14,7 @@ from client_support import STREAM_HEAD, Received, Script, chunk, reply, run, ser
 from tls_support import EXPIRED, Files, issue
 
 from lrpmirror.client import TLS, BBSClient, InsecureTLSWarning, _tls
-from lrpmirror.client._identity import Identity
+from lrpmirror.client._tls import Identity
 from lrpmirror.errors import ConfigurationError, TLSFailed
 from lrpmirror.events import UnknownEvent
 from lrpmirror.wire.sse import encode_frame
@@ -320,7 +320,7 @@ def test_files_that_change_while_they_are_loaded_are_looked_at_again(
         return loaded
 
     with monkeypatch.context() as patched:
-        patched.setattr("lrpmirror.client._identity.load", slow)
+        patched.setattr("lrpmirror.client._tls.load", slow)
         identity.check()
     assert identity.changes == 0
     identity.check()

@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tls_support import EXPIRED, Files, issue
 
 from lrpmirror.client import TLS, BBSClient
-from lrpmirror.client._tls import certificate_problem
-from lrpmirror.client._x509 import validity
+from lrpmirror.client._tls import certificate_problem, validity
 from lrpmirror.errors import ConfigurationError
 
 URL = "https://bbs.test:8889"

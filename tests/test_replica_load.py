@@ -17,7 +17,7 @@ from lrpmirror.model import DesiredLRP
 from lrpmirror.serve.ops import ops_routes
 from lrpmirror.serve.readers import BEHIND, CALM, FAR_BEHIND, LATE, MANY, PACE, SLICE, Load, Readers, hand_out
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, Subscription
-from lrpmirror.server.subscription import MOST
+from lrpmirror.server.streams import MOST
 from lrpmirror.sim import serve_diego
 
 

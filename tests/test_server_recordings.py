@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lrpmirror.events import Event
-from lrpmirror.server.subscription import concerns_cell
+from lrpmirror.server.streams import concerns_cell
 from lrpmirror.wire import decode
 from lrpmirror.wire.sse import EventStreamDecoder
 

@@ -13,10 +13,9 @@ from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, ListRequest, StreamName
 from lrpmirror.client._errors import MappedErrors, RequestInfo
 from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Hooks, ReplyLimits, Tap, exchange
-from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
-from lrpmirror.client._tls import TLS, warn_of_insecure_tls
+from lrpmirror.client._tls import TLS, Identity, warn_of_insecure_tls
 from lrpmirror.client._transport import Transport
 from lrpmirror.errors import (
     ConfigurationError,

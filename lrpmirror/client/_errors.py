@@ -8,8 +8,8 @@ import httpx
 from msgspec import Struct
 
 from lrpmirror.client._framing import OPEN_ENDED
-from lrpmirror.client._identity import Identity
 from lrpmirror.client._pipe import HandshakeCutError
+from lrpmirror.client._tls import Identity
 from lrpmirror.errors import (
     BBSError,
     ConnectionFailed,

@@ -15,9 +15,9 @@ import trio
 
 from lrpmirror.client._errors import shortened
 from lrpmirror.client._framing import OPEN_ENDED, Framing, framing_of
-from lrpmirror.client._identity import Identity
 from lrpmirror.client._options import Limits
 from lrpmirror.client._pipe import Pipe, connect
+from lrpmirror.client._tls import Identity
 from lrpmirror.errors import LimitExceeded
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -14,7 +14,7 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.client import TLS
-from lrpmirror.client._identity import Identity
+from lrpmirror.client._tls import Identity
 from lrpmirror.errors import BBSError, ConfigurationError
 from lrpmirror.relay._address import Address
 from lrpmirror.relay._connection import (

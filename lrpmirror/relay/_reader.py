@@ -9,7 +9,7 @@ import trio
 
 from lrpmirror.background import let_others_go_first
 from lrpmirror.client import TLS, BBSClient
-from lrpmirror.client._identity import Identity
+from lrpmirror.client._tls import Identity
 from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import (
     ChangesMissed,

@@ -16,7 +16,7 @@ import trio
 
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.server import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
-from lrpmirror.server.subscription import Encoded
+from lrpmirror.server.streams import Encoded
 
 logger: Final = logging.getLogger("lrpmirror.serve")
 

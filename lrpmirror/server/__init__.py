@@ -5,11 +5,9 @@ from lrpmirror.server.hosting import Host, ServerTLS, mutual_tls, serve_app
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.lists import LISTS, PING
 from lrpmirror.server.source import Source
-from lrpmirror.server.streams import STREAMS
-from lrpmirror.server.subscription import LIMIT, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
+from lrpmirror.server.streams import LIMIT, STREAMS, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.traffic import Traffic
-from lrpmirror.server.writer import InstanceKey, NetInfo, Writer
-from lrpmirror.server.writes import WRITES
+from lrpmirror.server.writes import WRITES, InstanceKey, NetInfo, Writer
 
 __all__ = [
     "LIMIT",

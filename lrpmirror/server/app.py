@@ -22,8 +22,7 @@ from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS, cell_of, stream_events
-from lrpmirror.server.writer import Writer
-from lrpmirror.server.writes import WRITES, Write
+from lrpmirror.server.writes import WRITES, Write, Writer
 from lrpmirror.wire import encode
 
 MAX_REQUEST: Final = 16 * 1024 * 1024  # bytes of a body, where the server below has no limit of its own

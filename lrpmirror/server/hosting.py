@@ -13,8 +13,7 @@ import trio
 
 from lrpmirror.background import background
 from lrpmirror.client import TLS
-from lrpmirror.client._identity import Identity
-from lrpmirror.client._tls import load_server
+from lrpmirror.client._tls import Identity, load_server
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
-from lrpmirror.server.subscription import StreamKind, Subscription
+from lrpmirror.server.streams import StreamKind, Subscription
 
 
 class Source(Protocol):

@@ -1,16 +1,40 @@
-"""The event streams: the head, then one message of the body for each event, until either side ends it."""
+"""The event streams: what one reader has not been given yet, encoded once for all readers, and how it is sent.
 
-from collections.abc import Callable, Mapping
+A server never waits for a reader: one that falls behind by more than the limit is cut off and has to start anew.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import trio
 from google.protobuf.message import DecodeError
+from msgspec import Struct
+from msgspec.structs import replace
 
+from lrpmirror.events import (
+    ActualLRPChanged,
+    ActualLRPCrashed,
+    ActualLRPCreated,
+    ActualLRPInstanceChanged,
+    ActualLRPInstanceCreated,
+    ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
+    Event,
+    SourceStatus,
+)
 from lrpmirror.server.asgi import Receive, Send
-from lrpmirror.server.subscription import StreamKind, Subscription
-from lrpmirror.wire import text
+from lrpmirror.wire import encode, source, sse, text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
+
+StreamKind = Literal["instances", "groups"]
+"""The two streams of a BBS: of rows, and of groups of rows."""
+
+LIMIT: Final = 1024
+"""How many events a BBS keeps for a reader."""
+
+MOST: Final = 4 * LIMIT  # how many events are kept for a reader that keeps taking, but less than there are
 
 STREAMS: Final[Mapping[str, StreamKind]] = {
     "/v1/events/lrp_instances.r1": "instances",
@@ -28,6 +52,174 @@ _HEAD: Final = [
     (b"connection", b"keep-alive"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 ]
+
+
+class MirrorOnly(Struct, frozen=True, gc=False):
+    """An event that a BBS would not send, for followers that are mirrors: other readers of the stream do not see it."""
+
+    event: Event
+
+
+class EncodedEvent:
+    """An event for any number of readers. It is encoded when it is sent to the first of them."""
+
+    __slots__ = ("_tail", "event", "mirror_only")
+
+    def __init__(self, event: Event | MirrorOnly) -> None:
+        self.mirror_only = isinstance(event, MirrorOnly)
+        """Whether readers other than mirrors do not see it; then it has no number either."""
+        self.event: Event = event.event if isinstance(event, MirrorOnly) else event
+        self._tail = b""
+
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - as that of a status
+        """Return the frame for a reader of which it is the event of that number. O(its bytes)."""
+        tail = self._tail
+        if not tail:
+            tail = self._tail = self._encode()
+        return tail if self.mirror_only else b"id: %d\n%s" % (number, tail)
+
+    def _encode(self) -> bytes:
+        name, payload = encode.event_name(self.event), encode.event(self.event)
+        if self.mirror_only:
+            return sse.encode_aside(name, payload)
+        return sse.encode_frame(0, name, payload).removeprefix(b"id: 0\n")
+
+
+class EncodedStatus:
+    """The age of the state behind all events before it, for any number of readers; it grows until it is sent."""
+
+    __slots__ = ("_at", "_status")
+
+    mirror_only = True
+
+    def __init__(self, status: SourceStatus, at: float) -> None:
+        self._status = status
+        self._at = at
+
+    def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
+        """Return the frame with the present age. O(1)."""
+        return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))
+
+
+Encoded = EncodedEvent | EncodedStatus
+
+
+def concerns_cell(event: Event, cell_id: str) -> bool:
+    """Return whether a reader that asked for one cell gets the event: where the row, on either side, is on that cell.
+
+    Events of desired LRPs always; UNCLAIMED rows are on no cell.
+    """
+    match event:
+        case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceRemoved(actual_lrp=row):
+            return row.cell_id == cell_id
+        case ActualLRPInstanceChanged(before=before, after=after):
+            return cell_id in (before.cell_id, after.cell_id)
+        case ActualLRPCrashed(cell_id=crashed_on):
+            return crashed_on == cell_id
+        case ActualLRPCreated(actual_lrp_group=group) | ActualLRPRemoved(actual_lrp_group=group):
+            return group.resolve().cell_id == cell_id
+        case ActualLRPChanged(before=old, after=new):
+            return cell_id in (old.resolve().cell_id, new.resolve().cell_id)
+        case _:
+            return True
+
+
+class Subscription:
+    """The events of one reader, in order, from the moment it was made. Not for use from several threads.
+
+    A reader is slow if it has taken nothing during as many events as the limit; not if it could not be offered them.
+    `on_change` is called when there is something to take and when the subscription closes. `send_now`, where it is set,
+    takes what there is and sends it without waiting, or else has it sent as `on_change` does.
+    """
+
+    def __init__(self, kind: StreamKind, cell_id: str = "", *, limit: int | None = LIMIT) -> None:
+        self.kind: StreamKind = kind
+        self.cell_id = cell_id
+        self.on_change: Callable[[], None] | None = None
+        self.send_now: Callable[[], None] | None = None
+        self._limit = limit
+        self._unread: deque[Encoded] = deque()
+        self._events = 0
+        self._since_taken = 0
+        self.closed = False
+        """Whether no more events come, for whatever reason."""
+        self.fell_behind = False
+        """Whether it was closed because the reader had not taken more events than the limit."""
+
+    def __len__(self) -> int:
+        """Return how many events the reader has not taken."""
+        return self._events
+
+    def put(self, event: Event) -> None:
+        """Add an event as `add` does."""
+        self.add(EncodedEvent(event))
+
+    def add(self, item: Encoded) -> None:
+        """Add an event or status that other readers get too, and that is encoded once for all. O(1).
+
+        An event of another cell is left out; one too many closes the subscription. A status replaces the last one if no
+        event came since.
+        """
+        if self._append(item):
+            self._changed()
+
+    def send(self, items: Iterable[Encoded]) -> None:
+        """Add events and statuses, and send them at once, by a system call, if the reader takes them. O(items)."""
+        appended = [self._append(item) for item in items]
+        if any(appended):
+            (self.send_now or self._changed)()
+
+    def _append(self, item: Encoded) -> bool:
+        """Append it, if it is for this reader; return whether there is something new to take."""
+        if self.closed:
+            return False
+        if isinstance(item, EncodedStatus):
+            if self._unread and isinstance(self._unread[-1], EncodedStatus):
+                self._unread[-1] = item
+                return False
+            self._unread.append(item)
+            return True
+        if self.cell_id and not concerns_cell(item.event, self.cell_id):
+            return False
+        if self._limit is not None and (self._since_taken >= self._limit or self._events >= MOST):
+            self.fell_behind = True
+            self.close()
+            return False
+        self._unread.append(item)
+        self._events += 1
+        self._since_taken += 1
+        return True
+
+    def take(self) -> Event | None:
+        """Return the next event, or None if there is none now. O(1)."""
+        while self._unread:
+            events = self.take_some(1)
+            if events:
+                return events[0]
+        return None
+
+    def take_some(self, most: int) -> list[Event]:
+        """Return the next events, none if there are none now, and no more than `most`."""
+        return [item.event for item in self.take_encoded(most) if isinstance(item, EncodedEvent)]
+
+    def take_encoded(self, most: int) -> list[Encoded]:
+        """Do as `take_some`, but encoded, with the statuses between the events."""
+        items = [self._unread.popleft() for _ in range(min(most, len(self._unread)))]
+        self._events -= sum(isinstance(item, EncodedEvent) for item in items)
+        self._since_taken = 0
+        return items
+
+    def close(self) -> None:
+        """End the subscription; what the reader has not taken is dropped."""
+        if not self.closed:
+            self.closed = True
+            self._unread.clear()
+            self._events = 0
+            self._changed()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
 
 def cell_of(body: bytes) -> str | None:

@@ -42,7 +42,7 @@ With trio, a workload and faults, all reproducible by their seeds::
         ...  # `served.url`; then `await served.calm()`, and what is tested has to get over it
 """
 
-from lrpmirror.server.writer import InstanceKey, NetInfo
+from lrpmirror.server.writes import InstanceKey, NetInfo
 from lrpmirror.sim.autopilot import Autopilot, Rates
 from lrpmirror.sim.delivery import Faults
 from lrpmirror.sim.diego import Diego, Snapshot

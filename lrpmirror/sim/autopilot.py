@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import ConfigurationError, ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
-from lrpmirror.server.subscription import Subscription
-from lrpmirror.server.writer import InstanceKey
+from lrpmirror.server.streams import Subscription
+from lrpmirror.server.writes import InstanceKey
 from lrpmirror.sim.cells import SimulatedCells
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.workload import DOMAIN, App, desired_lrp, routes

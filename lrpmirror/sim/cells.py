@@ -7,7 +7,7 @@ from typing import Final
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
-from lrpmirror.server.writer import InstanceKey
+from lrpmirror.server.writes import InstanceKey
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.state import StopRequest
 from lrpmirror.sim.workload import App, instance_tags, internal_routes, net_info

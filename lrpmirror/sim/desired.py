@@ -10,7 +10,7 @@ from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import DesiredLRPChanged, DesiredLRPCreated, DesiredLRPRemoved
 from lrpmirror.model import DesiredLRP, Presence
-from lrpmirror.server.writer import DesiredUpdate, InstanceKey
+from lrpmirror.server.writes import DesiredUpdate, InstanceKey
 from lrpmirror.sim.lifecycle import removed
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import HELD, Emission, desired_emission, emission

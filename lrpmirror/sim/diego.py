@@ -11,9 +11,9 @@ from lrpmirror.errors import RequestRefused
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.requests import desired_filter, row_filter
-from lrpmirror.server.subscription import LIMIT, EncodedEvent, StreamKind, Subscription
-from lrpmirror.server.writer import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
-from lrpmirror.sim import convergence, desired, evacuation, lifecycle
+from lrpmirror.server.streams import LIMIT, EncodedEvent, StreamKind, Subscription
+from lrpmirror.server.writes import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
+from lrpmirror.sim import convergence, desired, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
 from lrpmirror.sim.lifecycle import Report
 from lrpmirror.sim.state import SECOND, START, Backup, State, StopRequest
@@ -151,7 +151,7 @@ class Diego:
 
     def evacuate_claimed(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
         """Give a claimed row back; return whether the cell keeps the container. Raises ResourceNotFound."""
-        return self._evacuated(evacuation.evacuate_claimed(self._state, process_guid, index, instance))
+        return self._evacuated(lifecycle.evacuate_claimed(self._state, process_guid, index, instance))
 
     def evacuate_running(
         self,
@@ -163,19 +163,19 @@ class Diego:
     ) -> bool:
         """Evacuate a running instance, or find it replaced; return whether the cell keeps the container."""
         whole = self._report(process_guid, index, net, report)
-        return self._evacuated(evacuation.evacuate_running(self._state, process_guid, index, instance, whole))
+        return self._evacuated(lifecycle.evacuate_running(self._state, process_guid, index, instance, whole))
 
     def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
         """Remove the row of an instance that stopped; return False. Raises ResourceNotFound."""
-        return self._evacuated(evacuation.evacuate_stopped(self._state, process_guid, index, instance))
+        return self._evacuated(lifecycle.evacuate_stopped(self._state, process_guid, index, instance))
 
     def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
         """Report a crash on a cell that is going away; return False. Raises ResourceNotFound."""
-        return self._evacuated(evacuation.evacuate_crashed(self._state, process_guid, index, instance, reason))
+        return self._evacuated(lifecycle.evacuate_crashed(self._state, process_guid, index, instance, reason))
 
     def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
         """Remove an EVACUATING row. Raises ResourceNotFound."""
-        self._emit(evacuation.remove_evacuating(self._state, process_guid, index, instance))
+        self._emit(lifecycle.remove_evacuating(self._state, process_guid, index, instance))
 
     # ------------------------------------------------- cells and convergence
 
@@ -298,7 +298,7 @@ class Diego:
             fields["domain"] = "" if known is None else known.domain
         return Report(**fields)
 
-    def _evacuated(self, outcome: evacuation.Evacuation) -> bool:
+    def _evacuated(self, outcome: lifecycle.Evacuation) -> bool:
         self._emit(outcome.emissions)
         return outcome.keep_container
 

@@ -14,7 +14,7 @@ from lrpmirror.server.hosting import Host, ServerTLS, serve_app
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.requests import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
-from lrpmirror.server.subscription import StreamKind, Subscription
+from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.plan import FaultInjector, FaultPlan, FaultyReplies

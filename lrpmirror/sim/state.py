@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lrpmirror.errors import ResourceNotFound
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, DesiredLRP, Presence
-from lrpmirror.server.writer import InstanceKey
+from lrpmirror.server.writes import InstanceKey
 
 SECOND: Final = 1_000_000_000  # nanoseconds in a second
 START: Final = 1_795_000_000_000_000_000  # where a simulation starts by default: in 2026, in nanoseconds since 1970

@@ -24,7 +24,7 @@ from lrpmirror.events import (
     Event,
 )
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
-from lrpmirror.server.writer import InstanceKey
+from lrpmirror.server.writes import InstanceKey
 
 HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)  # the states in which an instance holds its row
 Pair = tuple[ActualLRP | None, ActualLRP | None]  # a row before and after a write; None where there is none

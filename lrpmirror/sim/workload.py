@@ -23,7 +23,7 @@ from lrpmirror.model import (
     PreferredAddress,
     Provider,
 )
-from lrpmirror.server.writer import NetInfo
+from lrpmirror.server.writes import NetInfo
 
 DOMAIN: Final = "cf-apps"  # the domain that the platform's applications are in
 

@@ -13,7 +13,7 @@ import trio.testing
 from lrpmirror.core.freshness.status import Phase
 from lrpmirror.server.app import BBSApp
 from lrpmirror.server.hosting import serve_app
-from lrpmirror.server.subscription import StreamKind, Subscription
+from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim import Diego
 from simulation import laws
 from simulation.active_faults import ActiveFaults, Timeline
