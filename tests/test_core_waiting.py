@@ -56,6 +56,12 @@ def test_very_many_changes_are_taken_in_the_order_in_which_they_began_to_wait() 
     assert (len(mailbox), mailbox.lag(1)) == (0, Lag(0, 0))
 
 
+def test_a_subscriber_that_left_waits_for_nothing_however_much_it_was() -> None:
+    mailbox = filled()
+    mailbox.forget()
+    assert (len(mailbox), mailbox.lag(1), mailbox.take()) == (0, Lag(0, 0), [])
+
+
 writes = st.tuples(st.just("write"), st.integers(0, 40), st.sampled_from([None, 1, 2]))
 takes = st.tuples(st.sampled_from(["oldest", "some", "all"]), st.integers(1, 8), st.none())
 

@@ -138,6 +138,7 @@ class Mailbox(Generic[K, V]):
 
     def forget(self) -> None:
         """Drop what is pending and the backlog: the subscriber has left."""
+        self._later = None
         self._taken_over()
         self._backlog.clear()
 
