@@ -276,7 +276,7 @@ def test_an_answer_does_not_change_when_the_store_does() -> None:
         lambda store: store._by_process.update(p=(row("a"), *store._by_process["p"][1:])),
         lambda store: store._by_instance[hash("i") & FEW_MASK].clear(),
         lambda store: store._by_instance[hash("i") & FEW_MASK].update({"i": "b"}),
-        lambda store: store._desired_guids.clear(),
+        lambda store: store._desired_guids.remove("p"),
         lambda store: store._desired.update(p=desired(process_guid="q")),
         lambda store: store._desired_by_domain.clear(),
     ],

@@ -4,12 +4,11 @@ Only the ordered index (the process guids of an app) needs a lock, which a write
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final, TypeVar
 
-from sortedcontainers import SortedList
-
+from lrpmirror.core.rows.ordered import OrderedTexts
 from lrpmirror.model import DesiredLRP
 
 K = TypeVar("K")
@@ -22,7 +21,7 @@ class DesiredTable:
     def __init__(self) -> None:
         self._desired: dict[str, DesiredLRP] = {}
         self._desired_by_domain: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._desired_guids: SortedList = SortedList()
+        self._desired_guids: Final = OrderedTexts()
         self._lock = Lock()
         self.desired: Final[Callable[[str], DesiredLRP | None]] = self._desired.get
         """Returns the desired LRP of a process. O(1): the dict's own method, for every event."""
@@ -42,19 +41,13 @@ class DesiredTable:
         """
         if app_guid is not None:
             with self._lock:
-                guids = tuple(self._prefix_range(app_guid))
+                guids: Iterable[str] = self._desired_guids.beginning(app_guid)
         elif domain is not None:
-            guids = tuple(copied(self._desired_by_domain.get(domain, ())))
+            guids = copied(self._desired_by_domain.get(domain, ()))
         else:
             return tuple(copied(self._desired.values()))
         found = map(self._desired.get, guids)
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
-
-    def _prefix_range(self, prefix: str) -> Iterator[str]:
-        for guid in self._desired_guids.irange(minimum=prefix):
-            if not guid.startswith(prefix):
-                return
-            yield guid
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Insert a desired LRP, or replace the one of its process. O(log desired) when new, else O(1)."""
