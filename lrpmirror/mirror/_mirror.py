@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 from msgspec.structs import replace
@@ -13,10 +13,10 @@ from lrpmirror.core.derived.view import AnyView
 from lrpmirror.core.explain.counters import Counts
 from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.lists.deltas import freeing
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.preparation import Preparation, ViewBuild
 from lrpmirror.core.rows.changes import Cause, Commit, Delta, EventCommits, RowKey, row_key
-from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import notify_when_forked
@@ -33,9 +33,6 @@ from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C")
 V = TypeVar("V")
-
-MANY: Final = 1_000
-"""The deltas of so many rows are freed in slices."""
 
 
 class Mirror(Reads):
@@ -293,9 +290,9 @@ class Mirror(Reads):
         """Publish commits, or a new phase; `listed` as in `Publish`. Waits for no subscriber."""
         if listed or self._rows.is_read or self._desired.is_read:
             for commit in commits:
-                free = _freeing(commit.actual_lrps) if listed else None
-                self._rows.publish(commit.actual_lrps, commit.revision, commit.cause, free)
-                self._desired.publish(commit.desired_lrps, commit.revision, commit.cause)
+                rows, desired = commit.actual_lrps, commit.desired_lrps
+                self._rows.publish(rows, commit.revision, commit.cause, freeing(rows) if listed else None)
+                self._desired.publish(desired, commit.revision, commit.cause, freeing(desired) if listed else None)
         else:
             # Commits of events are made when they are read.
             self._rows.revision = self._desired.revision = self.revision
@@ -369,14 +366,6 @@ class Mirror(Reads):
         for view in self._views:
             view.drop()
         self._waiting.look()
-
-
-def _freeing(deltas: Sequence[Delta[RowKey, ActualLRP]]) -> Callable[[], Iterator[None]] | None:
-    """Return what frees the deltas of a large list once nothing else refers to them; None for a small one."""
-    if not isinstance(deltas, tuple) or len(deltas) < MANY:
-        return None
-    held = [[*deltas]]
-    return lambda: free_records(held.pop())
 
 
 def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:

@@ -155,6 +155,9 @@ class Audit:
 
         def explained(what: str, guid: str) -> bool:
             pending = repairs.reasons_of(guid)
+            if not (pending or requested or dropped):
+                # So it is for nearly all: up to EXAMINED are asked for in one piece.
+                return False
             reasons = _OF_DESIRED if what == "desired" else _OF_ROWS
             return dropped or any(reason in pending or (guid, reason) in requested for reason in reasons)
 

@@ -9,12 +9,13 @@ a list can have a million rows. Rows that equal those of the mirror are shared w
 costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
 from lrpmirror.core.lists.compared import Compared
+from lrpmirror.core.lists.deltas import deltas_of, freeing
 from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
 from lrpmirror.core.lists.rollback import OlderKey, OlderRecords, is_older
@@ -82,6 +83,7 @@ class PendingSnapshot:
         self._untagged: dict[str, DesiredLRP] = {}
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
+        self._free_deltas: Sequence[Callable[[], Iterator[None]]] = ()
         self.removed: dict[RowKey, ActualLRP] = {}
         """The mirror's rows that are to be removed."""
         self.undesired: set[str] = set()
@@ -231,14 +233,15 @@ class PendingSnapshot:
     def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return the deltas that are to be written to the mirror, once settled; `aside` has them already.
 
-        O(what was touched since the last step of `settle`), plus making the tuples.
+        O(what was touched since the last step of `settle`).
         """
         tables = self._tables
         self._compare(list(tables.touched))
         self._compare_desired(list(tables.touched_desired))
         if self.aside is not None:
             self.aside.domains = self._store.domains
-        rows, desired = tuple(self._rows.values()), tuple(self._desired.values())
+        rows, desired = deltas_of(self._rows), deltas_of(self._desired)
+        self._free_deltas = [free for free in (freeing(rows), freeing(desired)) if free is not None]
         return (rows, desired) if self._initial is None else self._initial.deltas(rows, desired)
 
     # What it leads to, once it has settled
@@ -287,7 +290,10 @@ class PendingSnapshot:
         """Free what was listed and what it replaced, a slice a step, once it is committed or has failed."""
         self._in_flight = []
         yield from self._tables.free_in_slices()
-        yield from empty_in_slices(self._rows, self._desired, self.completed, self.removed)
+        deltas = [free() for free in self._free_deltas] or [empty_in_slices(self._rows, self._desired)]
+        self._rows, self._desired = {}, {}
+        for steps in (*deltas, empty_in_slices(self.completed, self.removed)):
+            yield from steps
         if self.aside is not None and self._initial is None:
             # One of the two is the mirror's, which stays as it is.
             stores, self._store, self.aside = [self._store, self.aside], Store(), None
