@@ -18,7 +18,6 @@ class Forkable(Protocol):
 
         Nor may it call trio, whose file descriptors are shared with the parent.
         """
-        ...
 
 
 _forkable: WeakSet[Forkable] = WeakSet()

@@ -27,36 +27,28 @@ class BBS(Protocol):
         it have been taken. A BBS never sends one: it sends its own state. A source that passes on another's state must
         send it, or its state counts as new.
         """
-        ...
 
     def stream_list(self, name: ListName, **filters: Any) -> AbstractAsyncContextManager[AsyncIterator[list[Any]]]:
         """List all records of a kind, batch by batch."""
-        ...
 
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = ...
     ) -> tuple[ActualLRP, ...]:
         """List the rows of some processes."""
-        ...
 
     async def desired_lrps(
         self, *, process_guids: Iterable[str] = ..., full: bool = ..., most: int | None = ...
     ) -> tuple[DesiredLRP, ...]:
         """List the desired LRPs of some processes."""
-        ...
 
     def renewed(self) -> bool:
         """Return whether the certificates on disk have changed since the last call; then the stream is replaced."""
-        ...
 
     async def ping(self) -> bool:
         """Ask whether the BBS is in service, on another connection than the stream's."""
-        ...
 
     async def domains(self, *, most: int | None = ...) -> tuple[str, ...]:
         """List the domains that are fresh."""
-        ...
 
     async def cells(self, *, most: int | None = ...) -> tuple[CellPresence, ...]:
         """List the cells that are there."""
-        ...

@@ -1,17 +1,15 @@
 """A feed: changes of one kind, delivered to subscribers by callback or by iteration."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic
 
 import trio
 
 from lrpmirror.core.derived.subscriptions import Deltas, Hub, Lag, Mailbox
+from lrpmirror.core.derived.view import K, V
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import MirrorClosed
 from lrpmirror.mirror._subscription import AT_ONCE, SLICE, Callback, Changes, ErrorPolicy, Subscription
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 class Feed(Generic[K, V]):
@@ -35,8 +33,7 @@ class Feed(Generic[K, V]):
         self._present = present
         self._nursery = nursery
         self._clock = clock
-        self.revision = revision
-        """Up to which changes are published; set it where there was none, or nobody to publish it to."""
+        self.revision = revision  # up to which changes are published; set where there was none, or nobody to tell
         self._closed = False
         self._readers: dict[Changes[K, V], None] = {}
 

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
 
@@ -17,9 +18,9 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.mirror._bbs import BBS, StreamName
-from lrpmirror.mirror._link import Link
+from lrpmirror.mirror._freeing import in_slices
+from lrpmirror.mirror._link import Link, ping
 from lrpmirror.mirror._lister import Lister
-from lrpmirror.mirror._watchdog import ping
 
 logger = logging.getLogger("lrpmirror")
 
@@ -29,9 +30,9 @@ class Publish(Protocol):
 
     def __call__(self, commits: Sequence[Commit], *, listed: bool = False) -> None:
         """Publish commits; `listed`: a list that `prepare` was called for has been committed, or was not believed."""
-        ...
 
 
+@dataclass(eq=False)
 class Follower:
     """Keeps a session current from a BBS until it is cancelled.
 
@@ -43,32 +44,21 @@ class Follower:
     the state stays current throughout.
     """
 
-    def __init__(
-        self,
-        bbs: BBS,
-        session: Session,
-        clock: Callable[[], float],
-        publish: Publish,
-        prepare: Callable[[PendingSnapshot], Iterator[None]],
-        *,
-        stream: StreamName,
-        full: bool,
-    ) -> None:
-        self._bbs = bbs
-        self._session = session
-        self._clock = clock
-        self._publish = publish
-        self._prepare = prepare
-        self.views_lock: Final = trio.Lock()
-        """Held while views are prepared for a list and it is committed, and while a view is built."""
-        self._stream: StreamName = stream
-        self._full = full
+    _bbs: BBS
+    _session: Session
+    _clock: Callable[[], float]
+    _publish: Publish
+    _prepare: Callable[[PendingSnapshot], Iterator[None]]
+    _stream: StreamName
+    _full: bool
+
+    def __post_init__(self) -> None:
+        self.views_lock = trio.Lock()
+        """Held while views are prepared for a list that is then committed, or a view is built."""
         # One list at a time, since the session applies events to one list.
         self._list_lock = trio.Lock()
-        self._list_scope = trio.CancelScope()
-        """Runs the list in progress."""
-        self._until_next_list = trio.CancelScope()
-        """Waits until the next list of everything is due; its deadline can be moved forward."""
+        self._list_scope = trio.CancelScope()  # runs the list in progress
+        self._until_next_list = trio.CancelScope()  # waits until the next list is due; its deadline can be moved
         self._repairs_wanted = trio.Event()
         self._list_wanted = trio.Event()
         self._audit_open = trio.Event()
@@ -76,8 +66,7 @@ class Follower:
         self._link = self._new_link()
         self._next_link: Link | None = None
         self._delay = 0.0
-        self._outer_nursery: trio.Nursery
-        """Outlives the tasks of a stream."""
+        self._outer_nursery: trio.Nursery  # outlives the tasks of a stream
 
     async def run(self) -> None:
         """Follow the stream for ever; on every loss wait, reconnect and list again."""
@@ -102,7 +91,7 @@ class Follower:
     # The streams
 
     def _new_link(self) -> Link:
-        return Link(Lister(self._bbs, self._clock, full=self._full, cells_timeout=self._session.tuning.cells_timeout))
+        return Link(Lister(self._bbs, self._clock, self._full, self._session.tuning.cells_timeout))
 
     async def _run_link(self, link: Link, nursery: trio.Nursery) -> None:
         """Follow one stream to its end."""
@@ -275,7 +264,7 @@ class Follower:
             async with self._prepared(snapshot, error, session.tuning.list_timeout) as error:
                 return self._listed(snapshot, error, upcoming) if session.is_listing(snapshot) else 0.0
         finally:
-            self._outer_nursery.start_soon(_free_in_slices, snapshot)
+            self._outer_nursery.start_soon(in_slices, snapshot.free_in_slices())
 
     def _listed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
         """Commit a settled list of everything, or record that it failed; return what `_sync` does."""
@@ -340,16 +329,8 @@ class Follower:
                 if scope is None:
                     self._repairs_wanted = trio.Event()
                     continue
-                delay = await self._read_some(scope, self._repaired)
+                delay = await self._read_some(scope)
             await trio.sleep(delay)
-
-    def _repaired(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
-        """Commit a repair, or record that it failed; return how long to wait before the next."""
-        session = self._session
-        if error is not None:
-            return session.list_failed(snapshot, error)
-        self._commit_some(snapshot)
-        return 0.0
 
     async def _keep_probed(self) -> None:
         """Check at an interval whether the server still has what changed last."""
@@ -362,34 +343,29 @@ class Follower:
                     delay = await self._read_some(scope, self._probed)
                 await trio.sleep(delay)
 
-    def _probed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None) -> float:
-        session = self._session
-        if error is not None:
-            return session.list_failed(snapshot, error)
-        if session.probes.is_lost(self._commit_some(snapshot)):
+    def _probed(self, commit: Commit | None) -> None:
+        if self._session.probes.is_lost(commit):
             self._list_wanted.set()
         # Its differences are judged as those of any list.
         self._audit_open.set()
-        return 0.0
 
-    async def _read_some(
-        self, scope: Scope, finish: Callable[[PendingSnapshot, LRPMirrorError | None], float]
-    ) -> float:
-        """Read some processes; return what `finish` returns, which commits them or records the error."""
+    async def _read_some(self, scope: Scope, committed: Callable[[Commit | None], None] = lambda _: None) -> float:
+        """Read some processes and commit them, or record the error; return how long to wait before the next."""
         session = self._session
         snapshot = session.begin_list(self._clock(), scope, opened_at=self._link.opened_at)
         error = await self._attempt(self._link.lister.processes, snapshot, session.tuning.repair_timeout)
         async with self._prepared(snapshot, error, session.tuning.repair_timeout) as error:
             # Where it is no longer the list in progress, the next list of everything settles it.
-            return finish(snapshot, error) if session.is_listing(snapshot) else 0.0
-
-    def _commit_some(self, snapshot: PendingSnapshot) -> Commit | None:
-        session = self._session
-        commit = session.end_list(snapshot, self._clock())
-        self._publish(_all(commit), listed=True)
-        if session.guards.rollback.wants_list:
-            self._list_wanted.set()
-        return commit
+            if not session.is_listing(snapshot):
+                return 0.0
+            if error is not None:
+                return session.list_failed(snapshot, error)
+            commit = session.end_list(snapshot, self._clock())
+            self._publish(_all(commit), listed=True)
+            if session.guards.rollback.wants_list:
+                self._list_wanted.set()
+            committed(commit)
+            return 0.0
 
     @asynccontextmanager
     async def _prepared(
@@ -398,18 +374,8 @@ class Follower:
         """Prepare the views for a list, if it is complete; the block commits it, with no await before that."""
         async with self.views_lock:
             if error is None and self._session.is_listing(snapshot):
-                error = await self._attempt(self._bring_to_views, snapshot, timeout)
+                error = await self._attempt(lambda of: in_slices(self._prepare(of)), snapshot, timeout)
             yield error
-
-    async def _bring_to_views(self, snapshot: PendingSnapshot) -> None:
-        for _ in self._prepare(snapshot):
-            await trio.lowlevel.checkpoint()
-
-
-async def _free_in_slices(snapshot: PendingSnapshot) -> None:
-    """Free what was listed, a slice a step: 250,000 rows at once would block the event loop."""
-    for _ in snapshot.free_in_slices():
-        await trio.lowlevel.checkpoint()
 
 
 def _all(commit: Commit | None) -> tuple[Commit, ...]:

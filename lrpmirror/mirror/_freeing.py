@@ -11,8 +11,8 @@ from contextlib import suppress
 import trio
 
 
-async def free_in_slices(steps: Iterator[None]) -> None:
-    """Free what is no longer used, a slice a step."""
+async def in_slices(steps: Iterator[None]) -> None:
+    """Take all steps, such as freeing what is no longer used, and give others a turn after each."""
     for _ in steps:
         await trio.lowlevel.checkpoint()
 
@@ -35,4 +35,4 @@ def _begin(token: trio.lowlevel.TrioToken, steps: Callable[[], Iterator[None]]) 
 
 def _spawn(steps: Callable[[], Iterator[None]]) -> None:
     # No task of the mirror's, which may be closed.
-    trio.lowlevel.spawn_system_task(free_in_slices, steps())
+    trio.lowlevel.spawn_system_task(in_slices, steps())

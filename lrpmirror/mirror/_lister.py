@@ -1,6 +1,7 @@
 """Reading lists into a snapshot, by the paths that the server has."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -9,19 +10,22 @@ import trio
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.errors import BBSError, RequestRefused, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS, ListName
+from lrpmirror.mirror._freeing import in_slices
 from lrpmirror.model import ActualLRP, ActualLRPGroup
 
 
+@dataclass
 class Lister:
     """Fills snapshots. There is one for each stream, since the next server may have other paths."""
 
-    def __init__(self, bbs: BBS, clock: Callable[[], float], *, full: bool, cells_timeout: float) -> None:
-        self._bbs = bbs
-        self._clock = clock
-        self._full = full
-        self._cells_timeout = cells_timeout
-        self._has_rows = True
-        self._has_parts = not full
+    _bbs: BBS
+    _clock: Callable[[], float]
+    _full: bool
+    _cells_timeout: float
+    _has_rows: bool = True
+
+    def __post_init__(self) -> None:
+        self._has_parts = not self._full
 
     async def everything(self, snapshot: PendingSnapshot) -> None:
         """List everything. Raises BBSError, WireError; LimitExceeded where too many events arrive meanwhile."""
@@ -36,10 +40,7 @@ class Lister:
         await self._settle(snapshot)
 
     async def _cells(self, snapshot: PendingSnapshot) -> None:
-        """List the cells, which come from another service: it can be down while the BBS is up, and delays nothing.
-
-        Where they do not arrive in a short time, the known cells stay.
-        """
+        """List the cells, which another service keeps: those known stay where they do not come in a short time."""
         snapshot.answered_at = self._clock()
         with trio.move_on_after(self._cells_timeout) as waiting:
             try:
@@ -79,8 +80,7 @@ class Lister:
 
     async def _settle(self, snapshot: PendingSnapshot) -> None:
         snapshot.check_limit()
-        for _ in snapshot.settle():
-            await trio.lowlevel.checkpoint()
+        await in_slices(snapshot.settle())
 
     async def _rows(self, snapshot: PendingSnapshot) -> None:
         if self._has_rows:

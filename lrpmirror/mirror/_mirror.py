@@ -3,13 +3,13 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import trio
 from msgspec.structs import replace
 
 from lrpmirror.core.derived.dirty import dirtied_by, terms_of
-from lrpmirror.core.derived.view import AnyView
+from lrpmirror.core.derived.view import AnyView, C, K, V
 from lrpmirror.core.explain.counters import Counts
 from lrpmirror.core.explain.observer import Observer
 from lrpmirror.core.freshness.status import Phase
@@ -23,16 +23,11 @@ from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._feed import Feed
 from lrpmirror.mirror._follower import Follower
-from lrpmirror.mirror._freeing import free_after, free_in_slices
+from lrpmirror.mirror._freeing import free_after, in_slices
 from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
-from lrpmirror.mirror._waiting import Waiting
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
-
-K = TypeVar("K", bound=Hashable)
-C = TypeVar("C")
-V = TypeVar("V")
 
 
 class Mirror(Reads):
@@ -54,7 +49,7 @@ class Mirror(Reads):
     ) -> None:
         super().__init__(session, clock)
         self._nursery = nursery
-        self._follower = Follower(bbs, session, clock, self._publish, self._prepare, stream=stream, full=full)
+        self._follower = Follower(bbs, session, clock, self._publish, self._prepare, stream, full)
         self._rows: Feed[RowKey, ActualLRP] = Feed(
             _process_of, self._present_rows, nursery, clock, session.knowledge.revision
         )
@@ -64,7 +59,8 @@ class Mirror(Reads):
         self._views: list[MirrorView[Any, Any]] = []
         self._build: ViewBuild | None = None
         self._preparation: Preparation | None = None
-        self._waiting = Waiting()
+        self._waiting: dict[trio.Event, Callable[[], bool]] = {}
+        self._failures: dict[trio.Event, BaseException] = {}
         notify_when_forked(self)
         knowledge = session.knowledge
         free_after(self, lambda: knowledge.store.free_in_slices())  # noqa: PLW0108 - a list replaces the store
@@ -77,16 +73,10 @@ class Mirror(Reads):
         Raises NotSynced when that takes more than `timeout` seconds, with the last error as its cause; MirrorClosed
         when the mirror is closed first.
         """
-        with trio.move_on_after(inf if timeout is None else timeout):
-            while self._session.freshness.synced_at is None:
-                if self._is_closed:
-                    raise MirrorClosed("the mirror was closed before it was synchronised")
-                await self._waiting.until(lambda: self._is_closed or self._session.freshness.synced_at is not None)
-            await trio.lowlevel.checkpoint()
-        # With a timeout of 0 the checkpoint is cancelled although there is a state.
-        if self._session.freshness.synced_at is not None:
+        freshness = self._session.freshness
+        if await self._holds(lambda: freshness.synced_at is not None, timeout, "it was synchronised"):
             return
-        error = self._session.freshness.last_error
+        error = freshness.last_error
         why = f"the last error: {error}" if error is not None else "no error so far, the lists are still being read"
         raise NotSynced(f"not synchronised within {timeout} s; {why}") from error
 
@@ -221,21 +211,46 @@ class Mirror(Reads):
         Raises NotSeen when that takes more than `timeout` seconds: its message says `what` was waited for and the
         mirror's status. Raises MirrorClosed when the mirror is closed first.
         """
-        holds = False
-        with trio.move_on_after(inf if timeout is None else timeout):
-            while not (holds := predicate(self)):
-                if self._is_closed:
-                    raise MirrorClosed(f"the mirror was closed before it had {what or 'what was waited for'}")
-                await self._waiting.until(lambda: self._is_closed or predicate(self))
-            await trio.lowlevel.checkpoint()
-        # With a timeout of 0 the checkpoint is cancelled although the predicate holds.
-        if holds:
+        what = what or "what was waited for"
+        if await self._holds(lambda: predicate(self), timeout, f"it had {what}"):
             return
         status = self.status
         raise NotSeen(
-            f"{what or 'what was waited for'} did not come within {timeout} s; the mirror is {status.phase} at "
-            f"revision {status.revision} with {status.actual_lrps} actual and {status.desired_lrps} desired LRPs"
+            f"{what} did not come within {timeout} s; the mirror is {status.phase} at revision {status.revision} with "
+            f"{status.actual_lrps} actual and {status.desired_lrps} desired LRPs"
         ) from status.last_error
+
+    async def _holds(self, condition: Callable[[], bool], timeout: float | None, aim: str) -> bool:
+        """Wait until a condition holds, which is tried where the mirror changes; return whether it did in time."""
+        holds = False
+        with trio.move_on_after(inf if timeout is None else timeout):
+            while not (holds := condition()):
+                if self._is_closed:
+                    raise MirrorClosed(f"the mirror was closed before {aim}")
+                wait = trio.Event()
+                self._waiting[wait] = condition
+                try:
+                    await wait.wait()
+                finally:
+                    del self._waiting[wait]
+                    error = self._failures.pop(wait, None)
+                if error is not None:
+                    raise error
+            # With a timeout of 0 this is cancelled although the condition holds.
+            await trio.lowlevel.checkpoint()
+        return holds
+
+    def _wake(self) -> None:
+        """Wake those whose condition holds, or fails."""
+        for wait, condition in self._waiting.items():
+            if wait.is_set():
+                continue
+            try:
+                if not (self._is_closed or condition()):
+                    continue
+            except BaseException as error:  # noqa: BLE001 - it ends the task that waits, not the mirror that has changed
+                self._failures[wait] = error
+            wait.set()
 
     async def wait_for_tag(self, process_guid: str, tag: ModificationTag, timeout: float | None = None) -> None:
         """Wait until the mirror has seen a write: the record of that epoch, of that process, at that index or later.
@@ -251,8 +266,6 @@ class Mirror(Reads):
             has = self._session.knowledge.tags(process_guid)
             tags = ", ".join(f"{known.epoch}:{known.index}" for known in has) or "none at all"
             raise NotSeen(f"{error}; of that process it has: {tags}") from error.__cause__
-
-    # Inside
 
     @property
     def _is_closed(self) -> bool:
@@ -308,14 +321,14 @@ class Mirror(Reads):
             elif self._views:
                 self._update_views(commits, completed)
         elif prepared is not None:
-            self._nursery.start_soon(free_in_slices, prepared.discard())
-        self._waiting.look()
+            self._nursery.start_soon(in_slices, prepared.discard())
+        self._wake()
 
     def _prepare(self, snapshot: PendingSnapshot) -> Iterator[None]:
         """Prepare the views for a list, a slice a step. `_publish` is called when it is committed."""
         if self._preparation is not None:
             # The list before was never committed.
-            self._nursery.start_soon(free_in_slices, self._preparation.discard())
+            self._nursery.start_soon(in_slices, self._preparation.discard())
             self._preparation = None
         if not self._views or not Preparation.is_worth_it(self._session, snapshot):
             return iter(())
@@ -329,13 +342,10 @@ class Mirror(Reads):
         for view in self._views:
             view.turn(differences.get(view.derivation), revision, cause)
         # A view that was dropped meanwhile stays as it is.
-        self._nursery.start_soon(free_in_slices, prepared.discard())
+        self._nursery.start_soon(in_slices, prepared.discard())
 
     def _update_views(self, commits: Sequence[Commit], completed: Sequence[str]) -> None:
-        """Derive again what the commits touched, once for all of them, since nothing reads in between.
-
-        Also the processes whose desired LRPs were completed, which is no part of a commit.
-        """
+        """Derive again what the commits touched or completed, once for all of them, since nothing reads in between."""
         session = self._session
         dirty = dirtied_by(commits)
         # No event changes domains or cells.
@@ -365,7 +375,7 @@ class Mirror(Reads):
         self._desired.close()
         for view in self._views:
             view.drop()
-        self._waiting.look()
+        self._wake()
 
 
 def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:

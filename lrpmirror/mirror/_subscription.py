@@ -1,30 +1,29 @@
 """Changes for one subscriber: to iterate over, or by callback in a task of its own."""
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from inspect import isawaitable
-from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Self
 
 import trio
 
 from lrpmirror.background import is_failure
 from lrpmirror.core.derived.subscriptions import Lag, Mailbox
+from lrpmirror.core.derived.view import K, V
 from lrpmirror.core.rows.changes import Change
 
 logger = logging.getLogger("lrpmirror")
 
-AT_ONCE: Final = 500
-"""Up to so many changes are published at once, which takes less than a millisecond for each subscriber."""
+AT_ONCE: Final = 500  # up to so many changes are published at once, in less than a millisecond for each subscriber
+SLICE: Final = 100  # how many of more are published in one step: each view has subscribers, and all have turns between
 
-SLICE: Final = 100
-"""How many of more than that are published in one step: each view has subscribers, and all have a turn in between."""
+BATCH: Final = 2_000  # how many changes a batch of an iteration has at most
 
-BATCH: Final = 2_000
-"""How many changes a batch of an iteration has at most."""
+FILTER_FAILED: Final = "the filter `where` of a subscriber failed"
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+# The key is logged and not the values, which can hold what is not for logs.
+FAILED_ON: Final = "a subscriber failed on the change of %s at revision %s"
+
 
 Callback = Callable[[Change[K, V]], Awaitable[object] | object]
 """A subscriber's function: called with each change, and its result awaited if it is awaitable."""
@@ -33,7 +32,7 @@ ErrorPolicy = Literal["raise", "log", "cancel"]
 """What an error of a callback does: it ends the mirror's block, is logged, or is logged and ends the subscription."""
 
 
-class Changes(Generic[K, V]):
+class Changes(AsyncIterator[list[Change[K, V]]], Generic[K, V]):
     """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
 
     A batch has what changed since the batch before, one change for each key; at most a few thousand, the rest is in the
@@ -72,13 +71,8 @@ class Changes(Generic[K, V]):
         self.begin()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.leave()
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> list[Change[K, V]]:
         await trio.lowlevel.checkpoint()
@@ -139,7 +133,7 @@ class Subscription(Generic[K, V]):
             while not self.cancelled:
                 failure = self.mailbox.take_failure()
                 if failure is not None:
-                    self._failed(failure, "the filter `where` of a subscriber failed")
+                    self._failed(failure, FILTER_FAILED)
                 elif self.mailbox:
                     # One at a time, so that keys that wait behind a slow call go on coalescing.
                     await self._deliver(self.mailbox.take_oldest())
@@ -159,8 +153,7 @@ class Subscription(Generic[K, V]):
         except BaseException as error:
             if not is_failure(error):
                 raise
-            # The key is logged and not the values, which can hold what is not for logs.
-            self._failed(error, "a subscriber failed on the change of %s at revision %s", change.key, change.revision)
+            self._failed(error, FAILED_ON, change.key, change.revision)
 
     def _failed(self, error: BaseException, what: str, *args: object) -> None:
         if self._errors == "raise":

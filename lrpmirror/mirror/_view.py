@@ -10,7 +10,7 @@ import trio
 from lrpmirror.core.derived.derive import Derivation
 from lrpmirror.core.derived.dirty import Dirty
 from lrpmirror.core.derived.subscriptions import Lag
-from lrpmirror.core.derived.view import AnyView, Process
+from lrpmirror.core.derived.view import AnyView, C, K, Process, V
 from lrpmirror.core.preparation import Difference
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import without_frames
@@ -21,9 +21,6 @@ from lrpmirror.model import CellPresence
 
 logger = logging.getLogger("lrpmirror")
 
-K = TypeVar("K", bound=Hashable)
-C = TypeVar("C")
-V = TypeVar("V")
 D = TypeVar("D")
 
 
@@ -124,11 +121,7 @@ class MirrorView(ViewReads[K, V]):
         return self._feed.subscribe(callback, keys, where, replay=replay, errors=errors)
 
     def changes(
-        self,
-        *,
-        keys: Iterable[K] | None = None,
-        where: Callable[[V], bool] | None = None,
-        replay: bool = True,
+        self, *, keys: Iterable[K] | None = None, where: Callable[[V], bool] | None = None, replay: bool = True
     ) -> Changes[K, V]:
         """Iterate over changes: `async with view.changes() as changes: async for batch in changes: …`."""
         return self._feed.changes(keys, where, replay=replay)

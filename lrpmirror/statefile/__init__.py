@@ -3,7 +3,6 @@
 A file has no secrets: see `lrpmirror.redaction`.
 """
 
-from lrpmirror.statefile._disk import Disk
-from lrpmirror.statefile._file import Loaded, StateFile
+from lrpmirror.statefile._file import Disk, Loaded, StateFile
 
 __all__ = ["Disk", "Loaded", "StateFile"]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import trio
 from msgspec import Struct
@@ -18,8 +18,70 @@ from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ConfigurationError, MalformedRecord, MirrorForked, StateFileError
 from lrpmirror.forks import notify_when_forked
-from lrpmirror.statefile._disk import MODE, Disk
 from lrpmirror.statefile._format import UnusableError, parts, read
+
+MODE: Final = 0o600  # a state file's permissions: for its owner alone
+
+
+class Disk:
+    """The real file system; tests have others, which fail or stop between two steps."""
+
+    def create(self, path: Path) -> int:
+        """Create a file for its owner alone and return its descriptor; an existing file of that name is removed."""
+        with suppress(FileNotFoundError):
+            path.unlink()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
+        # A umask can only have removed permissions, so the file was never open to others.
+        os.fchmod(descriptor, MODE)
+        return descriptor
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write bytes, all of them. Other threads run meanwhile, since it releases the interpreter lock."""
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close a file."""
+        os.close(descriptor)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename a file in one step; a file that had the new name is gone."""
+        old.replace(new)
+
+    def sync_directory(self, path: Path) -> None:
+        """Wait until the entries of a directory are on the disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink()
+
+    def find(self, path: Path) -> os.stat_result:
+        """Return the status of a file, without following a link."""
+        return path.lstat()
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[tuple[BinaryIO, int]]:
+        """Open a regular file for reading, without following a link; yields it and its size."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError("it is no regular file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                yield file, about.st_size
+        finally:
+            os.close(descriptor)
+
 
 T = TypeVar("T")
 Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -27,10 +89,7 @@ Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class Loaded(Struct, frozen=True):
-    """The state of a file, as a value and indexed, and how many seconds ago it was last known to be the server's.
-
-    The age is None where it is not known, since the system's clock was set back.
-    """
+    """The state of a file, also indexed, and seconds since it was the server's; None where the clock was set back."""
 
     exported: ExportedState
     store: Store
@@ -66,6 +125,7 @@ class StateFile:
         if not isinstance(given, str) or not given or "\0" in given:
             raise ConfigurationError(f"the state file {given!r} is no path: give the name of a file")
         self.path: Final = Path(given).absolute()
+        self._new: Final = Path(f"{self.path}.new")
         self.wall = wall
         self.offload = offload
         self._disk = Disk() if disk is None else disk
@@ -77,10 +137,7 @@ class StateFile:
         self._given_up = False
 
     def acquire(self) -> None:
-        """Check that the file can be used, and lock it against other mirrors.
-
-        Raises ConfigurationError for what an operator has to fix.
-        """
+        """Check that the file can be used, and lock it against other mirrors. Raises ConfigurationError."""
         self._check_directory()
         self._check_file()
         try:
@@ -163,10 +220,6 @@ class StateFile:
     def give_up(self) -> None:
         """Make every `save` end soon and change nothing, running or not begun yet."""
         self._given_up = True
-
-    @property
-    def _new(self) -> Path:
-        return Path(f"{self.path}.new")
 
     def _write_beside(self, data: Iterator[bytes], wanted: Callable[[], bool]) -> bool:
         descriptor = self._disk.create(self._new)

@@ -26,22 +26,17 @@ from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 
-VERSION: Final = 1
-"""The version that is written, and the newest that is read."""
-
-MAGIC: Final = b"lrpmirror state "
-"""The first bytes of every version; its number and a line feed follow."""
-
-MOST_BYTES: Final = 4 << 30
-"""A larger file is no state of a mirror: it would have some ten million rows."""
-
-RECORDS: Final = 64
-"""How many records one part has: encoding them takes about half a millisecond."""
+VERSION: Final = 1  # the version that is written, and the newest that is read
+MAGIC: Final = b"lrpmirror state "  # the first bytes of every version; its number and a line feed follow
+MOST_BYTES: Final = 4 << 30  # a larger file is no state of a mirror: it would have some ten million rows
+RECORDS: Final = 64  # how many records one part has: encoding them takes about half a millisecond
 
 _DIGEST: Final = 16
 _LENGTH: Final = 4
 _MOST_DIGITS: Final = 9
 _CHUNK: Final = 1 << 20
+
+_KINDS: Final = ("actual_lrps", "desired_lrps", "retained", "domains", "cells")
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -51,14 +46,10 @@ Seconds = Annotated[float, Meta(ge=0, le=1e15)]
 class Header(Struct, frozen=True, kw_only=True):
     """The header of a state file."""
 
-    software: str
-    """The program that wrote it, for people."""
-    bbs: str
-    """The URL of the BBS whose state it is; empty where the client had none."""
-    taken_at: Seconds
-    """When the state was taken, in seconds since 1970."""
-    age: Seconds
-    """How long before that the state was last known to be the server's, in seconds."""
+    software: str  # the program that wrote it, for people
+    bbs: str  # the URL of the BBS whose state it is; empty where the client had none
+    taken_at: Seconds  # when the state was taken, in seconds since 1970
+    age: Seconds  # how long before that the state was last known to be the server's, in seconds
     revision: Annotated[int, Meta(ge=0, lt=2**62)]
     actual_lrps: Count
     desired_lrps: Count
@@ -80,21 +71,14 @@ _json = msgspec.json.Decoder(Header)
 
 
 def parts(exported: ExportedState, *, bbs: str, taken_at: float, age: float) -> Iterator[bytes]:
-    """Yield the bytes of a state file, without secrets, in parts of few records.
-
-    Raises MalformedRecord for a value that no record can hold. Cost: about 10 µs a record.
-    """
+    """Yield a state file, without secrets, in parts of few records, some 10 µs each. Raises MalformedRecord."""
     header = Header(
         software=_software(),
         bbs=bbs,
         taken_at=taken_at,
         age=age,
         revision=exported.revision,
-        actual_lrps=len(exported.actual_lrps),
-        desired_lrps=len(exported.desired_lrps),
-        retained=len(exported.retained),
-        domains=len(exported.domains),
-        cells=len(exported.cells),
+        **{kind: len(getattr(exported, kind)) for kind in _KINDS},
     )
     digest = blake2b(digest_size=_DIGEST)
     for part in _content(header, exported):
@@ -132,12 +116,7 @@ def _framed(record: bytes) -> bytes:
 
 
 def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, ExportedState]:
-    """Read a state file of `size` bytes from its beginning. Raises UnusableError, and OSError of the file's own.
-
-    One that has the state of another BBS than `bbs` is foreign.
-
-    Cost: about 10 µs a record.
-    """
+    """Read a file of `size` bytes, 10 µs a record. Raises UnusableError (also for another BBS's), OSError."""
     first = file.read(len(MAGIC) + _MOST_DIGITS + 1)
     number = _version(first)
     if number > VERSION:
@@ -153,7 +132,7 @@ def read(file: BinaryIO, size: int, bbs: str) -> tuple[Header, ExportedState]:
     if header.bbs != bbs:
         theirs, ours = (url or "a client without a URL" for url in (header.bbs, bbs))
         raise UnusableError("foreign", f"has the state of {theirs}, not of {ours}")
-    content.check_count(header.actual_lrps + header.desired_lrps + header.retained + header.domains + header.cells)
+    content.check_count(sum(getattr(header, kind) for kind in _KINDS))
     exported = ExportedState(
         revision=header.revision,
         actual_lrps=content.records(header.actual_lrps, decode.actual_lrp, "actual LRP"),

@@ -1,35 +1,34 @@
-"""Subscriptions of a MirrorThread: callbacks in the mirror's thread, on an executor, or on an asyncio loop."""
+"""What a MirrorThread delivers: callbacks in its thread, on an executor or an asyncio loop; and blocking iteration."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from inspect import iscoroutinefunction
+from math import inf
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Self
 
 import trio
 
 from lrpmirror.background import is_failure
 from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.derived.view import K, V
 from lrpmirror.core.rows.changes import Change
-from lrpmirror.errors import ConfigurationError, MirrorError
+from lrpmirror.errors import ConfigurationError, MirrorClosed, MirrorError
 from lrpmirror.mirror import Changes
-from lrpmirror.mirror._subscription import Callback, ErrorPolicy
+from lrpmirror.mirror._subscription import FAILED_ON, FILTER_FAILED, Callback, ErrorPolicy
 from lrpmirror.thread._portal import Portal
 
 logger = logging.getLogger("lrpmirror")
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
-SLICE: Final = 0.005
-"""For how many seconds callbacks are called in a row before other tasks of their loop get a turn."""
+SLICE: Final = 0.005  # for how many seconds callbacks are called in a row before other tasks of their loop get a turn
 
-CHECK: Final = 0.25
-"""How often, in seconds, a loop that is waited for is checked for being closed, since it does not notify of that."""
+CHECK: Final = 0.25  # seconds between two checks whether a loop that is waited for is closed: it does not notify
 
 
 class _ClosedError(Exception):
@@ -40,6 +39,7 @@ Delivery = Callable[["ThreadSubscription[Any, Any]", Sequence[Change[Any, Any]]]
 """Has a subscription call back with a batch in its place. Raises what the callback raises, and _ClosedError."""
 
 
+@dataclass(eq=False, repr=False)
 class ThreadSubscription(Generic[K, V]):
     """A callback that is called with changes, until it is cancelled or the mirror is closed.
 
@@ -47,16 +47,13 @@ class ThreadSubscription(Generic[K, V]):
     the next call; meanwhile several changes of a key are combined into one.
     """
 
-    def __init__(
-        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy, portal: Portal
-    ) -> None:
-        self._callback = callback
-        self._changes = changes
-        self._delivery = delivery
-        self._errors = errors
-        self._portal = portal
-        self.cancelled = False
-        """Whether the subscription has ended, for any reason."""
+    _callback: Callback[K, V]
+    _changes: Changes[K, V]
+    _delivery: Delivery
+    _errors: ErrorPolicy
+    _portal: Portal
+    cancelled: bool = False
+    """Whether the subscription has ended, for any reason."""
 
     @property
     def lag(self) -> Lag:
@@ -99,7 +96,7 @@ class ThreadSubscription(Generic[K, V]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                self._failed(error, "the filter `where` of a subscriber failed")
+                self._failed(error, FILTER_FAILED)
                 if self.cancelled:
                     return None
 
@@ -109,11 +106,7 @@ class ThreadSubscription(Generic[K, V]):
         pause: Callable[[], Awaitable[object]],
         is_failure: Callable[[BaseException], bool],
     ) -> None:
-        """Call back with each change of a batch.
-
-        `pause` gives other tasks of the loop a turn; `is_failure` returns whether an exception is the callback's, and
-        not one that ends the task.
-        """
+        """Call back with each change; `pause` lets other tasks go on, `is_failure` finds the callback's errors."""
         until = monotonic() + SLICE
         for change in batch:
             if self.cancelled:
@@ -125,7 +118,7 @@ class ThreadSubscription(Generic[K, V]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                self._failed_on(change, error)
+                self._failed(error, FAILED_ON, change.key, change.revision)
             if monotonic() >= until:
                 await pause()
                 until = monotonic() + SLICE
@@ -140,11 +133,7 @@ class ThreadSubscription(Generic[K, V]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                self._failed_on(change, error)
-
-    def _failed_on(self, change: Change[K, V], error: BaseException) -> None:
-        # The key is logged and not the values, which can hold what is not for logs.
-        self._failed(error, "a subscriber failed on the change of %s at revision %s", change.key, change.revision)
+                self._failed(error, FAILED_ON, change.key, change.revision)
 
     def _failed(self, error: BaseException, what: str, *args: object) -> None:
         if self._errors == "raise":
@@ -168,7 +157,7 @@ def delivery_to(
     if executor is not None and iscoroutinefunction(callback):
         raise ConfigurationError("an asynchronous callback cannot run in an executor: give the loop that is to run it")
     if executor is not None:
-        return _OnExecutor(executor)
+        return partial(_on_executor, executor)
     return _in_mirror_thread if loop is None else _OnLoop(loop)
 
 
@@ -176,16 +165,15 @@ async def _in_mirror_thread(subscription: ThreadSubscription[K, V], batch: Seque
     await subscription.call_all(batch, trio.lowlevel.checkpoint, is_failure)
 
 
-class _OnExecutor:
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    async def __call__(self, subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]) -> None:
-        try:
-            future = self._executor.submit(subscription.call_all_now, batch)
-        except RuntimeError as exc:
-            raise _ClosedError("a subscriber's executor has been shut down") from exc
-        await _finished(future, lambda: False, "a subscriber's executor has been shut down")
+async def _on_executor(
+    executor: Executor, subscription: ThreadSubscription[K, V], batch: Sequence[Change[K, V]]
+) -> None:
+    what = "a subscriber's executor has been shut down"
+    try:
+        future = executor.submit(subscription.call_all_now, batch)
+    except RuntimeError as exc:
+        raise _ClosedError(what) from exc
+    await _finished(future, lambda: False, what)
 
 
 class _OnLoop:
@@ -254,3 +242,54 @@ async def _finished(future: "Future[None]", is_closed: Callable[[], bool], what:
     error = future.exception()
     if error is not None:
         raise error
+
+
+@dataclass(eq=False, repr=False)
+class ThreadChanges(Iterator[list[Change[K, V]]], Generic[K, V]):
+    """Batches of changes, to be iterated over with `for` for as long as a `with` block lasts.
+
+    A batch has what changed since the batch before, one change for each key. The iteration ends after the last changes
+    when the mirror is closed or the view is dropped. A failure that ends the mirror is raised. One thread iterates.
+    """
+
+    _changes: Changes[K, V]
+    _portal: Portal
+
+    @property
+    def lag(self) -> Lag:
+        """How far behind the iteration is: pending keys, and the age of the oldest in seconds. O(1)."""
+        return self._changes.lag
+
+    def take(self, timeout: float | None = None) -> list[Change[K, V]]:
+        """Return the next batch; an empty one where there is none within `timeout` seconds.
+
+        Raises MirrorClosed where there will be none any more, or the failure that ended the mirror.
+        """
+        return self._portal.wait(lambda: self._next(timeout), timeout, late=MirrorError, after=self._rest)
+
+    def __enter__(self) -> Self:
+        self._portal.call(self._changes.begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._portal.run_soon(self._changes.leave)
+
+    def __next__(self) -> list[Change[K, V]]:
+        try:
+            return self.take()
+        except MirrorClosed as closed:
+            raise StopIteration from closed
+
+    async def _next(self, timeout: float | None) -> list[Change[K, V]]:
+        with trio.move_on_after(inf if timeout is None else timeout):
+            async for batch in self._changes:
+                return batch
+            return self._rest()
+        return []
+
+    def _rest(self) -> list[Change[K, V]]:
+        """Return the last changes, after the end."""
+        rest = self._changes.mailbox.take()
+        if not rest:
+            raise MirrorClosed("there will be no more changes: the mirror is closed, or the view was dropped")
+        return rest

@@ -12,14 +12,13 @@ from lrpmirror.errors import MirrorClosed, MirrorError, MirrorForked
 
 T = TypeVar("T")
 
-PATIENCE: Final = 1.0
-"""How many seconds longer than its timeout a wait lets the mirror's thread answer."""
+PATIENCE: Final = 1.0  # how many seconds longer than its timeout a wait lets the mirror's thread answer
 
 
 class Portal:
     """Calls functions in the mirror's thread, which runs trio, for other threads; and stores why it ended.
 
-    `open`, `close`, `closed`, `shut` and `ended` are called in that thread, in this order; everything else anywhere.
+    `open`, `closed`, `shut` and `ended` are called in that thread, in this order; everything else anywhere.
     """
 
     def __init__(self) -> None:
@@ -28,10 +27,8 @@ class Portal:
         self._thread = 0
         self._unanswered: set[Future[Any]] = set()
         self._closed = trio.Event()
-        self.closing = False
-        """Whether the mirror is being closed, or has been."""
-        self.failure: BaseException | None = None
-        """The error that ended the mirror, if any."""
+        self.closing = False  # whether the mirror is being closed, or has been
+        self.failure: BaseException | None = None  # the error that ended the mirror, if any
         self._failure_raised = False
         self._ended = Event()
         self._forked: MirrorForked | None = None
@@ -42,10 +39,6 @@ class Portal:
         """Admit calls. Waits run in `nursery`, which must outlive the mirror, so that they see its end."""
         self._nursery, self._thread = nursery, get_ident()
         self._token = trio.lowlevel.current_trio_token()
-
-    def close(self) -> None:
-        """Record that the mirror is about to be closed."""
-        self.closing = True
 
     def closed(self, failure: BaseException | None) -> None:
         """Notify waits that the mirror has ended, by that failure or because it was closed."""
@@ -175,8 +168,6 @@ class Portal:
                         "a callback, predicate or view is busy in it"
                     ) from None
                 raise
-
-    # Inside
 
     def _enter(self, function: Callable[[], object]) -> None:
         if self._token is None:

@@ -9,56 +9,46 @@ import logging
 import select
 import sys
 import threading
-from collections.abc import Callable, Hashable
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 
-from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError, MirrorForked
+from lrpmirror.core.derived.view import K, V
+from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
-from lrpmirror.thread._delivery import Delivery, ThreadSubscription
+from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
 from lrpmirror.thread._portal import Portal
 
 logger = logging.getLogger("lrpmirror")
 
-CALLBACK_PATIENCE: Final = 1.0
-"""How long the end of the program waits for a callback that runs in the mirror's thread, in seconds."""
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+CALLBACK_PATIENCE: Final = 1.0  # seconds that the end of the program waits for a callback in the mirror's thread
 
 
+@dataclass(eq=False)
 class Runner:
-    """Runs a mirror in a thread of its own, and delivers changes to its subscribers.
+    """Runs a mirror, opened by `open_mirror`, in a thread of its own, and delivers changes to its subscribers."""
 
-    `open_mirror` opens the mirror of a client, in that thread.
-    """
-
-    def __init__(
-        self,
-        bbs: str | BBS | AbstractAsyncContextManager[BBS],
-        open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]],
-        name: str,
-        patience: float,
-    ) -> None:
-        self._bbs = bbs
-        self._open_mirror = open_mirror
-        self.portal = Portal()
-        self._stop = trio.CancelScope()
-        self._deliveries: trio.Nursery | None = None
-        self._subscriptions: dict[ThreadSubscription[Any, Any], None] = {}
-        self._mirror: Mirror | None = None
-        self._begun = Event()
-        self.closed = False
-        """Whether a stop has been requested."""
-        self._left_running = False
-        self._patience = patience
-        self._name = name
-        self._thread: Thread | None = None
+    _bbs: str | BBS | AbstractAsyncContextManager[BBS]
+    _open_mirror: Callable[[str | BBS], AbstractAsyncContextManager[Mirror]]
+    _name: str
+    _patience: float
+    portal: Portal = field(default_factory=Portal)
+    _stop: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _deliveries: trio.Nursery | None = None
+    _subscriptions: dict[ThreadSubscription[Any, Any], None] = field(default_factory=dict)
+    _mirror: Mirror | None = None
+    _begun: Event = field(default_factory=Event)
+    closed: bool = False  # whether a stop has been requested
+    _left_running: bool = False
+    _thread: Thread | None = None
 
     @property
     def mirror(self) -> Mirror:
@@ -82,8 +72,8 @@ class Runner:
         if self._thread is not None:
             raise MirrorError("a MirrorThread is entered once: make another")
         _check_threads()
-        # A daemon: the end of the program waits for it for a bounded time, see `_Running`. Made only now, since CPython
-        # 3.13 does not start a thread in a fork that was made before the fork.
+        # A daemon: the end of the program waits for it for a bounded time, see `_close_all`. Made only now, since
+        # CPython 3.13 does not start a thread in a fork that was made before the fork.
         thread = self._thread = Thread(target=self._run, name=self._name, daemon=True)
         notify_when_forked(self.portal)
         try:
@@ -109,7 +99,7 @@ class Runner:
                 "file is written"
             )
             return
-        _RUNNING.discard(self)
+        _RUNNING.pop(self, None)
         self.portal.raise_failure(again=False)
 
     def stop_at_exit(self) -> None:
@@ -123,9 +113,15 @@ class Runner:
             logger.error("the mirror's thread had ended by an error", exc_info=self.portal.unseen_failure)
 
     def deliver(
-        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy
+        self,
+        callback: Callback[K, V],
+        changes: Changes[K, V],
+        errors: ErrorPolicy,
+        executor: Executor | None,
+        loop: AbstractEventLoop | None,
     ) -> ThreadSubscription[K, V]:
-        """Begin to deliver changes to a callback. Raises MirrorClosed."""
+        """Begin to deliver changes to a callback. Raises MirrorClosed, ConfigurationError."""
+        delivery = delivery_to(callback, executor, loop, errors)
         subscription = ThreadSubscription(callback, changes, delivery, errors, self.portal)
 
         def begin() -> None:
@@ -152,7 +148,7 @@ class Runner:
         self.portal.run_soon(self._stop.cancel)
 
     def _run(self) -> None:
-        _RUNNING.add(self)
+        _RUNNING[self] = None
         failure = None
         try:
             trio.run(self._main)
@@ -161,7 +157,7 @@ class Runner:
         self.portal.ended(failure)
         self._begun.set()
         if self.portal.unseen_failure is None:
-            _RUNNING.discard(self)
+            _RUNNING.pop(self, None)
         if self._left_running and self.portal.failure is not None:
             logger.error("the mirror's thread ended by an error after it was closed", exc_info=self.portal.failure)
 
@@ -192,43 +188,29 @@ class Runner:
                             await trio.sleep_forever()
                 finally:
                     self._deliveries = None
-                    self.portal.close()
+                    self.portal.closing = True
                 deliveries.cancel_scope.cancel()
 
 
-class _Running:
-    """The runners whose threads have not ended: they are stopped when the program's main thread has ended."""
-
-    def __init__(self) -> None:
-        self._all: dict[Runner, None] = {}
-        notify_when_forked(self)
-        try:
-            # Not public, but used by executors for many years. `atexit` is too late: it runs after the wait for all
-            # threads that are no daemons, and since CPython 3.12 no thread can be started then.
-            threading._register_atexit(self._close)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-        except (AttributeError, RuntimeError):
-            atexit.register(self._close)
-
-    def add(self, runner: Runner) -> None:
-        self._all[runner] = None
-
-    def discard(self, runner: Runner) -> None:
-        self._all.pop(runner, None)
-
-    def forked(self, _: MirrorForked) -> None:
-        # A forked child does not have the parent's threads.
-        self._all = {}
-
-    def _close(self) -> None:
-        """Stop all of them, at the same time, and wait for that."""
-        running = list(self._all)
-        for runner in running:
-            runner.request_stop()
-        for runner in running:
-            runner.stop_at_exit()
+_RUNNING: Final[dict[Runner, None]] = {}  # threads that have not ended: they are stopped when the main thread has
 
 
-_RUNNING: Final = _Running()
+def _close_all() -> None:
+    """Stop all of them, at the same time, and wait for that."""
+    # A forked child does not have the parent's threads.
+    running = [runner for runner in list(_RUNNING) if not runner.portal.is_copy]
+    for runner in running:
+        runner.request_stop()
+    for runner in running:
+        runner.stop_at_exit()
+
+
+try:
+    # Not public, but used by executors for many years. `atexit` is too late: it runs after the wait for all threads
+    # that are no daemons, and since CPython 3.12 no thread can be started then.
+    threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+except (AttributeError, RuntimeError):
+    atexit.register(_close_all)
 
 
 def _check_threads() -> None:

@@ -1,8 +1,8 @@
-"""The public mirror for programs that do not run trio."""
+"""The public mirror for programs that do not run trio, and its views."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property, partial
@@ -14,7 +14,8 @@ from typing import Literal, NoReturn, Self, TypeVar
 from msgspec.structs import replace
 
 from lrpmirror.client import TLS, Limits, Timeouts
-from lrpmirror.core.derived.view import AnyView
+from lrpmirror.core.derived.subscriptions import Lag
+from lrpmirror.core.derived.view import AnyView, C, K, V
 from lrpmirror.core.explain.counters import Counts
 from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.core.freshness.status import Phase, Status
@@ -25,18 +26,63 @@ from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
 from lrpmirror.mirror._reads import Reads
 from lrpmirror.mirror._subscription import Callback, ErrorPolicy
+from lrpmirror.mirror._view import ViewReads
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
-from lrpmirror.thread._changes import ThreadChanges
-from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
+from lrpmirror.thread._delivery import ThreadChanges, ThreadSubscription
 from lrpmirror.thread._runner import Runner
-from lrpmirror.thread._view import ThreadView
+
+
+class ThreadView(ViewReads[K, V]):
+    """Derived state as a read-only mapping, made by `MirrorThread.view`; may be used from any thread."""
+
+    def __init__(self, view: MirrorView[K, V], runner: Runner, check_fresh: Callable[[float], None]) -> None:
+        self._view = view
+        self.derivation = view.derivation
+        self._check_fresh = check_fresh
+        self._runner = runner
+
+    def __repr__(self) -> str:
+        return repr(self._view)
+
+    @property
+    def revision(self) -> int:
+        """The last commit that this view includes; later reads are as new or newer. O(1)."""
+        return self._view.revision
+
+    @property
+    def lags(self) -> list[Lag]:
+        """How far behind each subscriber is. O(subscribers)."""
+        return self._view.lags
+
+    def subscribe(
+        self,
+        callback: Callback[K, V],
+        *,
+        keys: Iterable[K] | None = None,
+        where: Callable[[V], bool] | None = None,
+        replay: bool = True,
+        errors: ErrorPolicy = "raise",
+        executor: Executor | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> ThreadSubscription[K, V]:
+        """Call back on changes from now on; as `MirrorThread.subscribe`, with keys of the view."""
+        changes = self._view.changes(keys=keys, where=where, replay=replay)
+        return self._runner.deliver(callback, changes, errors, executor, loop)
+
+    def changes(
+        self, *, keys: Iterable[K] | None = None, where: Callable[[V], bool] | None = None, replay: bool = True
+    ) -> ThreadChanges[K, V]:
+        """Iterate over changes, blocking: `with view.changes() as changes: for batch in changes: …`."""
+        return ThreadChanges(self._view.changes(keys=keys, where=where, replay=replay), self._runner.portal)
+
+    def drop(self) -> None:
+        """Stop updating the view: it stays as it is, and its subscriptions end once they have all changes."""
+        self._runner.portal.call(self._view.drop)
+
 
 logger = logging.getLogger("lrpmirror")
 
-K = TypeVar("K", bound=Hashable)
-C = TypeVar("C")
-V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -240,9 +286,8 @@ class MirrorThread(Reads):
         mirror, and its next wait or closing raises it. Raises ConfigurationError for arguments that contradict each
         other.
         """
-        delivery = delivery_to(callback, executor, loop, errors)
         changes = self._mirror.changes(process_guids=process_guids, where=where, replay=replay)
-        return self._runner.deliver(callback, changes, delivery, errors)
+        return self._runner.deliver(callback, changes, errors, executor, loop)
 
     def changes(
         self,
@@ -267,9 +312,8 @@ class MirrorThread(Reads):
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> ThreadSubscription[str, DesiredLRP]:
         """Call back on changes of desired LRPs, keyed by process guid; the rest as in `subscribe`."""
-        delivery = delivery_to(callback, executor, loop, errors)
         changes = self._mirror.changes_desired(process_guids=process_guids, where=where, replay=replay)
-        return self._runner.deliver(callback, changes, delivery, errors)
+        return self._runner.deliver(callback, changes, errors, executor, loop)
 
     def changes_desired(
         self,
@@ -293,8 +337,6 @@ class MirrorThread(Reads):
 
         derived = self._portal.wait(lambda: self._mirror.view(view), None, late=NotSynced, after=after)
         return ThreadView(derived, self._runner, self.check_fresh)
-
-    # Inside
 
     @property
     def _mirror(self) -> Mirror:
