@@ -168,13 +168,13 @@ def test_the_length_of_a_head_is_that_of_all_its_parts(size: int) -> None:
         check.feed(most[at : at + size])
     with pytest.raises(Refusal) as refused:
         check.feed(b"b")
-    assert refused.value.status == 431
+    assert refused.value.error_status_hint == 431
 
 
 # What the system refuses
 
 
-class Listener:
+class Listener(trio.abc.Listener[trio.SocketStream]):
     """A listener that the system has no descriptor for, now and then."""
 
     def __init__(self, listener: trio.SocketListener) -> None:

@@ -176,7 +176,7 @@ def test_a_head_is_judged_alike_however_it_comes(cut: int) -> None:
             for at in range(0, len(raw), cut):
                 check.feed(raw[at : at + cut])
         except Refusal as refusal:
-            return refusal.status
+            return refusal.error_status_hint
         return 200
 
     good = b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n"

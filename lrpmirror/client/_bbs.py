@@ -12,18 +12,12 @@ from google.protobuf.message import DecodeError
 from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, ListRequest, StreamName
 from lrpmirror.client._errors import MappedErrors, RequestInfo
-from lrpmirror.client._exchange import ENDLESS, EVENT_STREAM, PROTOBUF, Body, Hooks, ReplyLimits, Tap, exchange
+from lrpmirror.client._exchange import ENDLESS, Body, Hooks, ReplyLimits, Tap, exchange
 from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
 from lrpmirror.client._tls import TLS, Identity, warn_of_insecure_tls
 from lrpmirror.client._transport import Transport
-from lrpmirror.errors import (
-    ConfigurationError,
-    LimitExceeded,
-    MalformedRecord,
-    UnexpectedReply,
-    UnknownPath,
-)
+from lrpmirror.errors import ConfigurationError, LimitExceeded, MalformedRecord, UnexpectedReply, UnknownPath
 from lrpmirror.events import SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.wire import text
@@ -42,24 +36,19 @@ class BBSClient:
             async with client.events("instances") as stream:
                 async for events in stream: …
 
-    The files of `tls` are read at construction, and again when they are replaced on disk: new connections are made with
-    the new ones as soon as all of them are whole and valid; see `renewed`. Files that cannot be used are logged once
-    and given to `on_tls_problem`; those before go on. `timeout` is Timeouts, or seconds for every step. `limits`
-    bound what the server may send. `tap(name, chunk)` is given every
-    piece of the bodies of whole lists and of streams as received, before it is decoded: first an empty piece when a 200
-    head has come, which so begins each reply. The names are those of `stream_list`, "domains", "cells",
-    "events.instances" and "events.groups"; replies about particular processes are not shown. `transport` stands in for
-    the network.
+    The files of `tls` are read at construction, and again when they are replaced on disk; see `renewed`. Files that
+    cannot be used are logged once and given to `on_tls_problem`; those before go on. `timeout` is Timeouts, or seconds
+    for every step. `limits` bound what the server may send. `tap(name, chunk)` is given every piece of the bodies of
+    whole lists and of streams as received, first an empty one when a 200 head has come. The names are those of
+    `stream_list`, "domains", "cells", "events.instances" and "events.groups". `transport` stands in for the network.
 
     What returns a whole list holds it in memory: with `most` it raises LimitExceeded as soon as more have arrived.
-
-    Requests may run in parallel, streams beside lists: every stream has a connection of its own. Nothing is retried.
+    Requests may run in parallel: every stream has a connection of its own. Nothing is retried.
 
     Raises ConfigurationError at construction; each request raises the BBSErrors, and WireErrors for replies that cannot
-    be read. RequestRefused is the BBS's own refusal.
-
-    Requests that an older server does not know fall back to older paths, newest first. The path found is remembered
-    until a request or stream fails with ConnectionFailed, TimedOut or ServiceUnavailable: the next server may be newer.
+    be read. RequestRefused is the BBS's own refusal. Requests that an older server does not know fall back to older
+    paths. The path found is remembered until ConnectionFailed, TimedOut or ServiceUnavailable: the next server may be
+    newer.
     """
 
     def __init__(
@@ -119,7 +108,7 @@ class BBSClient:
     async def ping(self) -> bool:
         """Return whether the BBS is in service; raises where it cannot be reached."""
         info = self._info(endpoints.PING)
-        async with self._exchange(info, b"", PROTOBUF, "") as body:
+        async with self._exchange(info, b"", "") as body:
             reply = b""
             while piece := await body.read():
                 reply += piece
@@ -269,7 +258,7 @@ class BBSClient:
         while True:
             method, path = paths[age]
             info = self._info(path, method)
-            opening = self._exchange(info, request, EVENT_STREAM, f"events.{name}")
+            opening = self._exchange(info, request, f"events.{name}", endless=True)
             try:
                 body = await stack.enter_async_context(opening)
             except UnknownPath:
@@ -283,7 +272,7 @@ class BBSClient:
     @asynccontextmanager
     async def _batches(self, request: ListRequest[T]) -> AsyncIterator[Batches[T]]:
         info = self._info(request.path)
-        async with self._exchange(info, request.body, PROTOBUF, request.tap) as body:
+        async with self._exchange(info, request.body, request.tap) as body:
             yield Batches(body, request.decode, self._limits)
 
     async def _all(self, request: ListRequest[T], most: int | None = None) -> tuple[T, ...]:
@@ -292,10 +281,8 @@ class BBSClient:
             async for batch in batches:
                 values += batch
                 if most is not None and len(values) > most:
-                    info = self._info(request.path)
-                    raise LimitExceeded(
-                        f"{info}: over {most} records, which is all that is wanted (list_limit, of a mirror)"
-                    )
+                    what = f"over {most} records, which is all that is wanted (list_limit, of a mirror)"
+                    raise LimitExceeded(f"{self._info(request.path)}: {what}")
         return tuple(values)
 
     async def _one(self, request: ListRequest[T]) -> T:
@@ -309,11 +296,12 @@ class BBSClient:
         return RequestInfo(method, path, self.url, self._identity)
 
     @asynccontextmanager
-    async def _exchange(self, info: RequestInfo, request: bytes, content_type: str, tap: str) -> AsyncIterator[Body]:
-        endless = content_type == EVENT_STREAM
+    async def _exchange(
+        self, info: RequestInfo, request: bytes, tap: str, *, endless: bool = False
+    ) -> AsyncIterator[Body]:
         client, limits = (self._streams, ENDLESS) if endless else (self._lists, self._reply_limits)
         hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
-        async with exchange(client, info, request, content_type=content_type, hooks=hooks, limits=limits) as body:
+        async with exchange(client, info, request, hooks, limits) as body:
             self.source = body.source
             yield body
 

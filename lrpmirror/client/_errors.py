@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import httpx
 from msgspec import Struct
 
-from lrpmirror.client._framing import OPEN_ENDED
 from lrpmirror.client._pipe import HandshakeCutError
 from lrpmirror.client._tls import Identity
 from lrpmirror.errors import (
@@ -22,8 +21,15 @@ from lrpmirror.errors import (
     WireError,
 )
 
+# The extension of a response whose body ends where the connection does, so that a cut looks like its end.
+OPEN_ENDED = "lrpmirror.open_ended"
 _ROUTER_ERROR = "X-Cf-Routererror"
 _LONGEST_QUOTE = 200
+_PHASES = {
+    httpx.ConnectTimeout: "connecting",
+    httpx.WriteTimeout: "sending the request",
+    httpx.PoolTimeout: "waiting for a free connection",
+}
 
 
 class RequestInfo(Struct, frozen=True):
@@ -55,12 +61,11 @@ class MappedErrors:
         """Begin the block."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """End the block: raise the library's error for a foreign one."""
         info, doing = self._info, self._doing
         if error is None:
             return
         if isinstance(error, httpx.TimeoutException):
-            raise TimedOut(f"{info}: timed out {_phase(error, doing)}") from error
+            raise TimedOut(f"{info}: timed out while {_PHASES.get(type(error), doing)}") from error
         if isinstance(error, (httpx.TransportError, OSError)):
             raise _connection_error(error, info, f"{self._lost} while {doing}") from error
         if isinstance(error, (WireError, RequestRefused)) and not str(error).startswith(str(info)):
@@ -105,16 +110,6 @@ def quoted(text: str) -> str:
 def shortened(text: str) -> str:
     """Return a text that may quote the server at limited length."""
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
-
-
-def _phase(exc: httpx.TimeoutException, doing: str) -> str:
-    if isinstance(exc, httpx.ConnectTimeout):
-        return "while connecting"
-    if isinstance(exc, httpx.WriteTimeout):
-        return "while sending the request"
-    if isinstance(exc, httpx.PoolTimeout):
-        return "while waiting for a free connection"
-    return f"while {doing}"
 
 
 def _connection_error(exc: BaseException, info: RequestInfo, lost: str) -> BBSError:

@@ -38,7 +38,6 @@ class Hooks:
         """Begin a block in which the server may turn out to be out of reach."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Call `lost` for an error after which another server may answer."""
         if isinstance(error, (ConnectionFailed, TimedOut, ServiceUnavailable)):
             self.lost()
 
@@ -58,8 +57,9 @@ class Body:
 
     def __init__(self, response: httpx.Response, info: RequestInfo, hooks: Hooks, limits: ReplyLimits) -> None:
         self.info = info
-        self.source = _source_of(response)
-        """How old the state in the reply is, where it says so."""
+        said = response.headers.get(_SOURCE)
+        # How old the state in the reply is, where it says so.
+        self.source: SourceStatus | None = None if said is None else source.parse_header(said.encode())
         self._response = response
         # httpx reads through four nested generators, which for one event cost more than all the rest of its way.
         direct: Read | None = response.extensions.get(READ)
@@ -129,12 +129,11 @@ async def exchange(
     client: httpx.AsyncClient,
     info: RequestInfo,
     request: bytes,
-    *,
-    content_type: str,
     hooks: Hooks,
     limits: ReplyLimits,
 ) -> AsyncIterator[Body]:
     """Send a request; yield the body once the head has arrived and been checked."""
+    content_type = EVENT_STREAM if limits is ENDLESS else PROTOBUF
     headers = {"Content-Type": PROTOBUF, "Accept": content_type}
     with hooks, MappedErrors(info, "waiting for the reply"):
         message = client.build_request(info.method, info.url + info.path, content=request, headers=headers)
@@ -149,11 +148,6 @@ async def exchange(
         yield body
     finally:
         await body.close()
-
-
-def _source_of(response: httpx.Response) -> SourceStatus | None:
-    said = response.headers.get(_SOURCE)
-    return None if said is None else source.parse_header(said.encode())
 
 
 class _RequestBody(httpx.AsyncByteStream):

@@ -66,11 +66,6 @@ class PlainPipe:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def keep_alive(self) -> None:
-        """Have the system notice a vanished peer."""
-        for option in KEEP_ALIVE:
-            self._stream.setsockopt(*option)
-
     async def send(self, data: bytes, timeout: float) -> None:
         """Send everything."""
         try:
@@ -212,7 +207,8 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None, timeout:
             stream = await trio.open_tcp_stream(host, port)
             plain = PlainPipe(stream)
             try:
-                plain.keep_alive()
+                for option in KEEP_ALIVE:
+                    stream.setsockopt(*option)
                 if context is None:
                     return plain
                 # A trailing dot is for the resolver: certificates and servers know the name without it.

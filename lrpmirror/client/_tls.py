@@ -208,10 +208,8 @@ class Identity:
         self._loader = loader
         self._paths = tuple(Path(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
         self._refused = refused
-        self.changes = 0
-        """How many times a new set has been taken up."""
-        self.problem: ConfigurationError | None = None
-        """Why the present files are not in use; None when they are."""
+        self.changes = 0  # how many times a new set has been taken up
+        self.problem: ConfigurationError | None = None  # why the present files are not in use; None when they are
         self._logged = ""  # the state of the files, and the reason, that was logged last
         self._marks: tuple[_Mark, ...] | None = None  # None: they are to be read again whatever their marks
         self._digest = self._read()
@@ -239,7 +237,10 @@ class Identity:
             # They are being written this very moment: what was loaded may be of both. The next look will tell.
             self._marks = None
             return
-        self._take_up(loaded, digest)
+        self._loaded, self._digest = loaded, digest
+        self.problem, self._logged = None, ""
+        self.changes += 1
+        logger.info("new TLS files are taken up: %s", ", ".join(map(str, self._paths)))
 
     def own_problem(self) -> str:
         """Say what is wrong with the certificate in use, or with newer files; for a server that refuses it."""
@@ -254,13 +255,6 @@ class Identity:
     def _described(self, problem: str) -> str:
         newer = f"the files that are there now cannot be used: {self.problem}" if self.problem else ""
         return "; ".join(part for part in (problem, newer) if part)
-
-    def _take_up(self, loaded: LoadedTLS, digest: str) -> None:
-        self._loaded = loaded
-        self._digest = digest
-        self.problem, self._logged = None, ""
-        self.changes += 1
-        logger.info("new TLS files are taken up: %s", ", ".join(map(str, self._paths)))
 
     def _refuse(self, problem: ConfigurationError, digest: str) -> None:
         # What it passed through had the private key in its hands.

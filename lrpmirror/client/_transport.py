@@ -13,12 +13,14 @@ import h11
 import httpx
 import trio
 
-from lrpmirror.client._errors import shortened
-from lrpmirror.client._framing import OPEN_ENDED, Framing, framing_of
+from lrpmirror.client._errors import OPEN_ENDED, shortened
 from lrpmirror.client._options import Limits
 from lrpmirror.client._pipe import Pipe, connect
 from lrpmirror.client._tls import Identity
 from lrpmirror.errors import LimitExceeded
+from lrpmirror.wire.chunked import ChunkedDecoder
+
+_BODYLESS = frozenset({204, 304})
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -26,6 +28,55 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 READ: Final = "lrpmirror.read"
 
 Read = Callable[[], Awaitable[bytes]]
+
+
+class _ChunkedBody(ChunkedDecoder):
+    open_ended = False
+
+
+class _SizedBody:
+    open_ended = False
+
+    def __init__(self, length: int) -> None:
+        self._missing = length
+
+    @property
+    def ended(self) -> bool:
+        return not self._missing
+
+    def feed(self, data: bytes) -> bytes:
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        return piece
+
+
+class _BodyUntilClose:
+    ended = False
+    open_ended = True
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+
+Framing = _ChunkedBody | _SizedBody | _BodyUntilClose
+"""Takes the bytes of a connection, in any pieces, and gives those of the body, until it has `ended`.
+
+`feed` raises a WireError for malformed framing, at the latest with the next call. With `open_ended` the end of the
+connection is the end of the body, rather than a cut.
+"""
+
+
+def framing_of(response: h11.Response, max_trailers: int) -> Framing:
+    """Choose by the head of a reply, as RFC 9112 says; h11 has refused heads that contradict themselves."""
+    if response.status_code in _BODYLESS:
+        return _SizedBody(0)
+    headers = {name: value for name, value in response.headers if name in {b"transfer-encoding", b"content-length"}}
+    if b"transfer-encoding" in headers:
+        # h11 lets no other coding than this one pass.
+        return _ChunkedBody(max_trailers=max_trailers)
+    if b"content-length" in headers:
+        return _SizedBody(int(headers[b"content-length"]))
+    return _BodyUntilClose()
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -110,7 +161,6 @@ class _Body(httpx.AsyncByteStream):
         self._pause = pause
 
     async def read(self) -> bytes:
-        """Return the next piece; empty at the body's end."""
         framing = self._framing
         data, self._behind = self._behind, b""
         # It is asked before the network is: an error may stand behind the piece before.
@@ -129,5 +179,4 @@ class _Body(httpx.AsyncByteStream):
             yield piece
 
     async def aclose(self) -> None:
-        """Close the connection."""
         await self._pipe.close()

@@ -49,16 +49,12 @@ class About(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The content of about.json."""
 
     format: int = FORMAT
-    note: str = ""
-    """What was recorded, for people."""
-    steps: tuple[str, ...] = ()
-    """The label of each folder in `steps`, in order."""
+    note: str = ""  # what was recorded, for people
+    steps: tuple[str, ...] = ()  # the label of each folder in `steps`, in order
     secrets: bool = True
     """Whether desired LRPs are whole, as the server sent them; else without environments, actions and credentials."""
-    recorded_at: str = ""
-    """When the recording began, in UTC (ISO 8601)."""
-    ended: str = ""
-    """Why the recording ended before it was closed; empty where it was closed."""
+    recorded_at: str = ""  # when the recording began, in UTC (ISO 8601)
+    ended: str = ""  # why the recording ended before it was closed; empty where it was closed
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -49,12 +49,9 @@ _REOPENED: Final = "a stream was lost and opened again: what happened in between
 class Counts(Struct, frozen=True):
     """How much a recorder has written so far."""
 
-    events: dict[StreamName, int]
-    """Events of each stream."""
-    records: dict[ListName, int]
-    """Records of each list, of its latest reply."""
-    bytes: int
-    """Bytes in all files."""
+    events: dict[StreamName, int]  # events of each stream
+    records: dict[ListName, int]  # records of each list, of its latest reply
+    bytes: int  # bytes in all files
 
 
 class Recorder:
@@ -64,27 +61,22 @@ class Recorder:
             async with BBSClient(url, tls=tls, tap=recorder.tap) as client: …
 
     Open a stream before listing, as a mirror does. Of each list the latest complete reply is kept, in `snapshot` until
-    `step` or `expect` choose another folder. A recording has one connection of each stream, because a gap between two
-    could not be seen in it: it ends when a stream is opened again.
+    `step` or `expect` choose another folder. It ends when a stream is opened again: a gap could not be seen in it.
 
     By default nothing secret is written: desired LRPs are without environment, actions and credentials, and their
-    routes without the values of other routers than the HTTP, TCP and internal ones; everything else is byte for byte.
-    `secrets=True` writes every byte as it was received, for which `desired_lrps` have to be listed. Files are readable
-    by their owner only (0600, in folders of 0700).
+    routes without the values of other routers than the HTTP, TCP and internal ones; all else is byte for byte.
+    `secrets=True` writes every byte, for which `desired_lrps` have to be listed. Files are readable by their owner only
+    (0600, in folders of 0700).
 
-    A recorder that received nothing leaves no files. `tap` never raises, so it never disturbs the client; an error ends
-    the recording, is in `error`, and is raised by `close`. It writes to files in the calling task: a disk that stalls
-    stalls the client.
-
-    Raises RecordingError at construction where the folder is not empty or cannot be made.
+    A recorder that received nothing leaves no files. `tap` never raises; an error ends the recording, is in `error`,
+    and is raised by `close`. A disk that stalls stalls the client, in whose task it writes. Raises RecordingError at
+    construction where the folder is not empty or cannot be made.
     """
 
     def __init__(self, path: str | Path, *, secrets: bool = False, note: str = "") -> None:
         self.path: Final = Path(path)
-        self.error: RecordingError | None = None
-        """The error that ended the recording, if any."""
-        self.ended = ""
-        """Why the recording has ended before it was closed; empty: it has not."""
+        self.error: RecordingError | None = None  # the error that ended the recording, if any
+        self.ended = ""  # why the recording has ended before it was closed; empty: it has not
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self._about = About(note=note, secrets=secrets, recorded_at=started)
         self._folder = SNAPSHOT
@@ -251,8 +243,6 @@ class _File:
 
 
 class _StreamFile(_File):
-    """One stream that is being written."""
-
     def __init__(self, path: Path, *, secrets: bool) -> None:
         super().__init__(path)
         self.events = 0

@@ -26,20 +26,14 @@ V = TypeVar("V")
 class Difference(Struct, frozen=True):
     """A record in which the end of a replay differs from a list; None on either side: not there."""
 
-    kind: str
-    """`actual_lrp`, `actual_lrp_group` or `desired_lrp`."""
-    key: Any
-    """A row's identity, a group's (process guid, index), or a process guid."""
+    kind: str  # `actual_lrp`, `actual_lrp_group` or `desired_lrp`
+    key: Any  # A row's identity, a group's (process guid, index), or a process guid
     expected: Any
     got: Any
 
 
 def replay(
-    recording: Recording,
-    *,
-    stream: StreamName = "instances",
-    lists: str | Path = SNAPSHOT,
-    full: bool = False,
+    recording: Recording, *, stream: StreamName = "instances", lists: str | Path = SNAPSHOT, full: bool = False
 ) -> "Replay":
     """Return the replay of a recording: iterate over it for its commits, or `finish` it; then read its state.
 
@@ -60,10 +54,8 @@ class Replay:
         self.full: Final = full
         # The random source is never used: nothing is tried again.
         self.session: Final = Session(Tuning(), Random(0))  # noqa: S311 - not a secret
-        self.events: Final[Counter[str]] = Counter()
-        """Events applied so far, by type."""
-        self.commits = 0
-        """Commits made so far."""
+        self.events: Final[Counter[str]] = Counter()  # events applied so far, by type
+        self.commits = 0  # commits made so far
         self._steps = self._run()
 
     def __iter__(self) -> Iterator[Commit]:

@@ -196,7 +196,6 @@ def _is_free(row: ActualLRP) -> bool:
 
 
 def _unsaid(row: ActualLRP) -> tuple[object, object]:
-    """Return what the diffs of the instance stream do not carry."""
     return row.internal_routes, row.metric_tags
 
 

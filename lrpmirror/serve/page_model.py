@@ -66,15 +66,11 @@ class PageModel(Struct, frozen=True, kw_only=True):
     listed_ago: float | None
     last_error: str
     desired_lrps: int
-    totals: dict[str, int]
-    """Instances by letter."""
+    totals: dict[str, int]  # instances by letter
     cells: list[CellModel]
-    more_cells: int
-    """How many cells are not shown."""
-    waiting: str
-    """A letter for each instance that is on no cell."""
-    health: dict[str, int]
-    """Processes by health."""
+    more_cells: int  # how many cells are not shown
+    waiting: str  # A letter for each instance that is on no cell
+    health: dict[str, int]  # processes by health
     processes: list[ProcessModel]
     rates: tuple[Second, ...]
 
@@ -145,7 +141,10 @@ def _look(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: Eve
         more_cells=shown.others,
         waiting=_spelt(waiting),
         health=dict(healths),
-        processes=[_process(guid, value) for (_, guid), value in troubled.found()],
+        processes=[
+            ProcessModel(_short(guid), one.health.value, one.desired, one.running, _short(detail_of(one)))
+            for (_, guid), one in troubled.found()
+        ],
         rates=event_rates.history(),
     )
 
@@ -157,8 +156,7 @@ class _FirstN(Generic[T]):
         self._number = number
         self._order = order
         self._kept: list[T] = []
-        self.others = 0
-        """How many items were not among the first."""
+        self.others = 0  # how many items were not among the first
 
     def add(self, one: T) -> None:
         """Add an item. O(log kept), amortised."""
@@ -185,11 +183,6 @@ def _cell(cell_id: str, load: CellLoad | None, letters: dict[str, int]) -> CellM
     share = load.memory_share
     rounded = None if share is None else round(share, 3)
     return CellModel(_short(cell_id), _short(load.zone), load.present, instances, rounded)
-
-
-def _process(guid: str, value: ProcessHealth) -> ProcessModel:
-    detail = _short(detail_of(value))
-    return ProcessModel(_short(guid), value.health.value, value.desired, value.running, detail)
 
 
 def _short(text: str) -> str:

@@ -41,12 +41,9 @@ class Load:
     """Judges the load by how far the readers are behind, and how late the process is."""
 
     def __init__(self) -> None:
-        self.trouble = ""
-        """Why new streams are refused; empty where they are taken."""
-        self.refused = 0
-        """How many streams were refused."""
-        self.shed = 0
-        """How many streams were closed to relieve the others."""
+        self.trouble = ""  # why new streams are refused; empty where they are taken
+        self.refused = 0  # how many streams were refused
+        self.shed = 0  # how many streams were closed to relieve the others
         self._well_since = 0.0
 
     def look(self, behind: Sequence[int], late: float, now: float) -> int:
@@ -74,20 +71,16 @@ class Readers:
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self._clock = clock
-        self.load = Load()
-        """Whether the readers are kept up with."""
-        self.due = 0.0
-        """When the next round begins, where there are many."""
+        self.load = Load()  # whether the readers are kept up with
+        self.due = 0.0  # when the next round begins, where there are many
         self._in_round = False
         self._waited = 0
         self._growing = 0
         self._open: list[tuple[Subscription, int]] = []
         self._handed_out = 0
         self._waiting: deque[tuple[StreamKind | None, Encoded]] = deque()
-        self.news = trio.Event()
-        """Set while events wait for `hand_out`."""
-        self.dropped = 0
-        """How many subscribers were closed because they had fallen behind."""
+        self.news = trio.Event()  # set while events wait for `hand_out`
+        self.dropped = 0  # how many subscribers were closed because they had fallen behind
 
     def __bool__(self) -> bool:
         return bool(self._open)

@@ -52,7 +52,7 @@ class Replica:
         self, mirror: Mirror, clock: Callable[[], float], *, full: bool = False, max_age: float = MAX_AGE
     ) -> None:
         self._mirror = mirror
-        self._shown: Callable[[DesiredLRP], DesiredLRP] = _whole if full else without_secrets
+        self._shown: Callable[[DesiredLRP], DesiredLRP] = (lambda lrp: lrp) if full else without_secrets
         self._clock = clock
         self._max_age = max_age
         self._domains_at = float("-inf")
@@ -62,10 +62,8 @@ class Replica:
         self._domains: tuple[str, ...] | None = None
         self._cells: tuple[CellPresence, ...] | None = None
         self.readers = Readers(clock)
-        self.event_rates = EventRates(clock)
-        """The event rates, for the status page."""
-        self.closures = 0
-        """How many times all streams were closed because a change could not be sent as events."""
+        self.event_rates = EventRates(clock)  # the event rates, for the status page
+        self.closures = 0  # how many times all streams were closed because a change could not be sent as events
 
     @property
     def available(self) -> bool:
@@ -261,10 +259,6 @@ class Replica:
                 logger.warning("the replica answers nothing any more: %s", away)
             elif before and not away:
                 logger.warning("the replica answers again")
-
-
-def _whole(lrp: DesiredLRP) -> DesiredLRP:
-    return lrp
 
 
 def _differs(live: bool, mirror: Mirror) -> bool:

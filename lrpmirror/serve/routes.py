@@ -6,18 +6,8 @@ from typing import Final
 from lrpmirror.errors import RequestRefused
 from lrpmirror.mirror import Mirror
 from lrpmirror.serve.replica import Replica
-from lrpmirror.server import BBSApp
-from lrpmirror.server.asgi import (
-    TEXT,
-    ASGIApp,
-    Receive,
-    Scope,
-    Send,
-    send_not_allowed,
-    send_not_found,
-    send_whole,
-    with_headers,
-)
+from lrpmirror.server import BBSApp, asgi
+from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.wire import encode, source
 
 # Whole desired LRPs are asked for there.
@@ -50,9 +40,9 @@ def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
         if chosen is None:
             await fallback(scope, receive, send)
         elif scope["method"] in {"GET", "HEAD"}:
-            await chosen(scope, receive, with_headers(send, *_HEADERS))
+            await chosen(scope, receive, asgi.with_headers(send, *_HEADERS))
         else:
-            await send_not_allowed(with_headers(send, *_HEADERS), b"GET, HEAD")
+            await asgi.send_not_allowed(asgi.with_headers(send, *_HEADERS), b"GET, HEAD")
 
     return app
 
@@ -60,7 +50,7 @@ def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
     """Answer 404 to every request; an ASGI application."""
     if scope["type"] == "http":
-        await send_not_found(with_headers(send, *_HEADERS))
+        await asgi.send_not_found(asgi.with_headers(send, *_HEADERS))
 
 
 class ReplicaApp:
@@ -84,12 +74,12 @@ class ReplicaApp:
         if scope["type"] != "http":
             await self._bbs(scope, receive, send)
         elif away := self._replica.refusal:
-            await send_whole(with_headers(send, *_HEADERS), 503, TEXT, f"{printable(away)}\n".encode())
+            await asgi.send_whole(asgi.with_headers(send, *_HEADERS), 503, asgi.TEXT, f"{printable(away)}\n".encode())
         else:
-            send = with_headers(send, (source.HEADER, source.header(self._replica.status)))
+            send = asgi.with_headers(send, (source.HEADER, source.header(self._replica.status)))
             if refusal := self._refusal(scope["path"]):
                 reply = encode.error_reply("InvalidRequest", refusal)
-                await send_whole(send, 200, b"application/x-protobuf", reply)
+                await asgi.send_whole(send, 200, b"application/x-protobuf", reply)
             else:
                 await self._bbs(scope, receive, send)
 

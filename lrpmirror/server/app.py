@@ -7,17 +7,8 @@ import trio
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
-from lrpmirror.server.asgi import (
-    CHUNKS,
-    OFFER,
-    TEXT,
-    Receive,
-    Scope,
-    Send,
-    send_not_allowed,
-    send_not_found,
-    send_whole,
-)
+from lrpmirror.server import asgi
+from lrpmirror.server.asgi import Receive, Scope, Send
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
@@ -77,15 +68,15 @@ class BBSApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if not self.available:
-            await send_whole(send, 503, TEXT, b"")
+            await asgi.send_whole(send, 503, asgi.TEXT, b"")
         elif path in self.hidden or not (path in LISTS or path in STREAMS or path in WRITES or path == PING):
-            await send_not_found(send)
+            await asgi.send_not_found(send)
         elif method != "POST" and not (method in {"GET", "HEAD"} and path in STREAMS):
-            await send_not_allowed(send, b"GET, HEAD, POST" if path in STREAMS else b"POST")
+            await asgi.send_not_allowed(send, b"GET, HEAD, POST" if path in STREAMS else b"POST")
         elif path == PING:
-            await send_whole(send, 200, _PROTOBUF, _AVAILABLE)
+            await asgi.send_whole(send, 200, _PROTOBUF, _AVAILABLE)
         elif (body := await _read_body(receive)) is None:
-            await send_whole(send, 413, TEXT, b"the request is too large\n")
+            await asgi.send_whole(send, 413, asgi.TEXT, b"the request is too large\n")
         else:
             try:
                 if path in STREAMS:
@@ -100,22 +91,22 @@ class BBSApp:
     async def _write(self, write: Write, scope: Scope, body: bytes, send: Send) -> None:
         match self.writes:
             case RequestRefused() as refusal:
-                await send_whole(send, 200, _PROTOBUF, write.refuse(refusal))
+                await asgi.send_whole(send, 200, _PROTOBUF, write.refuse(refusal))
             case BBSError() as error:
                 await _send_error(send, error)
             case writer:
                 given = next((value for name, value in scope["headers"] if name == TRACE_HEADER), b"")
                 reply = write.answer(writer, body, trace_id=str(given, "utf-8", "replace"))
-                await send_whole(send, 200, _PROTOBUF, reply)
+                await asgi.send_whole(send, 200, _PROTOBUF, reply)
 
     async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         cell_id = cell_of(body)
         if cell_id is None:
-            await send_whole(send, 400, TEXT, b"the body is not an EventsByCellId\n")
+            await asgi.send_whole(send, 400, asgi.TEXT, b"the body is not an EventsByCellId\n")
             return
         subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
-        chunks = (scope.get("extensions") or {}).get(CHUNKS)
-        offer = None if chunks is None else chunks.get(OFFER)
+        chunks = (scope.get("extensions") or {}).get(asgi.CHUNKS)
+        offer = None if chunks is None else chunks.get(asgi.OFFER)
         await stream_events(subscription, receive, send, bursts=chunks is not None, offer=offer)
 
     async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
@@ -127,7 +118,7 @@ class BBSApp:
         if self.lag.after_read:
             await trio.sleep(self.lag.after_read)
         if not second:
-            await send_whole(send, 200, _PROTOBUF, encode.reply(first))
+            await asgi.send_whole(send, 200, _PROTOBUF, encode.reply(first))
             return
         # A long list is sent as it is encoded: every send gives way to other tasks too, and waits for a slow reader.
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", _PROTOBUF)]})
@@ -141,11 +132,11 @@ class BBSApp:
 async def _send_error(send: Send, error: BBSError) -> None:
     match error:
         case RequestRefused(type=kind, message=message):
-            await send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
+            await asgi.send_whole(send, 200, _PROTOBUF, encode.error_reply(kind, message))
         case UnknownPath():
-            await send_not_found(send)
+            await asgi.send_not_found(send)
         case _:
-            await send_whole(send, 503, TEXT, f"{error}\n".encode())
+            await asgi.send_whole(send, 503, asgi.TEXT, f"{error}\n".encode())
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -1,6 +1,7 @@
 """Checks of a request's head that h11 does not make though HTTP/1.1 demands them, and the split of its target."""
 
 import re
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote
 
@@ -16,12 +17,11 @@ _FORBIDDEN: Final = re.compile(rb"(?<!\r)\n|\n[ \t]")
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
 
 
-class Refusal(Exception):  # noqa: N818 - what it is
+class Refusal(h11.RemoteProtocolError):
     """A request that is refused by the server itself, with this status; the connection is closed."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+        super().__init__(HTTPStatus(status).phrase, error_status_hint=status)
 
 
 class HeadCheck:

@@ -68,16 +68,14 @@ class Host:
         limits: Limits,
         traffic: Traffic,
     ) -> None:
-        self.traffic = traffic
-        """Counters of connections and requests."""
+        self.traffic = traffic  # counters of connections and requests
         self._limits = limits
         self._admission = Admission(limits, traffic)
         self._complained_at = float("-inf")
         self._app = app
         self._nursery = nursery
         self._address = address
-        self.port = port
-        """The port, the same for as long as the server lives."""
+        self.port = port  # the port, the same for as long as the server lives
         self._tls = tls
         self._gate = Gate()
         self._connections: set[Connection] = set()
@@ -147,36 +145,31 @@ class Host:
         task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         closed = self._closed = trio.Event()
-        with trio.CancelScope() as scope:
-            try:
-                async with trio.open_nursery() as nursery:
-                    for listener in listeners:
-                        nursery.start_soon(self._accept_from, listener)
-                    task_status.started(scope)
-            finally:
-                with trio.CancelScope(shield=True):
-                    for listener in listeners:
-                        await listener.aclose()
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(self._accept_from, listener)
+            task_status.started(nursery.cancel_scope)
         closed.set()
 
     async def _accept_from(self, listener: trio.SocketListener) -> None:
-        """Take connections, for ever."""
-        while True:
-            try:
-                socket = await listener.accept()
-            except OSError as error:
-                if error.errno not in EXHAUSTED:
-                    raise
-                self._complain(f"no connection can be accepted: {error}; raise the limit of open files")
-                await trio.sleep(PAUSE)
-                continue
-            if self._admission.make_room(len(self._connections)):
-                self.traffic.accepted += 1
-                self._start(socket)
-            else:
-                self.traffic.refused += 1
-                self._complain(f"{len(self._connections)} connections are being answered: no more are taken")
-                await trio.aclose_forcefully(socket)
+        """Take connections, for ever; close the port when cancelled."""
+        async with listener:
+            while True:
+                try:
+                    socket = await listener.accept()
+                except OSError as error:
+                    if error.errno not in EXHAUSTED:
+                        raise
+                    self._complain(f"no connection can be accepted: {error}; raise the limit of open files")
+                    await trio.sleep(PAUSE)
+                    continue
+                if self._admission.make_room(len(self._connections)):
+                    self.traffic.accepted += 1
+                    self._start(socket)
+                else:
+                    self.traffic.refused += 1
+                    self._complain(f"{len(self._connections)} connections are being answered: no more are taken")
+                    await trio.aclose_forcefully(socket)
 
     def _complain(self, trouble: str) -> None:
         """Log a problem that may come a thousand times a second, at most once in a while."""

@@ -103,9 +103,6 @@ class Connection:
             if request is None:
                 return False
             exchange = _Exchange(self, request, await self._read_body(request))
-        except Refusal as refusal:
-            await self._refuse(refusal.status)
-            return False
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint)
             return False
@@ -268,8 +265,7 @@ class _Exchange:
         self.is_event_stream = False
         self.answered = trio.CancelScope()
         """Cancelled when there is no more to answer, though the application may have more to say."""
-        self.waited = 0.0
-        """Seconds that the client has let the reply wait."""
+        self.waited = 0.0  # seconds that the client has let the reply wait
         path, raw_path, query = split_target(request.target)
         self.scope: dict[str, Any] = {
             "type": "http",

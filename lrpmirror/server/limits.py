@@ -83,8 +83,7 @@ class Admission:
         self._new: OrderedDict[CancelScope, None] = OrderedDict()
         self._returning: OrderedDict[CancelScope, None] = OrderedDict()
         self._sending: OrderedDict[CancelScope, int] = OrderedDict()
-        self.buffered = 0
-        """How many bytes of request bodies are held."""
+        self.buffered = 0  # how many bytes of request bodies are held
 
     def waiting(self, client: CancelScope, *, known: bool) -> None:
         """Record that the server waits for a connection from now on; for a new one the first time counts."""

@@ -141,10 +141,8 @@ class Subscription:
         self._unread: deque[Encoded] = deque()
         self._events = 0
         self._since_taken = 0
-        self.closed = False
-        """Whether no more events come, for whatever reason."""
-        self.fell_behind = False
-        """Whether it was closed because the reader had not taken more events than the limit."""
+        self.closed = False  # whether no more events come, for whatever reason
+        self.fell_behind = False  # whether it was closed because the reader had not taken more events than the limit
 
     def __len__(self) -> int:
         """Return how many events the reader has not taken."""
@@ -276,7 +274,6 @@ class _Sender:
         self._news.set()
 
     async def run(self, send: Send) -> None:
-        """Send events as they come, for ever."""
         while True:
             frames = [] if self._unfinished else self._next()
             if frames or self._unfinished:
@@ -299,7 +296,6 @@ class _Sender:
                 return
 
     def _next(self) -> list[bytes]:
-        """Take the next events, as frames."""
         frames: list[bytes] = []
         now = trio.current_time()
         for item in self._subscription.take_encoded(self._at_once):

@@ -16,22 +16,14 @@ class Traffic:
     """Counts what became of connections and requests. The numbers only grow, but for `open`."""
 
     def __init__(self) -> None:
-        self.open = 0
-        """Open connections."""
+        self.open = 0  # open connections
         self.accepted = 0
-        """Accepted connections."""
-        self.refused = 0
-        """Connections that were closed at once, because there were too many that were being answered."""
-        self.displaced = 0
-        """Connections that were cut off while the server waited for them, to make room for others."""
-        self.timeouts: Counter[str] = Counter()
-        """Connections that were cut off for what the client took too long for: `head`, `body`, `write`…"""
-        self.replies: Counter[int] = Counter()
-        """Replies by status."""
-        self.failures: Counter[str] = Counter()
-        """Requests and connections that ended in an error of the server's own, by the error's class."""
-        self.first: dict[str, Exception] = {}
-        """The first failure of each kind: of a class, in a line of code."""
+        self.refused = 0  # closed at once, because there were too many that were being answered
+        self.displaced = 0  # cut off while the server waited for them, to make room for others
+        self.timeouts: Counter[str] = Counter()  # cut off for what the client took too long for: `head`, `write`…
+        self.replies: Counter[int] = Counter()  # by status
+        self.failures: Counter[str] = Counter()  # requests and connections by the error of the server's that ended them
+        self.first: dict[str, Exception] = {}  # the first failure of each kind: of a class, in a line of code
 
     def failed(self, error: Exception, what: str) -> None:
         """Count an error of the server's own, and log it with its traceback if it is the first of its kind."""

@@ -47,9 +47,8 @@ from lrpmirror.sim.autopilot import Autopilot, Rates
 from lrpmirror.sim.delivery import Faults
 from lrpmirror.sim.diego import Diego, Snapshot
 from lrpmirror.sim.plan import FaultPlan
-from lrpmirror.sim.serving import ServedDiego, serve_diego
+from lrpmirror.sim.serving import DiegoThread, ServedDiego, serve_diego, serve_diego_in_thread
 from lrpmirror.sim.state import Backup, StopRequest
-from lrpmirror.sim.thread import DiegoThread, serve_diego_in_thread
 from lrpmirror.sim.transitions import group_of_rows, groups_of_rows
 
 __all__ = [

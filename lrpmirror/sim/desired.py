@@ -103,7 +103,6 @@ def _existing(state: State, process_guid: str) -> DesiredLRP:
 
 
 def _check(wanted: DesiredLRP, checks: Mapping[str, Callable[[DesiredLRP], bool]]) -> None:
-    """Raise RequestRefused, naming all fields that are invalid."""
     invalid = [f"Invalid field: {name}" for name, is_valid in checks.items() if not is_valid(wanted)]
     if invalid:
         raise RequestRefused("InvalidRequest", ", ".join(invalid))

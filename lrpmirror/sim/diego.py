@@ -49,8 +49,7 @@ class Diego:
         self._groups = EventDelivery(lambda event: self._publish("groups", event), None)
         self.faults = faults
         self._rng = self._state.random
-        self.trace_id = ""
-        """The trace id of the events of the next writes; empty for none."""
+        self.trace_id = ""  # the trace id of the events of the next writes; empty for none
 
     # ------------------------------------------------------------------ time
 

@@ -32,11 +32,9 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
     - `cuts`: all connections are closed; `stream_cuts`: all event streams are.
     - `outages`: for a while everything is answered with 503.
     - `refusals`: for a while new connections are refused; open ones stay.
-    - `failovers`: as when another server takes over: connections are closed, for a while refused, for a while answered
-      with 503, then served.
+    - `failovers`: connections are closed, for a while refused, for a while answered with 503, then served.
     - `silences`: for a while nothing is written on any connection; then all go on as if nothing had been.
-    - `restores`: the database is set back to what it was a while ago, and all connections are closed: what was written
-      meanwhile, and announced, never was. See `Diego.restore`.
+    - `restores`: the database is set back to what it was a while ago, and all connections are closed.
 
     To single requests, each with a chance between 0 and 1:
 
@@ -44,13 +42,9 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
     - `truncated_lists`: a list that is not empty breaks off in the middle, and its connection is closed.
     - `half_open_streams`: after a while an event stream carries nothing any more, and stays open.
 
-    "A while" lasts between the two `lasting`, in seconds. Things go wrong for `seconds`, or for as long as the Diego is
-    served if None; then everything is put right. Seconds are those of trio's clock: a MockClock makes them virtual.
-
-    The same `seed` does the same things to the server at the same times. What becomes of single requests follows from
-    the seed and their order, which sockets decide.
-
-    Raises ConfigurationError for a rate below 0, a chance outside 0 to 1, or a `lasting` that ends before it begins.
+    "A while" lasts between the two `lasting`, in seconds of trio's clock. After `seconds`, unless None, everything is
+    put right. The same `seed` does the same things to the server at the same times; what becomes of single requests
+    follows from their order too. Raises ConfigurationError for values that are no rate, chance or range.
     """
 
     seed: int = 0

@@ -1,15 +1,26 @@
-"""The simulated Diego over HTTP on loopback."""
+"""The simulated Diego over HTTP on loopback: in a trio program, or by a thread for programs without an event loop.
 
+Texts with cut characters are sent as by a server that checks none: U+FFFD becomes bytes that are not UTF-8.
+"""
+
+import queue
+import re
 import ssl
+import threading
+from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
+from typing import Any, Final, TypeVar
 
 import trio
+from google.protobuf.message import Message
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 from lrpmirror.server.app import BBSApp, Lag
+from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
+from lrpmirror.server.asgi import Message as ASGIMessage
 from lrpmirror.server.hosting import Host, ServerTLS, serve_app
 from lrpmirror.server.limits import Limits
 from lrpmirror.server.requests import desired_filter, row_filter
@@ -18,10 +29,69 @@ from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.plan import FaultInjector, FaultPlan, FaultyReplies
-from lrpmirror.sim.rawtexts import RawTexts
 from lrpmirror.sim.transitions import groups_of_rows
+from lrpmirror.wire import text
+from lrpmirror.wire.encode import EVENTS
+from lrpmirror.wire.proto import requests_pb2 as pb
+
+_MARK: Final = "\ufffd".encode()
+_REST: Final = b"\xf0\x9f\x98"  # three bytes of a character that has four, which are read as one U+FFFD
+
+_DATA: Final = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)")
+
+_REPLIES: Final[Mapping[str, type[Message]]] = {
+    "/v1/domains/list": pb.DomainsResponse,
+    "/v1/cells/list.r1": pb.CellsResponse,
+    "/v1/actual_lrps/list": pb.ActualLRPsResponse,
+    "/v1/actual_lrps/list_by_process_guids": pb.ActualLRPsByProcessGuidsResponse,
+    "/v1/actual_lrp_groups/list": pb.ActualLRPGroupsResponse,
+    "/v1/actual_lrp_groups/list_by_process_guid": pb.ActualLRPGroupsResponse,
+    "/v1/actual_lrp_groups/get_by_process_guid_and_index": pb.ActualLRPGroupResponse,
+    "/v1/desired_lrps/list.r3": pb.DesiredLRPsResponse,
+    "/v1/desired_lrps/get_by_process_guid.r3": pb.DesiredLRPResponse,
+    "/v1/desired_lrp_scheduling_infos/list": pb.DesiredLRPSchedulingInfosResponse,
+    "/v1/desired_lrp_scheduling_infos/get_by_process_guid": pb.DesiredLRPSchedulingInfoByProcessGuidResponse,
+    "/v1/desired_lrp_routing_infos/list": pb.DesiredLRPsResponse,
+}
+_EVENTS: Final = {kind.type.encode(): message for kind, message in EVENTS.items()}
 
 AT_ONCE: Final = 16  # writes of the autopilot before readers get their turn: few enough that none falls behind
+
+T = TypeVar("T")
+
+
+def raw_texts(app: ASGIApp) -> ASGIApp:
+    """Return a BBSApp whose replies and events have invalid UTF-8, of the same length, where texts were cut.
+
+    Each piece of a list's body has whole records, as the application sends them.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        reply = _REPLIES.get(scope.get("path", ""))
+
+        async def send_raw(message: ASGIMessage) -> None:
+            if reply is not None and _MARK in message.get("body", b""):
+                message = {**message, "body": _raw(reply, message["body"])}
+            elif reply is None and "chunks" in message:
+                message = {**message, "chunks": [_DATA.sub(_raw_event, frame) for frame in message["chunks"]]}
+            elif reply is None and b"\ndata: " in message.get("body", b""):
+                message = {**message, "body": _DATA.sub(_raw_event, message["body"])}
+            await send(message)
+
+        await app(scope, receive, send_raw)
+
+    return answer
+
+
+def _raw(kind: type[Message], message: bytes) -> bytes:
+    return text.rewritten(kind, message, lambda _, one: one.replace(_MARK, _REST))
+
+
+def _raw_event(frame: re.Match[bytes]) -> bytes:
+    name, data = frame[1], b64decode(frame[2])
+    if name not in _EVENTS or _MARK not in data:
+        return frame[0]
+    return b"event: %b\ndata: %b" % (name, b64encode(_raw(_EVENTS[name], data)))
 
 
 class Sliced:
@@ -57,20 +127,17 @@ class Sliced:
         return self._diego.subscribe(kind, cell_id)
 
 
-class Clock:
-    """A server without clients: time passes, and it converges."""
+def _clock(diego: Diego) -> Callable[[], Iterator[None]]:
+    """Return what lets one virtual second pass in a server without clients, which converges."""
+    seconds = count(1)
 
-    def __init__(self, diego: Diego) -> None:
-        self._diego = diego
-        self._second = 0
-
-    def moves(self) -> Iterator[None]:
-        """Let one virtual second pass."""
-        self._diego.advance(1)
-        self._second += 1
-        if self._second % CONVERGENCE == 0:
-            self._diego.converge()
+    def moves() -> Iterator[None]:
+        diego.advance(1)
+        if next(seconds) % CONVERGENCE == 0:
+            diego.converge()
         yield
+
+    return moves
 
 
 class ServedDiego:
@@ -129,14 +196,14 @@ async def serve_diego(
     """
     app = BBSApp(Sliced(diego), writes=diego, available=available, hidden=hidden, lag=lag)
     mishaps: Counter[str] = Counter()
-    requests = FaultyReplies(RawTexts(app), plan or FaultPlan(), mishaps)
+    requests = FaultyReplies(raw_texts(app), plan or FaultPlan(), mishaps)
     async with serve_app(requests, address=address, port=port, tls=tls, limits=limits) as host:
         fault_injector = FaultInjector(plan or FaultPlan(), mishaps, diego=diego, app=app, requests=requests, host=host)
         host.start_soon(fault_injector.run)
         if autopilot is not None:
             host.start_soon(_live, autopilot.moves, 1.0 / pace)
         elif ticking:
-            host.start_soon(_live, Clock(diego).moves, 1.0 / pace)
+            host.start_soon(_live, _clock(diego), 1.0 / pace)
         yield ServedDiego(diego, app, host, fault_injector)
     host.traffic.raise_failures("the simulated Diego")
 
@@ -149,3 +216,72 @@ async def _live(moves: Callable[[], Iterator[None]], interval: float) -> None:
         for number, _ in enumerate(moves()):
             if number % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
+
+
+class DiegoThread:
+    """A simulated Diego that is served in another thread. Made by `serve_diego_in_thread`."""
+
+    def __init__(self, served: ServedDiego, token: trio.lowlevel.TrioToken, stop: trio.Event) -> None:
+        self.served = served  # what is served, with its switches: to be touched by `do` only
+        self._token = token
+        self._stop = stop
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.served.url
+
+    @property
+    def diego(self) -> Diego:
+        """The simulation: to be touched by `do` only."""
+        return self.served.diego
+
+    def do(self, call: Callable[..., T], *args: Any) -> T:
+        """Call a synchronous function in the server's thread, and return or raise what it does.
+
+        `do(bbs.diego.advance, 30)`; for keyword arguments use functools.partial. Raises trio.RunFinishedError when the
+        server has ended.
+        """
+        return trio.from_thread.run_sync(call, *args, trio_token=self._token)
+
+    def calm(self) -> None:
+        """End the fault plan now, and return when all faults have ended."""
+        trio.from_thread.run(self.served.calm, trio_token=self._token)
+
+
+@contextmanager
+def serve_diego_in_thread(diego: Diego, **options: Any) -> Iterator[DiegoThread]:
+    """Serve the simulation in a thread while the block runs; `options` are those of `serve_diego`, which see.
+
+    What goes wrong in the server is raised at the end of the block.
+    """
+    emitted: queue.SimpleQueue[DiegoThread | BaseException] = queue.SimpleQueue()
+    failures: list[BaseException] = []
+
+    async def serve() -> None:
+        async with serve_diego(diego, **options) as served:
+            stop = trio.Event()
+            emitted.put(DiegoThread(served, trio.lowlevel.current_trio_token(), stop))
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits for it
+            failures.append(error)
+            emitted.put(error)
+
+    thread = threading.Thread(target=run, name="simulated-diego", daemon=True)
+    thread.start()
+    served = emitted.get()
+    if isinstance(served, BaseException):
+        thread.join()
+        raise served
+    try:
+        yield served
+    finally:
+        with suppress(trio.RunFinishedError):
+            served.do(served._stop.set)  # noqa: SLF001 - made here
+        thread.join()
+    if failures:
+        raise failures[0]

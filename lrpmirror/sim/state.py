@@ -115,12 +115,7 @@ class State:
         """Make a new UNCLAIMED row, in a new epoch."""
         return self.put(
             ActualLRP(
-                process_guid=process_guid,
-                index=index,
-                domain=domain,
-                since=self.now,
-                epoch=self.guid(),
-                routable=False,
+                process_guid=process_guid, index=index, domain=domain, since=self.now, epoch=self.guid(), routable=False
             )
         )
 

@@ -5,14 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.detail import (
-    Action,
-    DesiredLRPDetail,
-    EnvironmentVariable,
-    ResourceLimits,
-    RunAction,
-    SecurityGroupRule,
-)
+from lrpmirror.detail import Action, DesiredLRPDetail, EnvironmentVariable, ResourceLimits, RunAction, SecurityGroupRule
 from lrpmirror.model import (
     CellCapacity,
     CellPresence,
@@ -54,13 +47,7 @@ class App(Struct, frozen=True, kw_only=True):
 def routes(app: App) -> dict[str, bytes]:
     """Return the routes of each router: HTTP for all, TCP for some, internal, and the way in by SSH."""
     hosts = [f"{app.name}.example.com", *(f"{app.name}-{number}.example.com" for number in range(2, app.hosts + 1))]
-    http = {
-        "hostnames": hosts,
-        "port": 8080,
-        "route_service_url": None,
-        "isolation_segment": None,
-        "protocol": "http1",
-    }
+    http = {"hostnames": hosts, "port": 8080, "route_service_url": None, "isolation_segment": None, "protocol": "http1"}
     made: dict[str, object] = {
         "cf-router": [http],
         "internal-router": [{"hostname": f"{app.name}.apps.internal"}],
@@ -137,10 +124,7 @@ def net_info(cell: int, container: int) -> NetInfo:
     first = FIRST_PORT + PORTS_PER_INSTANCE * (container % 1000)
     return NetInfo(
         address=f"10.0.{cell // 250}.{cell % 250 + 1}",
-        ports=(
-            PortMapping(8080, first, 61001, first + 1),
-            PortMapping(2222, first + 2, 61002, first + 3),
-        ),
+        ports=(PortMapping(8080, first, 61001, first + 1), PortMapping(2222, first + 2, 61002, first + 3)),
         instance_address=f"10.255.{cell % 250}.{container % 250 + 1}",
         preferred_address=PreferredAddress.HOST,
     )
