@@ -13,14 +13,14 @@ from patience import PATIENCE
 
 from lrpmirror.cli import main
 from lrpmirror.cli._main import _explain
-from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import Target, add_bbs, target
 from lrpmirror.client import TLS
 from lrpmirror.errors import ConfigurationError, RequestRefused, ResourceNotFound
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    bbs.add_options(parser)
+    add_bbs(parser)
     return parser.parse_args(arguments)
 
 
@@ -69,33 +69,33 @@ def test_options_have_two_spellings() -> None:
     theirs = parsed(
         "--bbsURL=https://b", "--caCertFile=a", "--clientCertFile=c", "--clientKeyFile=k", "--skipCertVerify"
     )
-    expected = bbs.Target("https://b", TLS(ca="a", cert="c", key="k", verify=False))
-    assert bbs.target(ours, {}) == bbs.target(theirs, {}) == expected
+    expected = Target("https://b", TLS(ca="a", cert="c", key="k", verify=False))
+    assert target(ours, {}) == target(theirs, {}) == expected
 
 
 def test_options_come_from_the_environment_and_override_it() -> None:
     environ = {"BBS_URL": "https://e", "CA_CERT_FILE": "a", "CLIENT_CERT_FILE": "c", "CLIENT_KEY_FILE": "k"}
-    assert bbs.target(parsed(), environ) == bbs.Target("https://e", TLS(ca="a", cert="c", key="k"))
-    given = bbs.target(parsed("--bbs-url", "https://o", "--client-key-file", "other"), environ)
-    assert given == bbs.Target("https://o", TLS(ca="a", cert="c", key="other"))
+    assert target(parsed(), environ) == Target("https://e", TLS(ca="a", cert="c", key="k"))
+    given = target(parsed("--bbs-url", "https://o", "--client-key-file", "other"), environ)
+    assert given == Target("https://o", TLS(ca="a", cert="c", key="other"))
 
 
 def test_without_certificates_there_is_no_tls() -> None:
-    assert bbs.target(parsed("--bbs-url", "http://b"), {"CA_CERT_FILE": ""}).tls is None
+    assert target(parsed("--bbs-url", "http://b"), {"CA_CERT_FILE": ""}).tls is None
 
 
 @pytest.mark.parametrize(("text", "verify"), [("true", False), ("1", False), ("T", False), ("false", True), ("", True)])
 def test_skip_cert_verify_is_read_as_diegos_tools_read_it(
     capsys: pytest.CaptureFixture[str], text: str, verify: bool
 ) -> None:
-    tls = bbs.target(parsed("--bbs-url=https://b", "--ca-cert-file=a"), {"SKIP_CERT_VERIFY": text}).tls
+    tls = target(parsed("--bbs-url=https://b", "--ca-cert-file=a"), {"SKIP_CERT_VERIFY": text}).tls
     assert tls == TLS(ca="a", verify=verify)
     assert ("the BBS is not authenticated" in capsys.readouterr().err) is not verify
 
 
 def test_what_cannot_be_read_names_the_variable() -> None:
     with pytest.raises(ConfigurationError, match="SKIP_CERT_VERIFY='maybe' is neither true nor false"):
-        bbs.target(parsed("--bbs-url=https://b"), {"SKIP_CERT_VERIFY": "maybe"})
+        target(parsed("--bbs-url=https://b"), {"SKIP_CERT_VERIFY": "maybe"})
 
 
 def test_no_bbs_is_status_2_and_says_how_to_name_one(

@@ -155,7 +155,7 @@ def test_a_process_has_its_rows_routes_and_decisions() -> None:
 
 def test_where_the_bbs_is_not_reached_it_says_so_and_why() -> None:
     async def look(pilot: Pilot[None]) -> None:
-        until(lambda: board.status.trouble is not None)
+        until(lambda: board.mirror.status.trouble is not None)
         pilot.app.screen.look()  # type: ignore[attr-defined]
         await settled(pilot)
         lines = lines_of(pilot)

@@ -12,9 +12,8 @@ from simulation.redis import MemoryRedis
 
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
-from lrpmirror.relay._format import Keys
+from lrpmirror.relay._format import ACQUIRE, COMMIT, FIRST_HASH, RELEASE, Keys, Transaction
 from lrpmirror.relay._pending import MANY
-from lrpmirror.relay._scripts import ACQUIRE, COMMIT, FIRST_HASH, RELEASE, Transaction
 
 KEYS = Keys("x")
 

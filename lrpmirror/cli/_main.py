@@ -7,9 +7,12 @@ COMMANDS.
 import argparse
 import gc
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
+
+import trio
 
 from lrpmirror import errors
 from lrpmirror.cli import top
@@ -117,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # The commands say it in their own way, without a line of source code.
             warnings.simplefilter("ignore", InsecureTLSWarning)
-            status: int = COMMANDS[args.command].run(args)
+            run: Callable[[argparse.Namespace], Any] = COMMANDS[args.command].run
+            status: int = (trio.run(run, args) if iscoroutinefunction(run) else run(args)) or OK
     except BaseException as exc:
         status_of_error = _explain(name, exc)
         if status_of_error is None:

@@ -21,15 +21,13 @@ from lrpmirror.relay._connection import (
     NONE,
     Connection,
     Encoded,
-    account_of,
     connected,
     encoded,
     encoded_lines,
     errors_of,
-    server_of,
     translated,
 )
-from lrpmirror.relay._scripts import Script
+from lrpmirror.relay._format import Script
 
 T = TypeVar("T")
 
@@ -176,10 +174,7 @@ def connector(address: Address, tls: TLS | None = None) -> tuple[Connect, Identi
 @asynccontextmanager
 async def _connected(address: Address, identity: Identity | None) -> AsyncIterator[Commands]:
     with errors_of(address.name):
-        context = identity.context() if identity else None
-        where = await server_of(address, context)
-        async with connected(where, context, account=account_of(address), db=address.db) as connection:
-            await connection.ask(b"PING")
+        async with connected(address, identity.context() if identity else None) as connection:
             yield Commands(connection, address.name)
 
 

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
 
@@ -22,7 +22,7 @@ CONNECT: Final = 5.0  # seconds that a connection may take, with its handshakes
 ANSWER: Final = 5.0  # seconds that a command may take; the longest wait for a change is shorter
 
 _PIECE: Final = 120 * 1024
-"""How many bytes are read at once; from 128 KiB on malloc asks the kernel for the buffer each time."""
+"""Bytes that are read at once: from 128 KiB on malloc asks the kernel for the buffer each time."""
 
 
 Encoded = tuple[int, bytes]  # the number of some parts of a command, and these as they are sent
@@ -30,16 +30,6 @@ Encoded = tuple[int, bytes]  # the number of some parts of a command, and these 
 NONE: Final = (0, b"")
 
 _INCOMPLETE: Final = object()
-
-
-class Bytes(Protocol):
-    """Bytes both ways: a stream of trio, or a `_Socket`."""
-
-    async def send_all(self, data: bytes) -> None:
-        """Send everything."""
-
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        """Return what comes next; nothing at the end."""
 
 
 class _Socket(trio.abc.AsyncResource):
@@ -81,7 +71,7 @@ class _Socket(trio.abc.AsyncResource):
 class Connection:
     """Sends commands and takes their replies. Raises errors of coredis, OSErrors and those of trio's streams."""
 
-    def __init__(self, stream: Bytes) -> None:
+    def __init__(self, stream: _Socket | trio.abc.Stream) -> None:
         self._stream = stream
         refusal = import_module("coredis.parser").Parser().parse_error
         self._parser = import_module("hiredis").Reader(replyError=refusal, notEnoughData=_INCOMPLETE)
@@ -158,17 +148,16 @@ def encoded_lines(text: bytes) -> Encoded:
 
 
 @asynccontextmanager
-async def connected(
-    where: tuple[str, int] | str, context: ssl.SSLContext | None, *, account: Sequence[str], db: int
-) -> AsyncIterator[Connection]:
-    """Connect to a host and port, or a socket's path; `account` is user and password for AUTH, or nothing."""
-    stream = await _open(where, context)
+async def connected(address: Address, context: ssl.SSLContext | None) -> AsyncIterator[Connection]:
+    """Connect to the server of a relay, for as long as the block lasts."""
+    stream = await _open(await _server_of(address, context), context)
     try:
         connection = Connection(stream)
-        if account:
+        if account := _account_of(address):
             await connection.ask(b"AUTH", *account)
-        if db:
-            await connection.ask(b"SELECT", db)
+        if address.db:
+            await connection.ask(b"SELECT", address.db)
+        await connection.ask(b"PING")
         yield connection
     finally:
         await trio.aclose_forcefully(stream)
@@ -193,14 +182,14 @@ async def _encrypted(stream: trio.SocketStream, context: ssl.SSLContext, host: s
     return encrypted
 
 
-def account_of(address: Address) -> tuple[str, ...]:
+def _account_of(address: Address) -> tuple[str, ...]:
     """Return user and password for AUTH; a password alone is that of the default user."""
     if address.password is None and address.username is None:
         return ()
     return (address.username or "default", address.password or "")
 
 
-async def server_of(address: Address, context: ssl.SSLContext | None) -> tuple[str, int] | str:
+async def _server_of(address: Address, context: ssl.SSLContext | None) -> tuple[str, int] | str:
     """Return host and port, or the path of a socket. Raises errors of coredis where none can be found."""
     if address.kind == "unix":
         return address.path
@@ -213,7 +202,7 @@ async def server_of(address: Address, context: ssl.SSLContext | None) -> tuple[s
     if context is not None:
         options["ssl_context"] = context
     if address.kind == "cluster":
-        username, password = account_of(address) or (None, None)
+        username, password = _account_of(address) or (None, None)
         options |= {"username": username, "password": password, "retry_policy": retry.NoRetryPolicy()}
         async with coredis.RedisCluster(startup_nodes=nodes, **options) as cluster:
             slot = import_module("coredis._utils").hash_slot(Keys(address.prefix).status.encode())

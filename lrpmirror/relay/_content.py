@@ -7,17 +7,10 @@ from typing import Final, Protocol
 import trio
 from msgspec.structs import replace
 
+from lrpmirror import events
 from lrpmirror.core.rows.changes import row_key
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.errors import WireError
-from lrpmirror.events import (
-    ActualLRPCrashed,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-)
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
@@ -71,8 +64,7 @@ class Content:
         self._full = full
         self._wanted: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
         """The intended content of the hashes of domains and cells, encoded once and not for each transaction."""
-        self._written: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}
-        """The known content of the hashes of domains and cells."""
+        self._written: dict[str, dict[str, bytes]] = {"domains": {}, "cells": {}}  # what is known to be there
         self._asked = self._written
 
     def set_domains(self, domains: Iterable[str]) -> None:
@@ -258,14 +250,16 @@ class EventMaker:
             tellable = self._row(row, rows.records.get(field, b""), removed, written) and tellable
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        crashes = [(ActualLRPCrashed.type, encode.event(crash)) for crash in batch.crashes]
+        crashes = [(events.ActualLRPCrashed.type, encode.event(crash)) for crash in batch.crashes]
         return removed + written + crashes if tellable else None
 
     def _row(self, step: Step[ActualLRP], record: bytes, removed: Payloads, written: Payloads) -> bool:
         before, after = step.before, step.after
         if after is None:
             if before is not None:
-                removed.append((ActualLRPInstanceRemoved.type, encode.event(ActualLRPInstanceRemoved(before))))
+                removed.append(
+                    (events.ActualLRPInstanceRemoved.type, encode.event(events.ActualLRPInstanceRemoved(before)))
+                )
                 if before.epoch:
                     self._gone.add(before.epoch, Tombstone(before.tag_index))
             return True
@@ -277,18 +271,18 @@ class EventMaker:
             if after.tag_index < before.tag_index:
                 return False
             if after.tag_index == before.tag_index and after.presence != before.presence:
-                moved = ActualLRPInstanceChanged(before, after)
+                moved = events.ActualLRPInstanceChanged(before, after)
                 written.append((moved.type, encode.event(moved)))
                 before = replace(before, presence=after.presence)
         if before != after:
             # The event has the record as its first field and nothing else, as a reply has it as its second.
-            written.append((ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
+            written.append((events.ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
         return True
 
     def _desired(self, step: Step[DesiredLRP], removed: Payloads, written: Payloads) -> bool:
         before, after = step.before, step.after
         if before is not None and (after is None or after.epoch != before.epoch):
-            removed.append((DesiredLRPRemoved.type, encode.event(DesiredLRPRemoved(before))))
+            removed.append((events.DesiredLRPRemoved.type, encode.event(events.DesiredLRPRemoved(before))))
             if before.epoch:
                 self._gone.add(before.epoch, Tombstone(FOREVER))
             before = None
@@ -299,5 +293,5 @@ class EventMaker:
             return False
         if before is not None and after.epoch and after.tag_index < before.tag_index:
             return False
-        written.append((DesiredLRPCreated.type, encode.event(DesiredLRPCreated(after))))
+        written.append((events.DesiredLRPCreated.type, encode.event(events.DesiredLRPCreated(after))))
         return True

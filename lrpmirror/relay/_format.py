@@ -1,4 +1,4 @@
-"""The format of a relay: its keys, the status, and the entries of the stream of changes.
+"""The format of a relay: its keys, the status, the entries of the stream of changes, and the scripts that write them.
 
 All keys of one relay have one hash tag, `{PREFIX}`, so that a cluster keeps them in one slot:
 
@@ -23,6 +23,7 @@ missed nothing as long as each entry follows the link that it read last; otherwi
 """
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha1
 from typing import Final
 
 from msgspec import Struct
@@ -42,15 +43,7 @@ clock has been set since the publisher read it, and the transaction is sent agai
 FILLING: Final = "filling"  # the phase while the relay is incomplete and writes add no events to the stream
 CLOSED: Final = "closed"  # the phase after a publisher has closed
 
-HASHES: Final = (
-    "actual_lrps",
-    "processes",
-    "scheduling_infos",
-    "routing_infos",
-    "desired_lrps",
-    "domains",
-    "cells",
-)
+HASHES: Final = ("actual_lrps", "processes", "scheduling_infos", "routing_infos", "desired_lrps", "domains", "cells")
 """The hashes that hold records, in the order in which the transaction takes them."""
 
 
@@ -86,24 +79,15 @@ class Status(Struct, frozen=True, kw_only=True):
     format: str = FORMAT
     phase: str = ""
     """That of its mirror: `live` or not; `resyncing` also while it brings what is here up to date; FILLING, CLOSED."""
-    age: float = 0.0
-    """How many seconds old its state was then, with the time that the transaction was on its way."""
-    revision: int = 0
-    """That of its mirror."""
-    link: str = ""
-    """The last transaction's name."""
-    changes: int = 0
-    """How many records have been written or removed so far."""
-    detail: str = "routing"
-    """`full` where whole desired LRPs are here, with their secrets."""
-    trouble: str = ""
-    """Why it is not live."""
-    publisher: str = ""
-    """The publisher's name, for people."""
-    heartbeat: float = 0.0
-    """When the last transaction was, in seconds of the server's clock."""
-    live_at: float = 0.0
-    """When the leader was last live with the BBS, by the same clock."""
+    age: float = 0.0  # how many seconds old its state was then, with the time that the transaction was on its way
+    revision: int = 0  # that of its mirror
+    link: str = ""  # the last transaction's name
+    changes: int = 0  # how many records have been written or removed so far
+    detail: str = "routing"  # `full` where whole desired LRPs are here, with their secrets
+    trouble: str = ""  # why it is not live
+    publisher: str = ""  # the publisher's name, for people
+    heartbeat: float = 0.0  # when the last transaction was, in seconds of the server's clock
+    live_at: float = 0.0  # when the leader was last live with the BBS, by the same clock
     counts: tuple[int, ...] = ()
     """How many fields each of the hashes had after it, in the order of HASHES; empty where there was none yet."""
 
@@ -146,8 +130,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     trouble: str
     revision: int
     age: float = 0.0
-    events: Sequence[tuple[str, bytes]]
-    """The types and payloads of events, in their order."""
+    events: Sequence[tuple[str, bytes]]  # the types and payloads of events, in their order
 
     @classmethod
     def read(cls, pairs: Sequence[tuple[bytes, bytes]], where: str) -> "Entry":
@@ -183,3 +166,130 @@ def check_status(status: Status | None, now: float, where: str) -> Status:
 def trouble_of(phase: str, trouble: str) -> str:
     """Return why the publisher does not follow the BBS now; empty where it does."""
     return "" if phase == "live" else trouble or phase
+
+
+class Script(Struct, frozen=True):
+    """A Lua script and its name on the server."""
+
+    text: str
+    name: str
+
+
+class Transaction(Struct, frozen=True, kw_only=True, array_like=True):
+    """What COMMIT is to write and when: one argument, since each costs both sides, without bytes. Times are in ms."""
+
+    token: str  # the publisher's, who must lead
+    lease: str  # for how long it leads from then on
+    before: str  # the link that must be there
+    link: str  # the one of this transaction
+    counts: Sequence[int]  # how many fields the hashes must have, if that is known
+    age: int  # how old the publisher's state is
+    as_of: int  # when it was so, by the server's clock
+    patience: int  # how long ago that may be
+    phase: str
+    trouble: str
+    revision: str
+    live: bool  # whether the publisher is live with the BBS
+    more: Sequence[str]  # further fields of the status, with their values
+    follows: str  # the link that the entry says it follows
+    oldest: str  # the oldest entry to be kept, or nothing
+    events: int  # how many arguments are the entry's events; -1: no entry
+    hashes: Sequence[tuple[int, int, int]]
+    """For each hash that changes: its number in the keys, and how many arguments are fields to set, and to remove."""
+
+
+def _script(text: str) -> Script:
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ACQUIRE: Final = _script("""\
+-- KEYS: lease, status. ARGV: token, lease in ms, whether the caller is live with the BBS, how long a leader may not be.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  local live_at = tonumber(redis.call('HGET', KEYS[2], 'live_at') or '')
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  if ARGV[3] ~= '1' or not live_at or now - live_at <= tonumber(ARGV[4]) then return 0 end
+  redis.call('HSET', KEYS[2], 'live_at', string.format('%d', now))
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")
+"""Take the lead where it is free, or where the leader is not live and the caller is; returns 1 where it is taken."""
+
+RELEASE: Final = _script("""\
+-- KEYS: lease. ARGV: token.
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+""")
+"""Give up the lead, if it is the caller's."""
+
+COMMIT: Final = _script(
+    f"local {', '.join(Transaction.__struct_fields__)} = unpack(cmsgpack.unpack(ARGV[1]))"
+    """
+-- KEYS: lease, status, changes, then the hashes.
+-- ARGV: a Transaction as MessagePack, then what it counts: events with their names, and the fields of the hashes.
+local at = 2
+local function each(command, key, number)
+  local n, last = 0, at + number - 1
+  for j = at, last, 1000 do n = n + redis.call(command, key, unpack(ARGV, j, math.min(j + 999, last))) end
+  at = last + 1
+  return n
+end
+local holder = redis.call('GET', KEYS[1])
+if holder ~= token then return {'fenced', holder or ''} end
+local known = redis.call('HMGET', KEYS[2], 'link', 'live_at', 'changes')
+local there = known[1] or ''
+if there ~= before then return {'diverged', there} end
+local numbers, same = {}, true
+for i = 4, #KEYS do
+  local n = redis.call('HLEN', KEYS[i])
+  numbers[i - 3] = n
+  same = same and n == counts[i - 3]
+end
+if not same and #counts > 0 then return {'altered', numbers} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local waited = now - as_of
+now = string.format('%d', now)
+if waited < 0 or waited > patience then return {'late', now} end
+age = string.format('%.3f', (age + waited) / 1000)
+local said = {'link', link, 'phase', phase, 'trouble', trouble, 'age', age, 'revision', revision}
+local id = ''
+if events >= 0 then
+  local command = {'XADD', KEYS[3]}
+  if oldest ~= '' then command[3], command[4] = 'MINID', oldest end
+  command[#command + 1] = '*'
+  for j = 1, #said do command[#command + 1] = said[j] end
+  command[#command + 1], command[#command + 2] = 'before', follows
+  for j = at, at + events - 1 do command[#command + 1] = ARGV[j] end
+  at = at + events
+  id = redis.call(unpack(command))
+end
+local changes = 0
+for _, hash in ipairs(hashes) do
+  local i, set, removed = unpack(hash)
+  local more = each('HSET', KEYS[i], set) - each('HDEL', KEYS[i], removed)
+  numbers[i - 3] = numbers[i - 3] + more
+  same = same and more == 0
+  changes = changes + set / 2 + removed
+end
+if not same then said[#said + 1], said[#said + 2] = 'counts', table.concat(numbers, ' ') end
+if live or not known[2] then said[#said + 1], said[#said + 2] = 'live_at', now end
+if changes > 0 then
+  said[#said + 1], said[#said + 2] = 'changes', string.format('%d', (known[3] or 0) + changes)
+end
+redis.call('HSET', KEYS[2], 'heartbeat', now, unpack(said))
+if #more > 0 then redis.call('HSET', KEYS[2], unpack(more)) end
+redis.call('PEXPIRE', KEYS[1], lease)
+return {'done', now, id, numbers}
+"""
+)
+"""Write what has changed, as one step. Returns `done` with the time, the entry's id and the counts, or why nothing was
+written: `fenced` (another publisher leads, or none), `diverged` (another link is there), `altered` (other counts are),
+`late` with the time (by this clock it was sent too long ago, or is yet to be: the clock has been set).
+
+The time on the way is added to the age that is written."""
+
+FIRST_HASH: Final = 4  # the number of the first of the hashes in the keys of COMMIT
+SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}  # all scripts, by name

@@ -16,18 +16,27 @@ from lrpmirror.core.freshness.status import Status as MirrorStatus
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.relay._commands import Commands, ServerClock
 from lrpmirror.relay._content import Content, EventMaker
-from lrpmirror.relay._format import CLOSED, FILLING, FORMAT, HASHES, HEARTBEAT, LEASE, UNDER_WAY, Keys, Status
+from lrpmirror.relay._format import (
+    CLOSED,
+    COMMIT,
+    FILLING,
+    FIRST_HASH,
+    FORMAT,
+    HASHES,
+    HEARTBEAT,
+    LEASE,
+    UNDER_WAY,
+    Keys,
+    Status,
+    Transaction,
+)
 from lrpmirror.relay._pending import MANY, Batch, Pending, Step
-from lrpmirror.relay._scripts import COMMIT, FIRST_HASH, Transaction
 
 logger: Final = logging.getLogger("lrpmirror")
 
 SLICE: Final = 250  # how many fields are compared in one step
 TURN: Final = 300.0  # seconds in which the whole relay is checked once, to find what others have altered
-
-GRACE: Final = 2.0
-"""Seconds that the mirror has, at a takeover, to receive versions in the relay that are newer than its own."""
-
+GRACE: Final = 2.0  # seconds that the mirror has, at a takeover, to receive versions in the relay newer than its own
 NOTHING: Final = "-"  # the `before` of an entry that follows no entry in the stream
 OVERHEAD: Final = 250  # approximate bytes of an entry beside its events
 _BEHIND: Final = "RelayBehind"  # the trouble of a publisher whose mirror is live, while it brings the relay up to date
@@ -94,13 +103,11 @@ class Leading:
     counters: Counters = dataclasses.field(default_factory=Counters)
     _event_maker: EventMaker = dataclasses.field(default_factory=EventMaker)
     _token: str = ""
-    _number: int = 0
-    """Of the last transaction that was tried; a link is the token, which is the publisher's own, and this."""
+    _number: int = 0  # of the last transaction that was tried; a link is the token, the publisher's own, and this
     _link: str = ""
     _counts: Sequence[int] = ()  # how many fields each of the hashes has, where that is known
     _introduced: bool = False  # whether the fields of the status that never change are there
-    _clock: ServerClock = dataclasses.field(init=False)
-    """The last reading of the clock of the server that is written to."""
+    _clock: ServerClock = dataclasses.field(init=False)  # the last reading of the server's clock
     _unconfirmed: tuple[str, Batch] | None = None  # the link and batch of a transaction whose outcome is not known
     _silent: bool = False  # whether writes add no events to the stream, since every reader has to list anew anyway
     _gap: bool = False  # whether something was written or lost without an event: the next entry follows none
@@ -363,8 +370,7 @@ class Leading:
                 return
 
 
-_NUMBERS: Final = {name: number for number, name in enumerate(HASHES, FIRST_HASH)}
-"""The numbers of the hashes in the keys of a transaction."""
+_NUMBERS: Final = {name: number for number, name in enumerate(HASHES, FIRST_HASH)}  # in the keys of a transaction
 
 
 def _millis(seconds: float) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 from msgspec.structs import replace
@@ -16,9 +16,7 @@ from lrpmirror.wire import decode
 
 T = TypeVar("T")
 
-SCAN: Final = 300
-"""How many parts of desired LRPs are requested in one step: as many as a socket holds, so that they come in time."""
-
+SCAN: Final = 300  # how many parts of desired LRPs are requested in one step: as many as a socket holds
 PROCESSES: Final = 60  # the same for processes, whose rows are requested then
 SLICE: Final = 100  # how many records are decoded before others have their turn
 TRIES: Final = 5  # how many times the parts of a desired LRP are read again when a write came in between
@@ -70,7 +68,7 @@ class RecordFilter:
 
 
 @dataclass(eq=False)
-class Records:
+class Records(AsyncIterator[list[Any]]):
     """The records of one list, some at a time. No generator, which would have to be closed."""
 
     _redis: Commands
@@ -83,17 +81,13 @@ class Records:
     _waiting: list[Any] = field(default_factory=list)
     _number: int = 0  # how many records were found
     _seen: set[bytes] = field(default_factory=set)  # the fields that were scanned
-    _named: list[bytes] = field(default_factory=list)
-    """The fields of the rows of each process, as they are stored; not all need be there."""
+    _named: list[bytes] = field(default_factory=list)  # the fields of rows by process; not all need be there
     _slice: Later[tuple[int, Mapping[bytes, bytes]]] | None = None  # the next slice of the hash that is scanned
     _rows: Later[Sequence[bytes | None]] | None = None  # the rows of the slice before it
     _ended: bool = False
 
     def __post_init__(self) -> None:
         self._by_process = self._name == "actual_lrps"
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> list[Any]:
         while not self._waiting:

@@ -50,8 +50,7 @@ class Pending:
         self.desired: dict[str, Step[DesiredLRP]] = {}
         self.processes: dict[str, None] = {}
         self.crashes: tuple[ActualLRPCrashed, ...] = ()
-        self.everything = True
-        """Whether the changed keys are not all known: the relay has to be compared with the mirror."""
+        self.everything = True  # whether the changed keys are not all known: relay and mirror have to be compared
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
@@ -61,16 +60,13 @@ class Pending:
     def event(self, event: Event, outcome: Outcome, commit: Commit | None) -> None:  # noqa: ARG002 - an observer's
         """Record what an event changed, or a crash, which changes nothing by itself."""
         if commit is not None:
-            self._take(commit)
+            self.listed(commit)
         elif isinstance(event, ActualLRPCrashed) and not self.everything:
             self.crashes = (*self.crashes, event)[-CRASHES:]
             self._wake()
 
     def listed(self, commit: Commit) -> None:
-        """Record what a list changed."""
-        self._take(commit)
-
-    def _take(self, commit: Commit) -> None:
+        """Record what a commit changed, such as that of a list."""
         if len(commit.actual_lrps) + len(commit.desired_lrps) > MANY:
             self.lose_count()
         elif not self.everything:

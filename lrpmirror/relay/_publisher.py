@@ -28,10 +28,9 @@ from lrpmirror.model import CellPresence
 from lrpmirror.relay._address import parse
 from lrpmirror.relay._commands import Commands, Connect, connector
 from lrpmirror.relay._content import Content, MirrorReads
-from lrpmirror.relay._format import LEASE, Keys
+from lrpmirror.relay._format import ACQUIRE, LEASE, RELEASE, Keys
 from lrpmirror.relay._leading import Counters, Leading, LeaseLost, Retention
 from lrpmirror.relay._pending import Pending
-from lrpmirror.relay._scripts import ACQUIRE, RELEASE
 
 V = TypeVar("V")
 
@@ -40,10 +39,7 @@ logger: Final = logging.getLogger("lrpmirror")
 REFRESH: Final = 10.0  # seconds between two reads of the domains and cells, about which a BBS sends no events
 LISTING: Final = 10.0  # seconds that a list of either may take
 STREAM_BYTES: Final = 64 * 1024 * 1024  # how many bytes of events the stream of changes keeps
-
-HAND_OVER: Final = 3.0
-"""Seconds for which a publisher that leads may have lost the BBS before one that has not takes its place."""
-
+HAND_OVER: Final = 3.0  # seconds that a leader may have lost the BBS before a publisher that has not takes its place
 CAMPAIGN: Final = 0.5  # seconds between two attempts to lead
 FAREWELL: Final = 1.0  # seconds that closing may take
 
@@ -108,14 +104,7 @@ class Publisher:
     """Keeps a relay current from a mirror, made by `open_publisher`."""
 
     def __init__(
-        self,
-        mirror: Published,
-        connect: Connect,
-        keys: Keys,
-        *,
-        full: bool,
-        stream_bytes: int,
-        rng: Random,
+        self, mirror: Published, connect: Connect, keys: Keys, *, full: bool, stream_bytes: int, rng: Random
     ) -> None:
         self._mirror = mirror
         self._connect = connect

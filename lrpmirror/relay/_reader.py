@@ -7,19 +7,11 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
+from lrpmirror import errors
 from lrpmirror.background import let_others_go_first
 from lrpmirror.client import TLS, BBSClient
 from lrpmirror.client._tls import Identity
 from lrpmirror.core.rows.groups import groups_of
-from lrpmirror.errors import (
-    ChangesMissed,
-    ConfigurationError,
-    NoPublisher,
-    RequestRefused,
-    ResourceNotFound,
-    ServiceUnavailable,
-    UnknownPath,
-)
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay._address import is_relay, parse
@@ -33,7 +25,7 @@ BLOCK: Final = 1.0  # seconds that one read waits for the next entry
 
 
 @dataclass(eq=False)
-class RelayStream:
+class RelayStream(AsyncIterator[list[Event]]):
     """The events of a relay's changes, a list for each read. Raises BBSErrors; see `RelayClient.events`."""
 
     _redis: Commands
@@ -46,9 +38,6 @@ class RelayStream:
     _said: Callable[[SourceStatus], None] | None
     _heard_at: float = field(default_factory=trio.current_time)
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> list[Event]:
         # Who waits for what was yielded has a turn now, and not after the next command is made and sent.
         await let_others_go_first()
@@ -58,7 +47,7 @@ class RelayStream:
             for entry_id, pairs in await self._next():
                 entry = Entry.read(pairs, self._keys.where)
                 if entry.before != self._link:
-                    raise ChangesMissed(
+                    raise errors.ChangesMissed(
                         f"{self._keys.where}: the changes do not go on where they were left: they were dropped from "
                         "the stream before they were read, or the relay was written anew"
                     )
@@ -77,7 +66,7 @@ class RelayStream:
                 self._heard_at = now
                 return found
             if now >= self._heard_at + PATIENCE:
-                raise NoPublisher(
+                raise errors.NoPublisher(
                     f"{self._keys.where}: nobody publishes there: nothing has come for {now - self._heard_at:.1f} s, "
                     "where there is something each second"
                 )
@@ -106,7 +95,7 @@ async def open_stream(
     status = check_status(found, clock.said, keys.where)
     last = await redis.last_entry(keys.changes)
     if last is None:
-        raise NoPublisher(
+        raise errors.NoPublisher(
             f"{keys.where}: the stream of changes is empty; the publisher ({status.publisher}) writes it anew"
         )
     entry = Entry.read(last[1], keys.where)
@@ -128,10 +117,9 @@ class RelayClient:
     `unix:///path`, `redis+sentinel://host[:port],…/service` or `redis+cluster://host[:port],…`; see README.
 
     `tap` is given the records of lists, by the list's name, and `connect` stands in for the network. Each request has a
-    connection of its own. All raise BBSErrors: RelayUnreachable, RelayRefused (user, password or
-    permissions), RelayUnreadable (another version of the format), NoPublisher, UpstreamStale (the publisher has lost
-    the BBS), ChangesMissed (a stream); and WireErrors for records that cannot be read. Raises ConfigurationError at
-    construction.
+    connection of its own. All raise BBSErrors: RelayUnreachable, RelayRefused (user, password or permissions),
+    RelayUnreadable (another format), NoPublisher, UpstreamStale (the publisher has lost the BBS), ChangesMissed (a
+    stream); and WireErrors for records that cannot be read. Raises ConfigurationError at construction.
     """
 
     def __init__(
@@ -177,12 +165,7 @@ class RelayClient:
 
     @asynccontextmanager
     async def events(
-        self,
-        name: str,
-        cell_id: str = "",
-        *,
-        full: bool = False,
-        said: Callable[[SourceStatus], None] | None = None,
+        self, name: str, cell_id: str = "", *, full: bool = False, said: Callable[[SourceStatus], None] | None = None
     ) -> AsyncIterator[RelayStream]:
         """Follow the changes: `async with client.events("instances") as stream: async for events in stream`.
 
@@ -191,11 +174,8 @@ class RelayClient:
         yielded. Raises ChangesMissed where the stream has gone on without this reader, and NoPublisher.
         """
         if name != "instances" or cell_id:
-            raise UnknownPath(f"{self.url}: a relay has the stream of instances only, of all cells")
-        async with (
-            self._connect() as redis,
-            open_stream(redis, self.keys, full=full, said=said) as stream,
-        ):
+            raise errors.UnknownPath(f"{self.url}: a relay has the stream of instances only, of all cells")
+        async with self._connect() as redis, open_stream(redis, self.keys, full=full, said=said) as stream:
             self._streams.append(stream)
             try:
                 yield stream
@@ -212,7 +192,7 @@ class RelayClient:
         if name == "actual_lrp_groups":
             return self._groups(**filters)
         if name not in _LISTS:
-            raise ConfigurationError(f"{name!r} is not a list; these are: {', '.join(_LISTS)}")
+            raise errors.ConfigurationError(f"{name!r} is not a list; these are: {', '.join(_LISTS)}")
         return self._list(name, **filters)
 
     async def actual_lrps(
@@ -242,7 +222,7 @@ class RelayClient:
         for group in await self.actual_lrp_groups_by_process_guid(process_guid):
             if group.resolve().index == index:
                 return group
-        raise ResourceNotFound("ResourceNotFound", f"no actual LRP {process_guid}/{index}")
+        raise errors.ResourceNotFound("ResourceNotFound", f"no actual LRP {process_guid}/{index}")
 
     async def desired_lrps(
         self,
@@ -278,7 +258,7 @@ class RelayClient:
         """Return one desired LRP; raises ResourceNotFound."""
         found = await self.desired_lrps(process_guids=(process_guid,), full=full)
         if not found:
-            raise ResourceNotFound("ResourceNotFound", f"no desired LRP {process_guid}")
+            raise errors.ResourceNotFound("ResourceNotFound", f"no desired LRP {process_guid}")
         return found[0]
 
     async def domains(self, *, most: int | None = None) -> tuple[str, ...]:
@@ -310,7 +290,7 @@ class RelayClient:
             status = await self._caught_up(redis)
             if name == "desired_lrps" and status.detail != "full":
                 if full:
-                    raise RequestRefused(
+                    raise errors.RequestRefused(
                         "InvalidRequest",
                         f"{self.url} has no whole desired LRPs: its publisher runs without --detail full",
                     )
@@ -333,13 +313,15 @@ class RelayClient:
             if last is not None and order(last[0]) >= order(position):
                 break
             if trio.current_time() > until:
-                raise ServiceUnavailable(
+                raise errors.ServiceUnavailable(
                     f"{self.url}: the server that was asked lags behind what has been followed, by more than "
                     f"{CATCH_UP:g} s"
                 )
             await trio.sleep(0.05)
         if not await redis.has_entry(self.keys.changes, position):
-            raise ChangesMissed(f"{self.url}: the server that was asked has another history than what was followed")
+            raise errors.ChangesMissed(
+                f"{self.url}: the server that was asked has another history than what was followed"
+            )
         return status
 
 

@@ -15,7 +15,7 @@ import trio
 
 from lrpmirror.errors import RelayRefused, RelayUnreachable
 from lrpmirror.relay._commands import Commands, Later, Pairs
-from lrpmirror.relay._scripts import ACQUIRE, COMMIT, RELEASE, Script, Transaction
+from lrpmirror.relay._format import ACQUIRE, COMMIT, RELEASE, Script, Transaction
 
 __all__ = ["MemoryRedis"]
 

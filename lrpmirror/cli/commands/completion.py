@@ -21,8 +21,7 @@ now on:
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 
-_FILES: Final = frozenset({"FILE", "DIR", "FOLDER"})
-"""The metavars of arguments that are files."""
+_FILES: Final = frozenset({"FILE", "DIR", "FOLDER"})  # the metavars of arguments that are files
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -45,14 +45,9 @@ elsewhere there is a line each second, and one for each change. Ends at Ctrl-C,
 or after --seconds; then it says whether mirror and simulator agree.
 """
 
-WARM_UP: Final = 30
-"""Virtual seconds before the demo begins: most instances run by then."""
-
-SYNC: Final = 30.0
-"""Seconds that the first synchronisation may take, which on loopback takes one."""
-
-RELAY_TRIES: Final = 3
-"""How many times a mirror behind a relay is compared again, a second later."""
+WARM_UP: Final = 30  # virtual seconds before the demo begins: most instances run by then
+SYNC: Final = 30.0  # seconds that the first synchronisation may take, which on loopback takes one
+RELAY_TRIES: Final = 3  # how many times a mirror behind a relay is compared again, a second later
 
 # Few enough at five virtual seconds a second that a person can read along.
 RATES: Final = Rates(
@@ -78,18 +73,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     seed: int = 1
     cells: int = 4
     apps: int = 8
-    steps: int | None = None
-    """How many virtual seconds it takes; None: until interrupted."""
-    pace: float = 5.0
-    """Virtual seconds in a second."""
-    first_cut: int = 25
-    """The step at which the connection is cut for the first time."""
-    cut_every: int = 75
-    """How many steps there are from one cut to the next."""
-    cut_for: int = 8
-    """How many steps there is no connection then."""
-    redis: bool = False
-    """Whether the mirror reads from a relay, which another one publishes to."""
+    steps: int | None = None  # how many virtual seconds it takes; None: until interrupted
+    pace: float = 5.0  # virtual seconds in a second
+    first_cut: int = 25  # the step at which the connection is cut for the first time
+    cut_every: int = 75  # how many steps there are from one cut to the next
+    cut_for: int = 8  # how many steps there is no connection then
+    redis: bool = False  # whether the mirror reads from a relay, which another one publishes to
 
 
 class Outcome(Struct, frozen=True):
@@ -210,8 +199,7 @@ def _outcome(diego: Diego, run: _DemoRun, wrong: list[str]) -> Outcome:
     return Outcome(text, agreed=True)
 
 
-_PATIENCE: Final = 5.0
-"""Seconds that the mirror has to catch up, and to list once more."""
+_PATIENCE: Final = 5.0  # seconds that the mirror has to catch up, and to list once more
 
 
 def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
@@ -268,19 +256,13 @@ def _differing(kind: str, expected: Mapping[str, object], got: Mapping[str, obje
 
 SERVERS: Final = ("valkey-server", "redis-server")
 
-PATIENCE: Final = 10.0
-"""Seconds that the server may take to start."""
-
-REFRESH: Final = 0.2
-"""Seconds between two reads of domains and cells: the demo compares them at its end."""
+START: Final = 10.0  # seconds that the server may take to start
+REFRESH: Final = 0.2  # seconds between two reads of domains and cells: the demo compares them at its end
 
 
 @asynccontextmanager
 async def relayed(bbs_url: str, tuning: Tuning, seed: int) -> AsyncIterator[str]:
-    """Publish the BBS at a URL to a server that lives as long as the block; yields the relay's URL.
-
-    Raises ConfigurationError where no server is installed.
-    """
+    """Publish the BBS at a URL to a server of its own; yields the relay's URL. Raises ConfigurationError."""
     with TemporaryDirectory(prefix="lrpmirror-") as folder:
         path = Path(folder) / "redis.sock"
         process = await trio.to_thread.run_sync(_start, path)
@@ -302,7 +284,7 @@ def _start(path: Path) -> subprocess.Popen[bytes]:
         raise ConfigurationError(f"--redis needs one of {' and '.join(SERVERS)}: install it, or leave the option out")
     command = [server, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - found above
-    for _ in range(round(PATIENCE / 0.02)):
+    for _ in range(round(START / 0.02)):
         if path.exists():
             return process
         try:

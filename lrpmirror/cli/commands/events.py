@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import add_bbs, target
 from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.cli.shared.signals import until_interrupted
 from lrpmirror.errors import BBSError, UnknownPath, WireError
@@ -30,8 +30,7 @@ reader that falls 1024 events behind, events are missing. This is an error, and
 says so. --watch of the other commands goes on and brings what was missed.
 """
 
-_REST: Final = 0.5
-"""Seconds that the other stream has, when one has ended, to bring what was already on its way."""
+_REST: Final = 0.5  # seconds that the other stream has, when one has ended, to bring what was already on its way
 
 _GROUP_EVENTS: Final = {kind.type for kind in (ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved)}
 
@@ -45,17 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out the deprecated events of groups, and do not ask for their stream",
     )
-    bbs.add_options(parser)
+    add_bbs(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> None:
     """Print events until interrupted."""
-    trio.run(_print, args)
-    return 0
-
-
-async def _print(args: argparse.Namespace) -> None:
-    where = bbs.target(args)
+    where = target(args)
     async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
         out, cell_id = LineWriter(), args.cell_id
         async with client.events("instances", cell_id, full=True) as instances:

@@ -10,9 +10,8 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import seconds
-from lrpmirror.cli.shared.following import following
+from lrpmirror.cli.shared.arguments import add_bbs, seconds
+from lrpmirror.cli.shared.following import following, passing
 from lrpmirror.cli.shared.output import LineWriter, printable, say, table
 from lrpmirror.cli.shared.progress import showing
 from lrpmirror.cli.shared.signals import interruptible
@@ -63,27 +62,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process")
     parser.add_argument("--seconds", type=seconds, default=10.0, metavar="N", help="follow for N seconds (10)")
     parser.add_argument("--json", action="store_true", help="JSON on a terminal, too")
-    bbs.add_options(parser)
+    add_bbs(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> int:
     """Follow the BBS, then explain."""
-    explanation = trio.run(_explain, args)
-    if explanation.desired is None and not explanation.rows and not explanation.decisions:
-        say(f"lrpmirror explain: nothing is known of a process {args.process_guid}")
-        return 1
-    return 0
-
-
-async def _explain(args: argparse.Namespace) -> Explanation:
     guid: str = args.process_guid
     async with following(args) as (mirror, _):
-        began = trio.current_time()
-
-        def progress() -> str:
-            passed, known = trio.current_time() - began, len(mirror.explain(guid))
-            return f"following: {passed:.0f} of {args.seconds:.0f} s, {known} decisions about it"
-
+        progress = passing(args.seconds, lambda: f"{len(mirror.explain(guid))} decisions about it")
         async with interruptible() as asked, showing(progress):
             with trio.move_on_after(args.seconds):
                 await asked.wait()
@@ -94,7 +80,10 @@ async def _explain(args: argparse.Namespace) -> Explanation:
         found = Explanation(mirror.status.at, desired, mirror.actual_lrps(guid), mirror.explain(guid))
     as_text = sys.stdout.isatty() and not args.json
     await LineWriter().write(map(str.encode, _lines(found)) if as_text else _objects(found))
-    return found
+    if found.desired is None and not found.rows and not found.decisions:
+        say(f"lrpmirror explain: nothing is known of a process {guid}")
+        return 1
+    return 0
 
 
 def _objects(found: Explanation) -> Iterator[bytes]:

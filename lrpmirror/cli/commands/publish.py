@@ -5,11 +5,8 @@ import os
 from functools import partial
 from typing import Final
 
-import trio
-
 from lrpmirror.background import background
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import add_detail, count
+from lrpmirror.cli.shared.arguments import add_bbs, add_detail, add_files, count, target, tls_of
 from lrpmirror.cli.shared.following import report_phases
 from lrpmirror.cli.shared.output import say_of
 from lrpmirror.cli.shared.signals import interruptible
@@ -49,12 +46,11 @@ _say: Final = partial(say_of, "publish")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--to", metavar="URL", help="where to publish, such as redis://redis.example.com [RELAY_URL]")
+    add = parser.add_argument
+    add("--to", metavar="URL", help="where to publish, such as redis://redis.example.com [RELAY_URL]")
     add_detail(parser)
-    parser.add_argument(
-        "--state-file", metavar="FILE", help="keep the state in FILE too, to start from after a restart"
-    )
-    parser.add_argument(
+    add("--state-file", metavar="FILE", help="keep the state in FILE too, to start from after a restart")
+    add(
         "--stream-mib",
         type=count,
         default=64,
@@ -62,21 +58,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="size of the stream of changes; a reader that falls further behind lists everything again (%(default)s)",
     )
     group = parser.add_argument_group("TLS of Redis or Valkey, for rediss")
-    bbs.add_files(group, "relay_")
-    bbs.add_options(parser)
+    add_files(group, "relay_")
+    add_bbs(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> None:
     """Publish until interrupted."""
-    trio.run(_publish, args)
-    return 0
-
-
-async def _publish(args: argparse.Namespace) -> None:
     to = args.to or os.environ.get("RELAY_URL", "")
     if not to:
         raise ConfigurationError("no relay is named: give --to URL or set RELAY_URL, such as redis://redis.example.com")
-    tls, where = bbs.tls_of(args, "relay_"), bbs.target(args)
+    tls, where = tls_of(args, "relay_"), target(args)
     async with (
         interruptible() as asked,
         client_at(where.url, tls=where.tls) as client,

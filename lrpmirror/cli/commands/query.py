@@ -6,11 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
-import trio
 from msgspec import Struct
 
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import Command
+from lrpmirror.cli.shared.arguments import Command, add_bbs, target
 from lrpmirror.cli.shared.following import Picked, poll, watch, watching
 from lrpmirror.cli.shared.output import LineWriter
 from lrpmirror.cli.shared.progress import Waiting
@@ -21,6 +19,7 @@ from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay import Client, client_at
+from lrpmirror.server.requests import desired_filter, row_filter
 from lrpmirror.wire import json
 
 Args = argparse.Namespace
@@ -54,15 +53,11 @@ class Query(Struct, frozen=True, kw_only=True):
     name: str
     HELP: str
     about: str
-    filters: Callable[[argparse.ArgumentParser], object] = lambda _: None
-    """Adds its own arguments."""
-    ask: Callable[[Client, Args, Write], Awaitable[None]] | None = None
-    """Asks the BBS, and prints the records as they arrive."""
-    read: Callable[[Client], Awaitable[Iterable[object]]] | None = None
-    """Or: asks for all records, with --watch again and again."""
+    filters: Callable[[argparse.ArgumentParser], object] = lambda _: None  # adds its own arguments
+    ask: Callable[[Client, Args, Write], Awaitable[None]] | None = None  # asks, and prints records as they arrive
+    read: Callable[[Client], Awaitable[Iterable[object]]] | None = None  # or: asks for all, with --watch repeatedly
     detail: Literal["routing", "full"] = "routing"
-    pick: Callable[[Args], Pick] | None = None
-    """Returns what --watch picks of each process of a mirror."""
+    pick: Callable[[Args], Pick] | None = None  # returns what --watch picks of each process of a mirror
 
     @property
     def DESCRIPTION(self) -> str:  # noqa: N802 - as the constants of modules are named
@@ -79,20 +74,21 @@ class Query(Struct, frozen=True, kw_only=True):
         self.filters(parser)
         if self.pick is not None or self.read is not None:
             parser.add_argument("--watch", action="store_true", help="go on printing changes until Ctrl-C")
-        bbs.add_options(parser)
+        add_bbs(parser)
 
-    def run(self, args: Args) -> int:
+    async def run(self, args: Args) -> None:
         """Ask, and print."""
         if not getattr(args, "watch", False):
-            trio.run(self._once, args)
+            await self._once(args)
         elif self.pick is not None:
-            trio.run(self._follow, args, self.pick)
+            async with watching(args, self.name, detail=self.detail) as mirror:
+                picked = Picked(self.pick(args))
+                await watch(mirror, picked, LineWriter(), first=_sorted, show=lambda _, one: json.to_json(one))
         elif self.read is not None:
-            trio.run(self._poll, args, self.read)
-        return 0
+            await self._poll(args, self.read)
 
     async def _once(self, args: Args) -> None:
-        where = bbs.target(args)
+        where = target(args)
         out, waiting = LineWriter(), Waiting("listing")
         async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown() as hide:
 
@@ -108,12 +104,8 @@ class Query(Struct, frozen=True, kw_only=True):
             elif self.read is not None:
                 await write(await self.read(client))
 
-    async def _follow(self, args: Args, pick: Callable[[Args], Pick]) -> None:
-        async with watching(args, self.name, detail=self.detail) as mirror:
-            await watch(mirror, Picked(pick(args)), LineWriter(), first=_sorted, show=lambda _, one: json.to_json(one))
-
     async def _poll(self, args: Args, read: Callable[[Client], Awaitable[Iterable[object]]]) -> None:
-        where = bbs.target(args)
+        where = target(args)
         async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
             await poll(lambda: read(client), _place, LineWriter(), json.to_json, self.name)
 
@@ -162,16 +154,13 @@ def _index(text: str) -> int:
 
 
 def _pick_rows(args: Args) -> Pick:
-    return lambda process: {row_key(row): row for row in process.rows if _wants_row(args, row)}
+    wanted = _wanted_rows(args)
+    return lambda process: {row_key(row): row for row in wanted(process)}
 
 
-def _wants_row(args: Args, row: ActualLRP) -> bool:
-    return (
-        args.domain in ("", row.domain)
-        and args.cell_id in ("", row.cell_id)
-        and args.process_guid in ("", row.process_guid)
-        and args.index in (None, row.index)
-    )
+def _wanted_rows(args: Args) -> Callable[[Process], Iterable[ActualLRP]]:
+    passes = row_filter(args.domain, args.cell_id, args.index)
+    return lambda process: filter(passes, process.rows) if args.process_guid in ("", process.guid) else ()
 
 
 async def _groups(client: Client, args: Args, write: Write) -> None:
@@ -188,12 +177,8 @@ async def _groups(client: Client, args: Args, write: Write) -> None:
 def _pick_groups(args: Args) -> Pick:
     """Pick the groups of the rows that pass the filters, as the server makes them."""
     _check_group_filters(args)
-
-    def pick(process: Process) -> Mapping[tuple[str, int], ActualLRPGroup]:
-        groups = groups_of(row for row in process.rows if _wants_row(args, row))
-        return {(process.guid, group.resolve().index): group for group in groups}
-
-    return pick
+    wanted = _wanted_rows(args)
+    return lambda process: {(process.guid, group.resolve().index): group for group in groups_of(wanted(process))}
 
 
 def _check_group_filters(args: Args) -> None:
@@ -220,19 +205,8 @@ def _desired_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _pick_desired(args: Args) -> Pick:
-    domain, guids, prefixes = args.domain, frozenset(args.process_guid), tuple(args.app_guid)
-
-    def pick(process: Process) -> Mapping[str, DesiredLRP]:
-        lrp = process.desired
-        wanted = (
-            lrp is not None
-            and domain in ("", lrp.domain)
-            and (not guids or lrp.process_guid in guids)
-            and (not prefixes or lrp.process_guid.startswith(prefixes))
-        )
-        return {process.guid: lrp} if lrp is not None and wanted else {}
-
-    return pick
+    passes = desired_filter(args.domain, args.process_guid, args.app_guid)
+    return lambda of: {of.guid: of.desired} if of.desired is not None and passes(of.desired) else {}
 
 
 async def _desired_lrp(client: Client, args: Args, write: Write) -> None:
@@ -303,5 +277,4 @@ _QUERIES: Final = (
     ),
 )
 
-COMMANDS: Final[Mapping[str, Command]] = {query.name: query for query in _QUERIES}
-"""The commands by their names."""
+COMMANDS: Final[Mapping[str, Command]] = {query.name: query for query in _QUERIES}  # the commands by their names

@@ -8,8 +8,7 @@ from typing import Final
 import trio
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import seconds
+from lrpmirror.cli.shared.arguments import add_bbs, seconds, target
 from lrpmirror.cli.shared.progress import Progress
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.client import BBSClient, EventStream
@@ -32,37 +31,26 @@ HTTP, TCP and internal ones. --with-secrets records every byte as it came.
 Either way only the owner can read the files.
 """
 
-SETTLE: Final = 0.3
-"""Seconds without events that are needed after the last lists, for them to be the end state of the events."""
-
-TRIES: Final = 3
-"""How many times these lists are tried."""
-
-TICK: Final = 0.5
-"""Seconds between two reports of the progress."""
+SETTLE: Final = 0.3  # seconds without events that the last lists need after them, to be the end state of the events
+TRIES: Final = 3  # how many times these lists are tried
+TICK: Final = 0.5  # seconds between two reports of the progress
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("dir", metavar="DIR", help="the folder to make; it may exist if it is empty")
-    parser.add_argument("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
-    parser.add_argument("--note", default="", help="a note on what is recorded, kept in the recording")
-    parser.add_argument(
-        "--with-secrets", action="store_true", help="record desired LRPs whole: environments and credentials"
-    )
-    bbs.add_options(parser)
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="the folder to make; it may exist if it is empty")
+    add("--seconds", type=seconds, metavar="N", help="end after N seconds instead of at Ctrl-C")
+    add("--note", default="", help="a note on what is recorded, kept in the recording")
+    add("--with-secrets", action="store_true", help="record desired LRPs whole: environments and credentials")
+    add_bbs(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> None:
     """Record until it is enough."""
-    where = bbs.target(args)
+    where = target(args)
     if is_relay(where.url):
         raise ConfigurationError(f"{where.name} is a relay: what is recorded is the traffic of a BBS; name that")
-    trio.run(_record, where, args)
-    return 0
-
-
-async def _record(where: bbs.Target, args: argparse.Namespace) -> None:
     async with interruptible() as asked:
         with Recorder(args.dir, secrets=args.with_secrets, note=args.note) as recorder:
             session = _Session(recorder, asked, args.with_secrets)

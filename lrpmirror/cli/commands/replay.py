@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -54,19 +54,16 @@ PRINTS: Final = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("dir", metavar="DIR", help="the folder of the recording")
-    parser.add_argument(
-        "--stream", choices=("instances", "groups"), default="instances", help="which stream to apply (%(default)s)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("dir", metavar="DIR", help="the folder of the recording")
+    add("--stream", choices=("instances", "groups"), default="instances", help="which stream to apply (%(default)s)")
+    add(
         "--lists",
         metavar="FOLDER",
         default="snapshot",
         help="which lists to begin with: a folder of the recording, such as steps/03, or any other (%(default)s)",
     )
-    parser.add_argument(
-        "--print", choices=PRINTS, default="summary", metavar="WHAT", help=f"one of {', '.join(PRINTS)} (%(default)s)"
-    )
+    add("--print", choices=PRINTS, default="summary", metavar="WHAT", help=f"one of {', '.join(PRINTS)} (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,20 +80,13 @@ def run(args: argparse.Namespace) -> int:
     elif what in VIEWS:
         print_lines(map(msgspec.json.encode, _objects(replayed, VIEWS[what])))
     else:
-        print_lines(map(json.dumps, _values(replayed, what)))
+        reads: dict[str, Callable[[], Iterable[object]]] = {
+            "actual-lrps": replayed.actual_lrps,
+            "actual-lrp-groups": replayed.actual_lrp_groups,
+            "domains": replayed.domains,
+        }
+        print_lines(map(json.dumps, reads.get(what, replayed.desired_lrps)()))
     return 0
-
-
-def _values(replayed: Replay, what: str) -> Iterable[object]:
-    match what:
-        case "actual-lrps":
-            return replayed.actual_lrps()
-        case "actual-lrp-groups":
-            return replayed.actual_lrp_groups()
-        case "domains":
-            return replayed.domains()
-        case _:
-            return replayed.desired_lrps()
 
 
 def _objects(replayed: Replay, view: PrintedView) -> Iterator[dict[str, Any]]:

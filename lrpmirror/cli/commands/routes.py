@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
-import trio
 
-from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import add_bbs
 from lrpmirror.cli.shared.following import following, watch, watching
 from lrpmirror.cli.shared.output import LineWriter, say, table
 from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
@@ -47,18 +46,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument("--internal", action="store_true", help="internal routes, from container to container")
     parser.add_argument("--watch", action="store_true", help="go on printing changes until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="JSON on a terminal, too")
-    bbs.add_options(parser)
+    add_bbs(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> int:
     """Print routes."""
     kind = "tcp-routes" if args.tcp else "internal-routes" if args.internal else "http-routes"
     wanted = _wanted(kind, args.host)
     if args.watch:
-        trio.run(_watch, args, VIEWS[kind], wanted)
-        return 0
-    found = trio.run(_once, args, VIEWS[kind], wanted)
-    if args.host and not found:
+        await _watch(args, VIEWS[kind], wanted)
+    elif not await _once(args, VIEWS[kind], wanted) and args.host:
         say(f"lrpmirror routes: nothing serves {args.host} among the {kind}")
         return 1
     return 0

@@ -6,11 +6,16 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-import trio
-
 from lrpmirror.background import background
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import add_detail, add_limits, add_server_tls, limits_of, ops_limits
+from lrpmirror.cli.shared.arguments import (
+    add_bbs,
+    add_detail,
+    add_limits,
+    add_server_tls,
+    limits_of,
+    ops_limits,
+    target,
+)
 from lrpmirror.cli.shared.following import report_phases
 from lrpmirror.cli.shared.output import LineWriter, say_of
 from lrpmirror.cli.shared.signals import interruptible, look_at_files_again
@@ -75,7 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_server_tls(parser, "mutual TLS for those who read from here")
     add_limits(parser)
-    bbs.add_options(parser)
+    add_bbs(parser)
 
 
 def _seconds(text: str) -> float:
@@ -85,13 +90,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    trio.run(_serve, args)
-    return 0
-
-
-async def _serve(args: argparse.Namespace) -> None:
     listen, insecure = parse_address(args.listen), args.insecure_listen
     ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
     tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=insecure)
@@ -102,7 +102,7 @@ async def _serve(args: argparse.Namespace) -> None:
     if ops is not None:
         checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
     limits = limits_of(args, beside_ops=ops is not None)
-    where = bbs.target(args)
+    where = target(args)
     servers = {"bbs": Traffic()} if beside else {"bbs": Traffic(), "ops": Traffic()}
     ops_routes = None if args.ops_listen is None else partial(_ops_routes(), servers=servers)
     async with interruptible() as asked, AsyncExitStack() as stack:

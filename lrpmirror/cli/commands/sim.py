@@ -50,26 +50,21 @@ otherwise.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "--listen", default="127.0.0.1:8889", metavar="ADDRESS", help="HOST:PORT to answer at (%(default)s)"
-    )
+    add = parser.add_argument
+    add("--listen", default="127.0.0.1:8889", metavar="ADDRESS", help="HOST:PORT to answer at (%(default)s)")
     add_simulation(parser, cells=5, apps=20)
-    parser.add_argument("--instances", type=count, metavar="N", help="about how many instances (one to four an app)")
-    parser.add_argument("--pace", type=_amount, default=1.0, metavar="X", help="simulated seconds in a second (1)")
-    parser.add_argument(
-        "--warm-up", type=_amount, default=30.0, metavar="N", help="simulated seconds that pass before it answers (30)"
-    )
-    parser.add_argument(
+    add("--instances", type=count, metavar="N", help="about how many instances (one to four an app)")
+    add("--pace", type=_amount, default=1.0, metavar="X", help="simulated seconds in a second (1)")
+    add("--warm-up", type=_amount, default=30.0, metavar="N", help="simulated seconds that pass before it answers (30)")
+    add(
         "--events-per-second",
         type=_amount,
         default=0.0,
         metavar="N",
         help="add changes of routable until each simulated second has N events (0)",
     )
-    parser.add_argument(
-        "--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="a rate, see above"
-    )
-    parser.add_argument(
+    add("--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="a rate, see above")
+    add(
         "--fault",
         type=_named((*MISHAPS, *CHANCES, *EVENT_FAULTS)),
         action="append",
@@ -81,13 +76,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_limits(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    trio.run(_serve, args)
-    return 0
-
-
-async def _serve(args: argparse.Namespace) -> None:
     listen = parse_address(args.listen)
     ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
     tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)

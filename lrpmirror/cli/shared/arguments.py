@@ -1,14 +1,21 @@
-"""What a command is, and the arguments that several have: their types, and the options of a server."""
+"""What a command is, and the arguments that several have: types, the connection to a BBS, the options of a server."""
 
 import argparse
 import importlib.util
 import math
-from collections.abc import Callable
-from typing import Final, Protocol
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Final, Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from lrpmirror.cli.shared.output import say
+from lrpmirror.client import TLS
 from lrpmirror.errors import ConfigurationError
+from lrpmirror.relay import is_relay
+from lrpmirror.relay._address import parse
 from lrpmirror.server import Limits
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
@@ -27,8 +34,9 @@ class Command(Protocol):
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it, and return the exit status."""
+    @property
+    def run(self) -> Callable[[argparse.Namespace], int | Coroutine[Any, Any, int | None]]:
+        """What does it, on trio where it is asynchronous; returns the exit status, or None for 0."""
 
 
 def require(package: str) -> None:
@@ -55,8 +63,7 @@ def count(text: str) -> int:
     return int(text)
 
 
-OPS_SHARE: Final = 0.125
-"""The share of the descriptors for a separate ops port, so that neither port can use up all."""
+OPS_SHARE: Final = 0.125  # the share of the descriptors for a separate ops port, so that neither port can use up all
 
 OPS_MOST: Final = 100
 
@@ -103,9 +110,7 @@ def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
     group.add_argument("--server-cert-file", metavar="FILE", help="this server's certificate, PEM")
     group.add_argument("--server-key-file", metavar="FILE", help="its private key, PEM")
     group.add_argument(
-        "--insecure-listen",
-        action="store_true",
-        help="allow listening without TLS where other machines can connect",
+        "--insecure-listen", action="store_true", help="allow listening without TLS where other machines can connect"
     )
 
 
@@ -123,10 +128,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def limits_of(args: argparse.Namespace, *, beside_ops: bool = False) -> Limits:
-    """Return the limits that the options ask for, after raising the process's own limit of open files.
-
-    `beside_ops` leaves descriptors for another port.
-    """
+    """Return the limits asked for, with descriptors left for another port, after raising the limit of open files."""
     allow_more_files()
     limits = Limits(**{name: getattr(args, name) for name, *_ in _LIMITS})
     if limits.max_connections is not None:
@@ -137,3 +139,78 @@ def limits_of(args: argparse.Namespace, *, beside_ops: bool = False) -> Limits:
 def ops_limits(limits: Limits) -> Limits:
     """Return the limits of the ops port beside a port that has these."""
     return replace(limits, max_connections=min(OPS_MOST, connections_allowed(OPS_SHARE)))
+
+
+_TRUE: Final = frozenset({"1", "t", "true"})
+_FALSE: Final = frozenset({"", "0", "f", "false"})
+
+
+_FILES: Final = {"ca": "ca_cert", "cert": "client_cert", "key": "client_key"}
+_TEXTS: Final = ("the authorities to trust, PEM", "this client's certificate, PEM", "its private key, PEM")
+
+
+class Target(Struct, frozen=True):
+    """The URL of a BBS, and the files to authenticate."""
+
+    url: str
+    tls: TLS | None
+
+    @property
+    def name(self) -> str:
+        """The URL as it may be printed: that of a relay can hold a password."""
+        return parse(self.url).name if is_relay(self.url) else self.url
+
+
+def add_bbs(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a BBS's connection."""
+    group = parser.add_argument_group(
+        "connection to the BBS, or to a relay of it",
+        "Instead of an option its environment variable can be set; the option wins.\n"
+        "Each also has the spelling of Diego's own tools, such as --bbsURL.",
+    )
+    text = "the URL, such as https://bbs.service.cf.internal:8889, or that of a relay: redis://… [BBS_URL]"
+    group.add_argument("--bbs-url", "--bbsURL", metavar="URL", help=text)
+    add_files(group, aliases=("--caCertFile", "--clientCertFile", "--clientKeyFile"))
+    group.add_argument(
+        "--skip-cert-verify",
+        "--skipCertVerify",
+        action="store_true",
+        help="do not verify the server's certificate [SKIP_CERT_VERIFY]",
+    )
+
+
+def add_files(group: Any, prefix: str = "", aliases: Sequence[str] = ()) -> None:
+    """Add the options of the files for TLS, to a group of arguments."""
+    for name, text, alias in zip_longest(_FILES.values(), _TEXTS, aliases):
+        full = f"{prefix}{name}_file"
+        options = [f"--{full.replace('_', '-')}", alias]
+        group.add_argument(*filter(None, options), metavar="FILE", help=f"{text} [{full.upper()}]")
+
+
+def target(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Target:
+    """Return what options say, else the environment. Raises ConfigurationError, naming both."""
+    url = args.bbs_url or environ.get("BBS_URL", "")
+    if not url:
+        raise ConfigurationError(
+            "no BBS is named: give --bbs-url URL or set BBS_URL, such as https://bbs.service.cf.internal:8889"
+        )
+    verify = not (args.skip_cert_verify or _flag("SKIP_CERT_VERIFY", environ))
+    if url.startswith(("https:", "rediss")) and not verify:
+        say("lrpmirror: warning: the BBS is not authenticated (--skip-cert-verify)")
+    return Target(url, tls_of(args, environ=environ, verify=verify))
+
+
+def tls_of(
+    args: argparse.Namespace, prefix: str = "", *, environ: Mapping[str, str] = os.environ, verify: bool = True
+) -> TLS | None:
+    """Return the files that options with a prefix name, or the environment; None where nothing is to be said."""
+    names = {kind: f"{prefix}{name}_file" for kind, name in _FILES.items()}
+    files = {kind: getattr(args, name) or environ.get(name.upper()) or None for kind, name in names.items()}
+    return TLS(**files, verify=verify) if any(files.values()) or not verify else None
+
+
+def _flag(variable: str, environ: Mapping[str, str]) -> bool:
+    value = environ.get(variable, "").lower()
+    if value not in _TRUE | _FALSE:
+        raise ConfigurationError(f"{variable}={environ[variable]!r} is neither true nor false: set it to one of them")
+    return value in _TRUE

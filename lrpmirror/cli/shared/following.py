@@ -3,24 +3,21 @@
 import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 import trio
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared import bbs
+from lrpmirror.cli.shared.arguments import target
 from lrpmirror.cli.shared.output import LineWriter, say_of
 from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.signals import until_interrupted
-from lrpmirror.core.derived.view import AnyView, Process, View
+from lrpmirror.core.derived.view import AnyView, K, Process, V, View
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror, open_mirror
 from lrpmirror.relay import Client, client_at
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 _GLANCE: Final = 0.02
 
@@ -32,11 +29,8 @@ async def following(
     detail: Literal["routing", "full"] = "routing",
     stream: Literal["instances", "groups"] = "instances",
 ) -> AsyncIterator[tuple[Mirror, Client]]:
-    """Open a mirror of the BBS that the arguments name, and wait until it has the state; yields its client too.
-
-    Raises the first error until then, instead of trying again: it is mostly a wrong address or certificate.
-    """
-    where = bbs.target(args)
+    """Open a mirror of the BBS that is named, and wait for the state; yields its client too. Raises the first error."""
+    where = target(args)
     waiting = Waiting("listing")
     async with (
         client_at(where.url, tls=where.tls, tap=waiting.tap) as client,
@@ -51,14 +45,17 @@ async def following(
         yield mirror, client
 
 
+def passing(seconds: float, more: Callable[[], str]) -> Callable[[], str]:
+    """Return what makes the line of progress of following for so many seconds from now."""
+    began = trio.current_time()
+    return lambda: f"following: {trio.current_time() - began:.0f} of {seconds:.0f} s, {more()}"
+
+
 @asynccontextmanager
 async def watching(
     args: argparse.Namespace, name: str, *, detail: Literal["routing", "full"] = "routing"
 ) -> AsyncIterator[Mirror]:
-    """Open a mirror as `following` does, until interrupted; stderr says when it loses touch and when it is live again.
-
-    `name` is the command's.
-    """
+    """Open a mirror as `following`, until interrupted; says on stderr, by the command's name, when it is not live."""
     report = _reporter(name)
     async with until_interrupted(), following(args, detail=detail) as (mirror, _), background() as nursery:
         nursery.start_soon(report_phases, mirror, lambda status: report(status.live, status.trouble))
@@ -98,8 +95,7 @@ def _state(status: Status) -> str:
     return status.phase if status.live else f"{status.phase} {status.trouble}"
 
 
-POLL: Final = 2.0
-"""Seconds between two lists of what the BBS sends no events of."""
+POLL: Final = 2.0  # seconds between two lists of what the BBS sends no events of
 
 
 class Picked(View[Hashable, Any, Any]):
@@ -132,10 +128,7 @@ async def watch(
     show: Callable[[K, V], object],
     wanted: Callable[[K], bool] = lambda _: True,
 ) -> None:
-    """Print what a view of the mirror has, as lines by `first`, then its changes, each side by `show`; for ever.
-
-    `wanted` restricts it to some keys.
-    """
+    """Print the `wanted` keys of a view, as lines by `first`, then their changes, each side by `show`; for ever."""
     followed = await mirror.view(view)
     async with followed.changes(replay=False) as changes:
         # Nothing can change between the subscription and this: there is no await in between.
@@ -160,10 +153,7 @@ async def poll(
     show: Callable[[V], object],
     name: str,
 ) -> None:
-    """Print a list, then its changes from list to list; for ever.
-
-    Errors of the first list are raised; later ones are tried again, which stderr says by the `name` of the command.
-    """
+    """Print a list, then its changes from list to list, for ever; only errors of the first list are raised."""
     known = {key(value): value for value in await ask()}
     await out.write(msgspec.json.encode(show(value)) for value in known.values())
     report = _reporter(name)

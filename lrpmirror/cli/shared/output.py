@@ -14,18 +14,14 @@ from typing import Final
 
 import trio
 
-_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors of an open file that cannot be written."""
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # those of an open file
 
 _CONTROLS: Final = re.compile(rb"\xc2[\x80-\x9f]|\x7f")
 """The control characters that JSON need not escape, and that some terminals obey (U+009B begins a sequence); UTF-8."""
 
 
 def print_lines(lines: Iterable[bytes]) -> None:
-    """Print lines of UTF-8, whatever the terminal's encoding; each without its end, and `escaped`.
-
-    Raises OSError where they cannot be written; BrokenPipeError where the reader is gone.
-    """
+    """Print lines of UTF-8 without their ends, `escaped`. Raises OSError; BrokenPipeError where the reader is gone."""
     sys.stdout.flush()
     for line in lines:
         sys.stdout.buffer.write(escaped(line) + b"\n")

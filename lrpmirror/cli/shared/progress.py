@@ -3,7 +3,8 @@
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
-from typing import Any, Final, TextIO, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import trio
 
@@ -12,14 +13,9 @@ from lrpmirror.mirror import BBS
 from lrpmirror.mirror._bbs import ListName
 from lrpmirror.relay import Client
 
-PATIENCE: Final = 0.7
-"""Seconds that a list may take before its progress is shown."""
-
-TICK: Final = 0.2
-"""Seconds between two lines of progress."""
-
-_QUIET: Final = 10.0
-"""Seconds between two lines where they cannot be rewritten."""
+PATIENCE: Final = 0.7  # seconds that a list may take before its progress is shown
+TICK: Final = 0.2  # seconds between two lines of progress
+_QUIET: Final = 10.0  # seconds between two lines where they cannot be rewritten
 
 _KIBI: Final = 1024
 _MEBI: Final = _KIBI * _KIBI
@@ -28,8 +24,8 @@ _MEBI: Final = _KIBI * _KIBI
 class Progress:
     """Shows a line of progress: on a terminal in place, elsewhere every ten seconds."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out: Final = sys.stderr if out is None else out
+    def __init__(self) -> None:
+        self._out: Final = sys.stderr
         self._terminal = self._out.isatty()
         self._last: float | None = None
 
@@ -53,10 +49,7 @@ class Progress:
 
 @asynccontextmanager
 async def showing(line: Callable[[], str], *, patience: float = 0.0) -> AsyncIterator[Callable[[], None]]:
-    """Show a line of progress again and again, where stderr is a terminal, until the block ends; then it is removed.
-
-    Yields a function that ends it before. Nothing is shown for the first `patience` seconds.
-    """
+    """Show a line of progress on a terminal, after `patience` seconds; yields a function that ends it early."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
@@ -82,18 +75,18 @@ async def showing(line: Callable[[], str], *, patience: float = 0.0) -> AsyncIte
             stop()
 
 
+@dataclass
 class Waiting:
     """Counts what comes in of lists, for a line of progress."""
 
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
-        self.records = 0
-        self.bytes = 0
+    doing: str
+    records: int = 0
+    received: int = 0  # bytes
 
     def tap(self, name: str, piece: bytes) -> None:
         """Count a piece of a reply; for the tap of a client."""
         if not name.startswith("events."):
-            self.bytes += len(piece)
+            self.received += len(piece)
 
     def shown(self) -> AbstractAsyncContextManager[Callable[[], None]]:
         """Show the progress, as `showing`, where the wait is long."""
@@ -101,7 +94,7 @@ class Waiting:
 
     def line(self) -> str:
         """Return the line of progress."""
-        size = f"{self.bytes / _MEBI:,.1f} MiB" if self.bytes >= _MEBI else f"{self.bytes / _KIBI:,.0f} KiB"
+        size = f"{self.received / _MEBI:,.1f} MiB" if self.received >= _MEBI else f"{self.received / _KIBI:,.0f} KiB"
         return f"{self.doing}: {self.records:,} records, {size}"
 
     def counted(self, client: Client) -> BBS:

@@ -1,6 +1,6 @@
 """Styled text that the screens of `top` and `demo` share, and that of `demo`. Needs the extra `cli`."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TextIO
 
@@ -36,10 +36,7 @@ PHASES: Final[Mapping[Phase, tuple[str, str]]] = {
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
-    """Return a line of parts, each with its style or without, cut where the screen ends.
-
-    Control characters are removed: much of the text comes from a server.
-    """
+    """Return a line of parts, with or without a style, cut where the screen ends, without control characters."""
     text = Text(no_wrap=True, overflow="ellipsis")
     for part in parts:
         content, style = (part, "") if isinstance(part, str) else part
@@ -55,14 +52,12 @@ def phase_line(phase: Phase, meaning: str = "") -> Text:
 
 def legend() -> Text:
     """Return what the signs of bars mean."""
-    return line(*_legend())
+    signs = [(kind, *sign) for kind, sign in SIGNS.items() if kind is not Kind.OTHER]
+    return line("  ").join(line((sign, style), (f" {kind.value}", "dim")) for kind, sign, style in signs)
 
 
 def bar(kinds: Mapping[Kind, int], width: int, longest: int = 0) -> Text:
-    """Draw a sign for each instance; where they do not fit, in proportion, with one at least for each kind.
-
-    `longest` is the number of instances of the longest bar beside it: they are drawn to one scale.
-    """
+    """Draw a sign for each instance, in proportion where they do not fit; to the scale of the `longest` bar."""
     total = max(sum(kinds.values()), longest)
     scale = 1.0 if total <= max(0, width) else max(0, width - len(kinds)) / total
     return line(
@@ -70,25 +65,12 @@ def bar(kinds: Mapping[Kind, int], width: int, longest: int = 0) -> Text:
     )
 
 
-def _legend() -> Iterator[str | tuple[str, str]]:
-    before = ""
-    for kind, (sign, style) in SIGNS.items():
-        if kind is not Kind.OTHER:
-            yield before
-            yield sign, style
-            yield f" {kind.value}", "dim"
-            before = "  "
-
-
 _NAME: Final = 16
 _COUNT: Final = 7
 
 
 def render(view: View, width: int, height: int) -> list[Text]:
-    """Return the view as at most `height` lines, for a screen of so many columns.
-
-    The freshness comes first, then the cells, the processes and the news, each with as many lines as there is room.
-    """
+    """Return the view as at most so many lines: freshness, cells, processes, news, each as there is room."""
     return [*_head(view), *_body(view, width, height)][:height]
 
 
@@ -164,9 +146,9 @@ class Screen(Display):
 
 
 @asynccontextmanager
-async def open_screen(out: TextIO, environ: Mapping[str, str]) -> AsyncIterator[Screen]:
+async def open_screen(out: TextIO) -> AsyncIterator[Screen]:
     """Use a terminal's alternate screen; the terminal is always restored at the end."""
-    console = Console(file=out, force_terminal=True, highlight=False, _environ=environ)
+    console = Console(file=out, force_terminal=True, highlight=False)
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     await trio.to_thread.run_sync(live.start)
     try:

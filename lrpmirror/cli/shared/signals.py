@@ -13,10 +13,7 @@ from lrpmirror.server import ServerTLS
 
 @asynccontextmanager
 async def interruptible() -> AsyncIterator[trio.Event]:
-    """Yield an event that SIGINT or SIGTERM sets, instead of ending the process; a second one raises KeyboardInterrupt.
-
-    For the main thread.
-    """
+    """Yield an event that SIGINT or SIGTERM sets; a second one raises KeyboardInterrupt. For the main thread."""
     asked = trio.Event()
 
     async def watch() -> None:

@@ -121,14 +121,9 @@ def tag_text(tag: ModificationTag | None) -> str | None:
     return None if tag is None else f"{tag.epoch}:{tag.index}"
 
 
-_KEPT: Final = 200
-"""How many of the latest news are kept for a screen."""
-
-_MISSED: Final = 100_000
-"""How many news wait at most to be taken: the latest."""
-
-_GLANCE: Final = 0.02
-"""Seconds between two reads of the mirror's phase."""
+_KEPT: Final = 200  # how many of the latest news are kept for a screen
+_MISSED: Final = 100_000  # how many news wait at most to be taken: the latest
+_GLANCE: Final = 0.02  # seconds between two reads of the mirror's phase
 
 _PHASES: Final = {
     Phase.LIVE: "the mirror is LIVE: it has the server's state and follows it",
@@ -153,8 +148,7 @@ class Story:
         self._completions = completions
         self._names: dict[str, str] = {}
         self._fresh: deque[NewsItem] = deque(maxlen=_MISSED)
-        self.latest: deque[NewsItem] = deque(maxlen=kept)
-        """The latest first."""
+        self.latest: deque[NewsItem] = deque(maxlen=kept)  # the latest first
 
     def follow(self) -> None:
         """Collect the changes from now on."""

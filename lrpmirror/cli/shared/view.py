@@ -18,8 +18,7 @@ from lrpmirror.core.freshness.status import Status
 from lrpmirror.mirror import Mirror
 from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 
-_GUID: Final = 36
-"""The length of an app's guid, which the process guid of a Cloud Foundry app begins with."""
+_GUID: Final = 36  # the length of an app's guid, which the process guid of a Cloud Foundry app begins with
 
 
 class Kind(Enum):
@@ -64,8 +63,7 @@ class NewsItem(Struct, frozen=True):
 
     at: float
     text: str
-    process_guid: str = ""
-    """The process that it is about, if it is about one."""
+    process_guid: str = ""  # the process that it is about, if it is about one
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -77,10 +75,8 @@ class View(Struct, frozen=True, kw_only=True):
     kinds: Mapping[Kind, int]
     domains: tuple[str, ...] = ()
     cells: tuple[CellView, ...] = ()
-    processes: tuple[ProcessView, ...] = ()
-    """Those in most trouble first."""
-    news: tuple[NewsItem, ...] = ()
-    """The latest first."""
+    processes: tuple[ProcessView, ...] = ()  # those in most trouble first
+    news: tuple[NewsItem, ...] = ()  # the latest first
 
 
 def kind_of(row: ActualLRP) -> Kind:
@@ -173,8 +169,7 @@ def clock(seconds: float) -> str:
 class Display:
     """Shows a view as a line, and each piece of news as one. Blocks no other task, however slow the reader is."""
 
-    interval: float = 1.0
-    """How many seconds there are to be between two views."""
+    interval: float = 1.0  # how many seconds there are to be between two views
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -193,19 +188,14 @@ class Display:
 
 
 @asynccontextmanager
-async def open_display(out: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> AsyncIterator[Display]:
-    """Yield the display that suits stdout; a terminal is always restored at the end.
-
-    A terminal that says it is dumb gets lines; NO_COLOR in the environment means no colours. Raises ConfigurationError
-    on a terminal where the extra `cli` is not installed.
-    """
-    stdout = sys.stdout if out is None else out
-    if not stdout.isatty() or environ.get("TERM", "dumb") == "dumb":
-        yield Display(stdout)
+async def open_display() -> AsyncIterator[Display]:
+    """Yield the display that suits stdout; a terminal is restored at the end. Raises ConfigurationError."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        yield Display(sys.stdout)
         return
     require("rich")
     # Only a terminal needs rich.
     from lrpmirror.cli.shared.screen import open_screen  # noqa: PLC0415
 
-    async with open_screen(stdout, environ) as screen:
+    async with open_screen(sys.stdout) as screen:
         yield screen

@@ -16,10 +16,7 @@ Object = dict[str, Any]
 
 
 class PrintedView(Struct, frozen=True):
-    """A view that can be printed: how to make it, and the names of its keys' parts and of its values.
-
-    A value without such a name is an object itself, with the names of its class.
-    """
+    """A view that can be printed: how to make it, the names of its keys' parts, and of values that are no objects."""
 
     make: Callable[[], AnyView[Any, Any, Any]]
     keys: tuple[str, ...]

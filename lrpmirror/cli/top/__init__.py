@@ -5,8 +5,7 @@ import os
 import sys
 from typing import Final
 
-from lrpmirror.cli.shared import bbs
-from lrpmirror.cli.shared.arguments import require
+from lrpmirror.cli.shared.arguments import add_bbs, require, target
 from lrpmirror.errors import ConfigurationError
 
 HELP: Final = "watch cells, processes in trouble and changes on a terminal"
@@ -34,7 +33,7 @@ NO_COLOR=1 is for no colours.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    bbs.add_options(parser)
+    add_bbs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
     # Only `top` needs Textual.
     from lrpmirror.cli.top._screens import show  # noqa: PLC0415
 
-    show(bbs.target(args))
+    show(target(args))
     return 0

@@ -3,6 +3,7 @@
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from threading import Lock, Thread
 from typing import Any, Final, Generic, TypeVar
 
@@ -13,7 +14,6 @@ from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.story import Story
 from lrpmirror.cli.shared.view import Kind, NewsItem, kind_of, name_of
 from lrpmirror.cli.top._text import FULL, ProcessDetail
-from lrpmirror.core.freshness.status import Status
 from lrpmirror.core.rows.changes import Change
 from lrpmirror.errors import LRPMirrorError
 from lrpmirror.model import ActualLRP
@@ -24,12 +24,12 @@ from lrpmirror.views import CellLoad, Cells, Processes, ProcessHealth
 
 V = TypeVar("V")
 
-_SLICE: Final = 500
-"""How many changes are taken before a reader gets a turn."""
+_SLICE: Final = 500  # how many changes are taken before a reader gets a turn
 
 Rank = tuple[Any, ...]
 
 
+@dataclass(eq=False)
 class Ranking(Generic[V]):
     """The keys of a view by rank, those that have a text in them; and what all of its values add up to.
 
@@ -37,23 +37,16 @@ class Ranking(Generic[V]):
     adds to `totals`. One thread takes the changes, another one reads. A change costs O(log keys).
     """
 
-    def __init__(
-        self,
-        rank: Callable[[str, V, str], Rank],
-        text_of: Callable[[str, V], str],
-        parts: Callable[[V], Mapping[Any, int]],
-        order: str,
-    ) -> None:
-        self._rank = rank
-        self._text_of = text_of
-        self._parts = parts
-        self._order = order
-        self._text = ""
-        self._lock = Lock()
-        self._values: dict[str, V] = {}
-        self._ranks: dict[str, Rank] = {}
-        self._sorted: SortedList = SortedList()
-        self._totals: Counter[Hashable] = Counter()
+    _rank: Callable[[str, V, str], Rank]
+    _text_of: Callable[[str, V], str]
+    _parts: Callable[[V], Mapping[Any, int]]
+    _order: str
+    _text: str = ""
+    _lock: Lock = field(default_factory=Lock)
+    _values: dict[str, V] = field(default_factory=dict)
+    _ranks: dict[str, Rank] = field(default_factory=dict)
+    _sorted: SortedList = field(default_factory=SortedList)
+    _totals: Counter[Hashable] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -123,8 +116,7 @@ ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What each table can be sorted by."""
 
-KEPT: Final = 1_000
-"""How many of the latest changes are kept."""
+KEPT: Final = 1_000  # how many of the latest changes are kept
 
 _KINDS_BY_TROUBLE: Final = (
     Kind.CRASHED,
@@ -150,10 +142,7 @@ class Instance(Struct, frozen=True):
 
 
 class Board:
-    """What is shown of a mirror. Reads of it come from one thread, that of the screen.
-
-    `wall` is the clock that ages are counted by: nanoseconds since 1970.
-    """
+    """What is shown of a mirror, read by the screen's thread. `wall` is the clock of ages: nanoseconds since 1970."""
 
     def __init__(
         self, mirror: MirrorThread, url: str, waiting: Waiting, *, wall: Callable[[], int] = time.time_ns
@@ -172,7 +161,7 @@ class Board:
             lambda value: {value.health: 1, **kinds_of_process(value)},
             "trouble",
         )
-        self._seconds: deque[Second] = deque(maxlen=MINUTES * 60)
+        self.rates: deque[Second] = deque(maxlen=MINUTES * 60)  # of each of the last seconds, the oldest first
         self._counted: tuple[float, int, int, int] | None = None
         self._following = False
 
@@ -194,19 +183,9 @@ class Board:
         self._count(time.monotonic())
 
     @property
-    def status(self) -> Status:
-        """How fresh the mirror is."""
-        return self.mirror.status
-
-    @property
     def reading(self) -> str:
         """The progress of the first lists; empty once they are in, and before anything has come."""
-        return self._waiting.line() if self.status.synced_at is None and self._waiting.records else ""
-
-    @property
-    def rates(self) -> tuple[Second, ...]:
-        """What happened in each of the last seconds, the oldest first."""
-        return tuple(self._seconds)
+        return self._waiting.line() if self.mirror.status.synced_at is None and self._waiting.records else ""
 
     def changes(self, text: str) -> list[NewsItem]:
         """Return the latest changes that have a text in them, the latest first. O(changes kept)."""
@@ -265,7 +244,7 @@ class Board:
             then, *before = self._counted
             seconds = min(int(now - then), MINUTES * 60)
             new = [(count - last) / seconds for count, last in zip((events, changes, crashes), before, strict=True)]
-            self._seconds.extend(Second(*map(round, new)) for _ in range(seconds))
+            self.rates.extend(Second(*map(round, new)) for _ in range(seconds))
             now = then + int(now - then)
         self._counted = now, events, changes, crashes
 
@@ -286,28 +265,13 @@ def kinds_of_cell(load: CellLoad) -> dict[Kind, int]:
     """Count the instances on a cell by kind; those that leave it and those of a lost cell are taken to run."""
     special = load.evacuating + load.suspect
     running = max(0, load.running - special)
-    return _some(
-        {
-            Kind.RUNNING: running,
-            Kind.CLAIMED: max(0, load.instances - special - running),
-            Kind.EVACUATING: load.evacuating,
-            Kind.SUSPECT: load.suspect,
-        }
-    )
+    kinds = {Kind.RUNNING: running, Kind.CLAIMED: load.instances - special - running}
+    return +Counter[Kind]({**kinds, Kind.EVACUATING: load.evacuating, Kind.SUSPECT: load.suspect})
 
 
 def kinds_of_process(health: ProcessHealth) -> dict[Kind, int]:
     """Count the rows of a process by kind."""
-    return _some(
-        {
-            Kind.RUNNING: health.running,
-            Kind.CLAIMED: health.claimed,
-            Kind.UNCLAIMED: health.unclaimed,
-            Kind.CRASHED: health.crashed,
-            Kind.EVACUATING: health.evacuating,
-            Kind.SUSPECT: health.suspect,
-        }
-    )
+    return +Counter[Kind]({kind: getattr(health, kind.value) for kind in Kind if kind is not Kind.OTHER})
 
 
 def _follow(ranking: Ranking[Any], view: ThreadView[str, Any]) -> None:
@@ -323,10 +287,6 @@ def _natural(name: str) -> tuple[Any, ...]:
     """Sort app-2@ffff before app-10@0000."""
     app, _, version = name.partition("@")
     return natural(app), version
-
-
-def _some(kinds: Mapping[Kind, int]) -> dict[Kind, int]:
-    return {kind: count for kind, count in kinds.items() if count}
 
 
 def _cell_parts(load: CellLoad) -> Mapping[Hashable, int]:

@@ -15,29 +15,19 @@ from lrpmirror.cli.top._text import HEALTHS, duration, kind, memory
 from lrpmirror.serve.page_model import detail_of
 from lrpmirror.views import Health, ProcessHealth
 
-_STEP: Final = 500
-"""How many rows a table has at first, and by how many it grows when the cursor nears its end."""
-
-_NEAR: Final = 50
-"""How many rows before its end that is."""
-
-Row = tuple[str, list[Text]]
-"""What a row is known by, and its cells."""
-
-Column = tuple[str, int]
-"""What a column's head says, and how wide it is."""
+_STEP: Final = 500  # how many rows a table has at first, and by how many it grows when the cursor nears its end
+_NEAR: Final = 50  # how many rows before its end that is
+Row = tuple[str, list[Text]]  # what a row is known by, and its cells
+Column = tuple[str, int]  # what a column's head says, and how wide it is
 
 
 class Content(NamedTuple):
     """What a table shows."""
 
     columns: list[Column]
-    rows: list[Row]
-    """The first of what fits the filter."""
-    fitting: int
-    """How many fit the filter."""
-    total: int
-    """How many there are."""
+    rows: list[Row]  # the first of what fits the filter
+    fitting: int  # how many fit the filter
+    total: int  # how many there are
 
 
 class Listing(DataTable[Text]):
@@ -57,19 +47,15 @@ class Listing(DataTable[Text]):
         Binding("enter", "select_cursor", "Open"),
     ]
 
-    kind: ClassVar[str]
-    """Its name, by which its orders are known."""
-    sorts: ClassVar[dict[str, str]] = {}
-    """What a click on the head of a column sorts by."""
+    kind: ClassVar[str]  # its name, by which its orders are known
+    sorts: ClassVar[dict[str, str]] = {}  # what a click on the head of a column sorts by
 
     def __init__(self, board: Board, subject: str = "", **of_textual: Any) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False, cell_padding=1, **of_textual)
         self.board = board
-        self.subject = subject
-        """What it is of, beyond its kind."""
+        self.subject = subject  # what it is of, beyond its kind
         self.order = 0
-        self.text = ""
-        """Only what has this in it is listed."""
+        self.text = ""  # only what has this in it is listed
         self._columns_shown: list[Column] = []
         self._rows_shown: list[Row] = []
         self._limit = _STEP
@@ -160,8 +146,7 @@ class Listing(DataTable[Text]):
         return title
 
 
-_NARROW: Final = 60
-"""Below this width tables have only what is most needed."""
+_NARROW: Final = 60  # below this width tables have only what is most needed
 
 
 class CellsTable(Listing):

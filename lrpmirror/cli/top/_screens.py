@@ -15,7 +15,7 @@ from textual.events import Resize
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Input, Label, Sparkline, Static
 
-from lrpmirror.cli.shared.bbs import Target
+from lrpmirror.cli.shared.arguments import Target
 from lrpmirror.cli.shared.progress import Waiting
 from lrpmirror.cli.shared.screen import line
 from lrpmirror.cli.top._board import Board
@@ -26,11 +26,8 @@ from lrpmirror.model import ActualLRP
 from lrpmirror.relay import client_at
 from lrpmirror.thread import MirrorThread
 
-INTERVAL: Final = 0.5
-"""Seconds between two reads of the mirror."""
-
-_RATED: Final = 10
-"""Over how many seconds a rate is taken."""
+INTERVAL: Final = 0.5  # seconds between two reads of the mirror
+_RATED: Final = 10  # over how many seconds a rate is taken
 
 HELP: Final = """\
 Keys
@@ -57,8 +54,7 @@ Rates are those of the last ten seconds, beside them the last five minutes.
 """
 
 
-_LOWEST: Final = 2
-"""How many screens there are when the first one is shown: below it is Textual's own, an empty one."""
+_LOWEST: Final = 2  # how many screens there are when the first one is shown: below it is Textual's own, an empty one
 
 
 class Watching(Screen[None]):
@@ -89,7 +85,7 @@ class Watching(Screen[None]):
     def look(self) -> None:
         """Show the present state."""
         self.board.tick()
-        self.query_one("#phase", Static).update(phase(self.board.status, self.board.url, self.board.reading))
+        self.query_one("#phase", Static).update(phase(self.board.mirror.status, self.board.url, self.board.reading))
 
     def action_back(self) -> None:
         """Go back to the screen below, if there is one that shows anything."""
@@ -216,7 +212,7 @@ class MainScreen(Listed):
         """Show the present state."""
         super().look()
         board = self.board
-        status, processes = board.status, board.processes.totals
+        status, processes = board.mirror.status, board.processes.totals
         wrong = trouble(status)
         self.query_one("#freshness", Static).update(freshness(status))
         self.query_one("#amounts", Static).update(amounts(board.cells.totals, processes))
@@ -305,7 +301,7 @@ class HelpScreen(ModalScreen[None]):
     """What keys do, and what words mean."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,space,backspace,question_mark", "dismiss", "Goes on"),
+        Binding("escape,enter,space,backspace,question_mark", "dismiss", "Goes on")
     ]
 
     def compose(self) -> ComposeResult:

@@ -31,14 +31,9 @@ HEALTHS: Final[Mapping[Health, str]] = {
 }
 """How the word for each health is shown."""
 
-FULL: Final = 0.95
-"""The share of a cell's memory beyond which it is called full."""
-
-_FILLING: Final = 0.8
-"""The share of a cell's memory beyond which it stands out."""
-
-_BAR: Final = 10
-"""How many characters wide a whole cell's memory is."""
+FULL: Final = 0.95  # the share of a cell's memory beyond which it is called full
+_FILLING: Final = 0.8  # the share of a cell's memory beyond which it stands out
+_BAR: Final = 10  # how many characters wide a whole cell's memory is
 
 
 def phase(status: Status, url: str, reading: str) -> Text:
@@ -114,11 +109,8 @@ def kind(of: Kind, state: str) -> Text:
     return line((f"{sign} {state}{'' if of.value == state else f', {of.value}'}", style))
 
 
-_LEAST: Final = 20
-"""The least width that lines are broken for."""
-
-_WIDE: Final = 150
-"""From this width on guids are whole."""
+_LEAST: Final = 20  # the least width that lines are broken for
+_WIDE: Final = 150  # from this width on guids are whole
 
 _GUID: Final = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -133,17 +125,12 @@ class ProcessDetail(Struct, frozen=True, kw_only=True):
     health: ProcessHealth | None
     rows: tuple[ActualLRP, ...]
     decisions: tuple[Decision, ...]
-    now: float
-    """By the mirror's clock, in seconds."""
-    wall: int
-    """Nanoseconds since 1970."""
+    now: float  # by the mirror's clock, in seconds
+    wall: int  # nanoseconds since 1970
 
 
 def process_lines(of: ProcessDetail, width: int) -> Iterator[str]:
-    """Return the lines: what is desired, how it is, its rows, its routes, and what became of the latest events.
-
-    What is wider than `width` goes on in the next line; narrow ones have the first digits of guids only.
-    """
+    """Return what is desired, health, rows, routes and decisions, wrapped to a width; narrow ones with guids cut."""
     for text in _lines(of, (lambda text: text) if width >= _WIDE else _shortened):
         yield from wrap(text, max(_LEAST, width), subsequent_indent="      ", break_on_hyphens=False) or [""]
 
