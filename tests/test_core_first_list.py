@@ -129,7 +129,7 @@ def test_they_stay_what_they_were_when_the_state_goes_on() -> None:
 
 def test_an_empty_first_list_publishes_nothing() -> None:
     assert take_list(opened()) is None
-    assert not Arrivals([], str, (), (), 0)
+    assert not Arrivals(tuple, str, (), (), 0)
 
 
 def test_a_record_that_was_removed_during_the_list_stays_gone_after_a_late_event() -> None:

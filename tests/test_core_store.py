@@ -65,6 +65,7 @@ def test_after_any_writes_the_indexes_and_queries_are_those_of_the_rows(steps: l
     assert sorted(map(str, chain.from_iterable(store.keys_by_cell()))) == sorted(map(str, plain))
     assert {key: store.get(key) for key in plain} == plain
     assert set(store.processes()) == {one.process_guid for one in plain.values()}
+    assert sorted(chain.from_iterable(store.processes_by_domain())) == sorted(store.processes())
     for process in PROCESSES:
         of_process = [one for one in plain.values() if one.process_guid == process]
         found = store.process(process)
@@ -136,7 +137,7 @@ def test_after_any_writes_of_desired_lrps_the_queries_are_those_of_a_scan(steps:
         store._check()
 
     assert store.desired_count() == len(plain)
-    assert sorted(store.desired_guids()) == sorted(plain)
+    assert sorted(store.desired_guids()) == sorted(chain.from_iterable(store.desired_by_domain())) == sorted(plain)
     for app, domain in product((None, "", "app", "app-1", "b", "zzz"), (None, *DOMAINS)):
         scan = [
             lrp

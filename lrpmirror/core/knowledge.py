@@ -7,7 +7,7 @@ from lrpmirror.core.explain.decisions import Decision, Decisions
 from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.lists.retained import Retained
-from lrpmirror.core.lists.slices import MANY, slices
+from lrpmirror.core.lists.slices import MANY, key_slices, slices
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.dispatch import Tombstones, desired_guid_of
 from lrpmirror.core.rows.store import Store
@@ -117,8 +117,8 @@ class Knowledge:
 
 def guids_in_parts(store: Store, size: int) -> Iterator[Sequence[str]]:
     """Return the processes of a store that have rows or a desired LRP, as `Knowledge.guids_in_parts` does."""
-    yield from slices(store.processes(), size)
-    for guids in slices(store.desired_guids(), MANY):
+    yield from key_slices(store.processes_by_domain(), size)
+    for guids in key_slices(store.desired_by_domain(), MANY):
         # Nearly all of these have rows: looking for the others is a step of its own.
         yield []
         yield from slices([guid for guid in guids if not store.process(guid)], size)

@@ -39,10 +39,10 @@ class Upcoming:
 
     def dirty(self) -> Iterator[dict[str, Dirty]]:
         """Return what will be different from what there is, in parts, as far as it is known now. O(PART) each."""
-        rows, desired = self._snapshot.differences()
-        for part in slices(rows, PART):
+        rows, desired = self._snapshot.differences(PART)
+        for part in rows:
             yield dirty_rows(part)
-        for lrps in slices(desired, PART):
+        for lrps in desired:
             yield dirty_desired(lrps)
         for guids in slices(self.released(), PART):
             yield terms_of(guids)

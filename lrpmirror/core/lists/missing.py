@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lrpmirror.core.lists.scope import Scope
-from lrpmirror.core.lists.slices import MANY, slices
+from lrpmirror.core.lists.slices import MANY, key_slices, slices
 from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.changes import RowKey, row_key
 from lrpmirror.core.rows.store import Store
@@ -24,7 +24,8 @@ def find_missing(store: Store, tables: ListTables, scope: Scope) -> Iterator[Non
         for part in slices(keys, MANY):
             tables.touch(tables.lacked(part), ())
             yield
-    for guids in slices(store.desired_guids() if scope.desired is None else scope.desired, MANY):
+    of_desired = key_slices(store.desired_by_domain(), MANY) if scope.desired is None else slices(scope.desired, MANY)
+    for guids in of_desired:
         tables.touch((), (guid for guid in guids if tables.desired(guid) is None))
         yield
 
@@ -37,5 +38,5 @@ def _has_every_row(store: Store, tables: ListTables) -> bool:
     known_of = store.get
     if len(tables.touched) > MANY:
         return False
-    new = sum(known_of(key) is None for key in tables.touched)
+    new = sum(known_of(key) is None for key in {*tables.touched})
     return tables.row_count() - new == len(store)

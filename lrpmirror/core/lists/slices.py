@@ -1,8 +1,12 @@
 """How much of a list one step handles before other tasks get a turn: a list can have a million rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Final, TypeVar
 
+__all__ = ["MANY", "SLICE", "key_slices", "slices", "value_slices"]
+
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 SLICE: Final = 200
@@ -17,3 +21,21 @@ def slices(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
     # Not a list: the garbage collector would go through it each time.
     items = tuple(items)
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def key_slices(tables: Iterable[dict[K, Any]], size: int) -> Iterator[Sequence[K]]:
+    """Return the keys of dicts that nobody else writes to, in parts of that size. O(size) each.
+
+    A copy of a dict takes less time than a tuple, and is nothing for the garbage collector, unless the dict is.
+    """
+    return chain.from_iterable(_parts_of(iter(table), size) for table in tables)
+
+
+def value_slices(table: dict[Any, T], size: int) -> Iterator[Sequence[T]]:
+    """Return the values of such a dict likewise."""
+    return _parts_of(iter(table.values()), size)
+
+
+def _parts_of(items: Iterator[T], size: int) -> Iterator[Sequence[T]]:
+    while part := tuple(islice(items, size)):
+        yield part

@@ -9,7 +9,7 @@ a list can have a million rows. Rows that equal those of the mirror are shared w
 costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
 from lrpmirror.core.lists.rollback import OlderKey, OlderRecords, is_older
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
-from lrpmirror.core.lists.slices import SLICE, slices
+from lrpmirror.core.lists.slices import SLICE, value_slices
 from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
@@ -123,7 +123,7 @@ class PendingSnapshot:
             if known is not None and known.is_confirmed_by(row):
                 row = known  # noqa: PLW2901 - of two equal rows the mirror's is shared
             else:
-                tables.touched[key] = None
+                tables.touched.add(key)
             tables.place(key, row)
         self.check_count("rows", tables.row_count())
 
@@ -191,7 +191,7 @@ class PendingSnapshot:
 
     def settle(self) -> Iterator[None]:
         """Apply the events on top of the list and find where the mirror differs, a slice a step."""
-        for parts in slices(self._untagged.values(), SLICE):
+        for parts in value_slices(self._untagged.copy(), SLICE):
             self._keep_tags(parts)
             yield
         self._untagged.clear()
@@ -236,8 +236,10 @@ class PendingSnapshot:
         O(what was touched since the last step of `settle`).
         """
         tables = self._tables
-        self._compare(list(tables.touched))
-        self._compare_desired(list(tables.touched_desired))
+        while tables.touched:
+            self._compare(tables.touched.take(SLICE))
+        while tables.touched_desired:
+            self._compare_desired(tables.touched_desired.take(SLICE))
         if self.aside is not None:
             self.aside.domains = self._store.domains
         rows, desired = deltas_of(self._rows), deltas_of(self._desired)
@@ -253,13 +255,13 @@ class PendingSnapshot:
 
     def difference_count(self) -> int:
         """Return how many records differ, or may differ. O(1)."""
-        tables = self._tables
-        compared = len(self._rows) + len(self._desired) + len(self.completed)
-        return compared + len(tables.touched) + len(tables.touched_desired)
+        return len(self._rows) + len(self._desired) + len(self.completed) + self.touched_count()
 
-    def differences(self) -> tuple[tuple[Delta[RowKey, ActualLRP], ...], tuple[Delta[str, DesiredLRP], ...]]:
-        """Return the deltas that were found so far. O(differences), in two copies."""
-        return tuple(self._rows.values()), tuple(self._desired.values())
+    def differences(
+        self, size: int
+    ) -> tuple[Iterator[Sequence[Delta[RowKey, ActualLRP]]], Iterator[Sequence[Delta[str, DesiredLRP]]]]:
+        """Return the deltas that were found so far, in parts. O(differences), then O(size) each."""
+        return value_slices(self._rows.copy(), size), value_slices(self._desired.copy(), size)
 
     def process(self, guid: str) -> tuple[ActualLRP, ...]:
         """Return the rows that a process will have. O(rows of the process), or O(1) where there is a store aside."""
@@ -273,14 +275,12 @@ class PendingSnapshot:
 
     def compare_touched(self, few: int = 0) -> Iterator[None]:
         """Compare what has been touched until now, in slices, where that is more than `few`."""
-        if len(self._tables.touched) > few:
-            for keys in slices(self._tables.touched, SLICE):
-                self._compare(keys)
-                yield
-        if len(self._tables.touched_desired) > few:
-            for guids in slices(self._tables.touched_desired, SLICE):
-                self._compare_desired(guids)
-                yield
+        for keys in self._tables.touched.drained(few):
+            self._compare(keys)
+            yield
+        for guids in self._tables.touched_desired.drained(few):
+            self._compare_desired(guids)
+            yield
 
     def touched_count(self) -> int:
         """Return how many touched keys have not been compared. O(1)."""
@@ -325,7 +325,7 @@ class PendingSnapshot:
                 self._tables.place_desired(known)
             return
         elif self._initial is None:
-            self._tables.touched_desired[lrp.process_guid] = None
+            self._tables.touched_desired.add(lrp.process_guid)
         self._tables.place_desired(lrp)
         self.tombstones.desired.discard(lrp.epoch)
 
@@ -344,13 +344,12 @@ class PendingSnapshot:
         while len(self._tables.touched) > SLICE or len(self._tables.touched_desired) > SLICE:
             yield from self.compare_touched(SLICE)
 
-    def _compare(self, keys: Sequence[RowKey]) -> None:
+    def _compare(self, touched: Mapping[RowKey, ActualLRP | None]) -> None:
         tables = self._tables
         if self._initial is not None:
-            self._initial.rewritten.update(keys)
+            self._initial.rewritten.update(touched)
         believed = self.older.believed
-        for key in keys:
-            removed = tables.touched.pop(key)
+        for key, removed in touched.items():
             if believed:
                 # An event may have changed it since.
                 believed.pop(key, None)
@@ -384,13 +383,12 @@ class PendingSnapshot:
         ):
             self.undesired.add(after.process_guid)
 
-    def _compare_desired(self, guids: Sequence[str]) -> None:
+    def _compare_desired(self, guids: Iterable[str]) -> None:
         tables = self._tables
         if self._initial is not None:
             self._initial.rewritten_desired.update(guids)
         believed = self.older.believed
         for guid in guids:
-            del tables.touched_desired[guid]
             if believed:
                 believed.pop((guid,), None)
             before, after = self._store.desired(guid), tables.desired(guid)
@@ -423,7 +421,7 @@ class PendingSnapshot:
             for guid in aside.add(filter(None, map(self._tables.get, keys))):
                 self._ask_repair(guid, RepairReason.RIVALS)
             yield
-        for guids in slices(self._tables.desired_guids(), SLICE):
+        for guids in self._tables.desired_in_slices(SLICE):
             for lrp in filter(None, map(self._tables.desired, guids)):
                 aside.put_desired(lrp)
             yield

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from lrpmirror.core.lists.slices import slices
+from lrpmirror.core.lists.slices import key_slices
+from lrpmirror.core.lists.touched import Touched
 from lrpmirror.core.rows.changes import RowKey
 from lrpmirror.core.rows.freeing import empty_in_slices
 from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
@@ -26,9 +27,9 @@ class ListTables:
         self.get = reader_of(self._rows)
         """Returns the row of that identity. O(1)."""
         self._lrps: dict[str, DesiredLRP] = {}
-        self.touched: dict[RowKey, ActualLRP | None] = {}
-        """The keys to be compared, each with the row that was removed last, of which nothing else has the place."""
-        self.touched_desired: dict[str, None] = {}
+        self.touched: Final = Touched[RowKey]()
+        """The keys to be compared."""
+        self.touched_desired: Final = Touched[str]()
 
     def row_count(self) -> int:
         """Return how many rows there are. O(1)."""
@@ -40,11 +41,11 @@ class ListTables:
 
     def keys_in_slices(self, size: int) -> Iterator[Sequence[RowKey]]:
         """Return the identities of the rows; those that come meanwhile can be among them. O(rows / 16) at most each."""
-        return chain.from_iterable(slices(part, size) for part in self._rows)
+        return chain.from_iterable(key_slices([part.copy()], size) for part in self._rows)
 
-    def desired_guids(self) -> list[str]:
-        """Return the process guids of the desired LRPs. O(desired LRPs)."""
-        return list(self._lrps)
+    def desired_in_slices(self, size: int) -> Iterator[Sequence[str]]:
+        """Return the process guids of the desired LRPs of now likewise. O(desired LRPs), then O(size) each."""
+        return key_slices([self._lrps.copy()], size)
 
     def lacked(self, keys: Iterable[RowKey]) -> list[RowKey]:
         """Return the identities of which there is no row here. O(keys)."""
@@ -57,7 +58,7 @@ class ListTables:
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
         """Write the row of that identity, which is `old` now; return whether another claims its slot."""
-        self.touched[key] = None
+        self.touched.add(key)
         self.place(key, row)
         # Rivals are found when the row is written to a store.
         return False
@@ -65,7 +66,7 @@ class ListTables:
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
         del self._rows[hash(key) & FEW_MASK][key]
-        self.touched[key] = old
+        self.touched.add(key, old)
 
     def desired(self, process_guid: str) -> DesiredLRP | None:
         """Return the desired LRP of a process. O(1)."""
@@ -77,19 +78,20 @@ class ListTables:
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Insert or replace the desired LRP of its process."""
-        self.touched_desired[lrp.process_guid] = None
+        self.touched_desired.add(lrp.process_guid)
         self.place_desired(lrp)
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove the desired LRP of a process, which is there."""
         del self._lrps[process_guid]
-        self.touched_desired[process_guid] = None
+        self.touched_desired.add(process_guid)
 
     def touch(self, keys: Iterable[RowKey], guids: Iterable[str]) -> None:
         """Add keys to those that have to be compared. O(keys)."""
         for key in keys:
-            self.touched.setdefault(key)
-        self.touched_desired.update(dict.fromkeys(guids))
+            self.touched.keep(key)
+        for guid in guids:
+            self.touched_desired.add(guid)
 
     def free_in_slices(self) -> Iterator[None]:
         """Free what was listed, a slice a step; records that the mirror has by now live on there."""
@@ -105,7 +107,6 @@ class IndexedTables(ListTables):
         self.parts = self.store.parts
         self.get = self.store.get
         self.desired = self.store.desired  # type: ignore[assignment, method-assign]  # as cheap as the store's own
-        self.desired_guids = self.store.desired_guids  # type: ignore[method-assign]  # as above
         self.desired_count = self.store.desired_count  # type: ignore[method-assign]  # as above
         self.place_desired = self.store.put_desired  # type: ignore[method-assign]  # as above
 
@@ -115,18 +116,18 @@ class IndexedTables(ListTables):
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
         """Write the row of that identity, which is `old` now; return whether another claims its slot."""
-        self.touched[key] = None
+        self.touched.add(key)
         return self.store.put(key, old, row)
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
         self.store.remove(key, old)
-        self.touched[key] = old
+        self.touched.add(key, old)
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove the desired LRP of a process, which is there."""
         self.store.remove_desired(process_guid)
-        self.touched_desired[process_guid] = None
+        self.touched_desired.add(process_guid)
 
 
 class NoTables:
