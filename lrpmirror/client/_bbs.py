@@ -86,10 +86,7 @@ class BBSClient:
             await self._lists.aclose()
 
     def renewed(self) -> bool:
-        """Look at the TLS files, and return whether a new set of them has been taken up since the last call.
-
-        Open connections go on with the old identity. Cost: microseconds, and milliseconds where the files have changed.
-        """
+        """Look at the TLS files, in microseconds; return whether new ones were taken up since the last call."""
         if self._identity is None:
             return False
         self._identity.check()
@@ -138,10 +135,7 @@ class BBSClient:
     async def actual_lrps_by_process_guids(
         self, process_guids: Iterable[str], *, most: int | None = None
     ) -> tuple[ActualLRP, ...]:
-        """Return the rows of some processes; without any, no request is sent.
-
-        Servers before late 2025 are asked for one process after the other.
-        """
+        """Return the rows of some processes; servers before late 2025 are asked for one after the other."""
         guids = tuple(dict.fromkeys(process_guids))
         if not guids:
             return ()

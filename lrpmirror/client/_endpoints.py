@@ -29,10 +29,7 @@ STREAMS: Final[dict[StreamName, tuple[tuple[str, str], ...]]] = {
 
 
 class ListRequest(Struct, Generic[T], frozen=True):
-    """A request whose reply is a list of records; `kind` and `body` are those of its own body.
-
-    `tap` is the name for the tap; empty for a reply about particular processes, because that is no snapshot.
-    """
+    """A request whose reply is a list of records, shown to the tap under a name if it is a snapshot."""
 
     path: str
     decode: Callable[[bytes], T]
@@ -41,19 +38,12 @@ class ListRequest(Struct, Generic[T], frozen=True):
     body: bytes = b""
 
     def of(self, *, full: bool = False, **fields: Any) -> "ListRequest[T]":
-        """Return the request with these filters, which narrow each other; `full` decodes all of a record.
-
-        Raises ConfigurationError for a value that its field cannot hold.
-        """
+        """Return the request with these filters; `full` decodes all of a record. Raises ConfigurationError."""
         request = _request(self.kind, **fields)
         whole = {field.name for field, _ in request.ListFields()} <= {"domain", "cell_id"}
         decoder: Callable[..., T] = self.decode
-        return replace(
-            self,
-            body=request.SerializeToString(),
-            decode=partial(decoder, full=True) if full else decoder,
-            tap=self.tap if whole else "",
-        )
+        decoder = partial(decoder, full=True) if full else decoder
+        return replace(self, body=request.SerializeToString(), decode=decoder, tap=self.tap if whole else "")
 
 
 DOMAINS: Final = ListRequest("/v1/domains/list", decode.domain, tap="domains")

@@ -47,9 +47,8 @@ class RequestInfo(Struct, frozen=True):
 class MappedErrors:
     """Maps a foreign error of its block to an error of this library that names the request; for any number of blocks.
 
-    `doing` completes "… while": such as "waiting for the reply"; `lost` is what a broken connection is called. Errors
-    about the bytes of a reply, and the BBS's own refusals, are raised as they are, with the place added to their
-    message.
+    `doing` completes "… while", `lost` is what a broken connection is called. Errors about the bytes of a reply, and
+    the BBS's own refusals, are raised as they are, with the place added.
     """
 
     def __init__(self, info: RequestInfo, doing: str, lost: str = "the connection broke") -> None:

@@ -72,10 +72,7 @@ def checked_limits(limits: Limits) -> Limits:
 
 
 def checked_url(url: str, tls: TLS | None) -> str:
-    """Return the URL of a BBS in the form `scheme://host[:port][/prefix]`; raise ConfigurationError for any other.
-
-    So for a user or password, which is not repeated in the message, and for TLS files of an http URL.
-    """
+    """Return the URL as `scheme://host[:port][/prefix]`; raises ConfigurationError, which repeats no password."""
     try:
         parts = urlsplit(url)
         # Reading the port is what checks it.

@@ -1,7 +1,6 @@
 """A connection as bytes in and out, plain or TLS, that returns everything one read of the network brought.
 
-A BBS writes each event as a TLS record of its own. `trio.SSLStream` returns one for each call, with a turn of the
-scheduler; this drains all that are there, so a burst of events costs one turn.
+A BBS writes each event as a TLS record; `trio.SSLStream` would return one for each turn of the scheduler.
 """
 
 import math

@@ -91,10 +91,7 @@ def load(tls: TLS) -> LoadedTLS:
 
 
 def load_server(tls: TLS) -> LoadedTLS:
-    """Read the files, all three, and build the context of a server that demands certificates, as a BBS does.
-
-    TLS 1.2 or newer. Raises ConfigurationError as `load` does.
-    """
+    """Read the three files and build the context of a server that demands certificates; raises as `load` does."""
     if tls.ca is None or tls.cert is None or tls.key is None:
         raise ConfigurationError("mutual TLS needs three files: the clients' CA, the server's certificate and its key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

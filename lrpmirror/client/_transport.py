@@ -120,10 +120,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 async def read_head(pipe: Pipe, exchange: h11.Connection, limits: Limits, timeout: float) -> h11.Response:
-    """Read the head, skipping interim replies; what was received behind it is left to the exchange.
-
-    Raises LimitExceeded, and httpx's ReadTimeout and RemoteProtocolError.
-    """
+    """Read the head, after interim replies; raises LimitExceeded, httpx's ReadTimeout and RemoteProtocolError."""
     deadline = trio.current_time() + timeout
     received = interim = 0
     while True:

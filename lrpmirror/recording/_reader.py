@@ -222,10 +222,7 @@ class Recording:
             raise RecordingError(f"{path}: {exc}") from exc
 
     def events(self, stream: StreamName = "instances", *, full: bool = False) -> Iterator[Event]:
-        """Yield the events of a stream, in order; `full`: desired LRPs with their `detail`.
-
-        One that cannot be decoded is an UnreadableEvent. Raises RecordingError where the stream is missing or damaged.
-        """
+        """Yield the events of a stream, whole if `full`, also UnreadableEvents. Raises RecordingError."""
         for frame in self.frames(stream):
             event = decode.stream_event(frame.event, frame.data, full=full)
             # No server sends such a frame, so the file was damaged.

@@ -1,7 +1,6 @@
 """Removing secrets from recorded traffic: only what is known to hold none is kept.
 
-Desired LRPs, which alone have environments, actions and credentials, are encoded again from what the mirror decodes of
-them, with the routes that `lrpmirror.redaction` leaves. Events of unknown types keep only their name.
+Desired LRPs are encoded again from what the mirror decodes of them; events of unknown types keep only their name.
 """
 
 from binascii import b2a_base64

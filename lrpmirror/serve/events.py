@@ -288,10 +288,7 @@ class AnnouncedVersions:
         self._desired.advance(now)
 
     def contradicts(self, rows: Iterable[RowDelta], desired: Iterable[Delta[str, DesiredLRP]]) -> bool:
-        """Record what is about to be sent; return whether the server was set back, which no event can tell.
-
-        So it was where a record comes back in a version that was sent as removed, or is in an older version.
-        """
+        """Record what is about to be sent; return whether a record comes back as it was removed, or is older."""
         back = False
         for row in rows:
             gone, there = row.before, row.after

@@ -1,8 +1,9 @@
 """The content of the status page, as one value: cells and their instances, processes with trouble first, rates."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
@@ -110,20 +111,20 @@ def _look(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: Eve
         letters[one] = letters.get(one, 0) + 1
         yield None
     waiting = on_cells.pop("", {})
-    shown: _FirstN[tuple[Any, CellModel]] = _FirstN(CELLS, lambda cell: cell[0])
+    shown: _FirstN[CellModel] = _FirstN(CELLS)
     totals = Counter(waiting)
     for cell_id in (*cells, *(gone for gone in on_cells if gone not in cells)):
         letters = on_cells.get(cell_id, {})
         totals.update(letters)
-        shown.add((natural(cell_id), _cell(cell_id, cells.get(cell_id), letters)))
+        shown.add(natural(cell_id), _cell(cell_id, cells.get(cell_id), letters))
         yield None
     healths: Counter[str] = Counter()
-    troubled: _FirstN[tuple[tuple[int, str], ProcessHealth]] = _FirstN(TROUBLED, lambda process: process[0])
+    troubled: _FirstN[tuple[str, ProcessHealth]] = _FirstN(TROUBLED)
     for guid in processes:
         value = processes.get(guid)
         if value is not None:
             healths[value.health] += 1
-            troubled.add(((SEVERITY[value.health], guid), value))
+            troubled.add((SEVERITY[value.health], guid), (guid, value))
         yield None
     status = mirror.status
     judged = readiness(status)
@@ -137,39 +138,37 @@ def _look(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: Eve
         last_error=judged.last_error,
         desired_lrps=status.desired_lrps,
         totals=dict(totals),
-        cells=[cell for _, cell in shown.found()],
+        cells=shown.found(),
         more_cells=shown.others,
         waiting=_spelt(waiting),
         health=dict(healths),
         processes=[
             ProcessModel(_short(guid), one.health.value, one.desired, one.running, _short(detail_of(one)))
-            for (_, guid), one in troubled.found()
+            for guid, one in troubled.found()
         ],
         rates=event_rates.history(),
     )
 
 
 class _FirstN(Generic[T]):
-    """Keeps the first N of many items by an order, without holding all of them."""
+    """Keeps the first N of many items by their keys, without holding all of them."""
 
-    def __init__(self, number: int, order: Callable[[T], Any]) -> None:
+    def __init__(self, number: int) -> None:
         self._number = number
-        self._order = order
-        self._kept: list[T] = []
+        self._kept: list[tuple[Any, T]] = []
         self.others = 0  # how many items were not among the first
 
-    def add(self, one: T) -> None:
-        """Add an item. O(log kept), amortised."""
-        self._kept.append(one)
+    def add(self, key: Any, one: T) -> None:
+        self._kept.append((key, one))
         if len(self._kept) >= self._number + BATCH:
             self.found()
 
     def found(self) -> list[T]:
         """Return the first N so far. O(kept)."""
-        self._kept.sort(key=self._order)
+        self._kept.sort(key=itemgetter(0))
         self.others += len(self._kept[self._number :])
         del self._kept[self._number :]
-        return self._kept
+        return [one for _, one in self._kept]
 
 
 def _spelt(letters: dict[str, int]) -> str:

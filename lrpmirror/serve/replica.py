@@ -145,10 +145,7 @@ class Replica:
         return mirror.desired_lrps()
 
     def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
-        """Return a subscription to what happens from now on; the first thing in it is how old the state is.
-
-        Raises ServiceUnavailable where the present readers cannot be kept up with.
-        """
+        """Return a subscription from now on, first to the state's age; raises ServiceUnavailable when overloaded."""
         load = self.readers.load
         if load.trouble:
             load.refused += 1

@@ -30,10 +30,7 @@ def printable(text: str) -> str:
 
 
 def routed(table: Mapping[str, ASGIApp], *, fallback: ASGIApp) -> ASGIApp:
-    """Return an application that passes each path in the table, for GET and HEAD only, to its application.
-
-    All other paths, and lifespan messages, go to `fallback`.
-    """
+    """Return an application that passes GET and HEAD of these paths to their applications, all else to `fallback`."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         chosen = table.get(scope["path"]) if scope["type"] == "http" else None

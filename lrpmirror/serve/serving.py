@@ -66,13 +66,7 @@ async def serve_replica(
         open_mirror(client, detail=detail, state_file=state_file, tuning=tuning, rng=rng) as mirror,
         open_replica(mirror, client, full=detail == "full", refresh=refresh, max_age=max_age) as replica,
     ):
-        app = ReplicaApp(replica, origin=client.url, full=detail == "full")
-        async with serve_app(
-            routed(routes(mirror, replica), fallback=app),
-            address=address,
-            port=port,
-            tls=server_tls,
-            limits=limits,
-            traffic=traffic,
-        ) as host:
+        bbs = ReplicaApp(replica, origin=client.url, full=detail == "full")
+        app = routed(routes(mirror, replica), fallback=bbs)
+        async with serve_app(app, address=address, port=port, tls=server_tls, limits=limits, traffic=traffic) as host:
             yield ServedReplica(mirror, replica, host)

@@ -53,11 +53,7 @@ class HeadCheck:
 
 
 def check_framing(request: h11.Request) -> int | None:
-    """Return the length that a request says its body has, None if it does not say.
-
-    Raises Refusal where it says so in two ways, which a proxy might read differently, and for an unknown method or
-    version.
-    """
+    """Return the length that a body is said to have, if any; raises Refusal for one beside chunks, or a wrong head."""
     length: int | None = None
     chunked = False
     for name, value in request.headers:
@@ -75,10 +71,7 @@ def check_framing(request: h11.Request) -> int | None:
 
 
 def split_target(target: bytes) -> tuple[str, bytes, bytes]:
-    """Return the path of a target, as text and as it was sent, and the query. Raises Refusal for what is neither.
-
-    A target can be absolute: a URL, as sent to proxies; RFC 9112 demands that servers accept it.
-    """
+    """Return the path of a target, which can be a URL, as text and as sent, and the query. Raises Refusal."""
     absolute = _ABSOLUTE.match(target)
     if absolute:
         target = target[absolute.end() :]

@@ -42,10 +42,7 @@ class ServerTLS(Identity):
 
 
 def mutual_tls(*, ca: str | PathLike[str], cert: str | PathLike[str], key: str | PathLike[str]) -> ssl.SSLContext:
-    """Return a context for a server that demands TLS 1.2 or newer and a client certificate signed by `ca`, as a BBS.
-
-    Raises ConfigurationError for files that cannot be used.
-    """
+    """Return the context of a server that demands certificates by `ca`, as a BBS. Raises ConfigurationError."""
     return load_server(TLS(ca=ca, cert=cert, key=key)).context
 
 

@@ -205,10 +205,7 @@ class Connection:
             await self._quick.finish(self._send_by)
 
     def offer_chunks(self, chunks: list[bytes]) -> bool:
-        """Send chunks of an event stream, in a BBS's own form, as far as the client takes them; return whether all.
-
-        If not, `finish_chunks` has to be called next. h11, which would take ten times as long, does not see them.
-        """
+        """Send chunks as a BBS does, as far as the client takes them; if not all, `finish_chunks` comes next."""
         data = b"".join([b"%x;\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks])
         if self._gate.opened.is_set():
             return self._quick.write(data)

@@ -1,8 +1,4 @@
-"""Long answers, made slice by slice, so that a large request does not delay the others for long.
-
-What is walked does little at each step, and yields None at steps that have found nothing. All the requests of a server
-get one slice at a time, of limited time, in turn.
-"""
+"""Long answers, made in slices of limited time, in turn, so that a large request does not delay others for long."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar

@@ -90,10 +90,7 @@ def _written(stream: trio.SocketStream, data: bytes) -> int:
 
 
 async def shake_hands(stream: trio.SSLStream[S]) -> None:
-    """Do the handshake. A client that is refused, such as for its certificate, is sent the alert, as a BBS sends it.
-
-    Raises BrokenResourceError for a client that is refused, or leaves.
-    """
+    """Do the handshake, with the alert for a client that is refused. Raises BrokenResourceError if it fails."""
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError:

@@ -105,10 +105,7 @@ Encoded = EncodedEvent | EncodedStatus
 
 
 def concerns_cell(event: Event, cell_id: str) -> bool:
-    """Return whether a reader that asked for one cell gets the event: where the row, on either side, is on that cell.
-
-    Events of desired LRPs always; UNCLAIMED rows are on no cell.
-    """
+    """Return whether a reader of one cell gets the event: any of a desired LRP, or of a row that is or was on it."""
     match event:
         case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceRemoved(actual_lrp=row):
             return row.cell_id == cell_id
@@ -153,10 +150,10 @@ class Subscription:
         self.add(EncodedEvent(event))
 
     def add(self, item: Encoded) -> None:
-        """Add an event or status that other readers get too, and that is encoded once for all. O(1).
+        """Add an event or status that is encoded once for all readers. O(1).
 
-        An event of another cell is left out; one too many closes the subscription. A status replaces the last one if no
-        event came since.
+        An event of another cell is left out; one too many closes the subscription. Of two statuses in a row the last is
+        kept.
         """
         if self._append(item):
             self._changed()

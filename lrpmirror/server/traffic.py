@@ -33,11 +33,8 @@ class Traffic:
         if kind in self.first or len(self.first) >= KINDS:
             return
         self.first[kind] = error
-        logger.error(
-            "%s failed, which costs its connection; more of this kind are counted but not logged",
-            what[:_LONGEST],
-            exc_info=error,
-        )
+        told = "%s failed, which costs its connection; more of this kind are counted but not logged"
+        logger.error(told, what[:_LONGEST], exc_info=error)
         # What the functions had in hand is not kept with it.
         traceback.clear_frames(error.__traceback__)
 

@@ -161,10 +161,7 @@ class Write(Struct, frozen=True):
     keeps_if: Literal["", "refused", "not understood"] = ""
 
     def answer(self, writer: Writer, body: bytes, trace_id: str) -> bytes:
-        """Do what the body asks for and return the reply's body, which is empty where there is nothing to say.
-
-        RequestRefused and ResourceNotFound, also of the writer, are in the reply; raises what else the writer raises.
-        """
+        """Do what the body asks for; return the reply's body. Raises what the writer raises but RequestRefused."""
         try:
             asked = self._read(body)
         except RequestRefused as refusal:
@@ -225,10 +222,8 @@ def _key(asked: Any) -> dict[str, Any]:
 
 
 def _instance(asked: Any) -> dict[str, Any]:
-    key = asked.actual_lrp_instance_key
-    return (
-        {"instance": InstanceKey(key.instance_guid, key.cell_id)} if asked.HasField("actual_lrp_instance_key") else {}
-    )
+    key, given = asked.actual_lrp_instance_key, asked.HasField("actual_lrp_instance_key")
+    return {"instance": InstanceKey(key.instance_guid, key.cell_id)} if given else {}
 
 
 def _net(asked: Any) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""How events travel from the write to the readers: in order, or with the faults that a real server has.
-
-A server sends what one operation causes from a goroutine of its own: here a queue of events, delivered at once without
-faults, with faults when a seeded random number says so.
-"""
+"""How events travel, from the goroutine of a write to the readers: in order, or with the faults of a real server."""
 
 import random
 from collections import deque

@@ -332,11 +332,5 @@ def _with_removed(emitted: Sequence[Emission], seen: ActualLRP | None) -> Sequen
     """Let the `removed` events, which are all of a removal, show the row as it was read: perhaps an older version."""
     if seen is None:
         return emitted
-    group = ActualLRPGroup(seen, None)
-    return [
-        Emission(
-            tuple(ActualLRPInstanceRemoved(seen) for _ in each.instances),
-            tuple(ActualLRPRemoved(group) for _ in each.groups),
-        )
-        for each in emitted
-    ]
+    row, group = ActualLRPInstanceRemoved(seen), ActualLRPRemoved(ActualLRPGroup(seen, None))
+    return [Emission((row,) * len(each.instances), (group,) * len(each.groups)) for each in emitted]

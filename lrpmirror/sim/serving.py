@@ -61,10 +61,7 @@ T = TypeVar("T")
 
 
 def raw_texts(app: ASGIApp) -> ASGIApp:
-    """Return a BBSApp whose replies and events have invalid UTF-8, of the same length, where texts were cut.
-
-    Each piece of a list's body has whole records, as the application sends them.
-    """
+    """Return a BBSApp with invalid UTF-8, of the same length, where texts were cut. Each piece has whole records."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         reply = _REPLIES.get(scope.get("path", ""))
@@ -251,10 +248,7 @@ class DiegoThread:
 
 @contextmanager
 def serve_diego_in_thread(diego: Diego, **options: Any) -> Iterator[DiegoThread]:
-    """Serve the simulation in a thread while the block runs; `options` are those of `serve_diego`, which see.
-
-    What goes wrong in the server is raised at the end of the block.
-    """
+    """Serve the simulation in a thread, with the `options` of `serve_diego`; its failures are raised at the end."""
     emitted: queue.SimpleQueue[DiegoThread | BaseException] = queue.SimpleQueue()
     failures: list[BaseException] = []
 

@@ -1,8 +1,4 @@
-"""The events of a write on both streams, computed from the rows of one index before and after it.
-
-The instance stream speaks of each row, the older group stream of the two slots of the index's group. The order is the
-BBS's: crashes first, then what runs, so that routes appear before others vanish.
-"""
+"""The events of a write on both streams, in the BBS's order, from the rows of one index before and after it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
