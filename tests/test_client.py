@@ -370,3 +370,14 @@ def test_an_unknown_list_or_stream_is_a_configuration_error() -> None:
                 await client.events(name).__aenter__()
 
     run(main)
+
+
+def test_a_filter_that_a_list_does_not_have_is_refused_before_it_is_requested() -> None:
+    async def main() -> None:
+        async with BBSClient(URL, transport=Answering(b"")) as client:
+            with pytest.raises(ConfigurationError, match="leave `full` out"):
+                client.stream_list("scheduling_infos", full=True)
+            with pytest.raises(ConfigurationError, match="colour"):
+                client.stream_list("actual_lrps", colour="red")
+
+    run(main)

@@ -15,7 +15,7 @@ from sim_support import A, diego, wanted
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.server import LISTS
-from lrpmirror.server.requests import MOST_NAMES, begins_with, unique
+from lrpmirror.server.lists import MOST_NAMES, begins_with, unique
 from lrpmirror.server.slices import GLANCES, PIECE, SLICE, Slices, grouped, passing
 from lrpmirror.sim import Diego, groups_of_rows
 from lrpmirror.sim.serving import Sliced

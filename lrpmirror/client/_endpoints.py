@@ -39,6 +39,8 @@ class ListRequest(Struct, Generic[T], frozen=True):
 
     def of(self, *, full: bool = False, **fields: Any) -> "ListRequest[T]":
         """Return the request with these filters; `full` decodes all of a record. Raises ConfigurationError."""
+        if full and self.decode is not decode.desired_lrp:
+            raise ConfigurationError(f"{self.path} has no more of a record than is decoded: leave `full` out")
         request = _request(self.kind, **fields)
         whole = {field.name for field, _ in request.ListFields()} <= {"domain", "cell_id"}
         decoder: Callable[..., T] = self.decode

@@ -23,7 +23,7 @@ from lrpmirror.serve.event_rates import EventRates
 from lrpmirror.serve.events import AnnouncedVersions, desired_events, group_events, row_events
 from lrpmirror.serve.readers import Readers, hand_out, watch_load
 from lrpmirror.server import EncodedStatus, MirrorOnly, StreamKind, Subscription
-from lrpmirror.server.requests import desired_filter, row_filter
+from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 
 logger: Final = logging.getLogger("lrpmirror.serve")

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.model import ActualLRP, DesiredLRP, DynamicValue, MetricTagValue, PortMapping, PreferredAddress
-from lrpmirror.server.requests import parse
+from lrpmirror.server.lists import parse
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.proto import requests_pb2 as pb
 

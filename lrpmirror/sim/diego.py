@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lrpmirror.errors import RequestRefused
 from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
-from lrpmirror.server.requests import desired_filter, row_filter
+from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.server.streams import LIMIT, EncodedEvent, StreamKind, Subscription
 from lrpmirror.server.writes import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
 from lrpmirror.sim import convergence, desired, lifecycle

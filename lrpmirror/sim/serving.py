@@ -23,7 +23,7 @@ from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.server.asgi import Message as ASGIMessage
 from lrpmirror.server.hosting import Host, ServerTLS, serve_app
 from lrpmirror.server.limits import Limits
-from lrpmirror.server.requests import desired_filter, row_filter
+from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot

@@ -19,7 +19,7 @@ from lrpmirror.core.rows.groups import groups_of
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.relay import Client, client_at
-from lrpmirror.server.requests import desired_filter, row_filter
+from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.wire import json
 
 Args = argparse.Namespace
