@@ -148,6 +148,10 @@ class ActualLRP(Struct, frozen=True, kw_only=True, gc=False):
             return replace(row, internal_routes=stored.internal_routes, metric_tags=stored.metric_tags)
         return row
 
+    def taking_over(self, stored: "ActualLRP") -> "ActualLRP":
+        """Return the same, where nobody else has this row: a subclass may change it instead of copying it. O(1)."""
+        return self.carrying_over(stored)
+
     def decoded(self) -> "ActualLRP":
         """Return this row with its fields at hand; but perhaps without internal routes and metric tags. O(1).
 
@@ -268,8 +272,10 @@ class DesiredLRP(Struct, frozen=True, kw_only=True, gc=False):
         When the server lists whole records, it fills in the deprecated metrics guid from the metric tag `source_id`; in
         events it does not. Without this, every list would look like a change.
         """
+        if self.detail is None:
+            return self
         source = self.metric_tags.get("source_id")
-        if self.detail is None or self.detail.metrics_guid or source is None:
+        if self.detail.metrics_guid or source is None:
             return self
         return replace(self, detail=replace(self.detail, metrics_guid=source.static))
 

@@ -12,12 +12,12 @@ from lrpmirror.core.lists.guards import Guards
 from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.lists.unreadable import Unreadable
-from lrpmirror.core.rows.change_set import ChangeSet
+from lrpmirror.core.rows.change_set import ChangeSet, RowDeltas
 from lrpmirror.core.rows.changes import Cause, Commit, EventCommits
 from lrpmirror.core.rows.dispatch import Reconciler
 from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
-from lrpmirror.events import ActualLRPInstanceRemoved, Event, UnreadableEvent
+from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceRemoved, Event, UnreadableEvent
 from lrpmirror.model import ActualLRP, ActualLRPState
 
 __all__ = ["Applier"]
@@ -27,6 +27,8 @@ _EVENT: Final = Cause.EVENT
 _APPLIED: Final = Outcome.APPLIED
 _STALE: Final = Outcome.STALE
 _TOMBSTONED: Final = Outcome.TOMBSTONED
+_CHANGED: Final = ActualLRPInstanceChanged.type
+_BOTH: Final = 2
 
 
 class Applier:
@@ -47,6 +49,7 @@ class Applier:
         self._knowledge.store = store
         self._change_set = ChangeSet(store)
         reconciler = Reconciler(self._change_set, self._knowledge.tombstones, self._repairs.add)
+        self._rows = reconciler.rows
         self._rules = reconciler.rules
         self._rules[UnreadableEvent.type] = self._unreadable.take
 
@@ -59,6 +62,7 @@ class Applier:
         add, judged = knowledge.decisions.add, knowledge.decisions.judged
         rows, lrps, desired_of = self._change_set.rows, self._change_set.lrps, knowledge.store.desired
         retained, followed = len(knowledge.retained), snapshot is not None or bool(observers)
+        self._rows.takes_rows = not followed
         commits = EventCommits(knowledge.revision)
         first, made, applied = knowledge.revision + 1, commits.written, list[str]()
         record: Any
@@ -95,7 +99,6 @@ class Applier:
                         record.tag_index,
                         None if before is None else before.epoch,
                         0 if before is None else before.tag_index,
-                        None,
                         repairs.latest,
                     )
                 )
@@ -138,10 +141,24 @@ class Applier:
             self._counters.outcomes[kind][_APPLIED] += number
         self._counters.event_commits += len(commits)
 
+    def _commit_move(self, row: ActualLRP, outcome: Outcome, now: float) -> Commit:
+        """Do as `_commit` does, for a diff that moved an instance from another record to that of this row."""
+        knowledge, repairs, deltas = self._knowledge, self._repairs, tuple(self._change_set.rows)
+        self._change_set.rows.clear()
+        before, guid = deltas[0].before, row.process_guid
+        if row.state is _RUNNING and knowledge.store.desired(guid) is None:
+            repairs.add_undesired(guid)
+        epoch, version = (None, 0) if before is None else (before.epoch, before.tag_index)
+        tag = row.epoch, row.tag_index
+        knowledge.decisions.add(Entry(guid, now, _CHANGED, outcome, row.index, *tag, epoch, version, repairs.latest))
+        return Commit(knowledge.revision + 1, _EVENT, deltas)
+
     def _commit(
         self, event: Event, kind: str, outcome: Outcome, now: float, released: tuple[str, ...]
     ) -> Commit | None:
         """Record the outcome of an event; return the commit of what it wrote, None where that is nothing."""
+        if kind == _CHANGED and not released and (moved := _moved(self._change_set.rows)) is not None:
+            return self._commit_move(moved, outcome, now)
         knowledge, repairs = self._knowledge, self._repairs
         rows, desired = self._change_set.close()
         for delta in rows:
@@ -153,6 +170,13 @@ class Applier:
             # It wrote a row twice, and ended where it began.
             return None
         return Commit(knowledge.revision + 1, _EVENT, rows, desired, None, None, released)
+
+
+def _moved(rows: RowDeltas) -> ActualLRP | None:
+    """Return the row that a diff has written, where it has removed another record, too; else None."""
+    if len(rows) != _BOTH or rows[1].after is not None or rows[0].key == rows[1].key:
+        return None
+    return rows[0].after
 
 
 def _removed_by(event: Event) -> ActualLRP | None:

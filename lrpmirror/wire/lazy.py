@@ -141,6 +141,16 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
             else replace(self, carried=carried, memory=_NOTHING)
         )
 
+    def taking_over(self, stored: ActualLRP) -> ActualLRP:
+        """Return the same where nobody else has this row: itself, if it has not been read, which saves a copy."""
+        new = self.read is _read_after and not self.carried and self.memory is _NOTHING and self.stored is None
+        if not new or type(stored) is not LazyActualLRP or not (stored.own_routes is stored.own_tags is UNSET):
+            return self.carrying_over(stored)
+        carried = stored.carried or (stored.source if stored.read is _read_row else b"")
+        if carried:
+            force_setattr(self, "carried", carried)
+        return self
+
     def is_confirmed_by(self, listed: ActualLRP) -> bool:
         """Return whether another row is equal; if its bytes differ, take them over, to know the next such row by them.
 

@@ -22,7 +22,7 @@ from lrpmirror.core.knowledge import Knowledge
 from lrpmirror.core.lists import rollback, snapshot
 from lrpmirror.core.lists.deletion_guard import DeletionGuard
 from lrpmirror.core.rows import desired, reconcile, store, tombstones
-from lrpmirror.core.rows.changes import Cause, Delta, row_key
+from lrpmirror.core.rows.changes import Cause, row_key
 from lrpmirror.core.session import Session
 from lrpmirror.mirror import _link
 from lrpmirror.mirror._follower import Follower
@@ -120,14 +120,8 @@ def _older_desired_is_believed(written: Any) -> Any:
     return believe
 
 
-def _before_is_forgotten(put: Any) -> Any:
-    def forgetful(self: Any, *args: Any) -> Any:
-        rival = put(self, *args)
-        if self.recorded:
-            self.recorded[-1] = Delta(self.recorded[-1].key, None, self.recorded[-1].after)
-        return rival
-
-    return forgetful
+def _before_is_forgotten(delta: Any) -> Any:
+    return lambda key, _before, after: delta(key, None, after)
 
 
 def _every_list_is_a_revision(end_list: Any) -> Any:
@@ -309,7 +303,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "before-is-forgotten": Mutant(
         what="a change does not say what was there before",
-        mutant=_put(store.Store, "put", _before_is_forgotten),
+        mutant=_put(store, "Delta", _before_is_forgotten),
         laws=_names(laws.changes_begin_where_the_last_ended),
     ),
     "every-list-is-a-revision": Mutant(

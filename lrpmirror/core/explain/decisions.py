@@ -153,8 +153,8 @@ class Entry(Struct, frozen=True, gc=False):
     tag_index: int
     stored_epoch: str | None
     stored_index: int
-    tombstone: int | None
-    repair_reasons: tuple[RepairReason, ...]
+    repair_reasons: tuple[RepairReason, ...] = ()
+    tombstone: int | None = None
 
 
 Record = ActualLRP | DesiredLRP
@@ -212,7 +212,7 @@ class Decisions:
             index, stored, tombstone = _known_before(record, written, known)
             self.add(_entry(record.process_guid, at, kind, outcome, index, record, stored, tombstone, repair_reasons))
         elif isinstance(event, ActualLRPCrashed):
-            self.add(Entry(event.process_guid, at, kind, outcome, event.index, None, 0, None, 0, None, ()))
+            self.add(Entry(event.process_guid, at, kind, outcome, event.index, None, 0, None, 0))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
         """Record what a list changed, and which repairs changed nothing. O(what it changed + its scope)."""
@@ -230,7 +230,7 @@ class Decisions:
             entry = _entry(record.process_guid, at, kind, outcome, index, record, delta.before)
             self.add(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self.add(Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0, None, ()))
+            self.add(Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0))
         self.trim()
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
@@ -245,7 +245,7 @@ class Decisions:
         """Record what an audit found and no event explained. O(differences)."""
         for diff in differences[:MOST_LISTED]:
             reported = diff.epoch, diff.tag_index
-            self.add(Entry(diff.process_guid, at, LIST, ListOutcome.DRIFTED, diff.index, *reported, None, 0, None, ()))
+            self.add(Entry(diff.process_guid, at, LIST, ListOutcome.DRIFTED, diff.index, *reported, None, 0))
         self.trim()
 
     def trim(self) -> None:
@@ -329,8 +329,8 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
         reported.tag_index,
         None if stored is None else stored.epoch,
         0 if stored is None else stored.tag_index,
-        tombstone,
         repair_reasons,
+        tombstone,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from lrpmirror.core.lists.slices import key_slices
 from lrpmirror.core.lists.touched import Touched
-from lrpmirror.core.rows.changes import RowKey
+from lrpmirror.core.rows.changes import RowKey, RowPart
 from lrpmirror.core.rows.freeing import empty_in_slices
 from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
 from lrpmirror.core.rows.store import Store
@@ -56,7 +56,13 @@ class ListTables:
         """Write a row without touching it. O(1)."""
         self._rows[hash(key) & FEW_MASK][key] = row
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
+    def put(
+        self,
+        key: RowKey,
+        old: ActualLRP | None,  # noqa: ARG002 - of others
+        row: ActualLRP,
+        part: RowPart | None = None,  # noqa: ARG002 - as above
+    ) -> bool:
         """Write the row of that identity, which is `old` now; return whether another claims its slot."""
         self.touched.add(key)
         self.place(key, row)
@@ -108,16 +114,16 @@ class IndexedTables(ListTables):
         self.get = self.store.get
         self.desired = self.store.desired  # type: ignore[assignment, method-assign]  # as cheap as the store's own
         self.desired_count = self.store.desired_count  # type: ignore[method-assign]  # as above
-        self.place_desired = self.store.put_desired  # type: ignore[method-assign]  # as above
+        self.place_desired = self.store.put_desired  # type: ignore[assignment, method-assign]  # as above
 
     def row_count(self) -> int:
         """Return how many rows there are. O(1)."""
         return len(self.store)
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP, part: RowPart | None = None) -> bool:
         """Write the row of that identity, which is `old` now; return whether another claims its slot."""
         self.touched.add(key)
-        return self.store.put(key, old, row)
+        return self.store.put(key, old, row, part)
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
@@ -139,7 +145,7 @@ class NoTables:
         """Return nothing."""
         return None
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:  # noqa: ARG002 - of others
+    def put(self, *_: object) -> bool:
         """Store nothing; no other row claims the slot."""
         return False
 

@@ -35,12 +35,11 @@ class ChangeSet:
         self.lrps: Final[list[Delta[str, DesiredLRP]]] = []
         """The writes of desired LRPs since then."""
         # Rows are recorded by the store itself: a call between takes a thirtieth of applying an event.
-        store.recorded = self.rows
+        store.record = self.rows.append
 
     def put_desired(self, lrp: DesiredLRP) -> None:
         """Write a desired LRP."""
-        self.lrps.append(Delta(lrp.process_guid, self.desired(lrp.process_guid), lrp))
-        self._store.put_desired(lrp)
+        self.lrps.append(Delta(lrp.process_guid, self._store.put_desired(lrp), lrp))
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove a desired LRP."""

@@ -14,6 +14,9 @@ RowKey = str | tuple[str, int, int]
 Or, for old records that have no epoch, (process guid, index, presence).
 """
 
+RowPart = dict[RowKey, ActualLRP]
+"""Rows by identity, of one of the parts in which a table has them: see `few_parts`."""
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

@@ -53,8 +53,11 @@ class DesiredTable:
         found = map(self._desired.get, guids)
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
 
-    def put_desired(self, lrp: DesiredLRP) -> None:
-        """Insert a desired LRP, or replace the one of its process. O(log desired) when new, else O(1)."""
+    def put_desired(self, lrp: DesiredLRP) -> DesiredLRP | None:
+        """Insert a desired LRP, or replace the one of its process, which is returned.
+
+        O(log desired) when new, else O(1).
+        """
         guid = lrp.process_guid
         old = self._desired.get(guid)
         self._desired[guid] = lrp
@@ -62,10 +65,11 @@ class DesiredTable:
             with self._lock:
                 self._desired_guids.add(guid)
         elif old.domain == lrp.domain:
-            return
+            return old
         else:
             discard(self._desired_by_domain, old.domain, guid)
         self._desired_by_domain[lrp.domain][guid] = None
+        return old
 
     def remove_desired(self, process_guid: str) -> None:
         """Remove the desired LRP of a process, which must be there."""

@@ -8,6 +8,7 @@ from lrpmirror.core.rows.reconcile import Outcome, RepairReason, RowReconciler, 
 from lrpmirror.core.rows.tombstones import TombstoneTable
 from lrpmirror.events import (
     ActualLRPChanged,
+    ActualLRPCrashed,
     ActualLRPCreated,
     ActualLRPInstanceChanged,
     ActualLRPInstanceCreated,
@@ -78,12 +79,14 @@ class Reconciler:
             ActualLRPChanged.type: rows.group_changed,
             ActualLRPCreated.type: lambda event: rows.group_created(event.actual_lrp_group),
             ActualLRPRemoved.type: lambda event: rows.group_removed(event.actual_lrp_group),
+            ActualLRPCrashed.type: _noted,
             DesiredLRPChanged.type: lambda event: desired.written(event.after),
             DesiredLRPCreated.type: lambda event: desired.written(event.desired_lrp),
             DesiredLRPRemoved.type: lambda event: desired.removed(event.desired_lrp),
         }
 
         self.rules: Final = Rules(rules)
+        self.rows: Final = rows
 
     def apply(self, event: Event) -> Outcome:
         """Apply one event, and return its outcome."""

@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from lrpmirror.core.rows.changes import RowKey, row_key
+from lrpmirror.core.rows.changes import RowKey, RowPart, row_key
 from lrpmirror.core.rows.parts import FEW_MASK, Parts
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
@@ -90,8 +90,11 @@ class Rows(Protocol):
         """Return the row of that identity."""
         ...
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
-        """Write the row of that identity, which is `old` now; return whether another row claims its slot."""
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP, part: RowPart | None = None) -> bool:
+        """Write the row of that identity, which is `old` now; return whether another row claims its slot.
+
+        `part` is the one of `parts` that has the key, where the caller knows it.
+        """
         ...
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
@@ -105,8 +108,14 @@ class RowReconciler:
     def __init__(self, rows: Rows, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]) -> None:
         self._rows = rows
         self._parts = rows.parts
+        # By attributes of its own: a method of an instance's attribute is looked for in its class first.
+        self._put_row = rows.put
+        self._remove_row = rows.remove
         self._tombstones = tombstones
+        self._tombstone_of = tombstones.get
         self._ask_repair = ask_repair
+        self.takes_rows = False
+        """Whether the rows of diffs may become stored ones themselves: nobody else keeps the events."""
 
     def created(self, row: ActualLRP) -> Outcome:
         """Apply a whole row: a new record, or the next version of one that was unclaimed."""
@@ -154,7 +163,8 @@ class RowReconciler:
         if before.epoch != epoch and before.epoch:
             return self._moved(before, after.as_stored())
         # As `get`, without a call more, and so below: most events come here.
-        stored = self._parts[hash(epoch) & FEW_MASK].get(epoch)
+        part = self._parts[hash(epoch) & FEW_MASK]
+        stored = part.get(epoch)
         if stored is None:
             tombstone = self._tombstones.get(epoch)
             if tombstone is None:
@@ -163,11 +173,13 @@ class RowReconciler:
                 return self._put(epoch, None, after.as_stored())
             return Outcome.TOMBSTONED if after.tag_index <= tombstone.index else self._undecided(after.process_guid)
         if after.tag_index > stored.tag_index:
+            ask_repair, put = self._ask_repair, self._put_row
             # A start may have changed the internal routes and metric tags, and so may a version that was skipped.
             if running or before.tag_index != stored.tag_index:
-                self._ask_repair(after.process_guid, _INCOMPLETE)
-            if self._rows.put(epoch, stored, after.carrying_over(stored)):
-                self._ask_repair(after.process_guid, RepairReason.RIVALS)
+                ask_repair(after.process_guid, _INCOMPLETE)
+            row = after.taking_over(stored) if self.takes_rows else after.carrying_over(stored)
+            if put(epoch, stored, row, part):
+                ask_repair(after.process_guid, RepairReason.RIVALS)
             return _APPLIED
         return self._presence_changed(stored, before, after.as_stored())
 
@@ -175,21 +187,26 @@ class RowReconciler:
         """Apply a `removed` of the instance stream, which means the row or only the instance in it."""
         row = event.actual_lrp
         key = row.epoch or row_key(row)
-        stored = self._rows.get(key)
+        stored = self._parts[hash(key) & FEW_MASK].get(key)
         if stored is None:
             known = key in self._tombstones
             self._tombstones.add(key, Tombstone(row.tag_index, row.instance_guid))
             return Outcome.SAME if known else Outcome.TOMBSTONED
-        if row.epoch and stored.tag_index > row.tag_index and row.state != ActualLRPState.UNCLAIMED:
-            # A CRASHED row names no instance by which a restart and a removal could be told apart.
-            nameless = row.state == ActualLRPState.CRASHED
-            if _is_next_unclaimed(row, stored):
-                if nameless:
-                    self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
-                return Outcome.LEFT
-            if nameless or stored.instance_guid != row.instance_guid:
-                return self._undecided(row.process_guid)
-        self._add_tombstone(key, stored, at_least=row.tag_index)
+        version = row.tag_index
+        if stored.tag_index > version:
+            if row.epoch and row.state != ActualLRPState.UNCLAIMED:
+                # A CRASHED row names no instance by which a restart and a removal could be told apart.
+                nameless = row.state == ActualLRPState.CRASHED
+                if _is_next_unclaimed(row, stored):
+                    if nameless:
+                        self._ask_repair(row.process_guid, RepairReason.AMBIGUOUS)
+                    return Outcome.LEFT
+                if nameless or stored.instance_guid != row.instance_guid:
+                    return self._undecided(row.process_guid)
+            version = stored.tag_index
+        remove = self._remove_row
+        remove(key, stored)
+        self._tombstones.add(key, Tombstone(version, stored.instance_guid))
         return _APPLIED
 
     def group_changed(self, event: ActualLRPChanged) -> Outcome:
@@ -261,9 +278,9 @@ class RowReconciler:
 
     def _moved(self, before: ActualLRP, after: ActualLRP) -> Outcome:
         """Move an instance from one record to another; the first lives on, unclaimed, which another event reports."""
-        source = self._rows.get(before.epoch)
-        target = self._rows.get(after.epoch)
-        tombstone = self._tombstones.get(after.epoch)
+        key, tombstone_of = after.epoch, self._tombstone_of
+        source = self._parts[hash(before.epoch) & FEW_MASK].get(before.epoch)
+        target, tombstone = self._parts[hash(key) & FEW_MASK].get(key), tombstone_of(key)
         # Mostly the target is a new record, but it can be that of another instance which is leaving too.
         if target is not None and after.tag_index <= target.tag_index:
             outcome = Outcome.STALE if after.tag_index < target.tag_index else Outcome.SAME
@@ -271,9 +288,10 @@ class RowReconciler:
             outcome = Outcome.TOMBSTONED
         elif source is None or source.tag_index != before.tag_index:
             self._ask_repair(after.process_guid, RepairReason.INCOMPLETE)
-            outcome = self._write(after.epoch, target, after)
+            outcome = self._put(key, target, after)
         else:
-            outcome = self._write(after.epoch, target, after.carrying_over(source))
+            row = after.taking_over(source) if self.takes_rows else after.carrying_over(source)
+            outcome = self._put(key, target, row)
         if source is None:
             if before.epoch not in self._tombstones:
                 self._tombstones.add(before.epoch, Tombstone(before.tag_index, before.instance_guid, left=True))

@@ -5,7 +5,7 @@ uninterruptible operation made, so it never sees half of a write.
 """
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain, groupby, pairwise
 from operator import attrgetter
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import force_setattr
 
-from lrpmirror.core.rows.changes import Delta, RowKey, row_key
+from lrpmirror.core.rows.changes import Delta, RowKey, RowPart, row_key
 from lrpmirror.core.rows.desired_table import DesiredTable, copied, discard
 from lrpmirror.core.rows.freeing import free_records
 from lrpmirror.core.rows.parts import FEW_MASK, Parts, few_parts, reader_of
@@ -25,6 +25,7 @@ _RUNNING: Final = ActualLRPState.RUNNING
 _index = attrgetter("index")
 _process_guid = attrgetter("process_guid")
 _slot = attrgetter("index", "presence")
+_place = attrgetter("process_guid", "index", "presence")
 
 row_order = attrgetter("index", "presence", "epoch")
 """The order of the rows of a process.
@@ -35,6 +36,9 @@ tuples.
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
+
+_ignore: Final[Callable[[object], None]] = deque[object](maxlen=0).append
+"""A function that does nothing, without a frame of its own."""
 
 FEW = 12
 """Among up to so many rows a linear search is faster than bisection."""
@@ -62,8 +66,8 @@ class Store(DesiredTable):
         self._moving: set[str] = set()
         """The instances that more than one row has had, which is so while they move."""
         self.domains: frozenset[str] = frozenset()
-        self.recorded: list[Delta[RowKey, ActualLRP]] | None = None
-        """The writes of rows, in order; None where nobody wants them. See ChangeSet."""
+        self.record: Callable[[Delta[RowKey, ActualLRP]], object] = _ignore
+        """Is called with each write of a row, in order. See ChangeSet."""
         self.parts: Final = self._rows
         """The rows by identity: see `few_parts`."""
         self.get: Final[Callable[[RowKey], ActualLRP | None]] = reader_of(self._rows)
@@ -149,41 +153,46 @@ class Store(DesiredTable):
 
     # Writing
 
-    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP) -> bool:
+    def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP, part: RowPart | None = None) -> bool:
         """Write the row of that identity, which is `old` now; return whether another row claims its slot.
 
-        O(log rows of the process), plus copying their tuple.
+        `part` is the one of `parts` that has the key, where the caller knows it. O(log rows of the process), plus
+        copying their tuple.
         """
-        self._rows[hash(key) & FEW_MASK][key] = row
-        if self.recorded is not None:
-            self.recorded.append(Delta(key, old, row))
+        if part is None:
+            part = self._rows[hash(key) & FEW_MASK]
+        part[key] = row
+        record = self.record
+        record(Delta(key, old, row))
         if old is None:
             return self._insert(key, row)
-        guid, index = row.process_guid, row.index
-        if index == old.index and row.presence is old.presence and guid == old.process_guid:
-            rival = False
-            # Through a list, which takes half the time of joining slices of the tuple.
-            rows = [*self._by_process[guid]]
-            # Mostly all instances of a process are there, each at the position of its index.
-            rows[index if 0 <= index < len(rows) and rows[index] is old else _position(rows, old)] = row
-            self._by_process[guid] = tuple(rows)
+        guid, index, rival = row.process_guid, row.index, False
+        stays = index == old.index and row.presence is old.presence and guid == old.process_guid
+        if not stays or row.domain != old.domain:
+            rival = self._move(row, old)
         else:
-            self._remove_from_process(old)
-            rival = self._add_to_process(row, self._by_process.get(guid))
+            by_process = self._by_process
+            # Through a list, which takes half the time of joining slices of the tuple.
+            rows = [*by_process[guid]]
+            try:
+                # Mostly all instances of a process are there, each at the position of its index.
+                at = index if rows[index] is old else _position(rows, old)
+            except IndexError:
+                at = _position(rows, old)
+            rows[at] = row
+            by_process[guid] = tuple(rows)
         # Only indexes whose key has changed are written.
-        if old.state is not row.state:
-            if old.state != _RUNNING:
-                discard(self._by_state, old.state, key)
-            if row.state != _RUNNING:
-                self._by_state[row.state][key] = None
-        if old.cell_id != row.cell_id:
+        state, was = row.state, old.state
+        if state is not was:
+            if was != _RUNNING:
+                discard(self._by_state, was, key)
+            if state != _RUNNING:
+                self._by_state[state][key] = None
+        if row.cell_id != old.cell_id:
             discard(self._by_cell, old.cell_id, key)
             self._by_cell[row.cell_id][key] = None
-        if old.instance_guid != row.instance_guid:
+        if row.instance_guid != old.instance_guid:
             self._reindex_instance(key, old, row.instance_guid)
-        if old.domain != row.domain or old.process_guid != guid:
-            self._remove_from_domain(old, self._by_process.get(old.process_guid, ()))
-            self._by_domain[row.domain][guid] = None
         return rival
 
     def add(self, rows: Iterable[ActualLRP]) -> list[str]:
@@ -225,9 +234,10 @@ class Store(DesiredTable):
     def remove(self, key: RowKey, row: ActualLRP) -> None:
         """Remove the row of that identity, which is `row` now."""
         del self._rows[hash(key) & FEW_MASK][key]
-        if self.recorded is not None:
-            self.recorded.append(Delta(key, row, None))
-        rest = self._remove_from_process(row)
+        record = self.record
+        record(Delta(key, row, None))
+        rest = self._others(row)
+        self._write_process(row.process_guid, rest)
         if not rest or rest[0].domain != row.domain:
             self._remove_from_domain(row, rest)
         if row.state != _RUNNING:
@@ -295,18 +305,38 @@ class Store(DesiredTable):
         self._by_process[guid] = tuple(added)
         return rival
 
-    def _remove_from_process(self, row: ActualLRP) -> tuple[ActualLRP, ...]:
-        """Remove a row from those of its process; return the others."""
-        guid, index = row.process_guid, row.index
-        rows = self._by_process[guid]
-        if len(rows) == 1:
-            del self._by_process[guid]
-            return ()
-        at = index if 0 <= index < len(rows) and rows[index] is row else _position(rows, row)
-        self._by_process[guid] = rest = rows[:at] + rows[at + 1 :]
-        return rest
+    def _move(self, row: ActualLRP, old: ActualLRP) -> bool:
+        """Write a row to another place among those of its process, or to another domain; return as `put` does."""
+        guid, rows = row.process_guid, tuple(self._others(old))
+        if guid != old.process_guid:
+            self._write_process(old.process_guid, rows)
+            rows = self._by_process.get(guid, ())
+        # At once: who reads in another thread finds the one row or the other.
+        rival = self._add_to_process(row, rows or None)
+        self._remove_from_domain(old, self._by_process.get(old.process_guid, ()))
+        self._by_domain[row.domain][guid] = None
+        return rival and _place(row) != _place(old)
 
-    def _remove_from_domain(self, old: ActualLRP, rest: tuple[ActualLRP, ...]) -> None:
+    def _write_process(self, guid: str, rows: Sequence[ActualLRP]) -> None:
+        """Write the rows that a process has left."""
+        if rows:
+            self._by_process[guid] = tuple(rows)
+        else:
+            del self._by_process[guid]
+
+    def _others(self, row: ActualLRP) -> list[ActualLRP]:
+        """Return the other rows of a row's process."""
+        rows, index = [*self._by_process[row.process_guid]], row.index
+        if len(rows) == 1:
+            return []
+        try:
+            at = index if rows[index] is row else _position(rows, row)
+        except IndexError:
+            at = _position(rows, row)
+        del rows[at]
+        return rows
+
+    def _remove_from_domain(self, old: ActualLRP, rest: Iterable[ActualLRP]) -> None:
         """Remove the process of `old` from its domain, unless another row of it, of `rest`, has the domain."""
         for row in rest:
             if row.domain == old.domain:

@@ -1,5 +1,8 @@
 """Tombstones of records that are gone, so that a late event does not bring them back."""
 
+from collections.abc import Callable
+from typing import Final
+
 from msgspec import Struct
 
 from lrpmirror.core.rows.changes import RowKey
@@ -32,8 +35,11 @@ class TombstoneTable:
         self._limit = limit
         self._age = age
         self._now = 0.0
-        # Oldest first: a dict keeps the order in which keys were added.
-        self._by_key: dict[RowKey, tuple[Tombstone, float]] = {}
+        # Oldest first: a dict keeps the order in which keys were added. Both have the same keys.
+        self._by_key: dict[RowKey, Tombstone] = {}
+        self._added_at: dict[RowKey, float] = {}
+        self.get: Final[Callable[[RowKey], Tombstone | None]] = self._by_key.get
+        """Returns the tombstone of a record, if it has one: the dict's own method, for every event."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -41,25 +47,25 @@ class TombstoneTable:
     def __contains__(self, key: RowKey) -> bool:
         return key in self._by_key
 
-    def get(self, key: RowKey) -> Tombstone | None:
-        """Return the tombstone of a record, if it has one."""
-        entry = self._by_key.get(key)
-        return entry[0] if entry is not None else None
-
     def add(self, key: RowKey, tombstone: Tombstone) -> None:
         """Add a tombstone; an older version never replaces a newer one."""
-        known = self._by_key.pop(key, None)
-        if known is not None and known[0].index > tombstone.index:
-            # It counts as `left` or `presumed` only where both do: the second may report the removal of the record.
-            left, presumed = known[0].left and tombstone.left, known[0].presumed and tombstone.presumed
-            tombstone = Tombstone(known[0].index, known[0].instance_guid, left, presumed)
-        self._by_key[key] = (tombstone, self._now)
-        if len(self._by_key) > self._limit:
-            del self._by_key[next(iter(self._by_key))]
+        by_key = self._by_key
+        known = by_key.pop(key, None)
+        if known is not None:
+            del self._added_at[key]
+            if known.index > tombstone.index:
+                # It counts as `left` or `presumed` only where both do: the second may report the removal of the record.
+                left, presumed = known.left and tombstone.left, known.presumed and tombstone.presumed
+                tombstone = Tombstone(known.index, known.instance_guid, left, presumed)
+        by_key[key] = tombstone
+        self._added_at[key] = self._now
+        if len(by_key) > self._limit:
+            self.discard(next(iter(by_key)))
 
     def discard(self, key: RowKey) -> None:
         """Discard the tombstone of a record, which is known to live."""
-        self._by_key.pop(key, None)
+        if self._by_key.pop(key, None) is not None:
+            del self._added_at[key]
 
     def keys(self) -> tuple[RowKey, ...]:
         """Return the records that have a tombstone, oldest first. O(n)."""
@@ -69,16 +75,17 @@ class TombstoneTable:
         """Record the time, and discard tombstones that are older than the age. O(discarded)."""
         self._now = now
         expired = []
-        for key, (_, added_at) in self._by_key.items():
+        for key, added_at in self._added_at.items():
             if added_at >= now - self._age:
                 break
             expired.append(key)
         for key in expired:
-            del self._by_key[key]
+            self.discard(key)
 
     def copy(self) -> "TombstoneTable":
         """Return an independent copy. O(n)."""
         copied = TombstoneTable(limit=self._limit, age=self._age)
         copied._now = self._now
-        copied._by_key = self._by_key.copy()
+        copied._by_key.update(self._by_key)
+        copied._added_at.update(self._added_at)
         return copied
