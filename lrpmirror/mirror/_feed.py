@@ -1,24 +1,172 @@
-"""A feed: changes of one kind, delivered to subscribers by callback or by iteration."""
+"""Changes of one kind: published to subscribers, who iterate over them or are called back in tasks of their own."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Generic
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
+from inspect import isawaitable
+from typing import Any, Final, Generic, Literal, Self
 
 import trio
 
+from lrpmirror.background import is_failure
 from lrpmirror.core.derived.subscriptions import Deltas, Hub, Lag, Mailbox
 from lrpmirror.core.derived.view import K, V
-from lrpmirror.core.rows.changes import Cause, Delta
+from lrpmirror.core.rows.changes import Cause, Change, Delta
 from lrpmirror.errors import MirrorClosed
-from lrpmirror.mirror._subscription import AT_ONCE, SLICE, Callback, Changes, ErrorPolicy, Subscription
+
+logger = logging.getLogger("lrpmirror")
+
+AT_ONCE: Final = 500  # up to so many changes are published at once, in less than a millisecond for each subscriber
+SLICE: Final = 100  # how many of more are published in one step: each view has subscribers, and all have turns between
+BATCH: Final = 2_000  # how many changes a batch of an iteration has at most
+
+FILTER_FAILED: Final = "the filter `where` of a subscriber failed"
+
+# The key is logged and not the values, which can hold what is not for logs.
+FAILED_ON: Final = "a subscriber failed on the change of %s at revision %s"
+
+
+Callback = Callable[[Change[K, V]], Awaitable[object] | object]
+"""A subscriber's function: called with each change, and its result awaited if it is awaitable."""
+
+ErrorPolicy = Literal["raise", "log", "cancel"]
+"""What an error of a callback does: it ends the mirror's block, is logged, or is logged and ends the subscription."""
+
+
+class Changes(AsyncIterator[list[Change[K, V]]], Generic[K, V]):
+    """Batches of changes, to be iterated with `async for` for as long as an `async with` block lasts.
+
+    A batch has what changed since the batch before, one change for each key; at most a few thousand, the rest is in the
+    next batches. The iteration ends when the mirror is closed.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        where: Callable[[V], bool] | None,
+        join: "Callable[[Changes[K, V]], None]",
+        forget: "Callable[[Changes[K, V]], None]",
+    ) -> None:
+        self._clock = clock
+        self._join = join
+        self._forget = forget
+        self._ready = trio.Event()
+        self.closed = False
+        self.mailbox: Mailbox[K, V] = Mailbox(self._wake, where)
+
+    @property
+    def lag(self) -> Lag:
+        """How far behind the iteration is: pending keys, and the age of the oldest in seconds. O(1)."""
+        return self.mailbox.lag(self._clock())
+
+    def begin(self) -> None:
+        """Collect changes from now on, as entering the block does. Raises MirrorClosed when the mirror is closed."""
+        self._join(self)
+
+    def leave(self) -> None:
+        """Collect no more changes and end the iteration, as leaving the block does."""
+        self._forget(self)
+        self.end()
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    async def __anext__(self) -> list[Change[K, V]]:
+        await trio.lowlevel.checkpoint()
+        # Checked and taken without an await in between, in which a key could change back.
+        while True:
+            failure = self.mailbox.take_failure()
+            if failure is not None:
+                raise failure
+            if self.mailbox:
+                return self.mailbox.take(BATCH)
+            if self.closed:
+                if not self.mailbox.advance(AT_ONCE) and not self.mailbox:
+                    raise StopAsyncIteration
+                await trio.lowlevel.checkpoint()
+                continue
+            await self.filled()
+
+    async def filled(self) -> None:
+        """Wait until there are changes, or there will be none any more; called while there are none."""
+        self._ready = trio.Event()
+        await self._ready.wait()
+
+    def end(self) -> None:
+        """End the iteration after the changes so far."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._ready.set()
+
+
+class Subscription(Generic[K, V]):
+    """A callback that is called with changes, until it is cancelled or the mirror is closed."""
+
+    def __init__(self, callback: Callback[K, V], changes: Changes[K, V], errors: ErrorPolicy) -> None:
+        self._callback = callback
+        self._changes = changes
+        self._errors = errors
+        self.mailbox = changes.mailbox
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the subscription has ended."""
+        return self._changes.closed
+
+    @property
+    def lag(self) -> Lag:
+        """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1)."""
+        return self._changes.lag
+
+    def cancel(self) -> None:
+        """End the subscription: no further change is delivered. May be called at any time, also from the callback."""
+        self._changes.leave()
+
+    async def run(self) -> None:
+        """Deliver changes as they come. Run by the mirror."""
+        try:
+            while not self.cancelled:
+                failure = self.mailbox.take_failure()
+                if failure is not None:
+                    self._failed(failure, FILTER_FAILED)
+                elif self.mailbox:
+                    # One at a time, so that keys that wait behind a slow call go on coalescing.
+                    await self._deliver(self.mailbox.take_oldest())
+                else:
+                    await self._changes.filled()
+        finally:
+            self.cancel()
+
+    async def _deliver(self, change: Change[K, V]) -> None:
+        try:
+            result: Any = self._callback(change)
+            if result is not None and isawaitable(result):
+                await result
+            else:
+                # The reader of the stream gets its turn between any two calls.
+                await trio.lowlevel.checkpoint()
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self._failed(error, FAILED_ON, change.key, change.revision)
+
+    def _failed(self, error: BaseException, what: str, *args: object) -> None:
+        if self._errors == "raise":
+            raise error
+        logger.error(what, *args, exc_info=error)
+        if self._errors == "cancel":
+            self.cancel()
 
 
 class Feed(Generic[K, V]):
-    """Publishes changes of one kind to its subscribers.
+    """Publishes changes of one kind to its subscribers; many of them, and long replays, in slices by a task.
 
-    `topic` returns the topic of a delta; `present` returns what is there, of some topics or of all, as deltas from
-    nothing that are made when they are read.
-
-    Many changes, and the replay of many keys for a new subscriber, are published in slices by a task of their own.
+    `topic` returns the topic of a delta; `present` what is there, of some topics or all, as deltas made when read.
     """
 
     def __init__(

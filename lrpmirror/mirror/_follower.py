@@ -17,10 +17,8 @@ from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.session import Session
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event, SourceStatus
-from lrpmirror.mirror._bbs import BBS, StreamName
+from lrpmirror.mirror._bbs import BBS, Link, Lister, StreamName, ping
 from lrpmirror.mirror._freeing import in_slices
-from lrpmirror.mirror._link import Link, ping
-from lrpmirror.mirror._lister import Lister
 
 logger = logging.getLogger("lrpmirror")
 
@@ -36,12 +34,9 @@ class Publish(Protocol):
 class Follower:
     """Keeps a session current from a BBS until it is cancelled.
 
-    The reader of the stream never waits for the lists, nor for subscribers: the server drops a reader that falls
-    behind.
-
-    There is one stream, except while it is being replaced: then the events of both are applied, which is harmless to
-    the session, until a list that was begun after the new one was opened has been committed. So nothing is missed, and
-    the state stays current throughout.
+    The reader of the stream waits for no list or subscriber: a server drops a reader that falls behind. While a stream
+    is replaced, the events of both are applied, which is harmless, until a list begun after the new one was opened has
+    been committed: so nothing is missed, and the state stays current throughout.
     """
 
     _bbs: BBS

@@ -21,11 +21,10 @@ from lrpmirror.core.session import Session
 from lrpmirror.errors import MirrorClosed, MirrorForked, NotSeen, NotSynced
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror._bbs import BBS, StreamName
-from lrpmirror.mirror._feed import Feed
+from lrpmirror.mirror._feed import Callback, Changes, ErrorPolicy, Feed, Subscription
 from lrpmirror.mirror._follower import Follower
 from lrpmirror.mirror._freeing import free_after, in_slices
 from lrpmirror.mirror._reads import Reads
-from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.mirror._view import MirrorView
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
@@ -365,9 +364,6 @@ class Mirror(Reads):
                 view.update(map(session.knowledge.process, of_view), of_view, cells, revision, cause)
             else:
                 view.update(processes, dirty, cells, revision, cause)
-
-    async def _run(self) -> None:
-        await self._follower.run()
 
     def _close(self) -> None:
         self._session.close()

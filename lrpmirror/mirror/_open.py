@@ -144,19 +144,6 @@ class StateFileWriter:
 
 
 @asynccontextmanager
-async def state_file_of(
-    file: StateFile, session: Session, clock: Callable[[], float], *, bbs: str
-) -> AsyncIterator[StateFileWriter]:
-    """Restore the state of a file where it has one, and write it at the end, however the block ends."""
-    state_file_writer = StateFileWriter(file, session, clock, bbs)
-    try:
-        await state_file_writer.begin()
-        yield state_file_writer
-    finally:
-        await state_file_writer.end()
-
-
-@asynccontextmanager
 async def open_mirror(
     bbs: str | BBS,
     *,
@@ -171,24 +158,21 @@ async def open_mirror(
 ) -> AsyncIterator[Mirror]:
     """Open a mirror of a BBS, which lives as long as the block. It connects in the background; see `wait_synced`.
 
-    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client. It
-    can be the URL of a relay, such as `redis://redis.service.cf.internal`, where `lrpmirror publish` keeps the state of
-    a BBS: see `lrpmirror.relay.RelayClient` for its forms.
-    `stream` is what to follow: "instances", or "groups" for old servers that have only those. `detail="full"` keeps
-    whole desired LRPs, which means environments and credentials in memory. `timeout` and `limits` are how long a
-    server may take and how much it may send. `tuning` has the mirror's own intervals, delays and limits; `rng` makes
-    their jitter repeatable.
+    `bbs` is the URL, such as `https://bbs.service.cf.internal:8889`, with `tls` for its certificates; or a client; or
+    the URL of a relay, such as `redis://redis.service.cf.internal`, where `lrpmirror publish` keeps the state of a BBS:
+    see `lrpmirror.relay.RelayClient`. `stream` is what to follow: "instances", or "groups" for old servers that have
+    only those. `detail="full"` keeps whole desired LRPs, environments and credentials included. `timeout` and `limits`
+    are how long a server may take and how much it may send. `tuning` has the mirror's own intervals, delays and limits;
+    `rng` makes their jitter repeatable.
 
-    `state_file` keeps the state from one run of the mirror to the next. It is read before the block begins: its state
-    is there at once, STALE, and its `state_age` counts from when it was the server's, by the system's clock; where
-    that was set back since, the age is not known, and no check of freshness passes. `status.restored_at` is set until
-    the first list is committed, whose commit is the true difference; revisions go on. What may hold secrets is not in
-    the file: `detail`, and the routes of other routers than `cf-router`, `tcp-router` and `internal-router`, whose
-    value is `null`. The first list brings them, without a change that subscribers would get. The file is written every
-    `Tuning.state_interval` seconds where anything has changed, and when the block ends, which waits for it up to
-    `Tuning.state_patience` seconds. A file that is damaged, of a later version or of another BBS is renamed, which is
-    logged and in `status.last_error`, and the mirror begins without it; a failure to write it is logged once and in
-    `status.last_error` too.
+    `state_file` keeps the state from one run to the next. It is there before the block begins, STALE, its `state_age`
+    by the system's clock: where that was set back since, the age is not known, and no check of freshness passes.
+    `status.restored_at` is set until the first list is committed, whose commit is the true difference; revisions go on.
+    What may hold secrets is not in the file: `detail`, and the routes of other routers than `cf-router`, `tcp-router`
+    and `internal-router`, whose value is `null`; the first list brings them, without a change for subscribers. It is
+    written every `Tuning.state_interval` seconds where anything has changed, and when the block ends, which waits for
+    that up to `Tuning.state_patience` seconds. A file that is damaged, of a later version or of another BBS is renamed,
+    and the mirror begins without it; that, like a failure to write, is logged and in `status.last_error`.
 
     Raises ConfigurationError for options or files that cannot be used. A BBS that cannot be reached is no error here:
     the status says so, and the mirror goes on trying. What a subscriber raises (by its error policy) ends the block,
@@ -216,9 +200,9 @@ async def open_mirror(
         state_file_writer = None
         if state_file is not None:
             file = state_file if isinstance(state_file, StateFile) else StateFile(state_file)
-            state_file_writer = await stack.enter_async_context(
-                state_file_of(file, session, clock, bbs=getattr(client, "url", ""))
-            )
+            state_file_writer = StateFileWriter(file, session, clock, getattr(client, "url", ""))
+            stack.push_async_callback(state_file_writer.end)
+            await state_file_writer.begin()
         # Closed only after the tasks: what reached one just before it was cancelled is still recorded.
         with ExitStack() as closing:
             async with background() as nursery:
@@ -227,5 +211,5 @@ async def open_mirror(
                 if state_file_writer is not None:
                     closing.callback(state_file_writer.take_final_state)
                     nursery.start_soon(state_file_writer.run, lambda: mirror._publish(()))  # noqa: SLF001
-                nursery.start_soon(mirror._run)  # noqa: SLF001
+                nursery.start_soon(mirror._follower.run)  # noqa: SLF001
                 yield mirror

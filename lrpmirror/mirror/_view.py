@@ -14,9 +14,8 @@ from lrpmirror.core.derived.view import AnyView, C, K, Process, V
 from lrpmirror.core.preparation import Difference
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.errors import without_frames
-from lrpmirror.mirror._feed import Feed
+from lrpmirror.mirror._feed import Callback, Changes, ErrorPolicy, Feed, Subscription
 from lrpmirror.mirror._freeing import free_after
-from lrpmirror.mirror._subscription import Callback, Changes, ErrorPolicy, Subscription
 from lrpmirror.model import CellPresence
 
 logger = logging.getLogger("lrpmirror")

@@ -107,10 +107,8 @@ class StateFile:
 
     `acquire` comes first and `release` last. Every method but `give_up` can block, and may be called in any thread.
     `disk` and `wall` (the time in seconds since 1970) stand in for the real ones in tests, `offload` for `in_thread`.
-
-    The file is written under another name and then renamed, so there is always a complete one. Beside it are PATH.lock,
-    which stays, PATH.new while it is written, and files that were set aside, at most one of each kind: PATH.damaged,
-    PATH.foreign and PATH.future.
+    It is written as PATH.new and then renamed, so there is always a complete one. Beside it are PATH.lock, which stays,
+    and files that were set aside, at most one of each kind: PATH.damaged, PATH.foreign and PATH.future.
     """
 
     def __init__(

@@ -20,14 +20,13 @@ from lrpmirror.core.derived.view import K, V
 from lrpmirror.core.rows.changes import Change
 from lrpmirror.errors import ConfigurationError, MirrorClosed, MirrorError
 from lrpmirror.mirror import Changes
-from lrpmirror.mirror._subscription import FAILED_ON, FILTER_FAILED, Callback, ErrorPolicy
+from lrpmirror.mirror._feed import FAILED_ON, FILTER_FAILED, Callback, ErrorPolicy
 from lrpmirror.thread._portal import Portal
 
 logger = logging.getLogger("lrpmirror")
 
 
 SLICE: Final = 0.005  # for how many seconds callbacks are called in a row before other tasks of their loop get a turn
-
 CHECK: Final = 0.25  # seconds between two checks whether a loop that is waited for is closed: it does not notify
 
 

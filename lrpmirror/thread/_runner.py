@@ -23,7 +23,7 @@ from lrpmirror.core.derived.view import K, V
 from lrpmirror.errors import ConfigurationError, LRPMirrorError, MirrorClosed, MirrorError
 from lrpmirror.forks import notify_when_forked
 from lrpmirror.mirror import BBS, Changes, Mirror
-from lrpmirror.mirror._subscription import Callback, ErrorPolicy
+from lrpmirror.mirror._feed import Callback, ErrorPolicy
 from lrpmirror.thread._delivery import ThreadSubscription, delivery_to
 from lrpmirror.thread._portal import Portal
 

@@ -24,8 +24,8 @@ from lrpmirror.core.session import Session, Tuning
 from lrpmirror.errors import MirrorClosed, NotSeen, NotSynced
 from lrpmirror.mirror import BBS, Mirror, MirrorView, open_mirror
 from lrpmirror.mirror._bbs import StreamName
+from lrpmirror.mirror._feed import Callback, ErrorPolicy
 from lrpmirror.mirror._reads import Reads
-from lrpmirror.mirror._subscription import Callback, ErrorPolicy
 from lrpmirror.mirror._view import ViewReads
 from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 from lrpmirror.statefile import StateFile
@@ -93,22 +93,21 @@ class MirrorThread(Reads):
             mirror.wait_synced(timeout=30)
             mirror.actual_lrps(process_guid)
 
-    The arguments are those of `open_mirror`. A client that is given, or a context manager that yields one, is entered
-    in the mirror's thread, and is for that thread only. Entering the block starts the thread, without requests to the
-    BBS yet: see `wait_synced`. The state of a `state_file` is there then. It raises ConfigurationError for options or
-    files that cannot be used. Leaving it closes the mirror: see `close`. A MirrorThread is entered once; a program may
-    have several.
+    The arguments are those of `open_mirror`. A client, or a context manager that yields one, is entered in the mirror's
+    thread, and is for that thread only. Entering the block, once, starts the thread, with the state of a `state_file`
+    and without requests to the BBS yet: see `wait_synced`. It raises ConfigurationError for options or files that
+    cannot be used. Leaving it closes the mirror: see `close`.
 
-    Reads are those of `Mirror`. They may be called from any thread, take no lock and do not wait. Each returns complete
-    values, which never change. Unlike in the mirror's own thread, one read and the next can be of different revisions,
-    and a read of many rows can fall between two rows of one commit: `consistently` reads at one revision.
+    Reads are those of `Mirror`, may be called from any thread, take no lock and do not wait. Each returns complete
+    values, which never change; but one read and the next can be of different revisions, and a read of many rows can
+    fall between two rows of one commit: `consistently` reads at one revision.
 
     Waiting, subscribing, making views and closing can take a moment, until the mirror's thread is free. An asyncio
     program that must not block calls them as in `await asyncio.to_thread(mirror.wait_synced)`.
 
-    After `os.fork()` the child has a copy that nothing keeps current: its status is CLOSED with MirrorForked, which
-    waits, subscriptions and new views raise, and no check of freshness passes. The parent's goes on. Programs that fork
-    (preforking servers, multiprocessing) open the mirror in the child, or in another process.
+    After `os.fork()` nothing keeps the child's copy current: its status is CLOSED with MirrorForked, which waits,
+    subscriptions and new views raise, and no check of freshness passes. The parent's goes on. Programs that fork open
+    the mirror in the child, or in another process.
 
     An error that ends the mirror's thread, such as one that a callback raised, is raised by each wait from then on, and
     by closing where no wait has raised it. Reads go on, and the status is CLOSED with that error.
@@ -175,16 +174,14 @@ class MirrorThread(Reads):
     def close(self, timeout: float = 1.0) -> None:
         """End the mirror and its thread; reads stay, with the last state. Leaving the block does it too.
 
-        No callback begins from now on. One that is running on an executor or an asyncio loop is left to finish there,
-        and not waited for. Of those in the mirror's thread, an asynchronous one is cancelled where it awaits, and a
-        synchronous one is waited for, for `timeout` seconds: if it takes longer, a warning is logged and the thread
-        ends when it returns. The same holds for writing the state file, which is done then. Whatever else the mirror
-        is doing (reading a list, connecting, waiting) is cancelled. Waits in other threads raise MirrorClosed. Called
-        in the mirror's own thread, by a callback, it returns at once and the thread ends after that callback.
+        No callback begins from now on. One on an executor or an asyncio loop is left to finish there. In the mirror's
+        thread, an asynchronous one is cancelled where it awaits, and a synchronous one, like writing the state file, is
+        waited for, for `timeout` seconds: then a warning is logged, and the thread ends when it returns. All else is
+        cancelled, and waits in other threads raise MirrorClosed. Called by a callback in the mirror's own thread, it
+        returns at once and the thread ends after that callback.
 
-        A mirror that is not closed is closed at the end of the program: when its main thread has ended, also by an
-        error. Then the state file is written, within `Tuning.state_patience`, and a callback in the mirror's thread has
-        a second to return. `atexit` functions run after that, and find the mirror closed.
+        A mirror left open is closed when the program's main thread has ended, before `atexit` functions: the state file
+        is written, within `Tuning.state_patience`, and a callback in the mirror's thread has a second to return.
 
         Closing again does nothing. Raises the error that ended the mirror's thread, if any and no wait has raised it.
         """
