@@ -1,7 +1,6 @@
 """The command's arguments, and its errors as exit statuses.
 
-A command is a module with HELP, DESCRIPTION, `configure(parser)` and `run(args) -> int`; to add one is to add a line to
-COMMANDS.
+A command is a module as `Command` describes it; to add one is to add a line to COMMANDS.
 """
 
 import argparse

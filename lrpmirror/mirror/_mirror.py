@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
+from operator import attrgetter
 from typing import Any, Self
 
 import trio
@@ -53,7 +54,7 @@ class Mirror(Reads):
             _process_of, self._present_rows, nursery, clock, session.knowledge.revision
         )
         self._desired: Feed[str, DesiredLRP] = Feed(
-            _key_of, self._present_desired, nursery, clock, session.knowledge.revision
+            attrgetter("key"), self._present_desired, nursery, clock, session.knowledge.revision
         )
         self._views: list[MirrorView[Any, Any]] = []
         self._build: ViewBuild | None = None
@@ -377,7 +378,3 @@ class Mirror(Reads):
 def _process_of(delta: Delta[RowKey, ActualLRP]) -> str | None:
     row = delta.after or delta.before
     return None if row is None else row.process_guid
-
-
-def _key_of(delta: Delta[str, DesiredLRP]) -> str:
-    return delta.key

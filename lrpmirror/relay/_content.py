@@ -223,7 +223,11 @@ Payloads = list[tuple[str, bytes]]
 
 
 class EventMaker:
-    """Makes events of steps, and remembers the removals it has sent for as long as a mirror does."""
+    """Makes events of steps, and remembers the removals it has sent for as long as a mirror does.
+
+    A whole record is sent as `created`, new or the next version, since a mirror believes it without asking again, where
+    a diff leaves something out. A presence that changes without a version is a `changed`.
+    """
 
     def __init__(self) -> None:
         self._gone = TombstoneTable(limit=LIMIT, age=AGE)

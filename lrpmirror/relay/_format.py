@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from lrpmirror.core.rows.changes import RowKey
@@ -77,18 +78,18 @@ class Status(Struct, frozen=True, kw_only=True):
     """What the leading publisher writes of itself and the relay with each transaction."""
 
     format: str = FORMAT
-    phase: str = ""
+    phase: str
     """That of its mirror: `live` or not; `resyncing` also while it brings what is here up to date; FILLING, CLOSED."""
-    age: float = 0.0  # how many seconds old its state was then, with the time that the transaction was on its way
-    revision: int = 0  # that of its mirror
-    link: str = ""  # the last transaction's name
+    age: float  # how many seconds old its state was then, with the time that the transaction was on its way
+    revision: int  # that of its mirror
+    link: str  # the last transaction's name
     changes: int = 0  # how many records have been written or removed so far
-    detail: str = "routing"  # `full` where whole desired LRPs are here, with their secrets
-    trouble: str = ""  # why it is not live
-    publisher: str = ""  # the publisher's name, for people
-    heartbeat: float = 0.0  # when the last transaction was, in seconds of the server's clock
-    live_at: float = 0.0  # when the leader was last live with the BBS, by the same clock
-    counts: tuple[int, ...] = ()
+    detail: str  # `full` where whole desired LRPs are here, with their secrets
+    trouble: str  # why it is not live
+    publisher: str  # the publisher's name, for people
+    heartbeat: float  # when the last transaction was, in seconds of the server's clock
+    live_at: float  # when the leader was last live with the BBS, by the same clock
+    counts: tuple[int, ...]
     """How many fields each of the hashes had after it, in the order of HASHES; empty where there was none yet."""
 
     @classmethod
@@ -104,20 +105,9 @@ class Status(Struct, frozen=True, kw_only=True):
             )
         try:
             texts = {name.decode(): value.decode() for name, value in fields.items()}
-            return cls(
-                phase=texts["phase"],
-                age=float(texts["age"]),
-                revision=int(texts["revision"]),
-                link=texts["link"],
-                changes=int(texts.get("changes", "0")),
-                detail=texts["detail"],
-                trouble=texts["trouble"],
-                publisher=texts["publisher"],
-                heartbeat=int(texts["heartbeat"]) / 1000,
-                live_at=int(texts["live_at"]) / 1000,
-                counts=tuple(map(int, texts["counts"].split())),
-            )
-        except (KeyError, ValueError) as exc:
+            times = {name: int(texts[name]) / 1000 for name in ("heartbeat", "live_at")}
+            return msgspec.convert({**texts, **times, "counts": texts["counts"].split()}, cls, strict=False)
+        except (KeyError, ValueError, msgspec.ValidationError) as exc:
             raise RelayUnreadable(f"{where}: the status there cannot be read: {exc!r}") from exc
 
 
@@ -169,7 +159,11 @@ def trouble_of(phase: str, trouble: str) -> str:
 
 
 class Script(Struct, frozen=True):
-    """A Lua script and its name on the server."""
+    """A Lua script and its name on the server, which runs it as one step, with the permissions of the caller.
+
+    Nothing else writes, so what COMMIT checks holds for every write: the writer still leads, the content is what its
+    last known write left, and no hash has lost or gained a record since.
+    """
 
     text: str
     name: str

@@ -14,6 +14,7 @@ from lrpmirror.cli.shared.arguments import (
     add_server_tls,
     limits_of,
     ops_limits,
+    server_of,
     target,
 )
 from lrpmirror.cli.shared.following import report_phases
@@ -92,15 +93,13 @@ def _seconds(text: str) -> float:
 
 async def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    listen, insecure = parse_address(args.listen), args.insecure_listen
-    ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
-    tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=insecure)
+    listen, tls = server_of(args)
     ops = None if args.ops_listen is None else parse_address(args.ops_listen)
     beside = ops == listen and listen.port != 0
     if beside:
         ops = None
     if ops is not None:
-        checked_tls(ops, ca=None, cert=None, key=None, insecure=insecure)
+        checked_tls(ops, ca=None, cert=None, key=None, insecure=args.insecure_listen)
     limits = limits_of(args, beside_ops=ops is not None)
     where = target(args)
     servers = {"bbs": Traffic()} if beside else {"bbs": Traffic(), "ops": Traffic()}

@@ -9,10 +9,9 @@ import trio
 from msgspec.structs import replace
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared.arguments import add_limits, add_server_tls, add_simulation, count, limits_of
+from lrpmirror.cli.shared.arguments import add_limits, add_server_tls, add_simulation, count, limits_of, server_of
 from lrpmirror.cli.shared.output import LineWriter, say_of
 from lrpmirror.cli.shared.signals import look_at_files_again, until_interrupted
-from lrpmirror.serve.listening import checked_tls, parse_address
 from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_diego
 from lrpmirror.sim.plan import CHANCES
 from lrpmirror.sim.plan import RATES as MISHAPS
@@ -78,9 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 async def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    listen = parse_address(args.listen)
-    ca, cert, key = args.server_ca_file, args.server_cert_file, args.server_key_file
-    tls = checked_tls(listen, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)
+    listen, tls = server_of(args)
     plan, limits = _faults(args), limits_of(args)
     diego = Diego(seed=args.seed)
     pilot = Autopilot(

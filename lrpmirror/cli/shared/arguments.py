@@ -16,7 +16,8 @@ from lrpmirror.client import TLS
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.relay import is_relay
 from lrpmirror.relay._address import parse
-from lrpmirror.server import Limits
+from lrpmirror.serve.listening import Address, checked_tls, parse_address
+from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
 
@@ -112,6 +113,12 @@ def add_server_tls(parser: argparse.ArgumentParser, title: str) -> None:
     group.add_argument(
         "--insecure-listen", action="store_true", help="allow listening without TLS where other machines can connect"
     )
+
+
+def server_of(args: argparse.Namespace) -> tuple[Address, ServerTLS | None]:
+    """Return where a server is to listen, and its TLS. Raises ConfigurationError for files that cannot be used."""
+    listen, ca, cert, key = parse_address(args.listen), args.server_ca_file, args.server_cert_file, args.server_key_file
+    return listen, checked_tls(listen, ca=ca, cert=cert, key=key, insecure=args.insecure_listen)
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
