@@ -63,6 +63,10 @@ def test_the_rows_of_an_index_in_several_presences_are_all_endpoints() -> None:
     assert [endpoint.evacuating for endpoint in endpoints] == [False, True, False]
 
 
+def test_an_instance_that_moves_is_left_out_where_neither_row_has_the_port() -> None:
+    assert served(running(index=0, ports=()), running(index=0, ports=(), presence=EVACUATING)) == []
+
+
 def test_an_instance_with_two_rows_at_one_address_is_one_endpoint() -> None:
     endpoints = value_of(
         HTTPRoutes(),

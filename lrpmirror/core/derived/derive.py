@@ -5,7 +5,7 @@ instances that it touched are derived again, only the keys whose contributions d
 difference. `lrpmirror.core.derived.view` has the forms of a view.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -16,11 +16,12 @@ from lrpmirror.core.derived.dirty import ALL, Dirty
 from lrpmirror.core.derived.folding import Values
 from lrpmirror.core.derived.notified import Notified
 from lrpmirror.core.derived.steps import (
-    Filling,
     Shares,
     Work,
     as_shares,
     check_keys,
+    first_steps,
+    merged,
     packed,
     unpacked,
 )
@@ -100,16 +101,18 @@ class Derivation(Values[K, C, V]):
         Derives the same as `update` at about half the cost, since nothing is compared. O(contributions of the
         processes).
         """
-        filling = Filling[K, C]()
+        work = Work()
         for process in processes:
             guid = process.guid
             known = self._simple is not None or guid in self._entries or guid in self._failed_sources
-            if known or not self._fill_from(process, filling):
+            if known or not self._fill_from(process, work):
                 # Not new, or the view fails on it.
                 self.update((process,))
-        self._fill(filling.alone)
-        if filling.shared:
-            self._fold_merged({}, list(filling.shared.values()))
+        if work.steps:
+            alone, shared = merged(work.steps.values())
+            self._fill(alone)
+            if shared:
+                self._fold_merged({}, shared)
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
         """Derive from the full list of cells, and return what changed. O(cells)."""
@@ -144,27 +147,27 @@ class Derivation(Values[K, C, V]):
 
     # What is contributed
 
-    def _fill_from(self, process: Process, filling: Filling[K, C]) -> bool:
+    def _fill_from(self, process: Process, work: Work) -> bool:
         """Derive a new process; return whether it was derived. Where the view fails nothing is changed."""
         guid, engine = process.guid, self._engine
-        instance = engine.instance
         of: dict[int, Any] = {}
-        found: list[tuple[Sequence[K], Step[C]]] = []
         try:
             terms = engine.terms(process, None)
             if terms is None:
                 return True
             new: Shares = engine.whole(guid, terms)
             if new:
-                _add_new(guid, WHOLE, new, of, found)
+                of[WHOLE] = _first(new)
+            instance = engine.instance
             for index, rows in process.instances if self._reads is None else process.decoded_instances:
                 new = instance(rows, terms)
                 if new:
-                    _add_new(guid, index, new, of, found)
+                    of[index] = _first(new)
+            steps = first_steps(guid, of)
         except BaseException as error:  # noqa: BLE001 - as below; there it is recorded
             failure_of(error)
             return False
-        filling.add(found)
+        work.join(steps)
         self._entries[guid] = _Entry(terms, of, self._owner)
         return True
 
@@ -370,11 +373,9 @@ class Derivation(Values[K, C, V]):
         return {source: dict(entry.of) for source, entry in entries.items() if entry.of}
 
 
-def _add_new(
-    source: str, index: int, shares: Shares, of: dict[int, Any], found: list[tuple[Sequence[Any], Step[Any]]]
-) -> None:
-    """Add what an index contributes that contributed nothing before."""
-    if len(shares) > 1:
-        check_keys(shares)
-    of[index] = packed(tuple(shares))
-    found += [(share.keys, Step(source, index, None, share.of)) for share in shares]
+def _first(shares: Shares) -> Any:
+    """Return shares as they are stored, of an index that contributed nothing before."""
+    if len(shares) == 1:
+        return shares[0]
+    check_keys(shares)
+    return tuple(shares)

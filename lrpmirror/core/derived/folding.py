@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from lrpmirror.core.derived.combined import Combined
 from lrpmirror.core.derived.steps import Work, composed, merged
-from lrpmirror.core.derived.view import AnyView, InstanceView, Step, View
+from lrpmirror.core.derived.view import AnyView, InstanceView, KeylessValue, Step, View
 from lrpmirror.core.rows.changes import Delta
-from lrpmirror.core.rows.parts import PartedDict
+from lrpmirror.core.rows.parts import MASK, PartedDict
 from lrpmirror.errors import failure_of, without_frames
 
 K = TypeVar("K", bound=Hashable)
@@ -43,6 +43,7 @@ class Values(Generic[K, C, V]):
         self._engine: InstanceView[K, C, V] = engine
         # Where the state is the value, as in most views, it is stored once.
         self._plain = simple is None and type(engine).value is InstanceView.value
+        self._keyless = isinstance(engine, KeylessValue)
         self._has_alike = simple is None and type(engine).alike is not InstanceView.alike
         self._states: PartedDict[K, Any] = PartedDict()
         self.values: PartedDict[K, V] = self._states if self._plain else PartedDict()
@@ -79,32 +80,49 @@ class Values(Generic[K, C, V]):
 
     def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
         """Fold new contributions without comparing or publishing anything."""
-        states, values, plain = self._states, self.values, self._plain
-        fold, value_of = self._engine.fold, self._engine.value
-        found: list[tuple[K, Any, Any, V | None]] = []
         if self._unfolded or self._failed_keys:
             self._fold_merged(alone, ())
             return
+        values, plain = self.values, self._plain
+        found = self._fold_first(alone)
+        if len(found) > WORTH_A_RUN:
+            # A dict that gets a tuple which the collector has not seen is walked through in each of its full runs.
+            gc.collect(0)
+        for part, key, state, now, value in found:
+            if now is not None:
+                part[key] = now
+            elif state is not None:
+                del part[key]
+            if not plain and (value is not None or state is not None):
+                _put(values, key, value)
+
+    def _fold_first(self, alone: Mapping[K, list[Step[C]]]) -> list[tuple[dict[K, Any], K, Any, Any, V | None]]:
+        """Return for each key its part, the key, its states before and after, and its value."""
+        parts, mine, own = self._states.to_write()
+        fold, value_of, plain, keyless = self._engine.fold, self._engine.value, self._plain, self._keyless
+        found = []
+        last: list[Step[C]] | None = None
+        now: Any = None
+        value: V | None = None
         for key, steps in alone.items():
-            state = states.get(key)
+            at = hash(key) & MASK
+            part = parts[at] if mine[at] else own(at)
+            state = part.get(key)
             try:
-                now = fold(state, steps)
-                value = None if plain or now is None else value_of(key, now)
+                # The keys of one share mostly follow each other, and have no state yet.
+                again = steps is last and state is None
+                if not again:
+                    last, now = None, fold(state, steps)
+                if not plain and not (again and keyless):
+                    value = None if now is None else value_of(key, now)
+                if state is None:
+                    last = steps
             except BaseException as error:  # noqa: BLE001 - as below; there it is recorded
                 failure_of(error)
                 self._fold_merged({key: steps}, ())
                 continue
-            found.append((key, state, now, value))
-        if len(found) > WORTH_A_RUN:
-            # A dict that gets a tuple which the collector has not seen is walked through in each of its full runs.
-            gc.collect(0)
-        for key, state, now, value in found:
-            if now is not None:
-                states[key] = now
-            elif state is not None:
-                states.pop(key)
-            if not plain and (value is not None or state is not None):
-                _put(values, key, value)
+            found.append((part, key, state, now, value))
+        return found
 
     def _fold_merged(
         self, alone: Mapping[K, list[Step[C]]], shared: Sequence[tuple[Sequence[K], list[Step[C]]]]

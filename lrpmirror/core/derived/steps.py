@@ -1,7 +1,7 @@
 """Turning what instances contribute into steps of keys: which contributions differ, and which keys share a step."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
@@ -41,6 +41,26 @@ class Work(Struct, gc=False):
             self.steps[id(keys)] = (keys, [step])
         else:
             known[1].append(step)
+
+    def join(self, steps: Mapping[int, tuple[Sequence[Any], list[Step[Any]]]]) -> None:
+        """Add steps by the ids of their keys. O(keys' tuples)."""
+        for at, group in steps.items():
+            known = self.steps.setdefault(at, group)
+            if known is not group:
+                known[1].extend(group[1])
+
+
+def first_steps(source: str, of: Mapping[int, Any]) -> dict[int, tuple[Sequence[Any], list[Step[Any]]]]:
+    """Return the steps of a source that has contributed nothing before, of its shares by index. O(shares)."""
+    found: dict[int, tuple[Sequence[Any], list[Step[Any]]]] = {}
+    last, steps = None, []
+    for index, stored in of.items():
+        for share in stored if type(stored) is tuple else (stored,):
+            if share.keys is not last:
+                last = share.keys
+                steps = found.setdefault(id(last), (last, []))[1]
+            steps.append(Step(source, index, None, share.of))
+    return found
 
 
 def unpacked(stored: Any) -> Shares:
@@ -112,8 +132,9 @@ def merged(groups: Groups[K, C]) -> tuple[dict[K, list[Step[C]]], list[tuple[Seq
             shared.append((keys, steps))
             continue
         for key in keys:
-            known = alone.get(key)
-            alone[key] = steps if known is None else known + steps
+            known = alone.setdefault(key, steps)
+            if known is not steps:
+                alone[key] = known + steps
     return alone, shared
 
 
@@ -125,25 +146,3 @@ def composed(steps: Iterable[Step[C]]) -> list[Step[C]]:
         first = found.get(at)
         found[at] = step if first is None else Step(step.source, step.index, first.before, step.after)
     return [step for step in found.values() if step.before is not None or step.after is not None]
-
-
-class Filling(Generic[K, C]):
-    """New contributions to be folded: by key, and by the tuple of keys where these are many."""
-
-    def __init__(self) -> None:
-        self.alone: dict[K, list[Step[C]]] = {}
-        self.shared: dict[int, tuple[Sequence[K], list[Step[C]]]] = {}
-
-    def add(self, found: Iterable[tuple[Sequence[K], Step[C]]]) -> None:
-        """Add steps with the keys that each changes. O(keys), where these are few."""
-        alone, shared = self.alone, self.shared
-        for keys, step in found:
-            if len(keys) > FEW:
-                shared.setdefault(id(keys), (keys, []))[1].append(step)
-                continue
-            for key in keys:
-                known = alone.get(key)
-                if known is None:
-                    alone[key] = [step]
-                else:
-                    known.append(step)

@@ -7,8 +7,9 @@ value changes with one contribution.
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -36,15 +37,13 @@ def rows_at(rows: tuple[ActualLRP, ...], index: int) -> tuple[ActualLRP, ...]:
     return rows[at:end]
 
 
-def by_index(rows: Sequence[ActualLRP]) -> Iterator[tuple[int, tuple[ActualLRP, ...]]]:
+def by_index(rows: Sequence[ActualLRP]) -> Iterable[tuple[int, tuple[ActualLRP, ...]]]:
     """Return the rows of each index. O(rows)."""
-    at = 0
-    while at < len(rows):
-        index, end = rows[at].index, at + 1
-        while end < len(rows) and rows[end].index == index:
-            end += 1
-        yield index, tuple(rows[at:end])
-        at = end
+    indexes = [row.index for row in rows]
+    if len(set(indexes)) == len(indexes):
+        # Nearly all instances have one row.
+        return zip(indexes, zip(rows, strict=True), strict=True)
+    return [(index, tuple(found)) for index, found in groupby(rows, _index)]
 
 
 class Process(Struct, frozen=True, dict=True):
@@ -239,3 +238,7 @@ class InstanceView(AnyView[K, C, V]):
         Must be so exactly where `same` is of values that differ in nothing else. By default never.
         """
         return False
+
+
+class KeylessValue:
+    """A mark of views whose value follows from the state alone: it is computed once for all keys of one share."""

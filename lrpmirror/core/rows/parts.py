@@ -88,6 +88,10 @@ class PartedDict(Mapping[K, V], Generic[K, V]):
         at = hash(key) & MASK
         return self._parts[at] if self._mine[at] else self._own(at)
 
+    def to_write(self) -> tuple[list[dict[K, V]], bytearray, Callable[[int], dict[K, V]]]:
+        """Return what `part` uses, for who writes many keys: the parts, which are owned, and what owns one."""
+        return self._parts, self._mine, self._own
+
     def pop(self, key: K) -> V | None:
         """Remove a key and return its value; None where it is not there. O(1)."""
         at = hash(key) & MASK

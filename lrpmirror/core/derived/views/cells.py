@@ -1,6 +1,7 @@
 """The load of cells."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -87,15 +88,20 @@ class Cells(InstanceView[str, CellLoad, CellLoad]):
             return before
         return _Size(memory_mb, disk_mb, 0, CellLoad(running=1, memory_mb=memory_mb, disk_mb=disk_mb))
 
-    def instance(self, rows: tuple[ActualLRP, ...], terms: _Size) -> list[Share[str, CellLoad]]:
+    def instance(self, rows: tuple[ActualLRP, ...], terms: _Size) -> Sequence[Share[str, CellLoad]]:
         """Return the load of an instance on its cell, or on its cells while it moves."""
+        if len(rows) == 1:
+            row = rows[0]
+            if not row.cell_id or row.state not in _ON_CELL:
+                return ()
+            return (Share(_keys(row.cell_id), _load(row, terms)),)
         loads: dict[str, CellLoad] = {}
         for row in rows:
             cell_id = row.cell_id
             if cell_id and row.state in _ON_CELL:
                 load = _load(row, terms)
                 loads[cell_id] = _stepped(loads[cell_id], _NO_LOAD, load) if cell_id in loads else load
-        return [Share((cell_id,), load) for cell_id, load in loads.items()]
+        return [Share(_keys(cell_id), load) for cell_id, load in loads.items()]
 
     def derive_cell(self, cell: CellPresence) -> Mapping[str, CellLoad]:
         """Return the zone and capacity that a cell reports."""
@@ -109,17 +115,34 @@ class Cells(InstanceView[str, CellLoad, CellLoad]):
             if step.index < 0:
                 # The cell's own report.
                 now = replace(now, present=after.present, zone=after.zone, capacity=after.capacity)
+            elif before is _NO_LOAD and not after.claimed and not after.evacuating + after.suspect:
+                # Nearly all that a list brings.
+                now = replace(
+                    now,
+                    running=now.running + after.running,
+                    memory_mb=now.memory_mb + after.memory_mb,
+                    disk_mb=now.disk_mb + after.disk_mb,
+                    unsized=now.unsized + after.unsized,
+                )
             else:
                 now = _stepped(now, before, after)
         return now if now.present or now.instances else None
 
 
-_ON_CELL: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
+_ON_CELL: Final = (ActualLRPState.RUNNING, ActualLRPState.CLAIMED)
+_RUNNING: Final = ActualLRPState.RUNNING
+_ORDINARY: Final = Presence.ORDINARY
+
+
+@lru_cache(maxsize=10_000)
+def _keys(cell_id: str) -> tuple[str]:
+    """Return the key of a cell as a tuple that all its shares have."""
+    return (cell_id,)
 
 
 def _load(row: ActualLRP, terms: _Size) -> CellLoad:
-    running, presence = row.state == ActualLRPState.RUNNING, row.presence
-    if running and presence is Presence.ORDINARY:
+    running, presence = row.state == _RUNNING, row.presence
+    if running and presence is _ORDINARY:
         return terms.running
     return CellLoad(
         running=int(running),

@@ -1,10 +1,11 @@
 """Addresses that more than one instance claims."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
-from lrpmirror.core.derived.view import InstanceView, Process, Share, Step
+from lrpmirror.core.derived.view import InstanceView, KeylessValue, Process, Share, Step
 from lrpmirror.model import ActualLRP, ActualLRPState
 
 __all__ = ["AddressCollisions", "Claimant"]
@@ -22,7 +23,7 @@ class Claimant(Struct, frozen=True, order=True, gc=False):
 Claimants = tuple[Claimant, ...]
 
 
-class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
+class AddressCollisions(KeylessValue, InstanceView[tuple[str, int], Claimants, Claimants]):
     """(host address, host port) → the RUNNING instances that claim it, where there is more than one.
 
     A cell gives a port to one instance at a time. Two rows that claim one port are a row that has outlived its
@@ -37,12 +38,12 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
         """Return a constant: only rows matter."""
         return True
 
-    def instance(self, rows: tuple[ActualLRP, ...], terms: bool) -> list[Share[tuple[str, int], Claimants]]:  # noqa: ARG002 - as above
+    def instance(self, rows: tuple[ActualLRP, ...], terms: bool) -> Sequence[Share[tuple[str, int], Claimants]]:  # noqa: ARG002 - as above
         """Return the addresses that an instance claims."""
         if len(rows) == 1:
-            (row,) = rows
+            row = rows[0]
             addresses = _addresses(row)
-            return [Share(addresses, (_claimant(row),))] if addresses else []
+            return (Share(addresses, (_claimant(row),)),) if addresses else ()
         found: dict[tuple[str, int], dict[Claimant, None]] = {}
         for row in rows:
             for address in _addresses(row):
@@ -70,13 +71,23 @@ class AddressCollisions(InstanceView[tuple[str, int], Claimants, Claimants]):
         return state if len({claimant.instance_guid for claimant in state}) > 1 else None
 
 
+_RUNNING: Final = ActualLRPState.RUNNING
+
+
 def _claimant(row: ActualLRP) -> Claimant:
     return Claimant(row.process_guid, row.index, row.instance_guid, row.cell_id)
 
 
 def _addresses(row: ActualLRP) -> tuple[tuple[str, int], ...]:
     """Return the addresses that a row claims, each once."""
-    if row.state != ActualLRPState.RUNNING or not row.address:
+    address = row.address
+    if row.state != _RUNNING or not address:
         return ()
-    numbers = [number for port in row.ports for number in (port.host_port, port.host_tls_proxy_port) if number]
-    return tuple([(row.address, number) for number in dict.fromkeys(numbers)])
+    found = []
+    for port in row.ports:
+        number, proxied = port.host_port, port.host_tls_proxy_port
+        if number:
+            found.append((address, number))
+        if proxied and proxied != number:
+            found.append((address, proxied))
+    return tuple(found) if len(set(found)) == len(found) else tuple(dict.fromkeys(found))

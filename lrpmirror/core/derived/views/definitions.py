@@ -8,7 +8,7 @@ Host names are the same in any case: they are put in lower case. Paths are not.
 
 from collections.abc import Hashable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -79,9 +79,15 @@ def internal_routes(routes: Mapping[str, bytes]) -> tuple[InternalRoute, ...]:
 
 def http_groups(raw: bytes) -> tuple[RouteGroup[str], ...]:
     """Return the host names that some JSON of `cf-router` has, by where they lead. O(its length)."""
+    routes = _entries(raw, HTTPRoute)
+    if len(routes) == 1:
+        # Nearly every app: all its names lead to one target.
+        names = dict.fromkeys(map(lower_host, routes[0].hostnames))
+        names.pop("", None)
+        return (RouteGroup(tuple(names), (_target(routes[0]),)),) if names else ()
     known: dict[bytes, Target] = {}
     leads: dict[str, dict[int, Target]] = {}
-    for route in _entries(raw, HTTPRoute):
+    for route in routes:
         # Options can be any JSON, so routes are compared by their encoded text.
         target = known.setdefault(msgspec.json.encode(msgspec.structs.replace(route, hostnames=())), _target(route))
         for hostname in route.hostnames:
@@ -101,18 +107,31 @@ def tcp_groups(raw: bytes) -> tuple[RouteGroup[tuple[str, int]], ...]:
 
 def internal_names(raw: bytes) -> tuple[str, ...]:
     """Return the names that some JSON of `internal-router` has, each once. O(its length)."""
-    names = (route.hostname.lower() for route in _entries(raw, InternalRoute))
-    return tuple(dict.fromkeys(name for name in names if name))
+    names = dict.fromkeys([route.hostname.lower() for route in _entries(raw, InternalRoute)])
+    names.pop("", None)
+    return tuple(names)
 
 
 def _entries(raw: bytes, kind: type[T]) -> tuple[T, ...]:
     if not raw:
         return ()
     try:
+        # Nearly all are as they should be.
+        return tuple(_DECODERS[kind].decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
         entries = msgspec.json.decode(raw, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     return tuple([route for entry in entries if (route := _entry(entry, kind)) is not None])
+
+
+_DECODERS: Final[Mapping[type, msgspec.json.Decoder[Any]]] = {
+    HTTPRoute: msgspec.json.Decoder(list[HTTPRoute]),
+    TCPRoute: msgspec.json.Decoder(list[TCPRoute]),
+    InternalRoute: msgspec.json.Decoder(list[InternalRoute]),
+}
 
 
 def _entry(entry: msgspec.Raw, kind: type[T]) -> T | None:
@@ -138,6 +157,8 @@ def _target(route: HTTPRoute) -> Target:
 
 def lower_host(hostname: str) -> str:
     """Return a host name, which may have a path, with the host in lower case."""
+    if "/" not in hostname:
+        return hostname.lower()
     host, slash, path = hostname.partition("/")
     return f"{host.lower()}{slash}{path}"
 

@@ -3,7 +3,8 @@
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from enum import StrEnum
-from operator import add, sub
+from functools import lru_cache
+from operator import sub
 from typing import Final
 
 from msgspec import Struct
@@ -93,10 +94,17 @@ _COUNTED: Final = (
     "parts",
 )
 
+_RUNNING: Final = ActualLRPState.RUNNING
+_ORDINARY: Final = Presence.ORDINARY
+# Members of an enum are found by a slower way than other names.
+
 _NONE: Final = _Part((0,) * len(_COUNTED))
 
 _HEALTHY: Final = _Part((1, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1))
 """What nearly every instance adds: an ordinary row that runs, at an index below the desired number."""
+
+_WHOLE: Final = (*_NONE.counts[:-1], 1)
+"""The counts of a process as a whole: a source that contributes."""
 
 _STATES: Final = ("RUNNING", "CLAIMED", "UNCLAIMED", "CRASHED")
 
@@ -106,7 +114,7 @@ class _Wanted(Struct, frozen=True, gc=False):
 
     keys: tuple[str]
     instances: int | None
-    healthy: tuple[Share[str, _Part], ...]
+    healthy: Share[str, _Part]
 
 
 class Processes(InstanceView[str, _Part, ProcessHealth]):
@@ -121,66 +129,89 @@ class Processes(InstanceView[str, _Part, ProcessHealth]):
         if before is not None and before.instances == wanted:
             return before
         keys = (process.guid,) if before is None else before.keys
-        return _Wanted(keys, wanted, (Share(keys, _HEALTHY),))
+        return _Wanted(keys, wanted, Share(keys, _HEALTHY))
 
     def whole(self, process_guid: str, terms: _Wanted) -> Sequence[Share[str, _Part]]:  # noqa: ARG002 - it is in the terms
         """Return the number of instances desired."""
         if terms.instances is None:
             return ()
-        return (Share(terms.keys, _Part((*_NONE.counts[:-1], 1), desired=terms.instances)),)
+        return (Share(terms.keys, _bare(_WHOLE, terms.instances)),)
 
     def instance(self, rows: tuple[ActualLRP, ...], terms: _Wanted) -> Sequence[Share[str, _Part]]:
         """Count the rows of an instance."""
         wanted, row = terms.instances or 0, rows[0]
         if (
             len(rows) == 1
-            and row.state == ActualLRPState.RUNNING
-            and row.presence is Presence.ORDINARY
+            and row.state == _RUNNING
+            and row.presence is _ORDINARY
             and row.index < wanted
             and not row.crash_count
             and not row.placement_error
         ):
-            return terms.healthy
+            return (terms.healthy,)
         return (Share(terms.keys, _part(rows, wanted)),)
 
     def fold(self, state: _Part | None, steps: Sequence[Step[_Part]]) -> _Part | None:
         """Add new contributions, and subtract old ones."""
         now = state or _NONE
-        counts, failed, crashed, desired = now.counts, now.failed, now.crashed, now.desired
+        failed, crashed, desired = now.failed, now.crashed, now.desired
+        gone: list[tuple[int, ...]] = []
+        come = [now.counts]
         for step in steps:
             before, after = step.before or _NONE, step.after or _NONE
+            if step.index < 0:
+                desired = after.desired
             if before is not _NONE:
-                counts = tuple(map(sub, counts, before.counts))
-            if after is not _NONE:
-                counts = tuple(map(add, counts, after.counts))
+                gone.append(before.counts)
+            come.append(after.counts)
             # Of nearly all there are none, before and after.
             if before.failed is not after.failed:
                 failed = _noted(failed, before.failed, after.failed)
             if before.crashed is not after.crashed:
                 crashed = _noted(crashed, before.crashed, after.crashed)
-            if step.index < 0:
-                desired = after.desired
-        return _Part(counts, failed, crashed, desired) if counts[-1] else None
+        counts = tuple(map(sum, zip(*come, strict=True)))
+        if gone:
+            counts = tuple(map(sub, counts, map(sum, zip(*gone, strict=True))))
+        if not counts[-1]:
+            return None
+        return _Part(counts, failed, crashed, desired) if failed or crashed else _bare(counts, desired)
 
     def value(self, key: str, state: _Part) -> ProcessHealth:  # noqa: ARG002 - the same for all
         """Return the counts as a ProcessHealth."""
-        wanted = state.desired or 0
-        running, claimed, unclaimed, crashed, evacuating, suspect, below, beyond, *_ = state.counts
-        latest = state.crashed[-1] if state.crashed else None
-        return ProcessHealth(
-            health=_health(state),
-            desired=wanted,
-            running=running,
-            claimed=claimed,
-            unclaimed=unclaimed,
-            crashed=crashed,
-            evacuating=evacuating,
-            suspect=suspect,
-            missing=wanted - below,
-            extra=beyond,
-            placement_error=state.failed[-1].text if state.failed else "",
-            last_crash=None if latest is None else Crash(-latest.place[0], latest.count, latest.text, latest.since),
-        )
+        if not state.failed and not state.crashed:
+            return _bare_value(state.counts, state.desired)
+        return _value(state)
+
+
+@lru_cache(maxsize=1024)
+def _bare(counts: tuple[int, ...], desired: int | None) -> _Part:
+    """Return a state without crashes and failed placements: nearly all processes share a few."""
+    return _Part(counts, desired=desired)
+
+
+@lru_cache(maxsize=1024)
+def _bare_value(counts: tuple[int, ...], desired: int | None) -> ProcessHealth:
+    return _value(_bare(counts, desired))
+
+
+def _value(state: _Part) -> ProcessHealth:
+    wanted = state.desired or 0
+    running, claimed, unclaimed, crashed, evacuating, suspect, below, beyond, *_ = state.counts
+    latest = state.crashed[-1] if state.crashed else None
+    return ProcessHealth(
+        health=_health(state),
+        desired=wanted,
+        running=running,
+        claimed=claimed,
+        unclaimed=unclaimed,
+        crashed=crashed,
+        evacuating=evacuating,
+        suspect=suspect,
+        missing=wanted - below,
+        extra=beyond,
+        placement_error=state.failed[-1].text if state.failed else "",
+        last_crash=None if latest is None else Crash(-latest.place[0], latest.count, latest.text, latest.since),
+    )
 
 
 def _part(rows: tuple[ActualLRP, ...], wanted: int) -> _Part:

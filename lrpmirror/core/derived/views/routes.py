@@ -199,12 +199,14 @@ class InternalRoutes(InstanceView[str, InternalEndpoints, InternalEndpoints]):
         found = [_internal_endpoint(row, terms) for row in _serving(rows, terms) if row.instance_address]
         if not found:
             return ()
-        index, endpoints = rows[0].index, tuple(found) if len(found) == 1 else tuple(dict.fromkeys(found))
-        names = terms.names
-        named = (f"{index}.{names[0]}",) if len(names) == 1 else tuple([f"{index}.{name}" for name in names])
-        if len(names) > 1 and not set(named).isdisjoint(terms.names):
-            return (Share(tuple(dict.fromkeys((*terms.names, *named))), endpoints),)
-        return (Share(terms.names, endpoints), Share(named, endpoints))
+        index, names = rows[0].index, terms.names
+        endpoints = (found[0],) if len(found) == 1 else tuple(dict.fromkeys(found))
+        if len(names) == 1:
+            return (Share(names, endpoints), Share((f"{index}.{names[0]}",), endpoints))
+        named = tuple([f"{index}.{name}" for name in names])
+        if not set(named).isdisjoint(names):
+            return (Share(tuple(dict.fromkeys((*names, *named))), endpoints),)
+        return (Share(names, endpoints), Share(named, endpoints))
 
     def fold(
         self, state: InternalEndpoints | None, steps: Sequence[Step[InternalEndpoints]]
@@ -219,10 +221,12 @@ _INSIDE: Final = PreferredAddress.INSTANCE
 # Members of an enum are found by a slower way than other names.
 
 
-def _serving(rows: tuple[ActualLRP, ...], terms: _Routing[Any] | _Naming) -> list[ActualLRP]:
+def _serving(rows: tuple[ActualLRP, ...], terms: _Routing[Any] | _Naming) -> Sequence[ActualLRP]:
     """Return those rows of an instance that are routed to."""
     if rows[0].index >= terms.instances:
-        return []
+        return ()
+    if len(rows) == 1:
+        return rows if rows[0].state == _RUNNING and rows[0].routable is not False else ()
     return [row for row in rows if row.state == _RUNNING and row.routable is not False]
 
 
@@ -248,6 +252,11 @@ def _endpoints(rows: tuple[ActualLRP, ...], terms: _Routing[K], address: Address
     if not serving:
         return shares
     for group in terms.groups:
+        if len(serving) == len(group.targets) == 1:
+            endpoint = _endpoint(serving[0], terms, group.targets[0], address)
+            if endpoint is not None:
+                shares.append(Share(group.keys, (endpoint,)))
+            continue
         endpoints = [
             endpoint
             for row in serving
@@ -266,8 +275,7 @@ def _endpoint(row: ActualLRP, terms: _Routing[Any], target: Target, address: Add
             break
     else:
         return None
-    container = address == "container" or (address == "preferred" and row.preferred_address is _INSIDE)
-    if container:
+    if address == "container" or (address == "preferred" and row.preferred_address is _INSIDE):
         host, port, tls_port = row.instance_address, mapping.container_port, mapping.container_tls_proxy_port
     else:
         host, port, tls_port = row.address, mapping.host_port, mapping.host_tls_proxy_port
@@ -306,8 +314,6 @@ def _internal_endpoint(row: ActualLRP, terms: _Naming) -> InternalEndpoint:
 
 def _distinct(endpoints: list[Endpoint]) -> Endpoints:
     """Drop the second of two rows of one instance at one address, as there can be while it is being evacuated."""
-    if len(endpoints) == 1:
-        return (endpoints[0],)
     seen: dict[tuple[str, str, int], Endpoint] = {}
     for endpoint in endpoints:
         seen.setdefault((endpoint.instance_guid, endpoint.host, endpoint.port), endpoint)
