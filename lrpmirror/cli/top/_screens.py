@@ -65,9 +65,10 @@ class Watching(Screen[None]):
         Binding("question_mark", "help", "Help"),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, subject: str = "") -> None:
         super().__init__()
         self.board = board
+        self.subject = subject  # the cell or process that it is about
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -147,12 +148,13 @@ class Listed(Watching):
 
     def on_input_submitted(self) -> None:
         """Keep the filter."""
-        self._end_typing()
+        self.query_one("#filter").display = False
+        self.listing.focus()
 
     def action_back(self) -> None:
         """Take the filter back that is being typed; else the one that is there; else go back."""
         if self.query_one("#filter").display:
-            self._end_typing()
+            self.on_input_submitted()
             self.listing.filter_by(self._before)
         elif self.listing.text:
             self.listing.filter_by("")
@@ -169,10 +171,6 @@ class Listed(Watching):
         guid = key if event.data_table.id == "processes" else key.partition(" ")[0]
         if guid:
             self.app.push_screen(ProcessScreen(self.board, guid))
-
-    def _end_typing(self) -> None:
-        self.query_one("#filter").display = False
-        self.listing.focus()
 
 
 class MainScreen(Listed):
@@ -255,30 +253,22 @@ class MainScreen(Listed):
 class CellScreen(Listed):
     """The instances on one cell."""
 
-    def __init__(self, board: Board, cell_id: str) -> None:
-        super().__init__(board)
-        self._cell_id = cell_id
-
     def compose(self) -> ComposeResult:
         """Make what is on it."""
         yield Static(id="phase")
         yield Static(id="about")
-        yield CellTable(self.board, self._cell_id, classes="current")
+        yield CellTable(self.board, self.subject, classes="current")
         yield from self.compose_filter()
         yield Footer()
 
     def look(self) -> None:
         """Show the present state."""
         super().look()
-        self.query_one("#about", Static).update(line(self.board.about_cell(self._cell_id)))
+        self.query_one("#about", Static).update(line(self.board.about_cell(self.subject)))
 
 
 class ProcessScreen(Watching):
     """The detail of one process: its rows, its routes, and what became of the latest events about it."""
-
-    def __init__(self, board: Board, guid: str) -> None:
-        super().__init__(board)
-        self._guid = guid
 
     def compose(self) -> ComposeResult:
         """Make what is on it."""
@@ -291,9 +281,11 @@ class ProcessScreen(Watching):
         """Show the present state."""
         super().look()
         area = self.query_one("#process", VerticalScroll)
-        area.border_title = line((f"PROCESS {self.board.name(self._guid, ActualLRP(process_guid=self._guid))}", "bold"))
+        area.border_title = line(
+            (f"PROCESS {self.board.name(self.subject, ActualLRP(process_guid=self.subject))}", "bold")
+        )
         width = max(20, area.size.width - 2)
-        lines = process_lines(self.board.process(self._guid), width)
+        lines = process_lines(self.board.process(self.subject), width)
         self.query_one("#text", Static).update(Text("\n").join(_styled(text) for text in lines))
 
 
