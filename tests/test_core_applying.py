@@ -1,14 +1,14 @@
 """Applying events: whose the rows of an event are afterwards, and what a move of an instance commits."""
 
 import pytest
-from core_support import bare, changed, desired, running, synced, unclaimed
+from core_support import EVACUATING, SUSPECT, bare, changed, desired, running, synced, unclaimed
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.core.session import Session
-from lrpmirror.events import ActualLRPInstanceChanged, Event
-from lrpmirror.model import ActualLRP, ModificationTag
+from lrpmirror.events import ActualLRPCreated, ActualLRPInstanceChanged, DesiredLRPRemoved, Event
+from lrpmirror.model import ActualLRP, ActualLRPGroup, ModificationTag
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.lazy import LazyActualLRP
 
@@ -89,6 +89,32 @@ def test_a_row_that_is_stored_itself_has_the_routes_and_tags_that_were_there(kno
     session = synced(known, desired())
     session.events([from_wire(running(), running("a", 3))], 0)
     assert stored(session) == replace(known, tag_index=3)
+
+
+def test_a_diff_on_one_that_had_nothing_to_take_over_takes_over_nothing() -> None:
+    session = synced(desired())
+    for index in (2, 3):
+        event = from_wire(running("a", index - 1), running("a", index))
+        session.events([event], 0)
+        assert stored(session) is event.after
+        assert stored(session) == bare(running("a", index))
+
+
+def test_a_newer_version_in_the_slot_of_another_row_has_its_process_read_again() -> None:
+    session = synced(running(), replace(running("b", 0, instance="k"), presence=SUSPECT), desired())
+    session.events([from_wire(running(), replace(running("a", 3), presence=SUSPECT))], 0)
+    assert RepairReason.RIVALS in session.repairs.reasons_of("p")
+
+
+def test_a_group_of_two_rows_without_a_desired_lrp_has_that_read() -> None:
+    session = synced(running("c", index=1), desired())
+    session.events([DesiredLRPRemoved(desired())], 0)
+    group = ActualLRPGroup(running(), replace(running("b", 0, instance="k"), presence=EVACUATING))
+
+    (commit,) = session.events([ActualLRPCreated(group)], 0)
+
+    assert len(commit.actual_lrps) == 2
+    assert RepairReason.DESIRED in session.repairs.reasons_of("p")
 
 
 def test_a_diff_that_was_read_takes_over_nothing() -> None:
