@@ -13,11 +13,11 @@ from view_world_support import ByFreshness, World, laws, operations
 from views_support import desired, every_view, process, running
 
 from lrpmirror.core.derived.derive import Derivation
-from lrpmirror.core.derived.folding import WORTH_A_RUN
 from lrpmirror.core.derived.steps import FEW
 from lrpmirror.core.derived.view import Process
 from lrpmirror.core.preparation import Difference, Everything
 from lrpmirror.core.rows.changes import Delta
+from lrpmirror.core.upcoming import PART
 from lrpmirror.model import ActualLRP
 from lrpmirror.views import InstanceView, Share, Step
 
@@ -57,10 +57,10 @@ class Rows(InstanceView[str, str, tuple[str, ...]]):
 def test_the_collector_need_not_look_at_a_view_that_was_filled() -> None:
     derivation: Derivation[str, str, tuple[str, ...]] = Derivation(Rows())
     for some in range(5):
-        guids = [f"p{some}-{at}" for at in range(2 * WORTH_A_RUN)]
+        guids = [f"p{some}-{at}" for at in range(PART)]
         derivation.fill([process(desired(guid), running(guid)) for guid in guids])
 
-    assert derivation.values.copy() == {f"p{some}-{at}": ("0",) for some in range(5) for at in range(2 * WORTH_A_RUN)}
+    assert derivation.values.copy() == {f"p{some}-{at}": ("0",) for some in range(5) for at in range(PART)}
     assert not any(gc.is_tracked(part) for part in derivation.values.parts())
 
 

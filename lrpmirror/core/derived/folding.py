@@ -18,8 +18,8 @@ C = TypeVar("C")
 V = TypeVar("V")
 
 
-WORTH_A_RUN: Final = 20
-"""So many new values are worth a run of the collector over what is young."""
+WORTH_A_RUN: Final = 8
+"""So many new values are worth a run of the collector over what is young: a list brings some 20 processes at once."""
 
 
 class _Touched(Struct, gc=False):
