@@ -75,6 +75,16 @@ class Drift(Struct, frozen=True):
         return f"a list differed from what the events had led to, in {kinds}: {named}"
 
 
+class _Begun(Struct):
+    """What a list changed, as far as it is to be examined, and what explains it."""
+
+    rows: RowDeltas
+    desired: DesiredDeltas
+    explained: Callable[[str, str], bool]
+    due: float
+    unexamined: int
+
+
 class Audit:
     """The differences of the latest audits, until they are explained or judged. Bounded: see EXAMINED."""
 
@@ -84,14 +94,17 @@ class Audit:
         """Each difference, with the time at which it is to be judged."""
         self._dues: list[tuple[float, int]] = []
         """When each audit with differences is to be judged, and how many of them were not examined."""
+        self._begun: _Begun | None = None
+        """The latest audit, if it has not been examined yet."""
         self._drifted = 0
         self._dropped = 0
 
     def __bool__(self) -> bool:
-        return bool(self._differences)
+        return bool(self._differences) or self._begun is not None
 
     def reset(self) -> None:
         """Forget everything, since another stream begins."""
+        self._begun = None
         self._differences.clear()
         self._dues.clear()
         self._drifted = 0
@@ -101,22 +114,31 @@ class Audit:
     ) -> None:
         """Take what a list of everything changed, before the repairs that it settles are dropped.
 
-        O(what it changed), up to EXAMINED.
+        It is examined when the audit is next asked for anything, which is a step of its own. O(what is examined).
         """
+        self._examine()
+        unexamined = max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)
         explained = self._explained_by(snapshot, repairs)
+        self._begun = _Begun(rows[:EXAMINED], desired[:EXAMINED], explained, now + self._grace, unexamined)
+
+    def _examine(self) -> None:
+        """Find which differences of the latest audit nothing explains. O(EXAMINED)."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
         found = [
-            *(difference for row in rows[:EXAMINED] if (difference := _unexplained("row", row, explained))),
-            *(difference for lrp in desired[:EXAMINED] if (difference := _unexplained("desired", lrp, explained))),
+            *(difference for row in begun.rows if (difference := _unexplained("row", row, begun.explained))),
+            *(difference for lrp in begun.desired if (difference := _unexplained("desired", lrp, begun.explained))),
         ]
         if found:
-            due = now + self._grace
-            self._differences.update((key, (difference, due)) for key, difference in found)
-            self._dues.append((due, max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)))
+            self._differences.update((key, (difference, begun.due)) for key, difference in found)
+            self._dues.append((begun.due, begun.unexamined))
         elif not self._dues:
             self._drifted = 0
 
     def see(self, events: Iterable[Event]) -> None:
         """Remove the differences that events explain. O(events)."""
+        self._examine()
         for event in events:
             for what, record, gone in _records_of(event):
                 key = what, _key_of(record)
@@ -128,10 +150,12 @@ class Audit:
 
     def wait(self, now: float) -> float | None:
         """Return in how many seconds the next audit is to be judged; None: there is none."""
+        self._examine()
         return max(0.0, self._dues[0][0] - now) if self._dues else None
 
     def end(self, now: float) -> Drift | None:
         """Return the drift of the audits that are due; None where all was explained. O(differences)."""
+        self._examine()
         due = [unexamined for at, unexamined in self._dues if at <= now]
         if not due:
             return None
@@ -151,10 +175,10 @@ class Audit:
     def _explained_by(self, snapshot: PendingSnapshot, repairs: Repairs) -> Callable[[str, str], bool]:
         """Return a predicate: whether a repair was pending for the rows, or the desired LRP, of a process."""
         dropped, self._dropped = repairs.dropped != self._dropped, repairs.dropped
-        requested = snapshot.repairs
+        requested, reasons_of = snapshot.repairs, repairs.reasons().get
 
         def explained(what: str, guid: str) -> bool:
-            pending = repairs.reasons_of(guid)
+            pending = reasons_of(guid, ())
             if not (pending or requested or dropped):
                 # So it is for nearly all: up to EXAMINED are asked for in one piece.
                 return False

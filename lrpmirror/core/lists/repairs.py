@@ -61,6 +61,10 @@ class Repairs:
         """Return the reasons why a process is to be read again, in order; empty where it is not. O(1)."""
         return self._reasons.get(process_guid, ())
 
+    def reasons(self) -> dict[str, tuple[RepairReason, ...]]:
+        """Return the reasons of now, by process. O(pending)."""
+        return self._reasons.copy()
+
     def clear(self) -> None:
         """Drop all requests: a list of everything settles them."""
         self._reasons.clear()
