@@ -29,6 +29,11 @@ class Work(Struct, gc=False):
         elif not new:
             for share in old:
                 self.add(share.keys, Step(source, index, share.of, None))
+        elif len(old) == len(new) == 1 and _have_same_keys(old[0], new[0]):
+            # Nearly all: one contribution for another.
+            before, after = old[0].of, new[0].of
+            if _differ(before, after):
+                self.add(new[0].keys, Step(source, index, before, after))
         else:
             # A list first, since comparing may raise: then no step is added.
             for keys, before, after in list(differences(old, new)):

@@ -7,6 +7,7 @@ Host names are the same in any case: they are put in lower case. Paths are not.
 """
 
 from collections.abc import Hashable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
@@ -84,7 +85,7 @@ def http_groups(raw: bytes) -> tuple[RouteGroup[str], ...]:
         # Nearly every app: all its names lead to one target.
         names = dict.fromkeys(map(lower_host, routes[0].hostnames))
         names.pop("", None)
-        return (RouteGroup(tuple(names), (_target(routes[0]),)),) if names else ()
+        return (RouteGroup(tuple(names), _only_target(routes[0])),) if names else ()
     known: dict[bytes, Target] = {}
     leads: dict[str, dict[int, Target]] = {}
     for route in routes:
@@ -153,6 +154,18 @@ def _target(route: HTTPRoute) -> Target:
         route.isolation_segment or "",
         MappingProxyType(route.options) if isinstance(route.options, dict) else None,
     )
+
+
+def _only_target(route: HTTPRoute) -> tuple[Target]:
+    """Return the target of a route as a tuple, which equal routes without options share."""
+    if isinstance(route.options, dict):
+        return (_target(route),)
+    return _shared_target(route.port, route.protocol, route.route_service_url, route.isolation_segment)
+
+
+@lru_cache(maxsize=1024)
+def _shared_target(port: int, protocol: str | None, service_url: str | None, segment: str | None) -> tuple[Target]:
+    return (Target(port, protocol or "", service_url or "", segment or ""),)
 
 
 def lower_host(hostname: str) -> str:
