@@ -5,6 +5,42 @@ An error of another library never leaves this one: it is the `__cause__` of one 
 
 from typing import TypeVar
 
+__all__ = [
+    "BBSError",
+    "ChangesMissed",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "LRPMirrorError",
+    "LimitExceeded",
+    "ListNotBelieved",
+    "MalformedChunk",
+    "MalformedFrame",
+    "MalformedRecord",
+    "MirrorClosed",
+    "MirrorError",
+    "MirrorForked",
+    "NoPublisher",
+    "NotFresh",
+    "NotSeen",
+    "NotSynced",
+    "RecordingError",
+    "RelayRefused",
+    "RelayUnreachable",
+    "RelayUnreadable",
+    "RequestRefused",
+    "ResourceNotFound",
+    "ServiceUnavailable",
+    "StateFileError",
+    "StreamDead",
+    "TLSFailed",
+    "TimedOut",
+    "TruncatedReply",
+    "UnexpectedReply",
+    "UnknownPath",
+    "UpstreamStale",
+    "WireError",
+]
+
 E = TypeVar("E", bound=BaseException)
 
 _LONGEST_SHOWN = 500
@@ -215,6 +251,3 @@ def failure_of(error: BaseException) -> Exception:
     failure = MirrorError(f"it raised {error!r}")
     failure.__cause__ = error
     return failure
-
-
-__all__ = [name for name, kind in vars().items() if isinstance(kind, type) and issubclass(kind, LRPMirrorError)]

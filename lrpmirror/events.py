@@ -3,11 +3,28 @@
 The `type` of each class is its name on the wire, except for UnreadableEvent, which can be of any type.
 """
 
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 from msgspec import Struct
 
 from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
+
+__all__ = [
+    "ActualLRPChanged",
+    "ActualLRPCrashed",
+    "ActualLRPCreated",
+    "ActualLRPInstanceChanged",
+    "ActualLRPInstanceCreated",
+    "ActualLRPInstanceRemoved",
+    "ActualLRPRemoved",
+    "DesiredLRPChanged",
+    "DesiredLRPCreated",
+    "DesiredLRPRemoved",
+    "Event",
+    "SourceStatus",
+    "UnknownEvent",
+    "UnreadableEvent",
+]
 
 
 class DesiredLRPCreated(Struct, frozen=True, gc=False):
@@ -158,6 +175,3 @@ Event = (
     | UnreadableEvent
 )
 """Any event of either stream."""
-
-__all__ = ["Event", "SourceStatus"]
-__all__ += [kind.__name__ for kind in get_args(Event)]

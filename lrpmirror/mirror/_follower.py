@@ -17,8 +17,10 @@ from lrpmirror.core.rows.changes import Commit
 from lrpmirror.core.session import Session
 from lrpmirror.errors import BBSError, ConnectionFailed, LRPMirrorError, TimedOut, WireError
 from lrpmirror.events import Event, SourceStatus
-from lrpmirror.mirror._bbs import BBS, Link, Lister, StreamName, ping
+from lrpmirror.mirror._bbs import BBS, StreamName
 from lrpmirror.mirror._freeing import in_slices
+from lrpmirror.mirror._link import Link, ping
+from lrpmirror.mirror._lister import Lister
 
 logger = logging.getLogger("lrpmirror")
 

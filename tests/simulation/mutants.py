@@ -24,7 +24,7 @@ from lrpmirror.core.lists.deletion_guard import DeletionGuard
 from lrpmirror.core.rows import desired, reconcile, store, tombstones
 from lrpmirror.core.rows.changes import Cause, row_key
 from lrpmirror.core.session import Session
-from lrpmirror.mirror import _bbs
+from lrpmirror.mirror import _link
 from lrpmirror.mirror._follower import Follower
 from lrpmirror.mirror._mirror import Mirror
 from lrpmirror.statefile import _format
@@ -390,7 +390,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     ),
     "a-refusal-is-an-answer": Mutant(
         what="a ping that fails counts as a sign of life",
-        mutant=_put(_bbs, "_ask", _refusal_is_an_answer),
+        mutant=_put(_link, "_ask", _refusal_is_an_answer),
         laws=_names(laws.age_counts_from_the_last_byte),
         machines=("shell",),
         first=67,
