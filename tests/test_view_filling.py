@@ -64,6 +64,25 @@ def test_the_collector_need_not_look_at_a_view_that_was_filled() -> None:
     assert not any(gc.is_tracked(part) for part in derivation.values.parts())
 
 
+class Twice(Rows):
+    """The same, and again at another key."""
+
+    def instance(self, rows: tuple[ActualLRP, ...], terms: Any) -> Sequence[Share[str, str]]:
+        return [Share((f"{terms.process_guid}{more}",), str(row.index)) for row in rows for more in ("", "-again")]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there a dict is always tracked")
+def test_nor_at_what_each_process_contributes_where_that_is_more_than_one_value() -> None:
+    derivation: Derivation[str, str, tuple[str, ...]] = Derivation(Twice())
+    for some in range(5):
+        guids = [f"p{some}-{at}" for at in range(PART)]
+        derivation.fill([process(desired(guid), running(guid)) for guid in guids])
+
+    entries = [entry for part in derivation._entries.parts() for entry in part.values()]
+    assert len(entries) == 5 * PART
+    assert not any(gc.is_tracked(entry.of) for entry in entries)
+
+
 class Sums(InstanceView[str, int, str]):
     """Host name → the memory of the instances behind it, which can be negative; a sum of 10 is no value.
 

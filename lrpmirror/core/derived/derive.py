@@ -5,6 +5,7 @@ instances that it touched are derived again, only the keys whose contributions d
 difference. `lrpmirror.core.derived.view` has the forms of a view.
 """
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import partial
@@ -102,10 +103,11 @@ class Derivation(Values[K, C, V]):
         processes).
         """
         work = Work()
+        fresh: list[_Entry] = []
         for process in processes:
             guid = process.guid
             known = self._simple is not None or guid in self._entries or guid in self._failed_sources
-            if known or not self._fill_from(process, work):
+            if known or not self._fill_from(process, work, fresh):
                 # Not new, or the view fails on it.
                 self.update((process,))
         if work.steps:
@@ -113,6 +115,10 @@ class Derivation(Values[K, C, V]):
             self._fill(alone)
             if shared:
                 self._fold_merged({}, shared)
+        for entry in fresh:
+            if gc.is_tracked(entry.of):
+                # Anew, now that its tuples are nothing for the collector: then the dict is not, either.
+                entry.of = dict(entry.of.items())
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
         """Derive from the full list of cells, and return what changed. O(cells)."""
@@ -147,8 +153,8 @@ class Derivation(Values[K, C, V]):
 
     # What is contributed
 
-    def _fill_from(self, process: Process, work: Work) -> bool:
-        """Derive a new process; return whether it was derived. Where the view fails nothing is changed."""
+    def _fill_from(self, process: Process, work: Work, fresh: list[_Entry]) -> bool:
+        """Derive a new process, and add its entry; return whether it was derived. Else nothing is changed."""
         guid, engine = process.guid, self._engine
         of: dict[int, Any] = {}
         try:
@@ -168,7 +174,8 @@ class Derivation(Values[K, C, V]):
             failure_of(error)
             return False
         work.join(steps)
-        self._entries[guid] = _Entry(terms, of, self._owner)
+        self._entries[guid] = entry = _Entry(terms, of, self._owner)
+        fresh.append(entry)
         return True
 
     def _take(self, process: Process, entry: _Entry | None, dirty: Dirty, work: Work) -> None:
