@@ -19,6 +19,7 @@ from benchmarks.stalls import Stall, watched
 from benchmarks.views import KINDS, Kinds
 from lrpmirror import Mirror, MirrorView, Tuning, open_mirror
 from lrpmirror.background import let_others_go_first
+from lrpmirror.core.rows.parts import PartedDict
 from lrpmirror.views import Process, View
 from lrpmirror.wire import encode
 
@@ -141,7 +142,7 @@ async def _lived(bodies: list[dict[str, bytes]], kinds: Kinds, stalls: dict[str,
             view.subscribe(lambda _: None)
         await during("a late subscriber's replay", lambda: all_delivered(mirror))
         for view, notified in zip(kept, known, strict=True):
-            agree("a view, and what its subscriber was told", notified == view.copy(), True)
+            agree("a view, and what its subscriber was told", notified.copy() == view.copy(), True)
         answer = digest(sorted(map(fingerprint, mirror.actual_lrps())))
         # So that whoever watches has seen the end of that.
         await let_others_go_first()
@@ -151,13 +152,13 @@ async def _lived(bodies: list[dict[str, bytes]], kinds: Kinds, stalls: dict[str,
     return answer
 
 
-def notified_of(view: MirrorView[Any, Any]) -> dict[Any, Any]:
-    """Return what a subscriber of a view is told, kept up to date."""
-    known: dict[Any, Any] = {}
+def notified_of(view: MirrorView[Any, Any]) -> PartedDict[Any, Any]:
+    """Return what a subscriber of a view is told, kept up to date; not in one dict, whose growth would be measured."""
+    known: PartedDict[Any, Any] = PartedDict()
 
     def tell(change: Any) -> None:
         if change.after is None:
-            del known[change.key]
+            agree("what goes, and what was there", known.pop(change.key) is None, False)
         else:
             known[change.key] = change.after
 
