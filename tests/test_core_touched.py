@@ -7,7 +7,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from core_support import many, settle, synced
+from core_support import many, settle, synced, unclaimed
+from msgspec.structs import replace
 
 from lrpmirror.core.lists.slices import MANY, SLICE, key_slices, value_slices
 from lrpmirror.core.lists.snapshot import PendingSnapshot
@@ -107,3 +108,20 @@ def test_of_what_a_first_list_commits_the_collector_goes_through_a_small_share()
     assert commit is not None
     assert (len(commit.actual_lrps), len(commit.desired_lrps)) == (N, N)
     assert largest(commit.actual_lrps, commit.desired_lrps) < N / 10
+
+
+def test_the_store_that_a_large_list_builds_leaves_nothing_for_a_run_of_the_collector() -> None:
+    rows = [unclaimed(f"e{at}", process_guid=f"p{at // 4}", index=at % 4) for at in range(N)]
+    session = synced(*rows)
+    snapshot = session.begin_list(0)
+    snapshot.list_rows([replace(row, tag_index=1) for row in rows])
+    # The objects that come and go in a program may be so many that the collector never runs by itself.
+    gc.disable()
+    try:
+        settle(snapshot)
+        assert snapshot.aside is not None
+        tracked = sum(map(gc.is_tracked, snapshot.aside.rows_by_process()))
+    finally:
+        gc.enable()
+
+    assert tracked < N / 40

@@ -9,6 +9,7 @@ a list can have a million rows. Rows that equal those of the mirror are shared w
 costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -420,6 +421,8 @@ class PendingSnapshot:
         for keys in self._tables.keys_in_slices(SLICE):
             for guid in aside.add(filter(None, map(self._tables.get, keys))):
                 self._ask_repair(guid, RepairReason.RIVALS)
+            # What is made here makes the collector run next to never, and when it does, it goes through all of it.
+            gc.collect(0)
             yield
         for guids in self._tables.desired_in_slices(SLICE):
             for lrp in filter(None, map(self._tables.desired, guids)):
