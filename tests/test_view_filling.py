@@ -83,6 +83,19 @@ def test_nor_at_what_each_process_contributes_where_that_is_more_than_one_value(
     assert not any(gc.is_tracked(entry.of) for entry in entries)
 
 
+def test_what_has_survived_a_run_of_the_collector_does_not_pile_up_while_a_view_is_filled() -> None:
+    derivation: Derivation[str, str, tuple[str, ...]] = Derivation(Rows())
+    gc.disable()
+    try:
+        gc.collect()
+        for some in range(50):
+            guids = [f"p{some}-{at}" for at in range(PART)]
+            derivation.fill([process(desired(guid), running(guid)) for guid in guids])
+            assert gc.get_count()[1] <= gc.get_threshold()[1] + 1
+    finally:
+        gc.enable()
+
+
 class Sums(InstanceView[str, int, str]):
     """Host name → the memory of the instances behind it, which can be negative; a sum of 10 is no value.
 

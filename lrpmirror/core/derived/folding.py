@@ -1,6 +1,5 @@
 """Folding steps of contributions into the values of keys, and finding what to publish."""
 
-import gc
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -10,6 +9,7 @@ from lrpmirror.core.derived.combined import Combined
 from lrpmirror.core.derived.steps import Work, composed, merged
 from lrpmirror.core.derived.view import AnyView, InstanceView, KeylessValue, Step, View
 from lrpmirror.core.rows.changes import Delta
+from lrpmirror.core.rows.freeing import collect_young
 from lrpmirror.core.rows.parts import MASK, PartedDict
 from lrpmirror.errors import failure_of, without_frames
 
@@ -87,7 +87,7 @@ class Values(Generic[K, C, V]):
         found = self._fold_first(alone)
         if len(found) > WORTH_A_RUN:
             # A dict that gets a tuple which the collector has not seen is walked through in each of its full runs.
-            gc.collect(0)
+            collect_young()
         for part, key, state, now, value in found:
             if now is not None:
                 part[key] = now

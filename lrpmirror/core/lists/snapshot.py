@@ -9,7 +9,6 @@ a list can have a million rows. Rows that equal those of the mirror are shared w
 costs its dicts; one that changes much gets a store of its own, which replaces the mirror's.
 """
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -26,7 +25,7 @@ from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
-from lrpmirror.core.rows.freeing import empty_in_slices
+from lrpmirror.core.rows.freeing import collect_young, empty_in_slices
 from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.rows.store import Store
 from lrpmirror.core.rows.tombstones import Tombstone
@@ -422,7 +421,7 @@ class PendingSnapshot:
             for guid in aside.add(filter(None, map(self._tables.get, keys))):
                 self._ask_repair(guid, RepairReason.RIVALS)
             # What is made here makes the collector run next to never, and when it does, it goes through all of it.
-            gc.collect(0)
+            collect_young()
             yield
         for guids in self._tables.desired_in_slices(SLICE):
             for lrp in filter(None, map(self._tables.desired, guids)):
