@@ -144,6 +144,7 @@ def test_one_table_says_what_was_measured_and_what_was_reached(
         "load a listed desired LRP",
         "load everything over HTTP, a row",
         "load everything, and the views",
+        "make views of a living mirror, a row",
     ]
 
 
