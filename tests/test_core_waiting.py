@@ -56,6 +56,21 @@ def test_very_many_changes_are_taken_in_the_order_in_which_they_began_to_wait() 
     assert (len(mailbox), mailbox.lag(1)) == (0, Lag(0, 0))
 
 
+def test_of_very_much_a_key_that_changes_again_is_delivered_with_its_last_value() -> None:
+    mailbox = filled()
+    mailbox.offer(Delta(MANY - 1, "a", "b"), 2, Cause.EVENT, MANY)
+    assert [(change.after, change.revision) for change in mailbox.take()[-2:]] == [("a", 1), ("b", 2)]
+
+
+def test_where_the_last_of_the_first_keys_returns_to_what_was_seen_the_next_ones_follow() -> None:
+    mailbox = filled()
+    for _ in range(subscriptions.FEW - 1):
+        mailbox.take_oldest()
+    mailbox.offer(Delta(subscriptions.FEW - 1, "a", None), 2, Cause.EVENT, MANY)
+    assert len(mailbox) == MANY - subscriptions.FEW
+    assert mailbox.take_oldest().key == subscriptions.FEW
+
+
 def test_a_subscriber_that_left_waits_for_nothing_however_much_it_was() -> None:
     mailbox = filled()
     mailbox.forget()

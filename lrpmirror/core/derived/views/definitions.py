@@ -137,13 +137,13 @@ _DECODERS: Final[Mapping[type, msgspec.json.Decoder[Any]]] = {
 
 def _entry(entry: msgspec.Raw, kind: type[T]) -> T | None:
     """Return an entry; None where it cannot be read. Text that is not UTF-8 gets replacement characters."""
-    try:
+    # A text that is not UTF-8 is an error of one class or another, by the version of msgspec.
+    for text in (entry, bytes(entry).decode(errors="replace")):
         try:
-            return msgspec.json.decode(entry, type=kind)
-        except UnicodeDecodeError:
-            return msgspec.json.decode(bytes(entry).decode(errors="replace"), type=kind)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return None
 
 
 def _target(route: HTTPRoute) -> Target:
