@@ -88,5 +88,5 @@ async def open_mirror(
                 if state_file_writer is not None:
                     closing.callback(state_file_writer.take_final_state)
                     nursery.start_soon(state_file_writer.run, lambda: mirror._publish(()))  # noqa: SLF001
-                nursery.start_soon(mirror._follower.run)  # noqa: SLF001
+                nursery.start_soon(mirror._follower.run)  # noqa: SLF001 - as above
                 yield mirror

@@ -216,6 +216,7 @@ class Leading:
     def _add(self, name: str, field: str, step: AnyStep) -> None:
         self.counters.differences += 1
         if name == "actual_lrps" and step is not None:
+            # The name of the hash says of which kind the step is, here and below.
             self._pending.add_row(field, step)  # type: ignore[arg-type]
         elif name == "processes":
             self._pending.processes[field] = None
