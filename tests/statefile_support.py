@@ -5,7 +5,7 @@ from typing import Any
 
 from core_support import desired, running
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.statefile import StateFile
 
 BBS = "https://bbs.example:8889"

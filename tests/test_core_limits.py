@@ -7,10 +7,10 @@ import pytest
 from core_support import created, desired, running, synced, take_list, unclaimed
 
 from lrpmirror.core.derived.subscriptions import Mailbox
+from lrpmirror.core.explain.counters import MOST_OUTCOMES
 from lrpmirror.core.lists.retained import Retained
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.changes import Cause, Delta
-from lrpmirror.core.rows.limits import MOST_OUTCOMES
 from lrpmirror.core.session import Tuning
 from lrpmirror.errors import LimitExceeded
 from lrpmirror.events import DesiredLRPCreated, Event, UnknownEvent
@@ -77,9 +77,9 @@ def test_types_of_events_that_a_server_makes_up_are_counted_together_beyond_a_nu
         session.events([UnknownEvent(f"new{number}")], 0)
         session.check_limits()
 
-    assert len(session.outcomes) == MOST_OUTCOMES
-    assert sum(session.outcomes.values()) == 3 * MOST_OUTCOMES + 1
-    assert session.outcomes["actual_lrp_instance_created applied"] == 1
+    assert len(session.counts().events) == MOST_OUTCOMES
+    assert sum(session.counts().events.values()) == 3 * MOST_OUTCOMES + 1
+    assert session.counts().events["actual_lrp_instance_created applied"] == 1
 
 
 def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:

@@ -8,8 +8,8 @@ import pytest
 from core_support import Fold, by_key, created, desired, removed, running, synced, take_list, unclaimed
 from msgspec.structs import replace
 
-from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.status import Phase
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.core.lists import snapshot as snapshots
 from lrpmirror.core.rows.changes import Cause, Delta
 from lrpmirror.core.session import Session, Tuning

@@ -286,7 +286,7 @@ def test_outcomes_are_counted_by_type_of_event() -> None:
 
     session.events([created(unclaimed()), created(unclaimed()), UnknownEvent("new")], 0)
 
-    assert session.outcomes == {"actual_lrp_instance_created same": 2, "new noted": 1}
+    assert session.counts().events == {"actual_lrp_instance_created same": 2, "new noted": 1}
 
 
 # Lists that fail, streams that end

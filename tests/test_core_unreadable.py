@@ -23,7 +23,7 @@ def test_one_unreadable_event_is_only_counted() -> None:
 
     assert early(session, 1) == inf
     assert session.counts().unreadable == 1
-    assert session.outcomes == {"unreadable noted": 1}
+    assert session.counts().events == {"unreadable noted": 1}
 
 
 def test_the_second_one_has_everything_listed_early_once_the_last_list_is_a_while_ago() -> None:

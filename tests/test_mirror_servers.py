@@ -270,7 +270,7 @@ async def test_events_of_unknown_types_are_counted_and_skipped() -> None:
             bbs.streams[-1].put(UnknownEvent("desired_lrp_moved", b"\xff"))
         await settled()
         assert (mirror.revision, mirror.status.live, len(bbs.streams)) == (revision, True, 1)
-        assert mirror._session.outcomes["desired_lrp_moved noted"] == 3
+        assert mirror._session.counts().events["desired_lrp_moved noted"] == 3
         diego.update_desired("p", annotation="after them")
         await settled()
         assert not differences(mirror, diego)

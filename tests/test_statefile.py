@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from statefile_support import BBS, loaded, save, saved, small
 from wire_support import TEXT, cells, full_desired_lrps, rows
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.detail import DesiredLRPDetail, EnvironmentVariable
 from lrpmirror.errors import StateFileError
 from lrpmirror.model import ActualLRP, Presence

@@ -11,7 +11,7 @@ from core_support import running
 from msgspec.structs import replace
 from statefile_support import BBS
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.errors import ConfigurationError, StateFileError
 from lrpmirror.statefile import Disk, StateFile
 

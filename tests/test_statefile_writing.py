@@ -164,7 +164,7 @@ def test_a_save_that_was_given_up_changes_nothing(path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.model import ActualLRP
 from lrpmirror.statefile import StateFile
 

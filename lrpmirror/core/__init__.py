@@ -11,7 +11,7 @@ Five packages, in the order in which data passes through them; each imports only
 and above them the modules that use them:
 
     session      the state machine itself: what each input does
-    knowledge    the state of a session, and the queries on it; `exported`: the same as a value that can outlive it
+    knowledge    the state of a session, and the queries on it; the same as a value that can outlive it
     preparation  preparing views for a list, aside and in slices; `upcoming`: the state that it leads to, by process
 
 Nothing here awaits, does I/O, reads a clock or logs: the caller passes the time with each input, and everything is an

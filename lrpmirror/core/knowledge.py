@@ -2,19 +2,48 @@
 
 from collections.abc import Iterator, Sequence
 
+from msgspec import Struct
+
 from lrpmirror.core.derived.derive import Process
 from lrpmirror.core.explain.decisions import Decision, Decisions
-from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.lists.retained import Retained
 from lrpmirror.core.lists.slices import MANY, key_slices, slices
 from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.changes import row_key
 from lrpmirror.core.rows.dispatch import Tombstones, desired_guid_of
 from lrpmirror.core.rows.store import Store
 from lrpmirror.events import Event
-from lrpmirror.model import CellPresence, ModificationTag
+from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP, ModificationTag
 
-__all__ = ["Knowledge", "guids_in_parts"]
+__all__ = ["ExportedState", "Knowledge", "guids_in_parts"]
+
+
+class ExportedState(Struct, frozen=True, kw_only=True):
+    """The state of a mirror at one revision, which can outlive it. Rows and desired LRPs are in no promised order.
+
+    Tombstones are not part of it: a mirror that is restored from it applies no event until it has read a list.
+    """
+
+    revision: int
+    actual_lrps: tuple[ActualLRP, ...]
+    desired_lrps: tuple[DesiredLRP, ...]
+    retained: tuple[DesiredLRP, ...]
+    """The desired LRPs that a list lacked while their domain was not fresh; see `core.lists.retained`."""
+    domains: frozenset[str]
+    cells: tuple[CellPresence, ...]
+
+    def indexed(self) -> Store:
+        """Index it: return it as a store. O(rows) without a pause, so call it in a thread of its own."""
+        store = Store()
+        for row in self.actual_lrps:
+            key = row_key(row)
+            # A state file can have a row twice.
+            store.put(key, store.get(key), row)
+        for lrp in self.desired_lrps:
+            store.put_desired(lrp)
+        store.domains = self.domains
+        return store
 
 
 class Knowledge:

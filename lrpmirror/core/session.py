@@ -11,17 +11,15 @@ at an interval, as an audit.
 
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Final
 
 from lrpmirror.core.applying import Applier
 from lrpmirror.core.explain.counters import Counters, Counts
 from lrpmirror.core.explain.observer import Observer
-from lrpmirror.core.exported import ExportedState
 from lrpmirror.core.freshness.backoff import Backoff
 from lrpmirror.core.freshness.state import Freshness, later
 from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.freshness.tuning import Tuning, checked
-from lrpmirror.core.knowledge import Knowledge
+from lrpmirror.core.knowledge import ExportedState, Knowledge
 from lrpmirror.core.lists.audit import Audit, Drift
 from lrpmirror.core.lists.commit import add_tombstones, write
 from lrpmirror.core.lists.deletion_guard import size_of
@@ -35,24 +33,11 @@ from lrpmirror.core.lists.unreadable import Unreadable
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Cause, Commit
 from lrpmirror.core.rows.dispatch import Reconciler
-from lrpmirror.core.rows.limits import bound_outcomes, check_rows
-from lrpmirror.core.rows.reconcile import Outcome
 from lrpmirror.core.rows.store import Store
-from lrpmirror.errors import (
-    ConnectionFailed,
-    ListNotBelieved,
-    LRPMirrorError,
-    ServiceUnavailable,
-)
+from lrpmirror.errors import ConnectionFailed, LimitExceeded, ListNotBelieved, LRPMirrorError, ServiceUnavailable
 from lrpmirror.events import Event
-from lrpmirror.model import ActualLRPState
 
 __all__ = ["Session", "Tuning"]
-
-_RUNNING: Final = ActualLRPState.RUNNING
-_EVENT: Final = Cause.EVENT
-_STALE: Final = Outcome.STALE
-_TOMBSTONED: Final = Outcome.TOMBSTONED
 
 _LIST_CAUSES = {
     Phase.SYNCING: "first",
@@ -177,8 +162,14 @@ class Session:
 
     def check_limits(self) -> None:
         """Raise LimitExceeded when events have created more records than the mirror may hold. O(1)."""
-        check_rows(self.knowledge.store, self.tuning.row_limit)
-        bound_outcomes(self._counters.outcomes)
+        store, limit = self.knowledge.store, self.tuning.row_limit
+        for what, number in (("rows", len(store)), ("desired LRPs", store.desired_count())):
+            if number > limit:
+                raise LimitExceeded(
+                    f"the events have created more than {limit} {what}; the stream is given up and everything is "
+                    "listed again (see row_limit in Tuning, if there can be so many)"
+                )
+        self._counters.bound()
 
     # Lists
 
@@ -309,13 +300,8 @@ class Session:
             restored_at=self.freshness.restored_at,
         )
 
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """How many events of each type had which outcome, as `TYPE OUTCOME`. O(kinds of events)."""
-        return self._counters.events
-
     def counts(self) -> Counts:
-        """Return what was counted so far, without subscribers, which it does not know. O(kinds of events)."""
+        """Return what was counted so far, without subscribers, which are not known here. O(kinds of events)."""
         return self._counters.counts(
             self.repairs, self.guards, self.freshness.errors, len(self.knowledge.tombstones), self.unreadable.count
         )

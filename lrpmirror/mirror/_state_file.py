@@ -8,7 +8,7 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.core.session import Session
 from lrpmirror.errors import StateFileError
 from lrpmirror.statefile import Loaded, StateFile

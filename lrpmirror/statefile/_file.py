@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import trio
 from msgspec import Struct
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.core.rows.store import Store
 from lrpmirror.errors import ConfigurationError, MalformedRecord, MirrorForked, StateFileError
 from lrpmirror.forks import notify_when_forked

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from lrpmirror.core.exported import ExportedState
+from lrpmirror.core.knowledge import ExportedState
 from lrpmirror.errors import MalformedRecord
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import without_secrets

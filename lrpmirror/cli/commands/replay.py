@@ -128,7 +128,7 @@ def _summary(replayed: Replay) -> dict[str, Any]:
         "lists": str(replayed.lists.path),
         "stream": replayed.stream,
         "events": _sorted(replayed.events),
-        "verdicts": _sorted(session.outcomes),
+        "verdicts": _sorted(session.counts().events),
         "revision": session.knowledge.revision,
         "actual_lrps": len(rows),
         "states": _sorted(Counter(row.state.value for row in rows)),

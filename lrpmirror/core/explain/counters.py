@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 
@@ -10,7 +11,12 @@ from lrpmirror.core.derived.subscriptions import Lag
 from lrpmirror.core.lists.guards import Guards
 from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.rows.changes import Cause
-from lrpmirror.core.rows.limits import OutcomeCounts
+from lrpmirror.core.rows.reconcile import Outcome
+
+MOST_OUTCOMES: Final = 1_000
+"""How many kinds of events and outcomes are counted by name: a server can make up any number of types."""
+
+_OTHER: Final = "other"
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -67,7 +73,7 @@ class Counters:
         self.event_commits = 0
         self.list_commits: Counter[Cause] = Counter()
         # No Counters, which take twice as long to add to.
-        self.outcomes: OutcomeCounts = defaultdict(partial(defaultdict, int))
+        self.outcomes: defaultdict[str, defaultdict[Outcome, int]] = defaultdict(partial(defaultdict, int))
         """Events by type and outcome."""
 
     @property
@@ -84,6 +90,19 @@ class Counters:
             for kind, numbers in self.outcomes.items()
             for outcome, number in numbers.items()
         }
+
+    def bound(self) -> None:
+        """Merge the outcomes beyond the bound into one. O(1); O(bound) where a server makes up types."""
+        outcomes = self.outcomes
+        if len(outcomes) * len(Outcome) <= MOST_OUTCOMES:
+            return
+        # The first ones stay: real types come early.
+        named = [(kind, outcome) for kind, numbers in outcomes.items() for outcome in numbers]
+        if len(named) > MOST_OUTCOMES:
+            others = sum([outcomes[kind].pop(outcome) for kind, outcome in named[MOST_OUTCOMES - 1 :]])
+            for kind in [kind for kind, numbers in outcomes.items() if not numbers]:
+                del outcomes[kind]
+            outcomes[_OTHER][Outcome.NOTED] += others
 
     def counts(
         self, repairs: Repairs, guards: Guards, errors: Mapping[str, int], tombstones: int, unreadable: int

@@ -5,10 +5,9 @@ left to the query. Of what drops out of the ring, the last decision about each p
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from operator import attrgetter
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,28 +17,13 @@ from lrpmirror.core.lists.rollback import OlderRecords
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, row_key
-from lrpmirror.core.rows.dispatch import Tombstones
+from lrpmirror.core.rows.dispatch import Tombstones, subject_of
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.core.rows.store import Store
-from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCrashed,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
-    DesiredLRPChanged,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-    Event,
-)
-from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP, ModificationTag
+from lrpmirror.events import ActualLRPCrashed, Event
+from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
 
 __all__ = ["LIST", "REPAIR", "Decision", "Decisions", "Entry", "ListOutcome"]
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 LIST: Final = "list"
 """The type of a decision made by a list of everything."""
@@ -206,11 +190,10 @@ class Decisions:
 
         `known` is the state after it; `repair_reasons` are as in Decision.
         """
-        subject = _SUBJECTS.get(kind)
-        record = None if subject is None else subject(event)
+        record = subject_of(event)
         if record is not None:
-            index, stored, tombstone = _known_before(record, written, known)
-            self.add(_entry(record.process_guid, at, kind, outcome, index, record, stored, tombstone, repair_reasons))
+            stored, tombstone = _known_before(record, written, known)
+            self.add(_entry(at, kind, outcome, record, stored, tombstone, repair_reasons))
         elif isinstance(event, ActualLRPCrashed):
             self.add(Entry(event.process_guid, at, kind, outcome, event.index, None, 0, None, 0))
 
@@ -224,10 +207,9 @@ class Decisions:
         for delta in deltas:
             record = next(side for side in (delta.after, delta.before) if side is not None)
             found.add(record.process_guid)
-            index = record.index if isinstance(record, ActualLRP) else None
-            key = delta.key if index is not None else (record.process_guid,)
+            key = delta.key if isinstance(record, ActualLRP) else (record.process_guid,)
             outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
-            entry = _entry(record.process_guid, at, kind, outcome, index, record, delta.before)
+            entry = _entry(at, kind, outcome, record, delta.before)
             self.add(entry if delta.after is not None else replace(entry, epoch=None))
         for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
             self.add(Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0))
@@ -237,8 +219,7 @@ class Decisions:
         """Record which records a list has in older versions for the first time. O(such records)."""
         for older_record in older.new():
             listed = older_record.listed
-            index = listed.index if isinstance(listed, ActualLRP) else None
-            self.add(_entry(listed.process_guid, at, LIST, ListOutcome.OLDER, index, listed, older_record.known))
+            self.add(_entry(at, LIST, ListOutcome.OLDER, listed, older_record.known))
         self.trim()
 
     def drifted(self, differences: Sequence[ListDifference], at: float) -> None:
@@ -261,19 +242,17 @@ class Decisions:
                 self._older, self._younger = self._younger, {}
 
 
-def _known_before(
-    record: Record, written: Sequence[Delta[Any, Any]], known: Known
-) -> tuple[int | None, Record | None, int | None]:
-    """Return the index of a record that an event reports, what was stored of it, and its tombstone's index.
+def _known_before(record: Record, written: Sequence[Delta[Any, Any]], known: Known) -> tuple[Record | None, int | None]:
+    """Return what was stored of a record that an event reports, and its tombstone's index.
 
     Each is None where there is none. O(1).
     """
     key: Any
     get: Callable[[Any], Record | None]
     if isinstance(record, DesiredLRP):
-        index, key, get = None, record.process_guid, known.store.desired
+        key, get = record.process_guid, known.store.desired
     else:
-        index, key, get = record.index, record.epoch or row_key(record), known.store.get
+        key, get = row_key(record), known.store.get
     for delta in written:
         if delta.key == key:
             stored = delta.before
@@ -281,50 +260,25 @@ def _known_before(
     else:
         # A key that the event has not written still has its old value.
         stored = get(key)
-    tombstone = known.tombstones.rows.get(key) if stored is None and index is not None else None
-    return index, stored, None if tombstone is None else tombstone.index
-
-
-def _of_groups(group: str) -> Callable[[Any], ActualLRP | None]:
-    """Return a function that gets the row from an event's group."""
-
-    def subject(event: Any) -> ActualLRP | None:
-        slots: ActualLRPGroup = getattr(event, group)
-        return slots.instance or slots.evacuating
-
-    return subject
-
-
-_SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
-    ActualLRPInstanceChanged.type: attrgetter("after"),
-    ActualLRPInstanceCreated.type: attrgetter("actual_lrp"),
-    ActualLRPInstanceRemoved.type: attrgetter("actual_lrp"),
-    ActualLRPChanged.type: _of_groups("after"),
-    ActualLRPCreated.type: _of_groups("actual_lrp_group"),
-    ActualLRPRemoved.type: _of_groups("actual_lrp_group"),
-    DesiredLRPChanged.type: attrgetter("after"),
-    DesiredLRPCreated.type: attrgetter("desired_lrp"),
-    DesiredLRPRemoved.type: attrgetter("desired_lrp"),
-}
+    tombstone = known.tombstones.rows.get(key) if stored is None and isinstance(record, ActualLRP) else None
+    return stored, None if tombstone is None else tombstone.index
 
 
 def _entry(  # noqa: PLR0917 - once an event, and keywords cost
-    process_guid: str,
     at: float,
     kind: str,
     outcome: Outcome | ListOutcome,
-    index: int | None,
     reported: Record,
     stored: Record | None,
     tombstone: int | None = None,
     repair_reasons: tuple[RepairReason, ...] = (),
 ) -> Entry:
     return Entry(
-        process_guid,
+        reported.process_guid,
         at,
         kind,
         outcome,
-        index,
+        reported.index if isinstance(reported, ActualLRP) else None,
         reported.epoch,
         reported.tag_index,
         None if stored is None else stored.epoch,

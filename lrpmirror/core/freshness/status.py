@@ -50,56 +50,22 @@ class Step(StrEnum):
 
 
 _C, _S, _L, _R, _A, _X = Phase
+_N: Final = None
+
+_AFTER: Final[tuple[tuple[Phase | None, ...], ...]] = (
+    # In the order of Step: OPENED, SYNCED, HELD, OUTDATED, CURRENT, RESTORED, LOST, CLOSED.
+    (_S, _N, _N, _N, _N, _A, _C, _X),  # CONNECTING
+    (_N, _L, _N, _A, _N, _N, _C, _X),  # SYNCING
+    (_N, _L, _A, _A, _N, _N, _A, _X),  # LIVE
+    (_N, _L, _A, _A, _N, _N, _A, _X),  # RESYNCING
+    (_R, _L, _A, _A, _L, _N, _A, _X),  # STALE
+    (_N, _N, _N, _N, _N, _N, _N, _X),  # CLOSED
+)
 
 TRANSITIONS: Final[dict[tuple[Phase, Step], Phase | None]] = {
-    (_C, Step.OPENED): _S,
-    (_C, Step.RESTORED): _A,
-    (_C, Step.SYNCED): None,
-    (_C, Step.HELD): None,
-    (_C, Step.OUTDATED): None,
-    (_C, Step.CURRENT): None,
-    (_C, Step.LOST): _C,
-    (_C, Step.CLOSED): _X,
-    (_S, Step.OPENED): None,
-    (_S, Step.RESTORED): None,
-    (_S, Step.SYNCED): _L,
-    (_S, Step.HELD): None,
-    (_S, Step.OUTDATED): _A,
-    (_S, Step.CURRENT): None,
-    (_S, Step.LOST): _C,
-    (_S, Step.CLOSED): _X,
-    (_L, Step.OPENED): None,
-    (_L, Step.RESTORED): None,
-    (_L, Step.SYNCED): _L,
-    (_L, Step.HELD): _A,
-    (_L, Step.OUTDATED): _A,
-    (_L, Step.CURRENT): None,
-    (_L, Step.LOST): _A,
-    (_L, Step.CLOSED): _X,
-    (_R, Step.OPENED): None,
-    (_R, Step.RESTORED): None,
-    (_R, Step.SYNCED): _L,
-    (_R, Step.HELD): _A,
-    (_R, Step.OUTDATED): _A,
-    (_R, Step.CURRENT): None,
-    (_R, Step.LOST): _A,
-    (_R, Step.CLOSED): _X,
-    (_A, Step.OPENED): _R,
-    (_A, Step.RESTORED): None,
-    (_A, Step.SYNCED): _L,
-    (_A, Step.HELD): _A,
-    (_A, Step.OUTDATED): _A,
-    (_A, Step.CURRENT): _L,
-    (_A, Step.LOST): _A,
-    (_A, Step.CLOSED): _X,
-    (_X, Step.OPENED): None,
-    (_X, Step.RESTORED): None,
-    (_X, Step.SYNCED): None,
-    (_X, Step.HELD): None,
-    (_X, Step.OUTDATED): None,
-    (_X, Step.CURRENT): None,
-    (_X, Step.LOST): None,
-    (_X, Step.CLOSED): _X,
+    (phase, step): after
+    for phase, row in zip(Phase, _AFTER, strict=True)
+    for step, after in zip(Step, row, strict=True)
 }
 """The phase after every step in every phase; None: the step cannot happen there, and would be the caller's mistake.
 

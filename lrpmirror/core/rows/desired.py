@@ -6,9 +6,9 @@ the old record is gone.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from lrpmirror.core.rows.reconcile import Outcome, RepairReason
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason, Tables
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.model import DesiredLRP
 
@@ -18,27 +18,11 @@ FOREVER = 2**32
 """A version that no record reaches: the wire has 32 bits for it."""
 
 
-class DesiredLRPs(Protocol):
-    """The desired LRPs that events are applied to."""
-
-    def desired(self, process_guid: str) -> DesiredLRP | None:
-        """Return the desired LRP of a process."""
-        ...
-
-    def put_desired(self, lrp: DesiredLRP) -> object:
-        """Insert or replace the desired LRP of its process."""
-        ...
-
-    def remove_desired(self, process_guid: str) -> None:
-        """Remove the desired LRP of a process, which is there."""
-        ...
-
-
 class DesiredReconciler:
     """Applies events to desired LRPs. O(1) each, plus the writes."""
 
     def __init__(
-        self, lrps: DesiredLRPs, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]
+        self, lrps: Tables, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]
     ) -> None:
         self._lrps = lrps
         # By attributes of its own: a method of an instance's attribute is looked for in its class first.

@@ -1,10 +1,11 @@
 """Dispatch: from an event to the rule that applies it."""
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, Final
 
-from lrpmirror.core.rows.desired import DesiredLRPs, DesiredReconciler
-from lrpmirror.core.rows.reconcile import Outcome, RepairReason, RowReconciler, Rows
+from lrpmirror.core.rows.desired import DesiredReconciler
+from lrpmirror.core.rows.reconcile import Outcome, RepairReason, RowReconciler, Tables
 from lrpmirror.core.rows.tombstones import TombstoneTable
 from lrpmirror.events import (
     ActualLRPChanged,
@@ -19,12 +20,9 @@ from lrpmirror.events import (
     DesiredLRPRemoved,
     Event,
 )
+from lrpmirror.model import ActualLRP, ActualLRPGroup, DesiredLRP
 
-__all__ = ["Reconciler", "Tables", "TombstoneTable", "desired_guid_of", "row_guid_of"]
-
-
-class Tables(Rows, DesiredLRPs, Protocol):
-    """The rows and desired LRPs that events are applied to."""
+__all__ = ["Reconciler", "Tombstones", "desired_guid_of", "row_guid_of", "subject_of"]
 
 
 class Tombstones:
@@ -93,25 +91,36 @@ class Reconciler:
         return self.rules[event.type](event)
 
 
+def subject_of(event: Event) -> ActualLRP | DesiredLRP | None:
+    """Return the row or desired LRP that an event is about, as the event leaves it; None for any other event. O(1)."""
+    subject = _SUBJECTS.get(event.type)
+    return None if subject is None else subject(event)
+
+
 def row_guid_of(event: Event) -> str | None:
     """Return the guid of the process whose rows an event is about; None for one that is not about rows."""
-    match event:
-        case ActualLRPInstanceChanged(after=row) | ActualLRPInstanceCreated(row) | ActualLRPInstanceRemoved(row):
-            return row.process_guid
-        case ActualLRPCreated(group) | ActualLRPRemoved(group) | ActualLRPChanged(after=group):
-            present = group.instance or group.evacuating
-            return None if present is None else present.process_guid
-        case _:
-            return None
+    subject = subject_of(event)
+    return subject.process_guid if isinstance(subject, ActualLRP) else None
 
 
 def desired_guid_of(event: Event) -> str | None:
-    """Return the process guid of the desired LRP that an event is about.
+    """Return the process guid of the desired LRP that an event is about; None for one that is not about any."""
+    subject = subject_of(event)
+    return subject.process_guid if isinstance(subject, DesiredLRP) else None
 
-    None for one that is not about a desired LRP.
-    """
-    match event:
-        case DesiredLRPChanged(after=lrp) | DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
-            return lrp.process_guid
-        case _:
-            return None
+
+def _present(group: ActualLRPGroup) -> ActualLRP | None:
+    return group.instance or group.evacuating
+
+
+_SUBJECTS: Final[Mapping[str, Callable[[Any], ActualLRP | DesiredLRP | None]]] = {
+    ActualLRPInstanceChanged.type: attrgetter("after"),
+    ActualLRPInstanceCreated.type: attrgetter("actual_lrp"),
+    ActualLRPInstanceRemoved.type: attrgetter("actual_lrp"),
+    ActualLRPChanged.type: lambda event: _present(event.after),
+    ActualLRPCreated.type: lambda event: _present(event.actual_lrp_group),
+    ActualLRPRemoved.type: lambda event: _present(event.actual_lrp_group),
+    DesiredLRPChanged.type: attrgetter("after"),
+    DesiredLRPCreated.type: attrgetter("desired_lrp"),
+    DesiredLRPRemoved.type: attrgetter("desired_lrp"),
+}

@@ -29,9 +29,9 @@ from lrpmirror.core.rows.changes import RowKey, RowPart, row_key
 from lrpmirror.core.rows.parts import FEW_MASK, Parts
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
-from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, DesiredLRP, Presence
 
-__all__ = ["Outcome", "RepairReason", "RowReconciler", "Rows"]
+__all__ = ["Outcome", "RepairReason", "RowReconciler", "Tables"]
 
 
 class Outcome(StrEnum):
@@ -78,34 +78,41 @@ class RepairReason(StrEnum):
 _INCOMPLETE: Final = RepairReason.INCOMPLETE
 
 
-class Rows(Protocol):
-    """The rows that events are applied to."""
+class Tables(Protocol):
+    """The rows and desired LRPs that events are applied to."""
 
     @property
     def parts(self) -> Parts[RowKey, ActualLRP]:
         """The rows by identity, in parts: what `get` looks in."""
-        ...
 
     def get(self, key: RowKey) -> ActualLRP | None:
         """Return the row of that identity."""
-        ...
 
     def put(self, key: RowKey, old: ActualLRP | None, row: ActualLRP, part: RowPart | None = None) -> bool:
         """Write the row of that identity, which is `old` now; return whether another row claims its slot.
 
         `part` is the one of `parts` that has the key, where the caller knows it.
         """
-        ...
 
     def remove(self, key: RowKey, old: ActualLRP) -> None:
         """Remove the row of that identity, which is `old` now."""
-        ...
+
+    def desired(self, process_guid: str) -> DesiredLRP | None:
+        """Return the desired LRP of a process."""
+
+    def put_desired(self, lrp: DesiredLRP) -> object:
+        """Insert or replace the desired LRP of its process."""
+
+    def remove_desired(self, process_guid: str) -> None:
+        """Remove the desired LRP of a process, which is there."""
 
 
 class RowReconciler:
     """Applies events to rows. Each method decides first, then writes. O(1) each, plus the writes."""
 
-    def __init__(self, rows: Rows, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]) -> None:
+    def __init__(
+        self, rows: Tables, tombstones: TombstoneTable, ask_repair: Callable[[str, RepairReason], None]
+    ) -> None:
         self._rows = rows
         self._parts = rows.parts
         # By attributes of its own: a method of an instance's attribute is looked for in its class first.
