@@ -218,7 +218,7 @@ class Broken(Diego):
     def actual_lrps(self, *_filters: object, **_more: object) -> list[ActualLRP]:
         raise ConnectionFailed("the database is away")
 
-    def actual_lrps_by_process_guids(self, *_guids: object) -> list[ActualLRP]:
+    def actual_lrps_by_process_guids(self, *_guids: object, **_more: object) -> list[ActualLRP]:
         raise ServiceUnavailable("migrating")
 
 

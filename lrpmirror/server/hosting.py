@@ -5,7 +5,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import isfinite
 from os import PathLike
 from typing import Final
 
@@ -26,7 +25,6 @@ logger: Final = logging.getLogger("lrpmirror.server")
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 PAUSE: Final = 0.1  # seconds without accepting after such an error
 QUIET: Final = 60.0  # seconds in which the same problem is not logged again
-GLANCE: Final = 1.0  # seconds between two checks for slow clients
 
 
 class ServerTLS(Identity):
@@ -66,7 +64,6 @@ class Host:
         traffic: Traffic,
     ) -> None:
         self.traffic = traffic  # counters of connections and requests
-        self._limits = limits
         self._admission = Admission(limits, traffic)
         self._complained_at = float("-inf")
         self._app = app
@@ -191,17 +188,6 @@ class Host:
             self._connections.discard(connection)
             self.traffic.open -= 1
 
-    async def watch(self) -> None:
-        """Cut off clients that take too long, for ever. O(connections) for each check."""
-        if not isfinite(self._limits.shortest):
-            return
-        interval = min(GLANCE, self._limits.shortest / 4)
-        while True:
-            await trio.sleep(interval)
-            now = trio.current_time()
-            for connection in self._connections:
-                connection.check(now)
-
 
 @asynccontextmanager
 async def serve_app(
@@ -224,5 +210,4 @@ async def serve_app(
             app, nursery, address=address, port=port, tls=tls, limits=limits or Limits(), traffic=traffic or Traffic()
         )
         await host.accept()
-        nursery.start_soon(host.watch)
         yield host

@@ -57,19 +57,11 @@ class Connection:
         self._exchange: _Exchange | None = None
         self._served = False
         self._awaited = ""
-        self._deadline = inf
 
     @property
     def streaming(self) -> bool:
         """Whether an event stream is being sent."""
         return self._exchange is not None and self._exchange.is_event_stream
-
-    def check(self, now: float) -> None:
-        """Cut the connection off if the client has taken too long for what it has to do. O(1)."""
-        if now > self._deadline:
-            self._deadline = inf
-            self.traffic.timeouts[self._awaited] += 1
-            self.scope.cancel()
 
     async def run(self) -> None:
         """Serve one request after the other until the client leaves or breaks the protocol, or `scope` ends it."""
@@ -87,13 +79,15 @@ class Connection:
             except* Exception as group:  # noqa: BLE001 - it ends here, whatever it is
                 self.traffic.failed(_single(group), "a connection")
             finally:
+                if self.scope.cancel_called and trio.current_time() >= self.scope.deadline:
+                    self.traffic.timeouts[self._awaited] += 1
                 self._admission.gone(self.scope)
                 await trio.aclose_forcefully(self._stream)
 
     def _wait_for(self, what: str, seconds: float) -> None:
         """Set the client's time limit for its present step."""
         self._awaited = what
-        self._deadline = trio.current_time() + seconds
+        self.scope.deadline = trio.current_time() + seconds
         self._admission.waiting(self.scope, known=self._served)
 
     async def _serve_one(self) -> bool:
@@ -106,7 +100,7 @@ class Connection:
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint)
             return False
-        self._deadline = inf
+        self.scope.deadline = inf
         self._admission.answering(self.scope)
         self._admission.release(self.scope)
         await self._answer(exchange)
@@ -223,9 +217,9 @@ class Connection:
         began = trio.current_time()
         left = self._limits.reply_timeout - exchange.waited if exchange and not exchange.is_event_stream else inf
         self._awaited = "write" if self._limits.write_timeout <= left else "reply"
-        self._deadline = began + min(self._limits.write_timeout, left)
+        self.scope.deadline = began + min(self._limits.write_timeout, left)
         await send(data)
-        self._deadline = inf
+        self.scope.deadline = inf
         if exchange:
             exchange.waited += trio.current_time() - began
 

@@ -46,12 +46,6 @@ class Limits(Struct, frozen=True, kw_only=True):
         """How many connections may be open."""
         return connections_allowed() if self.max_connections is None else self.max_connections
 
-    @property
-    def shortest(self) -> float:
-        """The shortest of the times."""
-        times: list[float] = [getattr(self, name) for name in self.__struct_fields__ if name.endswith("_timeout")]
-        return min(times)
-
 
 def connections_allowed(share: float = 1.0) -> int:
     """Return how many connections the limit of open files allows, if a server may have this share of the files."""

@@ -1,9 +1,10 @@
 """The requests that are answered with records: their bodies and filters, and how each reads them from the source."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from msgspec import Struct
 
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.model import ActualLRP, DesiredLRP
@@ -14,18 +15,10 @@ from lrpmirror.wire.proto import requests_pb2 as pb
 PING: Final = "/v1/ping"
 """The path of ping."""
 
-T = TypeVar("T")
 _M = TypeVar("_M", bound=Message)
 
 READABLE: Final = 8192  # bytes of a body whose texts may be not UTF-8: to read those takes a microsecond a field
 MOST_NAMES: Final = 10_000  # names of a filter; what a BBS takes is bounded by its database, at some ten thousands
-
-Answer = Callable[[Source, bytes], Iterator[bytes | None]]
-"""Makes the records of the reply from the source and the request's body, encoded one by one as they are taken.
-
-None is a step without a record. The state is read before the first record. Raises RequestRefused or
-ResourceNotFound from the first step, or whatever the source raises.
-"""
 
 
 def parse(kind: type[_M], body: bytes) -> _M:
@@ -90,82 +83,74 @@ def desired_filter(
     return test
 
 
-def _encoded(record: Callable[[T], bytes], found: Iterable[T | None]) -> Iterator[bytes | None]:
-    for each in found:
-        yield None if each is None else record(each)
+class Answer(Struct, frozen=True):
+    """One path: how its records are encoded, the method of the source that finds them, and the kind of its request.
+
+    The request's fields are the method's filters. `missing` says what is not there where one record is asked for.
+    """
+
+    record: Callable[[Any], bytes]
+    method: str
+    request: type[Message] = Message  # which has no filters
+    missing: str = ""
+
+    def __call__(self, source: Source, body: bytes) -> Iterator[bytes | None]:
+        """Yield the records of the reply, encoded one by one as they are taken; None is a step without a record.
+
+        The state is read before the first record. Raises RequestRefused or ResourceNotFound from the first step, or
+        whatever the source raises.
+        """
+        filters = {} if self.request is Message else _filters(parse(self.request, body))
+        # An empty guid would let all pass.
+        named = not self.missing or filters.get("process_guid", True)
+        found: Iterable[Any] = getattr(source, self.method)(**filters) if named else ()
+        if self.missing:
+            one = next((each for each in found if each is not None), None)
+            if one is None:
+                raise ResourceNotFound("ResourceNotFound", self.missing.format(**filters))
+            found = (one,)
+        for each in found:
+            yield None if each is None else self.record(each)
 
 
-def _domains(source: Source, _body: bytes) -> Iterator[bytes | None]:
-    yield from _encoded(encode.domain, tuple(source.domains()))
+def _filters(asked: Any) -> dict[str, Any]:
+    """Return the fields of a request as arguments of a source, without those that it leaves open."""
+    if isinstance(asked, pb.DesiredLRPByProcessGuidRequest):
+        return {"process_guids": (asked.process_guid,)}
+    filters: dict[str, Any] = {}
+    for field in asked.DESCRIPTOR.fields:
+        value = getattr(asked, field.name)
+        if field.is_repeated:
+            filters[field.name] = unique(value, field.name.replace("_", " "))
+        elif not field.has_presence or asked.HasField(field.name):
+            filters[field.name] = value
+    return filters
 
 
-def _cells(source: Source, _body: bytes) -> Iterator[bytes | None]:
-    yield from _encoded(encode.cell_presence, source.cells())
-
-
-def _actual_lrps(source: Source, body: bytes) -> Iterator[bytes | None]:
-    asked = parse(pb.ActualLRPsRequest, body)
-    index = asked.index if asked.HasField("index") else None
-    yield from _encoded(encode.actual_lrp, source.actual_lrps(asked.domain, asked.cell_id, asked.process_guid, index))
-
-
-def _actual_lrps_by_process_guids(source: Source, body: bytes) -> Iterator[bytes | None]:
-    guids = unique(parse(pb.ActualLRPsByProcessGuidsRequest, body).process_guids, "process guids")
-    yield from _encoded(encode.actual_lrp, source.actual_lrps_by_process_guids(guids))
-
-
-def _groups(source: Source, body: bytes) -> Iterator[bytes | None]:
-    asked = parse(pb.ActualLRPGroupsRequest, body)
-    yield from _encoded(encode.actual_lrp_group, source.actual_lrp_groups(asked.domain, asked.cell_id))
-
-
-def _groups_of_process(source: Source, body: bytes) -> Iterator[bytes | None]:
-    asked = parse(pb.ActualLRPGroupsByProcessGuidRequest, body)
-    yield from _encoded(encode.actual_lrp_group, source.actual_lrp_groups(process_guid=asked.process_guid))
-
-
-def _group(source: Source, body: bytes) -> Iterator[bytes | None]:
-    asked = parse(pb.ActualLRPGroupByProcessGuidAndIndexRequest, body)
-    groups = source.actual_lrp_groups(process_guid=asked.process_guid, index=asked.index) if asked.process_guid else ()
-    found = next((group for group in groups if group is not None), None)
-    if found is None:
-        raise ResourceNotFound("ResourceNotFound", f"no actual LRP {asked.process_guid}/{asked.index}")
-    yield encode.actual_lrp_group(found)
-
-
-def _desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
-    def answer(source: Source, body: bytes) -> Iterator[bytes | None]:
-        asked = parse(pb.DesiredLRPsRequest, body)
-        guids, apps = unique(asked.process_guids, "process guids"), unique(asked.app_guids, "app guids")
-        yield from _encoded(record, source.desired_lrps(asked.domain, guids, apps))
-
-    return answer
-
-
-def _one_desired(record: Callable[[DesiredLRP], bytes]) -> Answer:
-    def answer(source: Source, body: bytes) -> Iterator[bytes | None]:
-        guid = parse(pb.DesiredLRPByProcessGuidRequest, body).process_guid
-        lrps = source.desired_lrps(process_guids=(guid,)) if guid else ()
-        found = next((lrp for lrp in lrps if lrp is not None), None)
-        if found is None:
-            raise ResourceNotFound("ResourceNotFound", f"no desired LRP {guid}")
-        yield record(found)
-
-    return answer
-
+_DESIRED: Final = ("desired_lrps", pb.DesiredLRPsRequest)
+_ONE_DESIRED: Final = ("desired_lrps", pb.DesiredLRPByProcessGuidRequest, "no desired LRP {process_guids[0]}")
 
 LISTS: Final[Mapping[str, Answer]] = {
-    "/v1/domains/list": _domains,
-    "/v1/cells/list.r1": _cells,
-    "/v1/actual_lrps/list": _actual_lrps,
-    "/v1/actual_lrps/list_by_process_guids": _actual_lrps_by_process_guids,
-    "/v1/actual_lrp_groups/list": _groups,
-    "/v1/actual_lrp_groups/list_by_process_guid": _groups_of_process,
-    "/v1/actual_lrp_groups/get_by_process_guid_and_index": _group,
-    "/v1/desired_lrps/list.r3": _desired(encode.desired_lrp),
-    "/v1/desired_lrps/get_by_process_guid.r3": _one_desired(encode.desired_lrp),
-    "/v1/desired_lrp_scheduling_infos/list": _desired(encode.scheduling_info),
-    "/v1/desired_lrp_scheduling_infos/get_by_process_guid": _one_desired(encode.scheduling_info),
-    "/v1/desired_lrp_routing_infos/list": _desired(encode.routing_info),
+    "/v1/domains/list": Answer(encode.domain, "domains"),
+    "/v1/cells/list.r1": Answer(encode.cell_presence, "cells"),
+    "/v1/actual_lrps/list": Answer(encode.actual_lrp, "actual_lrps", pb.ActualLRPsRequest),
+    "/v1/actual_lrps/list_by_process_guids": Answer(
+        encode.actual_lrp, "actual_lrps_by_process_guids", pb.ActualLRPsByProcessGuidsRequest
+    ),
+    "/v1/actual_lrp_groups/list": Answer(encode.actual_lrp_group, "actual_lrp_groups", pb.ActualLRPGroupsRequest),
+    "/v1/actual_lrp_groups/list_by_process_guid": Answer(
+        encode.actual_lrp_group, "actual_lrp_groups", pb.ActualLRPGroupsByProcessGuidRequest
+    ),
+    "/v1/actual_lrp_groups/get_by_process_guid_and_index": Answer(
+        encode.actual_lrp_group,
+        "actual_lrp_groups",
+        pb.ActualLRPGroupByProcessGuidAndIndexRequest,
+        "no actual LRP {process_guid}/{index}",
+    ),
+    "/v1/desired_lrps/list.r3": Answer(encode.desired_lrp, *_DESIRED),
+    "/v1/desired_lrps/get_by_process_guid.r3": Answer(encode.desired_lrp, *_ONE_DESIRED),
+    "/v1/desired_lrp_scheduling_infos/list": Answer(encode.scheduling_info, *_DESIRED),
+    "/v1/desired_lrp_scheduling_infos/get_by_process_guid": Answer(encode.scheduling_info, *_ONE_DESIRED),
+    "/v1/desired_lrp_routing_infos/list": Answer(encode.routing_info, *_DESIRED),
 }
 """Every path that answers with records, all of them in field 2 of the reply."""
