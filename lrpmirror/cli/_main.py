@@ -1,12 +1,12 @@
 """The command's arguments, and its errors as exit statuses.
 
-A command is a module as `Command` describes it; to add one is to add a line to COMMANDS.
+A command is a module as `Command` describes it; to add one is to add a line to _MODULES.
 """
 
 import argparse
 import gc
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
@@ -33,8 +33,7 @@ from lrpmirror.cli.shared.arguments import Command
 from lrpmirror.cli.shared.output import flush, open_streams, say, why_unwritten
 from lrpmirror.client import InsecureTLSWarning
 
-COMMANDS: Final[Mapping[str, Command]] = {
-    **query.COMMANDS,
+_MODULES: Final = {
     "lrp-events": events,
     "routes": routes,
     "explain": explain,
@@ -47,6 +46,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "serve": serve,
     "publish": publish,
     "completion": completion,
+}
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    **query.COMMANDS,
+    **{name: Command(module.__doc__ or "", module.configure, module.run) for name, module in _MODULES.items()},
 }
 
 OK: Final = 0
@@ -119,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # The commands say it in their own way, without a line of source code.
             warnings.simplefilter("ignore", InsecureTLSWarning)
-            run: Callable[[argparse.Namespace], Any] = COMMANDS[args.command].run
+            run: Any = COMMANDS[args.command].run
             status: int = (trio.run(run, args) if iscoroutinefunction(run) else run(args)) or OK
     except BaseException as exc:
         status_of_error = _explain(name, exc)
@@ -142,16 +146,17 @@ def build_parser() -> argparse.ArgumentParser:
     # For who asks about the command itself: see `completion`.
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    for name, module in COMMANDS.items():
-        command = commands.add_parser(
+    for name, command in COMMANDS.items():
+        summary = command.description.partition("\n")[0].rstrip(".")
+        subparser = commands.add_parser(
             name,
-            help=module.HELP,
-            description=module.DESCRIPTION,
+            help=summary[:1].lower() + summary[1:],
+            description=command.description,
             epilog="The exit statuses are in 'lrpmirror --help'.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        module.configure(command)
+        command.configure(subparser)
     return parser
 
 

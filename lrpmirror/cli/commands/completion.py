@@ -1,4 +1,11 @@
-"""`lrpmirror completion`: the completion script for a shell, made from the parsers themselves."""
+"""Print a script that completes lrpmirror's arguments in a shell.
+
+Needs the extra lrpmirror[cli]. To have it in each shell from now on:
+
+  bash   echo 'source <(lrpmirror completion bash)' >> ~/.bashrc
+  zsh    lrpmirror completion zsh > "${fpath[1]}/_lrpmirror"
+  fish   lrpmirror completion fish > ~/.config/fish/completions/lrpmirror.fish
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -6,18 +13,6 @@ from typing import Final
 
 from lrpmirror.cli.shared.arguments import require
 from lrpmirror.cli.shared.output import print_lines
-
-HELP: Final = "print a script that completes lrpmirror's arguments in a shell"
-
-DESCRIPTION: Final = """\
-Print a script that completes the arguments of lrpmirror: commands, options, and
-what they can be. Needs the extra lrpmirror[cli]. To have it in each shell from
-now on:
-
-  bash   echo 'source <(lrpmirror completion bash)' >> ~/.bashrc
-  zsh    lrpmirror completion zsh > "${fpath[1]}/_lrpmirror"
-  fish   lrpmirror completion fish > ~/.config/fish/completions/lrpmirror.fish
-"""
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 

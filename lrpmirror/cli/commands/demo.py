@@ -1,4 +1,15 @@
-"""`lrpmirror demo`: a simulated Diego with a workload, and a mirror of it on the screen."""
+"""Start a simulated Diego and show what a mirror sees of it; needs nothing else.
+
+Start a simulated Diego with cells and apps that live (deploys, crashes,
+evacuations, lost cells), open a mirror on it over HTTP on loopback, and show
+what the mirror sees and how fresh it is. Five seconds of the simulation pass
+in one. Now and then the connection is cut for a moment. With --redis the mirror
+that is shown reads from a relay instead, which another one keeps current.
+
+On a terminal a screen is redrawn twice a second (NO_COLOR=1 for no colours);
+elsewhere there is a line each second, and one for each change. Ends at Ctrl-C,
+or after --seconds; then it says whether mirror and simulator agree.
+"""
 
 import argparse
 import shutil
@@ -30,20 +41,6 @@ from lrpmirror.model import ActualLRP
 from lrpmirror.relay import open_publisher
 from lrpmirror.server import Host, Lag
 from lrpmirror.sim import Autopilot, Diego, Rates, serve_diego
-
-HELP: Final = "start a simulated Diego and show what a mirror sees of it; needs nothing else"
-
-DESCRIPTION: Final = """\
-Start a simulated Diego with cells and apps that live (deploys, crashes,
-evacuations, lost cells), open a mirror on it over HTTP on loopback, and show
-what the mirror sees and how fresh it is. Five seconds of the simulation pass
-in one. Now and then the connection is cut for a moment. With --redis the mirror
-that is shown reads from a relay instead, which another one keeps current.
-
-On a terminal a screen is redrawn twice a second (NO_COLOR=1 for no colours);
-elsewhere there is a line each second, and one for each change. Ends at Ctrl-C,
-or after --seconds; then it says whether mirror and simulator agree.
-"""
 
 WARM_UP: Final = 30  # virtual seconds before the demo begins: most instances run by then
 SYNC: Final = 30.0  # seconds that the first synchronisation may take, which on loopback takes one

@@ -1,4 +1,17 @@
-"""`lrpmirror lrp-events`: the events of a BBS as they happen."""
+"""Print the events of desired and actual LRPs as they happen, until Ctrl-C.
+
+One JSON object a line, {"type": …, "data": {…}}, in the shape that Diego's own
+tool prints; those of desired LRPs are whole, environment and credentials
+included.
+
+Both of the BBS's streams are printed, merged as they arrive: that of instances,
+and the events of groups (actual_lrp_created, _changed, _removed) of the older,
+deprecated one. What both tell is printed once.
+
+There is no reconnecting: after the BBS has closed a stream, as it does to a
+reader that falls 1024 events behind, events are missing. This is an error, and
+says so. --watch of the other commands goes on and brings what was missed.
+"""
 
 import argparse
 from collections.abc import AsyncIterator
@@ -13,22 +26,6 @@ from lrpmirror.errors import BBSError, UnknownPath, WireError
 from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event, UnreadableEvent
 from lrpmirror.relay import client_at
 from lrpmirror.wire import json
-
-HELP: Final = "print the events of desired and actual LRPs as they happen, until Ctrl-C"
-
-DESCRIPTION: Final = """\
-Print the events of desired and actual LRPs as they happen, until Ctrl-C: one
-JSON object a line, {"type": …, "data": {…}}, in the shape that Diego's own tool
-prints; those of desired LRPs are whole, environment and credentials included.
-
-Both of the BBS's streams are printed, merged as they arrive: that of instances,
-and the events of groups (actual_lrp_created, _changed, _removed) of the older,
-deprecated one. What both tell is printed once.
-
-There is no reconnecting: after the BBS has closed a stream, as it does to a
-reader that falls 1024 events behind, events are missing. This is an error, and
-says so. --watch of the other commands goes on and brings what was missed.
-"""
 
 _REST: Final = 0.5  # seconds that the other stream has, when one has ended, to bring what was already on its way
 

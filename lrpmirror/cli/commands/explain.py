@@ -1,29 +1,5 @@
-"""`lrpmirror explain`: why a process looks as it does."""
+"""Print a process's rows, and what became of its latest events, and why.
 
-import argparse
-import sys
-from collections.abc import Iterator
-from typing import Final
-
-import msgspec
-import trio
-from msgspec import Struct
-from msgspec.structs import replace
-
-from lrpmirror.cli.shared.arguments import add_bbs, seconds
-from lrpmirror.cli.shared.following import following, passing
-from lrpmirror.cli.shared.output import LineWriter, printable, say, table
-from lrpmirror.cli.shared.progress import showing
-from lrpmirror.cli.shared.signals import interruptible
-from lrpmirror.cli.shared.story import decision_object, decision_row
-from lrpmirror.core.explain.decisions import Decision
-from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.redaction import HARMLESS_ROUTERS
-from lrpmirror.wire import json
-
-HELP: Final = "print a process's rows, and what became of its latest events, and why"
-
-DESCRIPTION: Final = """\
 Open a mirror of the BBS, follow it for --seconds (Ctrl-C: no longer), then print
 what there is of a process: its desired LRP, its rows, and for each of the latest
 events about it what became of it, and why:
@@ -46,6 +22,26 @@ HTTP, TCP and internal routers are printed, which hold no secrets.
 
 The exit status is 1 where nothing is known of the process.
 """
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import msgspec
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.cli.shared.arguments import add_bbs, seconds
+from lrpmirror.cli.shared.following import following, passing
+from lrpmirror.cli.shared.output import LineWriter, printable, say, table
+from lrpmirror.cli.shared.progress import showing
+from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.cli.shared.story import decision_object, decision_row
+from lrpmirror.core.explain.decisions import Decision
+from lrpmirror.model import ActualLRP, DesiredLRP
+from lrpmirror.redaction import HARMLESS_ROUTERS
+from lrpmirror.wire import json
 
 
 class Explanation(Struct, frozen=True):

@@ -1,23 +1,5 @@
-"""`lrpmirror publish`: the state of a BBS into Redis or Valkey."""
+"""Keep the state of a BBS in Redis or Valkey, for any number of mirrors to read.
 
-import argparse
-import os
-from functools import partial
-from typing import Final
-
-from lrpmirror.background import background
-from lrpmirror.cli.shared.arguments import add_bbs, add_detail, add_files, count, target, tls_of
-from lrpmirror.cli.shared.following import report_phases
-from lrpmirror.cli.shared.output import say_of
-from lrpmirror.cli.shared.signals import interruptible
-from lrpmirror.core.freshness.status import Status
-from lrpmirror.errors import ConfigurationError
-from lrpmirror.mirror import open_mirror
-from lrpmirror.relay import Publisher, PublisherStatus, client_at, open_publisher
-
-HELP: Final = "keep the state of a BBS in Redis or Valkey, for any number of mirrors to read"
-
-DESCRIPTION: Final = """\
 Mirror a BBS and keep what it has in Redis or Valkey: every record as the BBS
 would list it, a stream of changes, and how fresh it all is. Whoever gives that
 URL as --bbs-url (or to open_mirror) has the same mirror, without asking the
@@ -38,6 +20,21 @@ with rediss for TLS, and ?prefix=NAME for the prefix of the keys (lrpmirror).
 
 Says on stderr how it fares. Ends at Ctrl-C or SIGTERM.
 """
+
+import argparse
+import os
+from functools import partial
+from typing import Final
+
+from lrpmirror.background import background
+from lrpmirror.cli.shared.arguments import add_bbs, add_detail, add_files, count, target, tls_of
+from lrpmirror.cli.shared.following import report_phases
+from lrpmirror.cli.shared.output import say_of
+from lrpmirror.cli.shared.signals import interruptible
+from lrpmirror.core.freshness.status import Status
+from lrpmirror.errors import ConfigurationError
+from lrpmirror.mirror import open_mirror
+from lrpmirror.relay import Publisher, PublisherStatus, client_at, open_publisher
 
 _MEBI: Final = 1024 * 1024
 

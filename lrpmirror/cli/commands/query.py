@@ -51,8 +51,7 @@ class Query(Struct, frozen=True, kw_only=True):
     """One of the commands."""
 
     name: str
-    HELP: str
-    about: str
+    about: str  # its first line stands in the list of commands
     filters: Callable[[argparse.ArgumentParser], object] = lambda _: None  # adds its own arguments
     ask: Callable[[Client, Args, Write], Awaitable[None]] | None = None  # asks, and prints records as they arrive
     read: Callable[[Client], Awaitable[Iterable[object]]] | None = None  # or: asks for all, with --watch repeatedly
@@ -60,8 +59,8 @@ class Query(Struct, frozen=True, kw_only=True):
     pick: Callable[[Args], Pick] | None = None  # returns what --watch picks of each process of a mirror
 
     @property
-    def DESCRIPTION(self) -> str:  # noqa: N802 - as the constants of modules are named
-        """The description for --help."""
+    def description(self) -> str:
+        """The text of --help."""
         parts = [self.about, _OUTPUT]
         if self.pick is not None:
             parts.append(f"{_WATCH}\n{_MIRRORED}")
@@ -216,24 +215,22 @@ async def _desired_lrp(client: Client, args: Args, write: Write) -> None:
 _ROW_FILTERS: Final = {name: name for name in ("domain", "cell_id", "process_guid", "index")}
 _DESIRED_FILTERS: Final = {"domain": "domain", "process_guid": "process_guids", "app_guid": "app_guids"}
 
-_SECRETS: Final = "whole: environment, actions and credentials included."
+_FILTERED: Final = "With filters: those that pass all of them."
 
 _QUERIES: Final = (
     Query(
         name="actual-lrps",
-        HELP="list the actual LRPs: all instances, wherever they are",
-        about="List the actual LRPs, or those that pass all filters given.",
+        about=f"List the actual LRPs: all instances, wherever they are.\n\n{_FILTERED}",
         filters=_row_filters,
         ask=partial(_list, name="actual_lrps", names=_ROW_FILTERS),
         pick=_pick_rows,
     ),
     Query(
         name="actual-lrp-groups",
-        HELP="list the actual LRPs in groups: an instance, and the one that it replaces",
         about=(
-            "List the actual LRPs in groups of an instance and the evacuating one that it\n"
-            "replaces, or those that pass all filters given. --process-guid, and --index\n"
-            "with it, cannot be given together with the other filters."
+            "List the actual LRPs in groups: an instance, and the evacuating one that it replaces.\n\n"
+            f"{_FILTERED} --process-guid, and --index with it,\n"
+            "cannot be given together with the other filters."
         ),
         filters=_row_filters,
         ask=_groups,
@@ -241,8 +238,7 @@ _QUERIES: Final = (
     ),
     Query(
         name="desired-lrps",
-        HELP="list the desired LRPs, whole: environment and credentials included",
-        about=f"List the desired LRPs, or those that pass all filters given,\n{_SECRETS}",
+        about=f"List the desired LRPs, whole: environment, actions and credentials included.\n\n{_FILTERED}",
         filters=_desired_filters,
         ask=partial(_list, name="desired_lrps", names=_DESIRED_FILTERS, full=True),
         detail="full",
@@ -250,31 +246,25 @@ _QUERIES: Final = (
     ),
     Query(
         name="desired-lrp",
-        HELP="print one desired LRP, whole: environment and credentials included",
-        about=f"Print the desired LRP of a process,\n{_SECRETS}",
+        about="Print one desired LRP, whole: environment, actions and credentials included.",
         filters=lambda parser: parser.add_argument("process_guid", metavar="PROCESS_GUID", help="the process"),
         ask=_desired_lrp,
     ),
     Query(
         name="desired-lrp-scheduling-infos",
-        HELP="list what schedulers and routers need of the desired LRPs",
-        about="List the scheduling part of the desired LRPs, or of those that pass all filters\ngiven.",
+        about=f"List what schedulers and routers need of the desired LRPs.\n\n{_FILTERED}",
         filters=_desired_filters,
         ask=partial(_list, name="scheduling_infos", names=_DESIRED_FILTERS),
         pick=_pick_desired,
     ),
     Query(
         name="domains",
-        HELP="list the domains that are fresh",
-        about="List the domains whose owner vouches that their desired LRPs are complete.",
+        about="List the domains that are fresh: whose owner vouches that their desired LRPs are complete.",
         read=lambda client: client.domains(),
     ),
-    Query(
-        name="cells",
-        HELP="list the cells that are there",
-        about="List the cells that are there.",
-        read=lambda client: client.cells(),
-    ),
+    Query(name="cells", about="List the cells that are there.", read=lambda client: client.cells()),
 )
 
-COMMANDS: Final[Mapping[str, Command]] = {query.name: query for query in _QUERIES}  # the commands by their names
+COMMANDS: Final[Mapping[str, Command]] = {
+    query.name: Command(query.description, query.configure, query.run) for query in _QUERIES
+}

@@ -1,4 +1,15 @@
-"""`lrpmirror record`: a BBS's lists and streams into a folder."""
+"""Record a BBS's lists and event streams into a folder, until interrupted.
+
+Record what a BBS sends into the new folder DIR: both event streams, and the
+lists from just after they were opened. Ends at Ctrl-C, or after --seconds;
+then the lists are read once more into DIR/expected, unless events keep coming
+or a second Ctrl-C says not to. `lrpmirror replay DIR` reads it.
+
+Secrets stay out: desired LRPs are recorded without environment, actions and
+credentials, and their routes without what is meant for other routers than the
+HTTP, TCP and internal ones. --with-secrets records every byte as it came.
+Either way only the owner can read the files.
+"""
 
 import argparse
 from contextlib import AsyncExitStack
@@ -16,20 +27,6 @@ from lrpmirror.errors import ConfigurationError, LRPMirrorError, RequestRefused,
 from lrpmirror.mirror._bbs import ListName
 from lrpmirror.recording import Recorder
 from lrpmirror.relay import is_relay
-
-HELP: Final = "record a BBS's lists and event streams into a folder, until interrupted"
-
-DESCRIPTION: Final = """\
-Record what a BBS sends into the new folder DIR: both event streams, and the
-lists from just after they were opened. Ends at Ctrl-C, or after --seconds;
-then the lists are read once more into DIR/expected, unless events keep coming
-or a second Ctrl-C says not to. `lrpmirror replay DIR` reads it.
-
-Secrets stay out: desired LRPs are recorded without environment, actions and
-credentials, and their routes without what is meant for other routers than the
-HTTP, TCP and internal ones. --with-secrets records every byte as it came.
-Either way only the owner can read the files.
-"""
 
 SETTLE: Final = 0.3  # seconds without events that the last lists need after them, to be the end state of the events
 TRIES: Final = 3  # how many times these lists are tried

@@ -1,23 +1,5 @@
-"""`lrpmirror replay`: the state after a recording, or every change on the way there."""
+"""Print the state after a recording, or every change on the way there.
 
-import argparse
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
-
-import msgspec
-
-from lrpmirror.cli.shared.output import print_lines
-from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
-from lrpmirror.core.derived.derive import Derivation
-from lrpmirror.core.rows.changes import Commit, Delta
-from lrpmirror.model import ActualLRP
-from lrpmirror.recording import Recording, Replay, replay
-from lrpmirror.wire import json
-
-HELP: Final = "print the state after a recording, or every change on the way there"
-
-DESCRIPTION: Final = """\
 Bring a mirror to the state of the lists in DIR/snapshot, apply all events of
 one of the recorded streams, and print the outcome: one JSON value a line, in
 the shape that Diego's own tools print, sorted, so that the output of two runs
@@ -39,6 +21,21 @@ what --print can print:
 Internal routes and metric tags of instances that were started by a `changed`
 event are not on the stream, so they are missing here.
 """
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from lrpmirror.cli.shared.output import print_lines
+from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
+from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.rows.changes import Commit, Delta
+from lrpmirror.model import ActualLRP
+from lrpmirror.recording import Recording, Replay, replay
+from lrpmirror.wire import json
 
 PRINTS: Final = (
     "actual-lrps",

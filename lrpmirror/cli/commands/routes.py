@@ -1,4 +1,22 @@
-"""`lrpmirror routes`: the endpoints of each route."""
+"""Print which instances serve which route.
+
+These are HTTP routes, by the rules of Diego's own route emitter: its instances
+are RUNNING, routable, and below the desired number of instances. HOST limits it
+to that host name, in whatever case it is written, and its paths; with --internal
+to that name and those of its instances (0.NAME); with --tcp it is an external
+port.
+
+On a terminal it is a table, elsewhere (or with --json) one JSON object a line:
+the route's "hostname" (TCP: "router_group_guid" and "external_port"), and its
+"endpoints", where what is empty, zero or false is left out (never an index).
+
+With --watch the answer is kept up to date until Ctrl-C: first all of it, then a
+JSON object for each route that changed:
+  {"change": "added" | "changed" | "removed", "before": …, "after": …}
+where one side is null for what was added or removed.
+
+The exit status is 1 where HOST has no route, unless with --watch.
+"""
 
 import argparse
 import sys
@@ -13,27 +31,6 @@ from lrpmirror.cli.shared.output import LineWriter, say, table
 from lrpmirror.cli.shared.view_json import VIEWS, PrintedView
 from lrpmirror.core.derived.views.definitions import lower_host
 from lrpmirror.errors import ConfigurationError
-
-HELP: Final = "print which instances serve which route"
-
-DESCRIPTION: Final = """\
-Print which instances serve which HTTP route, by the rules of Diego's own route
-emitter: RUNNING, routable, and below the desired number of instances. HOST
-limits it to that host name, in whatever case it is written, and its paths; with
---internal to that name and those of its instances (0.NAME); with --tcp it is an
-external port.
-
-On a terminal it is a table, elsewhere (or with --json) one JSON object a line:
-the route's "hostname" (TCP: "router_group_guid" and "external_port"), and its
-"endpoints", where what is empty, zero or false is left out (never an index).
-
-With --watch the answer is kept up to date until Ctrl-C: first all of it, then a
-JSON object for each route that changed:
-  {"change": "added" | "changed" | "removed", "before": …, "after": …}
-where one side is null for what was added or removed.
-
-The exit status is 1 where HOST has no route, unless with --watch.
-"""
 
 Key = Any
 

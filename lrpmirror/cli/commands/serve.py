@@ -1,10 +1,31 @@
-"""`lrpmirror serve`: a read replica of a BBS."""
+"""Answer the reads of a BBS from a mirror of it: a read replica.
+
+Mirror a BBS and answer the read part of its protocol, so that Diego's own
+tools and clients read from here instead of from the BBS: lists with their
+filters, and both event streams. Writes are refused. Until the first
+synchronisation everything is answered with 503; when the BBS fails over,
+those who read the streams here are told what has changed, and notice nothing
+else. How old the state is, is said in a header of each reply, and on the
+streams in comments, which mirrors of this replica count in; beyond --max-age
+everything is answered with 503. Replicas of replicas are fine.
+
+Without --detail full no environments, actions and credentials are kept:
+whole desired LRPs are refused, and events about desired LRPs come without
+them; their scheduling and routing parts are served. So that no key is served
+either, such as that of diego-ssh, the routes are those of cf-router, tcp-router
+and internal-router; of other routers only the names are there.
+
+Listens with mutual TLS if the three --server-* files are given. Without them
+it listens on loopback only, unless --insecure-listen says otherwise. Prints its
+URL on stdout once it listens, which is of use with port 0: any free port; and
+on stderr how the mirror fares. Files that are renewed are taken up, at the latest
+at SIGHUP. Ends at Ctrl-C or SIGTERM.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared.arguments import (
@@ -28,31 +49,6 @@ from lrpmirror.serve.routes import not_found, routed
 from lrpmirror.serve.serving import serve_replica
 from lrpmirror.server import ServerTLS, Traffic, serve_app
 from lrpmirror.server.asgi import ASGIApp
-
-HELP: Final = "answer the reads of a BBS from a mirror of it: a read replica"
-
-DESCRIPTION: Final = """\
-Mirror a BBS and answer the read part of its protocol, so that Diego's own
-tools and clients read from here instead of from the BBS: lists with their
-filters, and both event streams. Writes are refused. Until the first
-synchronisation everything is answered with 503; when the BBS fails over,
-those who read the streams here are told what has changed, and notice nothing
-else. How old the state is, is said in a header of each reply, and on the
-streams in comments, which mirrors of this replica count in; beyond --max-age
-everything is answered with 503. Replicas of replicas are fine.
-
-Without --detail full no environments, actions and credentials are kept:
-whole desired LRPs are refused, and events about desired LRPs come without
-them; their scheduling and routing parts are served. So that no key is served
-either, such as that of diego-ssh, the routes are those of cf-router, tcp-router
-and internal-router; of other routers only the names are there.
-
-Listens with mutual TLS if the three --server-* files are given. Without them
-it listens on loopback only, unless --insecure-listen says otherwise. Prints its
-URL on stdout once it listens, which is of use with port 0: any free port; and
-on stderr how the mirror fares. Files that are renewed are taken up, at the latest
-at SIGHUP. Ends at Ctrl-C or SIGTERM.
-"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,19 @@
-"""`lrpmirror sim`: a simulated Diego for anyone's tests."""
+"""Serve a simulated Diego, for anyone's tests in any language, until Ctrl-C.
+
+It is a BBS whose cells and apps live (deploys, crashes, evacuations, lost
+cells), with its reads, its writes and both event streams. Prints its URL on
+stdout once it answers, which is of use with port 0: any free port.
+
+--pace is how many seconds of the simulation pass in one; with 0 nothing happens
+but what is written to it. With one seed, the simulation is the same each time.
+
+--rate NAME=N says how often something happens in a second of the simulation,
+--fault NAME=N what goes wrong. Both may be given several times.
+
+With the three --server-* files every client has to show a certificate, as at a
+BBS. Without them it listens on loopback only, unless --insecure-listen says
+otherwise.
+"""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -16,35 +31,8 @@ from lrpmirror.sim import Autopilot, Diego, FaultPlan, Faults, Rates, serve_dieg
 from lrpmirror.sim.plan import CHANCES
 from lrpmirror.sim.plan import RATES as MISHAPS
 
-HELP: Final = "serve a simulated Diego, for anyone's tests in any language, until Ctrl-C"
-
 RATES: Final = Rates.__struct_fields__
 EVENT_FAULTS: Final = ("delay", "lose", "duplicate", "stale_removed")
-
-DESCRIPTION: Final = f"""\
-Serve a simulated Diego until Ctrl-C: a BBS whose cells and apps live (deploys,
-crashes, evacuations, lost cells), with its reads, its writes and both event
-streams. Prints its URL on stdout once it answers, which is of use with port 0:
-any free port.
-
---pace is how many seconds of the simulation pass in one; with 0 nothing happens
-but what is written to it. With one seed, the simulation is the same each time.
-
---rate NAME=N says how often something happens in a second of the simulation:
-  {", ".join(RATES[:4])},
-  {", ".join(RATES[4:])}
---fault NAME=N says what goes wrong. So many times in a second:
-  {", ".join(MISHAPS)};
-or with a chance from 0 to 1, to a request:
-  {", ".join(CHANCES)};
-or, with such a chance, to an event on its way from a write to its readers:
-  {", ".join(EVENT_FAULTS)}
-Both may be given several times.
-
-With the three --server-* files every client has to show a certificate, as at a
-BBS. Without them it listens on loopback only, unless --insecure-listen says
-otherwise.
-"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,15 +50,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="add changes of routable until each simulated second has N events (0)",
     )
-    add("--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help="a rate, see above")
-    add(
-        "--fault",
-        type=_named((*MISHAPS, *CHANCES, *EVENT_FAULTS)),
-        action="append",
-        default=[],
-        metavar="NAME=N",
-        help="see above",
+    text = f"so many times in a simulated second: {', '.join(RATES)}"
+    add("--rate", type=_named(RATES), action="append", default=[], metavar="NAME=N", help=text)
+    faults = (*MISHAPS, *CHANCES, *EVENT_FAULTS)
+    text = (
+        f"so many times in a second: {', '.join(MISHAPS)}; with a chance from 0 to 1, to a request: "
+        f"{', '.join(CHANCES)}, or to an event on its way from a write to its readers: {', '.join(EVENT_FAULTS)}"
     )
+    add("--fault", type=_named(faults), action="append", default=[], metavar="NAME=N", help=text)
     add_server_tls(parser, "mutual TLS")
     add_limits(parser)
 

@@ -1,28 +1,5 @@
-"""`lrpmirror verify`: whether a mirror has what the BBS has."""
+"""Compare a mirror with a fresh list, after following the BBS for a while.
 
-import argparse
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Generic, Literal, TypeVar
-
-import msgspec
-import trio
-from msgspec import Struct
-from msgspec.structs import replace
-
-from lrpmirror.cli.shared.arguments import add_bbs, seconds
-from lrpmirror.cli.shared.following import following, passing
-from lrpmirror.cli.shared.output import LineWriter
-from lrpmirror.cli.shared.progress import showing
-from lrpmirror.cli.shared.story import decision_object, tag_text
-from lrpmirror.core.rows.changes import Change, RowKey, row_key
-from lrpmirror.errors import NotSynced, UnknownPath
-from lrpmirror.mirror import Mirror
-from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
-from lrpmirror.relay import Client
-
-HELP: Final = "compare a mirror with a fresh list, after following the BBS for a while"
-
-DESCRIPTION: Final = """\
 Open a mirror of the BBS, follow its events for --seconds, then list everything
 afresh and compare. What is on its way is accounted for: a listed record may be
 any version that the mirror had while the list was read, or a second later; and
@@ -46,6 +23,26 @@ last list by design: they are not compared.
 
 The exit status is 4 where there are differences.
 """
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lrpmirror.cli.shared.arguments import add_bbs, seconds
+from lrpmirror.cli.shared.following import following, passing
+from lrpmirror.cli.shared.output import LineWriter
+from lrpmirror.cli.shared.progress import showing
+from lrpmirror.cli.shared.story import decision_object, tag_text
+from lrpmirror.core.rows.changes import Change, RowKey, row_key
+from lrpmirror.errors import NotSynced, UnknownPath
+from lrpmirror.mirror import Mirror
+from lrpmirror.model import ActualLRP, DesiredLRP, ModificationTag
+from lrpmirror.relay import Client
 
 DIFFERENT: Final = 4  # the exit status where mirror and BBS differ
 _PATIENCE: Final = 30.0  # seconds that the mirror has to become live again, where it is not at the end

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,23 +21,13 @@ from lrpmirror.server import Limits, ServerTLS
 from lrpmirror.server.limits import allow_more_files, connections_allowed
 
 
-class Command(Protocol):
-    """A module, or a value where several are alike, with these four."""
+class Command(Struct, frozen=True):
+    """What a module of a command has: its docstring, and two functions."""
 
-    @property
-    def HELP(self) -> str:  # noqa: N802 - as the constants of modules are named
-        """What it does, in a line."""
-
-    @property
-    def DESCRIPTION(self) -> str:  # noqa: N802 - as above
-        """The description for --help, in lines of their final width."""
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments."""
-
-    @property
-    def run(self) -> Callable[[argparse.Namespace], int | Coroutine[Any, Any, int | None]]:
-        """What does it, on trio where it is asynchronous; returns the exit status, or None for 0."""
+    description: str  # the text of --help; its first line stands in the list of commands
+    configure: Callable[[argparse.ArgumentParser], None]  # adds the arguments
+    run: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int | None]]
+    """What does it, on trio where it is asynchronous; returns the exit status, or None for 0."""
 
 
 def require(package: str) -> None:

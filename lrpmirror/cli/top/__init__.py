@@ -1,16 +1,5 @@
-"""`lrpmirror top`: a terminal dashboard over a mirror."""
+"""Watch cells, processes in trouble and changes on a terminal.
 
-import argparse
-import os
-import sys
-from typing import Final
-
-from lrpmirror.cli.shared.arguments import add_bbs, require, target
-from lrpmirror.errors import ConfigurationError
-
-HELP: Final = "watch cells, processes in trouble and changes on a terminal"
-
-DESCRIPTION: Final = """\
 Open a mirror of the BBS and show it on the terminal, twice a second: how fresh
 it is, how much happens, the cells and how full they are, the processes with
 those in trouble first, and the latest changes in words. It goes on while the
@@ -29,6 +18,13 @@ BBS cannot be reached, and says so. Needs the extra lrpmirror[cli].
 
 NO_COLOR=1 is for no colours.
 """
+
+import argparse
+import os
+import sys
+
+from lrpmirror.cli.shared.arguments import add_bbs, require, target
+from lrpmirror.errors import ConfigurationError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
