@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Final, Protocol
 
 import trio
@@ -9,9 +10,9 @@ from msgspec.structs import replace
 
 from lrpmirror import events
 from lrpmirror.core.rows.changes import row_key
-from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.errors import WireError
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
+from lrpmirror.relay._announced import AnnouncedVersions
 from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
@@ -215,11 +216,9 @@ def _decoded_desired(name: str, value: bytes) -> DesiredLRP | None:
         return None
 
 
-LIMIT: Final = 200_000
-AGE: Final = 900.0
-FOREVER: Final = 2**32  # an index that no version reaches: a desired LRP never comes back under its epoch
-
 Payloads = list[tuple[str, bytes]]
+
+_REMOVALS: Final = (events.ActualLRPInstanceRemoved.type, events.DesiredLRPRemoved.type)
 
 
 class EventMaker:
@@ -230,72 +229,58 @@ class EventMaker:
     """
 
     def __init__(self) -> None:
-        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
+        self._announced_versions = AnnouncedVersions()
 
     def forget(self) -> None:
         """Forget all removals: every reader lists anew from here on."""
-        self._gone = TombstoneTable(limit=LIMIT, age=AGE)
+        self._announced_versions.clear()
 
     async def tell(self, batch: Batch, rows: Writes, now: float) -> Payloads | None:
         """Return the events of a batch, removals first and crashes last; None where no event can express it.
 
-        That is where a record goes back to an older version, or is back after its removal was sent: a mirror accepts
-        neither from an event, and has to list anew. `rows` are the encoded rows that are written. O(batch).
+        Then every reader has to list anew. `rows` are the encoded rows that are written. O(batch).
         """
-        self._gone.advance(now)
-        removed: Payloads = []
-        written: Payloads = []
-        tellable = True
-        for n, lrp in enumerate(batch.desired.values()):
-            tellable = self._desired(lrp, removed, written) and tellable
+        self._announced_versions.advance(now)
+        if self._announced_versions.contradicts(batch.rows.values(), batch.desired.values()):
+            self.forget()
+            return None
+        told: Payloads = []
+        made = chain(
+            map(_desired_events, batch.desired.values()),
+            (_row_events(step, rows.records.get(field, b"")) for field, step in batch.rows.items()),
+        )
+        for n, payloads in enumerate(made):
+            told += payloads
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
-        for n, (field, row) in enumerate(batch.rows.items()):
-            tellable = self._row(row, rows.records.get(field, b""), removed, written) and tellable
-            if n % AT_ONCE == AT_ONCE - 1:
-                await trio.lowlevel.checkpoint()
-        crashes = [(events.ActualLRPCrashed.type, encode.event(crash)) for crash in batch.crashes]
-        return removed + written + crashes if tellable else None
+        told.sort(key=lambda payload: payload[0] not in _REMOVALS)
+        return told + [_payload(crash) for crash in batch.crashes]
 
-    def _row(self, step: Step[ActualLRP], record: bytes, removed: Payloads, written: Payloads) -> bool:
-        before, after = step.before, step.after
-        if after is None:
-            if before is not None:
-                removed.append(
-                    (events.ActualLRPInstanceRemoved.type, encode.event(events.ActualLRPInstanceRemoved(before)))
-                )
-                if before.epoch:
-                    self._gone.add(before.epoch, Tombstone(before.tag_index))
-            return True
-        tombstone = self._gone.get(after.epoch)
-        self._gone.discard(after.epoch)
-        if after.epoch and tombstone is not None and after.tag_index <= tombstone.index:
-            return False
-        if before is not None and after.epoch:
-            if after.tag_index < before.tag_index:
-                return False
-            if after.tag_index == before.tag_index and after.presence != before.presence:
-                moved = events.ActualLRPInstanceChanged(before, after)
-                written.append((moved.type, encode.event(moved)))
-                before = replace(before, presence=after.presence)
-        if before != after:
-            # The event has the record as its first field and nothing else, as a reply has it as its second.
-            written.append((events.ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
-        return True
 
-    def _desired(self, step: Step[DesiredLRP], removed: Payloads, written: Payloads) -> bool:
-        before, after = step.before, step.after
-        if before is not None and (after is None or after.epoch != before.epoch):
-            removed.append((events.DesiredLRPRemoved.type, encode.event(events.DesiredLRPRemoved(before))))
-            if before.epoch:
-                self._gone.add(before.epoch, Tombstone(FOREVER))
-            before = None
-        if after is None or before == after:
-            return True
-        if after.epoch in self._gone:
-            self._gone.discard(after.epoch)
-            return False
-        if before is not None and after.epoch and after.tag_index < before.tag_index:
-            return False
-        written.append((events.DesiredLRPCreated.type, encode.event(events.DesiredLRPCreated(after))))
-        return True
+def _payload(event: events.Event) -> tuple[str, bytes]:
+    return event.type, encode.event(event)
+
+
+def _row_events(step: Step[ActualLRP], record: bytes) -> Payloads:
+    before, after = step.before, step.after
+    if after is None:
+        return [] if before is None else [_payload(events.ActualLRPInstanceRemoved(before))]
+    told: Payloads = []
+    if before is not None and after.epoch and after.tag_index == before.tag_index and after.presence != before.presence:
+        told.append(_payload(events.ActualLRPInstanceChanged(before, after)))
+        before = replace(before, presence=after.presence)
+    if before != after:
+        # The event has the record as its first field and nothing else, as a reply has it as its second.
+        told.append((events.ActualLRPInstanceCreated.type, encode.reply([record], record_field=1)))
+    return told
+
+
+def _desired_events(step: Step[DesiredLRP]) -> Payloads:
+    before, after = step.before, step.after
+    told: Payloads = []
+    if before is not None and (after is None or after.epoch != before.epoch):
+        told.append(_payload(events.DesiredLRPRemoved(before)))
+        before = None
+    if after is not None and before != after:
+        told.append(_payload(events.DesiredLRPCreated(after)))
+    return told

@@ -119,24 +119,17 @@ class Entry(Struct, frozen=True, kw_only=True):
     phase: str
     trouble: str
     revision: int
-    age: float = 0.0
+    age: float
     events: Sequence[tuple[str, bytes]]  # the types and payloads of events, in their order
 
     @classmethod
     def read(cls, pairs: Sequence[tuple[bytes, bytes]], where: str) -> "Entry":
         """Read the fields of an entry. Raises RelayUnreadable for a malformed one."""
-        head = dict(pairs)
         try:
-            return cls(
-                link=head[b"link"].decode(),
-                before=head[b"before"].decode(),
-                phase=head[b"phase"].decode(),
-                trouble=head[b"trouble"].decode(),
-                age=float(head[b"age"]),
-                revision=int(head[b"revision"]),
-                events=[(name.partition(b".")[2].decode(), value) for name, value in pairs if name[:1].isdigit()],
-            )
-        except (KeyError, ValueError) as exc:
+            head = {name.decode(): value.decode() for name, value in pairs if not name[:1].isdigit()}
+            told = [(name.partition(b".")[2].decode(), value) for name, value in pairs if name[:1].isdigit()]
+            return msgspec.convert({**head, "events": told}, cls, strict=False)
+        except (ValueError, msgspec.ValidationError) as exc:
             raise RelayUnreadable(f"{where}: an entry of the stream of changes cannot be read: {exc!r}") from exc
 
 
@@ -286,4 +279,3 @@ written: `fenced` (another publisher leads, or none), `diverged` (another link i
 The time on the way is added to the age that is written."""
 
 FIRST_HASH: Final = 4  # the number of the first of the hashes in the keys of COMMIT
-SCRIPTS: Final = {script.name: script for script in (ACQUIRE, RELEASE, COMMIT)}  # all scripts, by name

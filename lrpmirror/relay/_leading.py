@@ -54,14 +54,10 @@ class Counters(Struct):
     transactions: int = 0
     records: int = 0
     entries: int = 0
-    bytes: int = 0
-    """Of events, in the stream of changes."""
-    comparisons: int = 0
-    """How many times the whole relay was compared with the mirror."""
-    differences: int = 0
-    """The differences these found."""
-    altered: int = 0
-    """How many times the relay was not as the publisher had left it."""
+    bytes: int = 0  # of events, in the stream of changes
+    comparisons: int = 0  # how many times the whole relay was compared with the mirror
+    differences: int = 0  # the differences these found
+    altered: int = 0  # how many times the relay was not as the publisher had left it
 
 
 class Retention:

@@ -36,35 +36,31 @@ async def live_status(redis: Commands, keys: Keys) -> Status:
     return check_status(status, await redis.time(), keys.where)
 
 
+@dataclass(kw_only=True)
 class RecordFilter:
     """The filters of a list."""
 
-    def __init__(
-        self,
-        *,
-        domain: str = "",
-        cell_id: str = "",
-        process_guid: str = "",
-        index: int | None = None,
-        process_guids: Iterable[str] = (),
-        app_guids: Iterable[str] = (),
-    ) -> None:
-        self.guids = (process_guid,) if process_guid else tuple(dict.fromkeys(process_guids))
-        self._domain = domain
-        self._cell = cell_id
-        self._index = index
-        self._apps = tuple(app_guids)
-        self.all = not (domain or cell_id or self._apps) and index is None  # whether every record passes
+    domain: str = ""
+    cell_id: str = ""
+    process_guid: str = ""
+    index: int | None = None
+    process_guids: Iterable[str] = ()
+    app_guids: Iterable[str] = ()
+
+    def __post_init__(self) -> None:
+        self.guids = (self.process_guid,) if self.process_guid else tuple(dict.fromkeys(self.process_guids))
+        self.apps = tuple(self.app_guids)
+        self.all = not (self.domain or self.cell_id or self.apps) and self.index is None  # whether every record passes
 
     def passes(self, record: ActualLRP | DesiredLRP | CellPresence | str) -> bool:
         """Return whether a record passes."""
         if isinstance(record, CellPresence | str):
             return True
-        if self._domain and record.domain != self._domain:
+        if self.domain and record.domain != self.domain:
             return False
         if isinstance(record, ActualLRP):
-            return (not self._cell or record.cell_id == self._cell) and self._index in {None, record.index}
-        return not self._apps or record.process_guid.startswith(self._apps)
+            return (not self.cell_id or record.cell_id == self.cell_id) and self.index in {None, record.index}
+        return not self.apps or record.process_guid.startswith(self.apps)
 
 
 @dataclass(eq=False)

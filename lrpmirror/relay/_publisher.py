@@ -87,16 +87,11 @@ class Source(Protocol):
 class PublisherStatus(Struct, frozen=True, kw_only=True):
     """The state of a publisher."""
 
-    role: Literal["leader", "standby", "unconnected"]
-    """Whether it leads, stands by to take over, or has no connection."""
-    current: bool
-    """Whether the relay is known to be what the mirror is, but for what is pending."""
-    revision: int
-    """The mirror's last revision that is in the relay as a whole."""
-    pending: int
-    """How many changed records are not written yet."""
-    trouble: LRPMirrorError | None
-    """The present error of the relay."""
+    role: Literal["leader", "standby", "unconnected"]  # whether it leads, stands by to take over, or has no connection
+    current: bool  # whether the relay is known to be what the mirror is, but for what is pending
+    revision: int  # the mirror's last revision that is in the relay as a whole
+    pending: int  # how many changed records are not written yet
+    trouble: LRPMirrorError | None  # the present error of the relay
     counters: Counters
 
 

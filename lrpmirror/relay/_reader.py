@@ -135,8 +135,7 @@ class RelayClient:
         if connect is None:
             connect, identity = connector(address, tls)
         self.url = address.name
-        self.keys = Keys(address.prefix, address.name)
-        """The names of its keys."""
+        self.keys = Keys(address.prefix, address.name)  # the names of its keys
         self._connect = connect
         self._identity = identity
         self._changes_seen = 0

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.groups import groups_of
-from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import (
     ActualLRPChanged,
     ActualLRPCreated,
@@ -34,10 +33,6 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, DesiredLR
 from lrpmirror.server import MirrorOnly
 
 RowDelta = Delta[RowKey, ActualLRP]
-
-LIMIT: Final = 200_000  # how many records are remembered that were sent as removed: as many as a mirror does
-AGE: Final = 900.0  # for how many seconds, as a mirror does
-FOREVER: Final = 2**32  # an index that no version reaches: a desired LRP never comes back under its epoch
 
 NOTHING: Final = ActualLRPGroup()
 HELD: Final = (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
@@ -269,45 +264,3 @@ def _filled(row: ActualLRP, slot: Callable[[ActualLRP], ActualLRPGroup], *, from
     if from_event or not _is_unready(row):
         return ActualLRPCreated(slot(row))
     return ActualLRPChanged(slot(_before_it_ran(row)), slot(row))
-
-
-class AnnouncedVersions:
-    """The versions in which records were sent as removed, by epoch. O(deltas) for each commit."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything: no present subscriber has got any of it."""
-        self._rows = TombstoneTable(limit=LIMIT, age=AGE)
-        self._desired = TombstoneTable(limit=LIMIT, age=AGE)
-
-    def advance(self, now: float) -> None:
-        """Forget what is too old. `now` is in seconds."""
-        self._rows.advance(now)
-        self._desired.advance(now)
-
-    def contradicts(self, rows: Iterable[RowDelta], desired: Iterable[Delta[str, DesiredLRP]]) -> bool:
-        """Record what is about to be sent; return whether a record comes back as it was removed, or is older."""
-        back = False
-        for row in rows:
-            gone, there = row.before, row.after
-            if gone is not None and there is not None:
-                back |= _is_older(there, gone)
-            elif there is not None:
-                tombstone = self._rows.get(row.key)
-                back |= bool(there.epoch) and tombstone is not None and there.tag_index <= tombstone.index
-                self._rows.discard(row.key)
-            elif gone is not None and gone.epoch:
-                self._rows.add(row.key, Tombstone(gone.tag_index))
-        for lrp in desired:
-            before, after = lrp.before, lrp.after
-            back |= before is not None and after is not None and _is_older(after, before)
-            back |= after is not None and after.epoch in self._desired
-            if before is not None and before.epoch and (after is None or after.epoch != before.epoch):
-                self._desired.add(before.epoch, Tombstone(FOREVER))
-        return back
-
-
-def _is_older(one: ActualLRP | DesiredLRP, other: ActualLRP | DesiredLRP) -> bool:
-    return bool(one.epoch) and one.epoch == other.epoch and one.tag_index < other.tag_index

@@ -19,8 +19,9 @@ from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, 
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.redaction import without_secrets
+from lrpmirror.relay._announced import AnnouncedVersions
 from lrpmirror.serve.event_rates import EventRates
-from lrpmirror.serve.events import AnnouncedVersions, desired_events, group_events, row_events
+from lrpmirror.serve.events import desired_events, group_events, row_events
 from lrpmirror.serve.readers import Readers, hand_out, watch_load
 from lrpmirror.server import EncodedStatus, MirrorOnly, StreamKind, Subscription
 from lrpmirror.server.lists import desired_filter, row_filter

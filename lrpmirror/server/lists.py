@@ -12,8 +12,7 @@ from lrpmirror.server.source import Source
 from lrpmirror.wire import encode, text
 from lrpmirror.wire.proto import requests_pb2 as pb
 
-PING: Final = "/v1/ping"
-"""The path of ping."""
+PING: Final = "/v1/ping"  # the path of ping
 
 _M = TypeVar("_M", bound=Message)
 

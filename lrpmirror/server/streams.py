@@ -28,11 +28,9 @@ from lrpmirror.server.asgi import Receive, Send
 from lrpmirror.wire import encode, source, sse, text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
 
-StreamKind = Literal["instances", "groups"]
-"""The two streams of a BBS: of rows, and of groups of rows."""
+StreamKind = Literal["instances", "groups"]  # the two streams of a BBS: of rows, and of groups of rows
 
-LIMIT: Final = 1024
-"""How many events a BBS keeps for a reader."""
+LIMIT: Final = 1024  # how many events a BBS keeps for a reader
 
 MOST: Final = 4 * LIMIT  # how many events are kept for a reader that keeps taking, but less than there are
 
