@@ -13,17 +13,8 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCrashed,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
-    Event,
-    SourceStatus,
-)
+from lrpmirror import events
+from lrpmirror.events import Event, SourceStatus
 from lrpmirror.server.asgi import Receive, Send
 from lrpmirror.wire import encode, source, sse, text
 from lrpmirror.wire.proto.events_pb2 import EventsByCellId
@@ -105,15 +96,15 @@ Encoded = EncodedEvent | EncodedStatus
 def concerns_cell(event: Event, cell_id: str) -> bool:
     """Return whether a reader of one cell gets the event: any of a desired LRP, or of a row that is or was on it."""
     match event:
-        case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceRemoved(actual_lrp=row):
+        case events.ActualLRPInstanceCreated(actual_lrp=row) | events.ActualLRPInstanceRemoved(actual_lrp=row):
             return row.cell_id == cell_id
-        case ActualLRPInstanceChanged(before=before, after=after):
+        case events.ActualLRPInstanceChanged(before=before, after=after):
             return cell_id in (before.cell_id, after.cell_id)
-        case ActualLRPCrashed(cell_id=crashed_on):
+        case events.ActualLRPCrashed(cell_id=crashed_on):
             return crashed_on == cell_id
-        case ActualLRPCreated(actual_lrp_group=group) | ActualLRPRemoved(actual_lrp_group=group):
+        case events.ActualLRPCreated(actual_lrp_group=group) | events.ActualLRPRemoved(actual_lrp_group=group):
             return group.resolve().cell_id == cell_id
-        case ActualLRPChanged(before=old, after=new):
+        case events.ActualLRPChanged(before=old, after=new):
             return cell_id in (old.resolve().cell_id, new.resolve().cell_id)
         case _:
             return True
@@ -186,9 +177,9 @@ class Subscription:
     def take(self) -> Event | None:
         """Return the next event, or None if there is none now. O(1)."""
         while self._unread:
-            events = self.take_some(1)
-            if events:
-                return events[0]
+            taken = self.take_some(1)
+            if taken:
+                return taken[0]
         return None
 
     def take_some(self, most: int) -> list[Event]:

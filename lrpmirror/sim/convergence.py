@@ -22,7 +22,7 @@ def crash_backoff(crash_count: int) -> int:
 
 
 def converge(state: State) -> list[Emission]:
-    """Do one round over all rows and desired LRPs; return the emissions for the streams, event by event. Linear."""
+    """Do one round of the periodic convergence. Linear in rows and desired LRPs."""
     emitted = [
         *_drop_evacuating_of_lost_cells(state),
         *_retire_surplus(state),

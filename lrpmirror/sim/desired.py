@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from msgspec.structs import replace
 
@@ -40,7 +40,10 @@ _CHECKS_OF_UPDATES: Final[Mapping[str, Callable[[DesiredLRP], bool]]] = {
 
 
 def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
-    """Store a new desired LRP, in a new epoch, and make an UNCLAIMED row for each index."""
+    """Create a desired LRP, in a new epoch, and an UNCLAIMED row for each index.
+
+    Raises RequestRefused: InvalidRequest or ResourceExists.
+    """
     _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")
@@ -48,8 +51,11 @@ def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
     return [desired_emission(DesiredLRPCreated(lrp)), *create_missing(state, lrp, range(lrp.instances))]
 
 
-def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> list[Emission]:
-    """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one."""
+def update_desired(state: State, process_guid: str, **fields: Unpack[DesiredUpdate]) -> list[Emission]:
+    """Write the given fields; make rows for a larger number of instances, stop those beyond a smaller one.
+
+    Raises ResourceNotFound, and RequestRefused: InvalidRequest.
+    """
     before = _existing(state, process_guid)
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     credentials = {name: given.pop(name) for name in ("image_username", "image_password") if name in given}
@@ -64,7 +70,7 @@ def update_desired(state: State, process_guid: str, fields: DesiredUpdate) -> li
 
 
 def remove_desired(state: State, process_guid: str) -> list[Emission]:
-    """Remove the desired LRP; its rows go as soon as no instance holds them."""
+    """Remove a desired LRP; rows that no instance holds go, the others are stopped. Raises ResourceNotFound."""
     gone = _existing(state, process_guid)
     del state.desired[process_guid]
     return [desired_emission(DesiredLRPRemoved(gone)), *_stop_from(state, process_guid, 0)]

@@ -1,8 +1,9 @@
 """The simulated Diego: a BBS's state, its writes, its lists and its streams, in virtual time and without I/O."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from itertools import chain
-from typing import Any, Unpack
+from typing import Any, Concatenate, ParamSpec
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,13 +13,15 @@ from lrpmirror.events import ActualLRPInstanceRemoved, ActualLRPRemoved, Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, Presence
 from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.server.streams import LIMIT, EncodedEvent, StreamKind, Subscription
-from lrpmirror.server.writes import NO_NET, DesiredUpdate, InstanceKey, InstanceReport, NetInfo
+from lrpmirror.server.writes import InstanceKey
 from lrpmirror.sim import convergence, desired, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
-from lrpmirror.sim.lifecycle import Report
+from lrpmirror.sim.lifecycle import Evacuation
 from lrpmirror.sim.state import SECOND, START, Backup, State, StopRequest
 from lrpmirror.sim.transitions import Emission, groups_of_rows
 from lrpmirror.sim.workload import cell_presence
+
+P = ParamSpec("P")
 
 
 class Snapshot(Struct, frozen=True):
@@ -29,6 +32,28 @@ class Snapshot(Struct, frozen=True):
     desired_lrps: tuple[DesiredLRP, ...]
     domains: tuple[str, ...]
     cells: tuple[CellPresence, ...]
+
+
+def _sending(rule: Callable[Concatenate[State, P], Sequence[Emission]]) -> Callable[Concatenate["Diego", P], None]:
+    """Return the method that follows a rule and sends what it emits."""
+
+    @wraps(rule)
+    def write(self: "Diego", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        self._emit(rule(self._state, *args, **kwargs))
+
+    return write
+
+
+def _answering(rule: Callable[Concatenate[State, P], Evacuation]) -> Callable[Concatenate["Diego", P], bool]:
+    """Return the method that follows a rule of evacuations, and returns whether the cell keeps the container."""
+
+    @wraps(rule)
+    def write(self: "Diego", /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        outcome = rule(self._state, *args, **kwargs)
+        self._emit(outcome.emissions)
+        return outcome.keep_container
+
+    return write
 
 
 class Diego:
@@ -91,19 +116,11 @@ class Diego:
         """
         self._state.restore(backup)
 
-    # ---------------------------------------------------- desired LRPs, domains
+    # ---------------------------------------------------------------- writes
 
-    def desire(self, wanted: DesiredLRP) -> None:
-        """Create a desired LRP, and its UNCLAIMED rows. Raises RequestRefused: InvalidRequest or ResourceExists."""
-        self._emit(desired.desire(self._state, wanted))
-
-    def update_desired(self, process_guid: str, **fields: Unpack[DesiredUpdate]) -> None:
-        """Write the given fields; make or stop rows. Raises ResourceNotFound, and RequestRefused: InvalidRequest."""
-        self._emit(desired.update_desired(self._state, process_guid, fields))
-
-    def remove_desired(self, process_guid: str) -> None:
-        """Remove a desired LRP; rows that no instance holds go, the others are stopped. Raises ResourceNotFound."""
-        self._emit(desired.remove_desired(self._state, process_guid))
+    desire = _sending(desired.desire)
+    update_desired = _sending(desired.update_desired)
+    remove_desired = _sending(desired.remove_desired)
 
     def upsert_domain(self, domain: str, ttl: int = 0) -> None:
         """Make the domain fresh for `ttl` seconds, 0 for ever. Raises RequestRefused: InvalidRequest for no name."""
@@ -111,72 +128,25 @@ class Diego:
             raise RequestRefused("InvalidRequest", "Invalid field: domain")
         self._state.domains[domain] = self._state.now + ttl * SECOND if ttl else None
 
-    # ------------------------------------------------------------ actual LRPs
-
-    def claim(self, process_guid: str, index: int, instance: InstanceKey) -> None:
-        """Let an instance claim its row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeClaimed."""
-        self._emit(lifecycle.claim(self._state, process_guid, index, instance))
-
-    def start(
-        self,
-        process_guid: str,
-        index: int,
-        instance: InstanceKey,
-        net: NetInfo = NO_NET,
-        **report: Unpack[InstanceReport],
-    ) -> None:
-        """Report that an instance runs, or what changed of it. Raises RequestRefused: ActualLRPCannotBeStarted."""
-        whole = self._report(process_guid, index, net, report)
-        self._emit(lifecycle.start(self._state, process_guid, index, instance, whole))
-
-    def crash(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> None:
-        """Report that an instance crashed. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeCrashed."""
-        self._emit(lifecycle.crash(self._state, process_guid, index, instance, reason))
-
-    def fail(self, process_guid: str, index: int, reason: str) -> None:
-        """Report that no cell takes a row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed."""
-        self._emit(lifecycle.fail(self._state, process_guid, index, reason))
+    claim = _sending(lifecycle.claim)
+    start = _sending(lifecycle.start)
+    crash = _sending(lifecycle.crash)
+    fail = _sending(lifecycle.fail)
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
         """Remove a row, if it is that instance's. Raises ResourceNotFound."""
         seen = self._as_read_before(process_guid, index, unclaimed=instance is None)
         self._emit(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
 
-    def retire(self, process_guid: str, index: int) -> None:
-        """Stop a row's instance, or remove the row if no instance holds it. Raises ResourceNotFound."""
-        self._emit(lifecycle.retire(self._state, process_guid, index))
+    retire = _sending(lifecycle.retire)
+    evacuate_claimed = _answering(lifecycle.evacuate_claimed)
+    evacuate_running = _answering(lifecycle.evacuate_running)
+    evacuate_stopped = _answering(lifecycle.evacuate_stopped)
+    evacuate_crashed = _answering(lifecycle.evacuate_crashed)
+    remove_evacuating = _sending(lifecycle.remove_evacuating)
+    converge = _sending(convergence.converge)
 
-    # ------------------------------------------------------------- evacuation
-
-    def evacuate_claimed(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
-        """Give a claimed row back; return whether the cell keeps the container. Raises ResourceNotFound."""
-        return self._evacuated(lifecycle.evacuate_claimed(self._state, process_guid, index, instance))
-
-    def evacuate_running(
-        self,
-        process_guid: str,
-        index: int,
-        instance: InstanceKey,
-        net: NetInfo = NO_NET,
-        **report: Unpack[InstanceReport],
-    ) -> bool:
-        """Evacuate a running instance, or find it replaced; return whether the cell keeps the container."""
-        whole = self._report(process_guid, index, net, report)
-        return self._evacuated(lifecycle.evacuate_running(self._state, process_guid, index, instance, whole))
-
-    def evacuate_stopped(self, process_guid: str, index: int, instance: InstanceKey) -> bool:
-        """Remove the row of an instance that stopped; return False. Raises ResourceNotFound."""
-        return self._evacuated(lifecycle.evacuate_stopped(self._state, process_guid, index, instance))
-
-    def evacuate_crashed(self, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> bool:
-        """Report a crash on a cell that is going away; return False. Raises ResourceNotFound."""
-        return self._evacuated(lifecycle.evacuate_crashed(self._state, process_guid, index, instance, reason))
-
-    def remove_evacuating(self, process_guid: str, index: int, instance: InstanceKey) -> None:
-        """Remove an EVACUATING row. Raises ResourceNotFound."""
-        self._emit(lifecycle.remove_evacuating(self._state, process_guid, index, instance))
-
-    # ------------------------------------------------- cells and convergence
+    # ----------------------------------------------------------------- cells
 
     def add_cell(self, cell: str | CellPresence, *, zone: str = "z1") -> None:
         """Register a cell, by its id with made-up properties or as given."""
@@ -201,10 +171,6 @@ class Diego:
         asked = tuple(self._state.stop_requests)
         self._state.stop_requests.clear()
         return asked
-
-    def converge(self) -> None:
-        """Do one round of the periodic convergence. Linear in rows and desired LRPs."""
-        self._emit(convergence.converge(self._state))
 
     # ------------------------------------------------------------ events
 
@@ -289,17 +255,6 @@ class Diego:
             self._state.put_desired(each)
 
     # -------------------------------------------------------------- internal
-
-    def _report(self, process_guid: str, index: int, net: NetInfo, given: InstanceReport) -> Report:
-        known = self._state.row(process_guid, index) or self._state.desired.get(process_guid)
-        fields: dict[str, Any] = {**given, "net": net}
-        if fields.get("domain") is None:
-            fields["domain"] = "" if known is None else known.domain
-        return Report(**fields)
-
-    def _evacuated(self, outcome: lifecycle.Evacuation) -> bool:
-        self._emit(outcome.emissions)
-        return outcome.keep_container
 
     def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
         """Return an older version of the row if the faults say that the removal has read that one."""

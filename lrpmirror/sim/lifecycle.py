@@ -1,12 +1,13 @@
 """The life of a row: claimed, started, crashed, failed, retired, removed, and handed over by a cell that goes away.
 
-Each rule writes the rows and returns the emissions; "the row" is the ORDINARY one of the index. `Diego` says what each
-raises. An instance of a cell that goes away keeps running, in an EVACUATING row, while the ORDINARY row of its index is
-given to another cell; a rule of an evacuation also returns whether the cell is to keep the container.
+Each rule writes the rows and returns the emissions, which the method of `Diego` of that name sends; "the row" is the
+ORDINARY one of the index. An instance of a cell that goes away keeps running, in an EVACUATING row, while the ORDINARY
+row of its index is given to another cell; a rule of an evacuation also returns whether the cell is to keep the
+container.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Unpack
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, DesiredLRP, Presence, stored_text
-from lrpmirror.server.writes import NO_INSTANCE, NO_NET, InstanceKey, NetInfo
+from lrpmirror.server.writes import NO_INSTANCE, NO_NET, InstanceKey, InstanceReport, NetInfo
 from lrpmirror.sim.state import State, StopRequest
 from lrpmirror.sim.transitions import HELD, Emission, Pair, emission
 
@@ -22,26 +23,18 @@ CRASHES_RESTARTED_AT_ONCE: Final = 3  # A row that has crashed this often waits 
 CRASH_RESET_NS: Final = 5 * 60 * 1_000_000_000  # an instance that ran for longer starts to count its crashes anew
 
 
-class Report(Struct, frozen=True):
-    """A cell's report of an instance that runs, beside its key."""
+def running_fields(instance: InstanceKey, net: NetInfo, report: InstanceReport) -> dict[str, Any]:
+    """Return the fields of a row that this instance runs in, as its cell reports them."""
+    fields: dict[str, Any] = {"metric_tags": EMPTY, "routable": True, "availability_zone": "", **report}
+    fields.pop("domain", None)
+    fields["internal_routes"] = tuple(report.get("internal_routes", ()))
+    return {**fields_of(instance, net), **fields, "state": ActualLRPState.RUNNING}
 
-    domain: str
-    net: NetInfo
-    internal_routes: Sequence[str] = ()
-    metric_tags: Mapping[str, str] = EMPTY
-    routable: bool = True
-    availability_zone: str = ""
 
-    def fields(self, instance: InstanceKey) -> dict[str, Any]:
-        """Return the fields of a row that this instance runs in."""
-        return {
-            **fields_of(instance, self.net),
-            "state": ActualLRPState.RUNNING,
-            "internal_routes": tuple(self.internal_routes),
-            "metric_tags": self.metric_tags,
-            "routable": self.routable,
-            "availability_zone": self.availability_zone,
-        }
+def _domain_of(state: State, process_guid: str, index: int, report: InstanceReport) -> str:
+    known = state.row(process_guid, index) or state.desired.get(process_guid)
+    given = report.get("domain")
+    return given if given is not None else "" if known is None else known.domain
 
 
 def fields_of(instance: InstanceKey, net: NetInfo) -> dict[str, Any]:
@@ -58,7 +51,10 @@ def fields_of(instance: InstanceKey, net: NetInfo) -> dict[str, Any]:
 
 
 def claim(state: State, process_guid: str, index: int, instance: InstanceKey) -> list[Emission]:
-    """Let the instance claim an UNCLAIMED row, or the one that it has; ignored from that of the SUSPECT row."""
+    """Let the instance claim an UNCLAIMED row, or the one that it has; ignored from that of the SUSPECT row.
+
+    Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeClaimed.
+    """
     if _is_suspect(state, process_guid, index, instance):
         return []
     row = state.existing_row(process_guid, index)
@@ -71,24 +67,31 @@ def claim(state: State, process_guid: str, index: int, instance: InstanceKey) ->
     return [emission(before, [(row, after)])]
 
 
-def start(state: State, process_guid: str, index: int, instance: InstanceKey, report: Report) -> list[Emission]:
+def start(
+    state: State,
+    process_guid: str,
+    index: int,
+    instance: InstanceKey,
+    net: NetInfo = NO_NET,
+    **report: Unpack[InstanceReport],
+) -> list[Emission]:
     """Let the instance run in the row, which is made if there is none; SUSPECT and EVACUATING rows of the index go.
 
     Allowed for a row UNCLAIMED or CLAIMED by anyone, and for its own; ignored from the instance of the SUSPECT row.
+    Raises RequestRefused: ActualLRPCannotBeStarted.
     """
     if _is_suspect(state, process_guid, index, instance):
         return []
     before = state.slot(process_guid, index)
     row = state.row(process_guid, index)
-    running = {**report.fields(instance), "placement_error": ""}
+    running = {**running_fields(instance, net, report), "placement_error": ""}
+    domain = _domain_of(state, process_guid, index, report)
     pairs: list[Pair] = []
     if row is None:
-        new = ActualLRP(
-            process_guid=process_guid, index=index, domain=report.domain, since=state.now, epoch=state.guid()
-        )
+        new = ActualLRP(process_guid=process_guid, index=index, domain=domain, since=state.now, epoch=state.guid())
         pairs.append((None, state.put(replace(new, **running))))
     else:
-        _check_startable(row, report.domain, instance)
+        _check_startable(row, domain, instance)
         if any(getattr(row, name) != value for name, value in running.items()):
             pairs.append((row, state.write(row, **running)))
     for other in before:
@@ -98,8 +101,11 @@ def start(state: State, process_guid: str, index: int, instance: InstanceKey, re
     return [emission(before, pairs)] if pairs else []
 
 
-def crash(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> list[Emission]:
-    """Record that the instance crashed; from the instance of a SUSPECT row, that row goes."""
+def crash(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str = "") -> list[Emission]:
+    """Record that the instance crashed; from the instance of a SUSPECT row, that row goes.
+
+    Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeCrashed.
+    """
     before = state.slot(process_guid, index)
     suspect = state.row(process_guid, index, Presence.SUSPECT)
     if suspect is not None and InstanceKey.of(suspect) == instance:
@@ -133,7 +139,10 @@ def unclaim_row(state: State, row: ActualLRP) -> ActualLRP:
 
 
 def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emission]:
-    """Record that no cell was found for the row, which has to be UNCLAIMED."""
+    """Record that no cell was found for the row, which has to be UNCLAIMED.
+
+    Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed.
+    """
     row = state.existing_row(process_guid, index)
     if row.state is not ActualLRPState.UNCLAIMED:
         raise RequestRefused("ActualLRPCannotBeFailed", f"{process_guid}/{index} is {row.state}")
@@ -151,7 +160,7 @@ def remove(state: State, process_guid: str, index: int, instance: InstanceKey | 
 
 
 def retire(state: State, process_guid: str, index: int) -> list[Emission]:
-    """Remove the row if no instance holds it or its cell is unknown, else ask the cell."""
+    """Remove the row if no instance holds it or its cell is unknown, else ask the cell. Raises ResourceNotFound."""
     row = state.existing_row(process_guid, index)
     if row.state in HELD and row.cell_id in state.cells:
         state.stop_requests.append(StopRequest(process_guid, index, InstanceKey.of(row)))
@@ -188,7 +197,7 @@ class Evacuation(Struct, frozen=True):
 
 
 def evacuate_claimed(state: State, process_guid: str, index: int, instance: InstanceKey) -> Evacuation:
-    """Give the row back; an EVACUATING or SUSPECT row goes."""
+    """Give a claimed row back; an EVACUATING or SUSPECT row goes. Raises ResourceNotFound."""
     row = _known(state, process_guid, index, instance)
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
@@ -196,8 +205,13 @@ def evacuate_claimed(state: State, process_guid: str, index: int, instance: Inst
     return _emitted(before, [(row, unclaim_row(state, row))], keep=False)
 
 
-def evacuate_crashed(state: State, process_guid: str, index: int, instance: InstanceKey, reason: str) -> Evacuation:
-    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes."""
+def evacuate_crashed(
+    state: State, process_guid: str, index: int, instance: InstanceKey, reason: str = ""
+) -> Evacuation:
+    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes.
+
+    Raises ResourceNotFound.
+    """
     row = _known(state, process_guid, index, instance)
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:
@@ -206,20 +220,27 @@ def evacuate_crashed(state: State, process_guid: str, index: int, instance: Inst
 
 
 def evacuate_stopped(state: State, process_guid: str, index: int, instance: InstanceKey) -> Evacuation:
-    """Remove the instance's row."""
+    """Remove the row of an instance that stopped. Raises ResourceNotFound."""
     row = _known(state, process_guid, index, instance)
     return _removed(state, state.slot(process_guid, index), row)
 
 
 def remove_evacuating(state: State, process_guid: str, index: int, instance: InstanceKey) -> list[Emission]:
-    """Remove the EVACUATING row of the instance."""
+    """Remove the EVACUATING row of the instance. Raises ResourceNotFound."""
     row = _known(state, process_guid, index, instance)
     if row.presence is not Presence.EVACUATING:
         raise ResourceNotFound("ResourceNotFound", f"{process_guid}/{index} does not evacuate {instance.instance_guid}")
     return [*_removed(state, state.slot(process_guid, index), row).emissions]
 
 
-def evacuate_running(state: State, process_guid: str, index: int, instance: InstanceKey, report: Report) -> Evacuation:
+def evacuate_running(
+    state: State,
+    process_guid: str,
+    index: int,
+    instance: InstanceKey,
+    net: NetInfo = NO_NET,
+    **report: Unpack[InstanceReport],
+) -> Evacuation:
     """Move a running instance to an EVACUATING row, or tell its cell that it is no longer needed."""
     before = state.slot(process_guid, index)
     if not before:
@@ -233,7 +254,19 @@ def evacuate_running(state: State, process_guid: str, index: int, instance: Inst
     if desired.detail is not None and desired.detail.update_strategy is UpdateStrategy.RECREATE:
         return _recreate(state, before, target, desired)
     if target is None:
-        return _evacuate_stranger(state, process_guid, index, instance, report)
+        # It is described as its cell reports it, unless the place is taken.
+        if any(row.presence is Presence.EVACUATING for row in before):
+            return Evacuation(False)
+        stranger = ActualLRP(
+            process_guid=process_guid,
+            index=index,
+            domain=_domain_of(state, process_guid, index, report),
+            since=state.now,
+            epoch=state.guid(),
+            presence=Presence.EVACUATING,
+            **running_fields(instance, net, report),
+        )
+        return _emitted(before, [(None, state.put(stranger))], keep=True)
     if target.presence is Presence.EVACUATING:
         return Evacuation(True)
     if target.state not in HELD:
@@ -251,25 +284,6 @@ def _recreate(state: State, before: Sequence[ActualLRP], target: ActualLRP | Non
     if running < desired.instances:
         return Evacuation(True)
     return _emitted(before, [(target, unclaim_row(state, target))], keep=False)
-
-
-def _evacuate_stranger(
-    state: State, process_guid: str, index: int, instance: InstanceKey, report: Report
-) -> Evacuation:
-    """Evacuate an instance that has no row: one is made as its cell describes it, unless the place is taken."""
-    before = state.slot(process_guid, index)
-    if any(row.presence is Presence.EVACUATING for row in before):
-        return Evacuation(False)
-    row = ActualLRP(
-        process_guid=process_guid,
-        index=index,
-        domain=report.domain,
-        since=state.now,
-        epoch=state.guid(),
-        presence=Presence.EVACUATING,
-        **report.fields(instance),
-    )
-    return _emitted(before, [(None, state.put(row))], keep=True)
 
 
 def _dance(state: State, before: Sequence[ActualLRP], target: ActualLRP) -> Evacuation:

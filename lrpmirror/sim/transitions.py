@@ -6,19 +6,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCrashed,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
-    DesiredLRPChanged,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-    Event,
-)
+from lrpmirror import events
+from lrpmirror.events import Event
 from lrpmirror.model import EMPTY, ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 from lrpmirror.server.writes import InstanceKey
 
@@ -33,7 +22,7 @@ class Emission(Struct, frozen=True):
     groups: tuple[Event, ...] = ()
 
 
-def desired_emission(event: DesiredLRPCreated | DesiredLRPChanged | DesiredLRPRemoved) -> Emission:
+def desired_emission(event: events.DesiredLRPCreated | events.DesiredLRPChanged | events.DesiredLRPRemoved) -> Emission:
     """Return the emission of an event of a desired LRP, which both streams carry alike."""
     return Emission((event,), (event,))
 
@@ -63,24 +52,24 @@ def race(emissions: Sequence[Emission]) -> list[Emission]:
     return apart
 
 
-def changed(before: ActualLRP, after: ActualLRP) -> ActualLRPInstanceChanged:
+def changed(before: ActualLRP, after: ActualLRP) -> events.ActualLRPInstanceChanged:
     """Return the `changed` of the instance stream: one key for both sides, no internal routes, no metric tags."""
     key = InstanceKey.of(after) or InstanceKey.of(before)
 
     def side(row: ActualLRP) -> ActualLRP:
         return replace(row, instance_guid=key.instance_guid, cell_id=key.cell_id, internal_routes=(), metric_tags=EMPTY)
 
-    return ActualLRPInstanceChanged(side(before), side(after))
+    return events.ActualLRPInstanceChanged(side(before), side(after))
 
 
-def group_created(row: ActualLRP) -> ActualLRPCreated:
+def group_created(row: ActualLRP) -> events.ActualLRPCreated:
     """Return the `created` of the group stream for a row, in its slot."""
-    return ActualLRPCreated(_slot(row))
+    return events.ActualLRPCreated(_slot(row))
 
 
-def group_removed(row: ActualLRP) -> ActualLRPRemoved:
+def group_removed(row: ActualLRP) -> events.ActualLRPRemoved:
     """Return the `removed` of the group stream for a row, in its slot."""
-    return ActualLRPRemoved(_slot(row))
+    return events.ActualLRPRemoved(_slot(row))
 
 
 def group_of_rows(rows: Iterable[ActualLRP]) -> ActualLRPGroup:
@@ -113,8 +102,8 @@ def _slot(row: ActualLRP) -> ActualLRPGroup:
     return ActualLRPGroup(row, None)
 
 
-def _crashed(before: ActualLRP, after: ActualLRP) -> ActualLRPCrashed:
-    return ActualLRPCrashed(
+def _crashed(before: ActualLRP, after: ActualLRP) -> events.ActualLRPCrashed:
+    return events.ActualLRPCrashed(
         process_guid=before.process_guid,
         index=before.index,
         domain=before.domain,
@@ -128,14 +117,14 @@ def _crashed(before: ActualLRP, after: ActualLRP) -> ActualLRPCrashed:
 
 def _instance_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bool) -> list[Event]:
     if before is None:
-        return [] if after is None else [ActualLRPInstanceCreated(after)]
+        return [] if after is None else [events.ActualLRPInstanceCreated(after)]
     if after is None:
-        return [ActualLRPInstanceRemoved(before)]
+        return [events.ActualLRPInstanceRemoved(before)]
     if after.state is ActualLRPState.CRASHED:
         return [_crashed(before, after), changed(before, after)]
     if after.state is ActualLRPState.UNCLAIMED and before.state is not ActualLRPState.UNCLAIMED:
         announced: list[Event] = [_crashed(before, after)] if crash else []
-        return [*announced, ActualLRPInstanceCreated(after), ActualLRPInstanceRemoved(before)]
+        return [*announced, events.ActualLRPInstanceCreated(after), events.ActualLRPInstanceRemoved(before)]
     return [changed(before, after)]
 
 
@@ -150,23 +139,23 @@ def _slot_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bo
         key = InstanceKey.of(before)
         if key and key != InstanceKey.of(after):
             return [group_created(after), group_removed(before)]
-    write: list[Event] = [ActualLRPChanged(_slot(before), _slot(after))]
+    write: list[Event] = [events.ActualLRPChanged(_slot(before), _slot(after))]
     if crash or after.state is ActualLRPState.CRASHED:
         return [_crashed(before, after), *write]
     return write
 
 
-def _in_order(events: list[Event]) -> tuple[Event, ...]:
-    return tuple(sorted(events, key=_urgency))
+def _in_order(sent: list[Event]) -> tuple[Event, ...]:
+    return tuple(sorted(sent, key=_urgency))
 
 
 def _urgency(event: Event) -> int:
     match event:
-        case ActualLRPCrashed():
+        case events.ActualLRPCrashed():
             return 0
-        case ActualLRPInstanceCreated(actual_lrp=row) | ActualLRPInstanceChanged(after=row):
+        case events.ActualLRPInstanceCreated(actual_lrp=row) | events.ActualLRPInstanceChanged(after=row):
             return 1 if row.state is ActualLRPState.RUNNING else 2
-        case ActualLRPCreated(actual_lrp_group=group) | ActualLRPChanged(after=group):
+        case events.ActualLRPCreated(actual_lrp_group=group) | events.ActualLRPChanged(after=group):
             return 1 if group.resolve().state is ActualLRPState.RUNNING else 2
         case _:
             return 2
