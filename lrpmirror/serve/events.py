@@ -15,20 +15,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from lrpmirror import events
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.groups import groups_of
-from lrpmirror.events import (
-    ActualLRPChanged,
-    ActualLRPCreated,
-    ActualLRPInstanceChanged,
-    ActualLRPInstanceCreated,
-    ActualLRPInstanceRemoved,
-    ActualLRPRemoved,
-    DesiredLRPChanged,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-    Event,
-)
+from lrpmirror.events import Event
 from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, DesiredLRP
 from lrpmirror.server import MirrorOnly
 
@@ -67,9 +57,9 @@ def desired_events(delta: Delta[str, DesiredLRP], trace_id: str = "") -> list[Ev
     """Return the events, on both streams, of a delta; another epoch is a removal and a creation. O(1)."""
     before, after = delta.before, delta.after
     if before is not None and after is not None and before.epoch == after.epoch:
-        return [DesiredLRPChanged(before, after, trace_id)]
-    events: list[Event] = [] if before is None else [DesiredLRPRemoved(before, trace_id)]
-    return events if after is None else [*events, DesiredLRPCreated(after, trace_id)]
+        return [events.DesiredLRPChanged(before, after, trace_id)]
+    told: list[Event] = [] if before is None else [events.DesiredLRPRemoved(before, trace_id)]
+    return told if after is None else [*told, events.DesiredLRPCreated(after, trace_id)]
 
 
 def _is_unready(row: ActualLRP) -> bool:
@@ -100,43 +90,43 @@ def _story(delta: RowDelta, trace_id: str, *, created: bool) -> list[Event | Mir
     if before is None:
         return [] if after is None else _appeared(after, trace_id, created=created)
     if after is None:
-        return [ActualLRPInstanceRemoved(before, trace_id)]
+        return [events.ActualLRPInstanceRemoved(before, trace_id)]
     if after.epoch and after.tag_index == before.tag_index:
         return _same_version(before, after, trace_id)
     if _is_free(after) and not _is_free(before):
         # The version just before the one that is free, whichever was sent last: so the removal is known for what it is.
         left = replace(before, tag_index=max(after.tag_index - 1, 0)) if after.epoch else before
-        return [ActualLRPInstanceCreated(after, trace_id), ActualLRPInstanceRemoved(left, trace_id)]
-    events = _changed(before, after, trace_id)
+        return [events.ActualLRPInstanceCreated(after, trace_id), events.ActualLRPInstanceRemoved(left, trace_id)]
+    told = _changed(before, after, trace_id)
     if _runs(before) and after.instance_guid and before.instance_guid != after.instance_guid:
         # How it left was missed; the `changed` names only the one that is there now.
-        events.append(ActualLRPInstanceRemoved(before, trace_id))
-    return events
+        told.append(events.ActualLRPInstanceRemoved(before, trace_id))
+    return told
 
 
 def _appeared(row: ActualLRP, trace_id: str, *, created: bool) -> list[Event | MirrorOnly]:
-    whole = ActualLRPInstanceCreated(row, trace_id)
+    whole = events.ActualLRPInstanceCreated(row, trace_id)
     if created or not _is_unready(row):
         return [whole]
     # A BBS had said that it began to run, not that it is there.
-    return [MirrorOnly(whole), ActualLRPInstanceChanged(_before_it_ran(row), row, trace_id)]
+    return [MirrorOnly(whole), events.ActualLRPInstanceChanged(_before_it_ran(row), row, trace_id)]
 
 
 def _changed(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
-    events: list[Event | MirrorOnly] = [ActualLRPInstanceChanged(before, after, trace_id)]
+    told: list[Event | MirrorOnly] = [events.ActualLRPInstanceChanged(before, after, trace_id)]
     if _unsaid(before) != _unsaid(after):
-        events.append(MirrorOnly(ActualLRPInstanceCreated(after, trace_id)))
-    return events
+        told.append(MirrorOnly(events.ActualLRPInstanceCreated(after, trace_id)))
+    return told
 
 
 def _same_version(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
     """Yield the events of changes without a new version: of presence, and of what was read after a diff."""
-    events: list[Event | MirrorOnly] = []
+    told: list[Event | MirrorOnly] = []
     if before.presence != after.presence:
-        events.append(ActualLRPInstanceChanged(before, after, trace_id))
+        told.append(events.ActualLRPInstanceChanged(before, after, trace_id))
     if replace(before, presence=after.presence) != after:
-        events.append(MirrorOnly(ActualLRPInstanceCreated(after, trace_id)))
-    return events
+        told.append(MirrorOnly(events.ActualLRPInstanceCreated(after, trace_id)))
+    return told
 
 
 def _moves(deltas: Iterable[RowDelta]) -> dict[RowKey, RowDelta]:
@@ -166,10 +156,10 @@ def _move(source: RowDelta, target: RowDelta, trace_id: str) -> list[Event | Mir
     before, after = source.before, target.after
     if before is None or after is None:
         return []
-    events = _changed(before, after, trace_id)
+    told = _changed(before, after, trace_id)
     if source.after is not None:
-        events.append(ActualLRPInstanceCreated(source.after, trace_id))
-    return events
+        told.append(events.ActualLRPInstanceCreated(source.after, trace_id))
+    return told
 
 
 def _urgency(delta: RowDelta, occupied: set[tuple[str, int, int]]) -> int:
@@ -244,23 +234,23 @@ def _slot_story(
     if before == after:
         return 2, []
     if after is None:
-        return 2, [] if before is None else [ActualLRPRemoved(slot(before))]
+        return 2, [] if before is None else [events.ActualLRPRemoved(slot(before))]
     urgency = 0 if after.state == ActualLRPState.RUNNING else 1
     if before is None:
         return urgency, [_filled(after, slot, from_event=from_event)]
-    changed = ActualLRPChanged(slot(before), slot(after))
+    changed = events.ActualLRPChanged(slot(before), slot(after))
     if before.epoch == after.epoch and before.tag_index == after.tag_index:
         # Its presence changed, or it was read after its diff: no BBS tells of that here.
         return urgency, [MirrorOnly(changed)]
     if not (before.instance_guid and before.instance_guid != after.instance_guid and after.state in HELD):
         return urgency, [changed]
     if before.epoch != after.epoch:
-        return urgency, [_filled(after, slot, from_event=from_event), ActualLRPRemoved(slot(before))]
+        return urgency, [_filled(after, slot, from_event=from_event), events.ActualLRPRemoved(slot(before))]
     # How the other instance left this record was missed. A removal means the record, so it comes first.
-    return urgency, [ActualLRPRemoved(slot(before)), _filled(after, slot, from_event=from_event)]
+    return urgency, [events.ActualLRPRemoved(slot(before)), _filled(after, slot, from_event=from_event)]
 
 
 def _filled(row: ActualLRP, slot: Callable[[ActualLRP], ActualLRPGroup], *, from_event: bool) -> Event:
     if from_event or not _is_unready(row):
-        return ActualLRPCreated(slot(row))
-    return ActualLRPChanged(slot(_before_it_ran(row)), slot(row))
+        return events.ActualLRPCreated(slot(row))
+    return events.ActualLRPChanged(slot(_before_it_ran(row)), slot(row))

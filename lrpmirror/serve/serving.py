@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from os import PathLike
 from random import Random
 from typing import Literal
@@ -18,13 +19,13 @@ from lrpmirror.serve.routes import ReplicaApp, Routes, routed
 from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
 
+@dataclass(eq=False)
 class ServedReplica:
     """A replica that answers at a URL, with the mirror that it answers from and the server that it answers by."""
 
-    def __init__(self, mirror: Mirror, replica: Replica, host: Host) -> None:
-        self.mirror = mirror
-        self.replica = replica
-        self.host = host
+    mirror: Mirror
+    replica: Replica
+    host: Host
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from os import PathLike
 from typing import Final
 
@@ -49,28 +50,20 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@dataclass(eq=False)
 class Host:
     """A running server. Made by `serve_app`; its methods are for the tasks of the same trio run."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        nursery: trio.Nursery,
-        *,
-        address: str,
-        port: int,
-        tls: ssl.SSLContext | ServerTLS | None,
-        limits: Limits,
-        traffic: Traffic,
-    ) -> None:
-        self.traffic = traffic  # counters of connections and requests
-        self._admission = Admission(limits, traffic)
+    _app: ASGIApp
+    _nursery: trio.Nursery
+    _address: str
+    port: int  # the same for as long as the server lives
+    _tls: ssl.SSLContext | ServerTLS | None
+    _admission: Admission
+
+    def __post_init__(self) -> None:
+        self.traffic = self._admission.traffic  # counters of connections and requests
         self._complained_at = float("-inf")
-        self._app = app
-        self._nursery = nursery
-        self._address = address
-        self.port = port  # the port, the same for as long as the server lives
-        self._tls = tls
         self._gate = Gate()
         self._connections: set[Connection] = set()
         self._accepting: trio.CancelScope | None = None
@@ -206,8 +199,6 @@ async def serve_app(
     they are replaced. Leaving closes every connection at once. Raises ConfigurationError if the port cannot be had.
     """
     async with background() as nursery:
-        host = Host(
-            app, nursery, address=address, port=port, tls=tls, limits=limits or Limits(), traffic=traffic or Traffic()
-        )
+        host = Host(app, nursery, address, port, tls, Admission(limits or Limits(), traffic or Traffic()))
         await host.accept()
         yield host

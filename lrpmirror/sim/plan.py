@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Final
 
@@ -93,15 +94,17 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
         return cls(seed=seed, seconds=seconds, events=events, **chosen)
 
 
+@dataclass(eq=False)
 class FaultyReplies:
     """An ASGI application around another, with a plan's faults in single requests, until `calm`; counts `mishaps`."""
 
-    def __init__(self, app: ASGIApp, plan: FaultPlan, mishaps: Counter[str]) -> None:
-        self._app = app
-        self._plan = plan
-        self._mishaps = mishaps
+    _app: ASGIApp
+    _plan: FaultPlan
+    _mishaps: Counter[str]
+
+    def __post_init__(self) -> None:
         # Not the generator for what happens to the server, whose times are to be the same whatever is asked.
-        self._rng = random.Random(plan.seed + 1)
+        self._rng = random.Random(self._plan.seed + 1)
         self._half_open: set[trio.CancelScope] = set()
         self._calm = False
 

@@ -11,7 +11,8 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import count
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
@@ -29,6 +30,7 @@ from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
 from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.plan import FaultInjector, FaultPlan, FaultyReplies
+from lrpmirror.sim.state import SECOND
 from lrpmirror.sim.transitions import groups_of_rows
 from lrpmirror.wire import text
 from lrpmirror.wire.encode import EVENTS
@@ -124,19 +126,15 @@ class Sliced:
         return self._diego.subscribe(kind, cell_id)
 
 
-def _clock(diego: Diego) -> Callable[[], Iterator[None]]:
-    """Return what lets one virtual second pass in a server without clients, which converges."""
-    seconds = count(1)
-
-    def moves() -> Iterator[None]:
-        diego.advance(1)
-        if next(seconds) % CONVERGENCE == 0:
-            diego.converge()
-        yield
-
-    return moves
+def _moves(diego: Diego) -> Iterator[None]:
+    """Let one virtual second pass in a server without clients, which converges."""
+    diego.advance(1)
+    if diego.now // SECOND % CONVERGENCE == 0:
+        diego.converge()
+    yield
 
 
+@dataclass(eq=False)
 class ServedDiego:
     """A simulated Diego that answers at a URL.
 
@@ -144,11 +142,10 @@ class ServedDiego:
     the switches of the protocol, `host` those of the network.
     """
 
-    def __init__(self, diego: Diego, app: BBSApp, host: Host, fault_injector: FaultInjector) -> None:
-        self.diego = diego
-        self.app = app
-        self.host = host
-        self._fault_injector = fault_injector
+    diego: Diego
+    app: BBSApp
+    host: Host
+    _fault_injector: FaultInjector
 
     @property
     def url(self) -> str:
@@ -200,7 +197,7 @@ async def serve_diego(
         if autopilot is not None:
             host.start_soon(_live, autopilot.moves, 1.0 / pace)
         elif ticking:
-            host.start_soon(_live, _clock(diego), 1.0 / pace)
+            host.start_soon(_live, partial(_moves, diego), 1.0 / pace)
         yield ServedDiego(diego, app, host, fault_injector)
     host.traffic.raise_failures("the simulated Diego")
 
@@ -215,13 +212,13 @@ async def _live(moves: Callable[[], Iterator[None]], interval: float) -> None:
                 await trio.lowlevel.checkpoint()
 
 
+@dataclass(eq=False)
 class DiegoThread:
     """A simulated Diego that is served in another thread. Made by `serve_diego_in_thread`."""
 
-    def __init__(self, served: ServedDiego, token: trio.lowlevel.TrioToken, stop: trio.Event) -> None:
-        self.served = served  # what is served, with its switches: to be touched by `do` only
-        self._token = token
-        self._stop = stop
+    served: ServedDiego  # what is served, with its switches: to be touched by `do` only
+    _token: trio.lowlevel.TrioToken
+    _stop: trio.Event
 
     @property
     def url(self) -> str:
