@@ -1,11 +1,11 @@
 """Writing a recording, from what a client receives from the BBS."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, BinaryIO, Final, Generic, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,8 +14,10 @@ from lrpmirror.errors import RecordingError, RequestRefused, TruncatedReply, Wir
 from lrpmirror.recording._reader import (
     ABOUT,
     EXPECTED,
+    LIST_NAMES,
     SNAPSHOT,
     STEPS,
+    STREAM_NAMES,
     About,
     ListName,
     StreamName,
@@ -23,23 +25,17 @@ from lrpmirror.recording._reader import (
     list_file,
     stream_file,
 )
-from lrpmirror.recording._redaction import RECORDS, redacted_frame
+from lrpmirror.recording._redaction import RECORDS, redacted
 from lrpmirror.wire import encode
 from lrpmirror.wire.lists import ReplySplitter
-from lrpmirror.wire.sse import EventStreamDecoder
+from lrpmirror.wire.sse import EventStreamDecoder, Frame
 
-_LISTS: Final[Mapping[str, ListName]] = {
-    "actual_lrps": "actual_lrps",
-    "actual_lrp_groups": "actual_lrp_groups",
-    "desired_lrps": "desired_lrps",
-    "scheduling_infos": "desired_lrp_scheduling_infos",
-    "routing_infos": "desired_lrp_routing_infos",
-    "domains": "domains",
-    "cells": "cells",
-}
+T = TypeVar("T")
+
+_LISTS: Final[Mapping[str, ListName]] = {name.removeprefix("desired_lrp_"): name for name in LIST_NAMES}
 """The lists by the names that a client passes to its tap."""
 
-_STREAMS: Final[Mapping[str, StreamName]] = {"events.instances": "instances", "events.groups": "groups"}
+_STREAMS: Final[Mapping[str, StreamName]] = {f"events.{name}": name for name in STREAM_NAMES}
 
 _UNCLOSED: Final = "the recorder was not closed: its process ended first"
 _REOPENED: Final = "a stream was lost and opened again: what happened in between is not known"
@@ -80,7 +76,7 @@ class Recorder:
         self._about = About(note=note, secrets=secrets, recorded_at=started)
         self._folder = SNAPSHOT
         self._lists: dict[ListName, _ListFile] = {}
-        self._streams: dict[StreamName, _StreamFile] = {}
+        self._streams: dict[StreamName, _File[Frame]] = {}
         self._begun = False
         self._closed = False
         self._made = False
@@ -95,16 +91,16 @@ class Recorder:
 
     def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._close()
-        if value is None and self.error is not None:
-            raise self.error
+        if value is None:
+            self.close()
 
     @property
     def counts(self) -> Counts:
         """How much has been written. O(lists)."""
-        streams = {name: stream.events for name, stream in self._streams.items()}
-        lists = {name: file.records for name, file in self._lists.items()}
-        size = sum(file.size for file in self._streams.values()) + sum(file.size for file in self._lists.values())
-        return Counts(streams, lists, size)
+        streams = {name: file.count for name, file in self._streams.items()}
+        lists = {name: file.count for name, file in self._lists.items()}
+        files: list[_File[Any]] = [*self._streams.values(), *self._lists.values()]
+        return Counts(streams, lists, sum(file.size for file in files))
 
     def tap(self, name: str, chunk: bytes) -> None:
         """Write a piece of a reply; an empty piece begins a reply. For `BBSClient(tap=…)`."""
@@ -168,7 +164,8 @@ class Recorder:
     def _take_stream(self, name: StreamName, chunk: bytes) -> None:
         stream = self._streams.get(name)
         if stream is None:
-            self._streams[name] = _StreamFile(self.path / stream_file(name), secrets=self._about.secrets)
+            redact = None if self._about.secrets else redacted
+            self._streams[name] = _File(self.path / stream_file(name), EventStreamDecoder().feed, redact)
         elif chunk:
             stream.write(chunk)
         else:
@@ -201,9 +198,8 @@ class Recorder:
     def _write_about(self, about: About) -> None:
         path = self.path / ABOUT
         part = path.with_suffix(".part")
-        file = _File(part)
-        file.put(dump_about(about))
-        file.close()
+        with _created(part) as file:
+            file.write(dump_about(about))
         part.replace(path)
 
     @contextmanager
@@ -223,85 +219,71 @@ class Recorder:
         self.end(message)
 
 
-class _File:
-    """A new file that only its owner can read, and its size."""
+def _created(path: Path) -> BinaryIO:
+    """Create a file that only its owner can read, in place of one of that name."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
-    def __init__(self, path: Path) -> None:
+
+class _File(Generic[T]):
+    """A file of events or records, which `split` finds in what comes: written as it came, or redacted."""
+
+    def __init__(
+        self, path: Path, split: Callable[[bytes], list[T]], redact: Callable[[Iterable[T]], bytes] | None
+    ) -> None:
         self.size = 0
-        path.unlink(missing_ok=True)
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        self.count = 0  # events or records
+        self._file = _created(path)
+        self._split: Callable[[bytes], list[T]] | None = split
+        self._redact = redact
 
-    def put(self, data: bytes) -> None:
-        self.size += len(data)
-        self._file.write(data)
+    def write(self, chunk: bytes) -> None:
+        if self._redact is None:
+            self._put(chunk)
+        if self._split is None:
+            return
+        try:
+            found = self._split(chunk)
+        except RequestRefused as exc:
+            self._split = None
+            if self._redact is not None:
+                self._put(encode.error_reply(exc.type, exc.message))
+            return
+        except WireError:
+            if self._redact is not None:
+                raise
+            # It is recorded byte for byte; only the counting ends.
+            self._split = None
+            return
+        self.count += len(found)
+        if self._redact is not None:
+            self._put(self._redact(found))
 
     def close(self) -> None:
         self._file.close()
 
-
-class _StreamFile(_File):
-    def __init__(self, path: Path, *, secrets: bool) -> None:
-        super().__init__(path)
-        self.events = 0
-        self._secrets = secrets
-        self._decoder: EventStreamDecoder | None = EventStreamDecoder()
-
-    def write(self, chunk: bytes) -> None:
-        frames = []
-        if self._secrets:
-            self.put(chunk)
-        if self._decoder is not None:
-            try:
-                frames = self._decoder.feed(chunk)
-            except WireError:
-                if not self._secrets:
-                    raise
-                # With secrets it is recorded byte for byte; only the counting ends.
-                self._decoder = None
-        self.events += len(frames)
-        if not self._secrets:
-            self.put(b"".join(map(redacted_frame, frames)))
+    def _put(self, data: bytes) -> None:
+        self.size += len(data)
+        self._file.write(data)
         # So that it is in the file if the process is killed.
         self._file.flush()
 
 
-class _ListFile(_File):
+class _ListFile(_File[bytes]):
     """One list's reply that is being written: under another name, until it is complete."""
 
     def __init__(self, path: Path, redact: Callable[[bytes], bytes] | None) -> None:
         self._path = path
         self._part = path.with_suffix(".part")
-        super().__init__(self._part)
-        self.records = 0
-        self._redact = redact
-        self._splitter: ReplySplitter | None = ReplySplitter(what=path.stem)
-
-    def write(self, chunk: bytes) -> None:
-        if self._redact is None:
-            self.put(chunk)
-        if self._splitter is None:
-            return
-        try:
-            records = self._splitter.feed(chunk)
-        except RequestRefused as exc:
-            self._splitter = None
-            if self._redact is not None:
-                self.put(encode.error_reply(exc.type, exc.message))
-            return
-        except WireError:
-            if self._redact is not None:
-                raise
-            self._splitter = None
-            return
-        self.records += len(records)
-        if self._redact is not None:
-            self.put(encode.reply(map(self._redact, records)))
+        self._splitter = ReplySplitter(what=path.stem)
+        redact_all = None if redact is None else lambda records: encode.reply(map(redact, records))
+        super().__init__(self._part, self._splitter.feed, redact_all)
 
     def complete(self, *, keep: bool = True) -> None:
         """Close it; it is kept if the reply was whole."""
         self.close()
         try:
-            if self._splitter is not None:
+            if self._split is not None:
                 self._splitter.finish()
         except TruncatedReply:
             keep = False

@@ -4,7 +4,7 @@ Desired LRPs are encoded again from what the mirror decodes of them; events of u
 """
 
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, get_args
 
@@ -40,22 +40,18 @@ RECORDS: Final[Mapping[ListName, Callable[[bytes], bytes]]] = {
 """How a record of each list that can hold secrets is written without them; raises MalformedRecord."""
 
 
-def redacted_frame(frame: Frame) -> bytes:
-    """Return the bytes of an event without secrets. Of an unknown or undecodable one only its name is left."""
+def redacted(frames: Iterable[Frame]) -> bytes:
+    """Return the bytes of events without secrets. Of an unknown or undecodable one only its name is left."""
+    return b"".join(map(_redacted, frames))
+
+
+def _redacted(frame: Frame) -> bytes:
     data = frame.data
     if frame.event in _DESIRED:
         event = decode.stream_event(frame.event, frame.data)
-        data = b2a_base64(encode.event(_redacted(event)), newline=False)
+        fields = {name: getattr(event, name) for name in event.__struct_fields__}
+        lrps = {name: without_secrets(field) for name, field in fields.items() if isinstance(field, DesiredLRP)}
+        data = b2a_base64(encode.event(replace(event, **lrps)), newline=False)
     elif frame.event not in _KNOWN:
         data = b""
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (frame.id.encode(), frame.event.encode(), data)
-
-
-def _redacted(event: Event) -> Event:
-    match event:
-        case DesiredLRPChanged(before, after):
-            return replace(event, before=without_secrets(before), after=without_secrets(after))
-        case DesiredLRPCreated(lrp) | DesiredLRPRemoved(lrp):
-            return replace(event, desired_lrp=without_secrets(lrp))
-        case _:
-            return event
