@@ -25,11 +25,10 @@ The exit status is 1 where nothing is known of the process.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 import trio
-from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.cli.shared.arguments import add_bbs, seconds
@@ -42,15 +41,6 @@ from lrpmirror.core.explain.decisions import Decision
 from lrpmirror.model import ActualLRP, DesiredLRP
 from lrpmirror.redaction import HARMLESS_ROUTERS
 from lrpmirror.wire import json
-
-
-class Explanation(Struct, frozen=True):
-    """Everything the mirror knows of a process at one moment, by the mirror's clock."""
-
-    now: float
-    desired: DesiredLRP | None
-    rows: tuple[ActualLRP, ...]
-    decisions: tuple[Decision, ...]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,26 +63,24 @@ async def run(args: argparse.Namespace) -> int:
         if desired is not None:
             routes = {name: desired.routes[name] for name in HARMLESS_ROUTERS if name in desired.routes}
             desired = replace(desired, routes=routes)
-        found = Explanation(mirror.status.at, desired, mirror.actual_lrps(guid), mirror.explain(guid))
-    as_text = sys.stdout.isatty() and not args.json
-    await LineWriter().write(map(str.encode, _lines(found)) if as_text else _objects(found))
-    if found.desired is None and not found.rows and not found.decisions:
+        rows, decisions, now = mirror.actual_lrps(guid), mirror.explain(guid), mirror.status.at
+    if sys.stdout.isatty() and not args.json:
+        lines = [line.encode() for line in _lines(desired, rows, decisions, now)]
+    else:
+        objects = [{"desired_lrp": json.to_json(desired)}] if desired is not None else []
+        objects += [{"actual_lrp": json.to_json(row)} for row in rows]
+        objects += [{"decision": decision_object(decision, now)} for decision in decisions]
+        lines = [msgspec.json.encode(one) for one in objects]
+    await LineWriter().write(lines)
+    if desired is None and not rows and not decisions:
         say(f"lrpmirror explain: nothing is known of a process {guid}")
         return 1
     return 0
 
 
-def _objects(found: Explanation) -> Iterator[bytes]:
-    if found.desired is not None:
-        yield msgspec.json.encode({"desired_lrp": json.to_json(found.desired)})
-    for row in found.rows:
-        yield msgspec.json.encode({"actual_lrp": json.to_json(row)})
-    for decision in found.decisions:
-        yield msgspec.json.encode({"decision": decision_object(decision, found.now)})
-
-
-def _lines(found: Explanation) -> Iterator[str]:
-    lrp = found.desired
+def _lines(
+    lrp: DesiredLRP | None, rows: Iterable[ActualLRP], decisions: Iterable[Decision], now: float
+) -> Iterator[str]:
     if lrp is None:
         yield "It is not desired."
     else:
@@ -101,17 +89,11 @@ def _lines(found: Explanation) -> Iterator[str]:
             f"routes for {', '.join(lrp.routes) or 'no router'}, version {lrp.epoch}:{lrp.tag_index}"
         )
     yield ""
-    yield from table(
-        ("INDEX", "PRESENCE", "STATE", "CELL", "INSTANCE", "CRASHES", "ERROR", "VERSION"),
-        [_row(row) for row in found.rows],
-    )
-    if not found.rows:
-        yield "It has no rows."
+    heads: tuple[str, ...] = ("INDEX", "PRESENCE", "STATE", "CELL", "INSTANCE", "CRASHES", "ERROR", "VERSION")
+    yield from list(table(heads, map(_row, rows))) or ["It has no rows."]
     yield ""
     heads = ("WHEN", "EVENT", "INDEX", "VERDICT", "WHY")
-    yield from table(heads, [decision_row(decision, found.now) for decision in found.decisions])
-    if not found.decisions:
-        yield "No event about it came."
+    yield from list(table(heads, [decision_row(one, now) for one in decisions])) or ["No event about it came."]
 
 
 def _row(row: ActualLRP) -> tuple[str, ...]:

@@ -50,22 +50,9 @@ GRACE: Final = 1.0  # seconds after a list in which events of before it may stil
 ROUNDS: Final = 3  # how many lists are read at most. A record that keeps changing is compared with the last one too.
 
 Kind = Literal["actual_lrp", "desired_lrp"]
-Sort = Literal["missing", "extra", "behind", "ahead", "replaced", "content"]
 Key = tuple[Kind, RowKey]
 Record = ActualLRP | DesiredLRP
 V = TypeVar("V", ActualLRP, DesiredLRP)
-
-
-class Difference(Struct, frozen=True):
-    """One record in which the two differ, by its tags (None: not there); `fields` are those of two that are there."""
-
-    kind: Kind
-    process_guid: str
-    index: int | None
-    difference: Sort
-    mirror: ModificationTag | None
-    bbs: ModificationTag | None
-    fields: tuple[str, ...]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +70,7 @@ async def run(args: argparse.Namespace) -> int:
             await trio.sleep(args.seconds)
         await _be_live(mirror)
         differences = await settled_differences(mirror, client)
-        lines = [msgspec.json.encode(_object(mirror, one)) for one in differences]
+        lines = [msgspec.json.encode(_object(mirror, key, pair)) for key, pair in differences]
         status = mirror.status
         summary = {
             "equal": not differences,
@@ -103,20 +90,6 @@ async def _be_live(mirror: Mirror) -> None:
     raise mirror.status.last_error or NotSynced(f"the mirror was not live again within {_PATIENCE:.0f} s")
 
 
-def _object(mirror: Mirror, one: Difference) -> dict[str, Any]:
-    now = mirror.status.at
-    return {
-        "kind": one.kind,
-        "process_guid": one.process_guid,
-        **({} if one.index is None else {"index": one.index}),
-        "difference": one.difference,
-        "mirror": tag_text(one.mirror),
-        "bbs": tag_text(one.bbs),
-        "fields": one.fields,
-        "decisions": [decision_object(decision, now) for decision in mirror.explain(one.process_guid)],
-    }
-
-
 class _Pair(Struct, frozen=True):
     """The mirror's record and the listed one; not both are None."""
 
@@ -130,7 +103,7 @@ class _Pair(Struct, frozen=True):
         return "" if one is None else one.process_guid, one.index if isinstance(one, ActualLRP) else None
 
 
-async def settled_differences(mirror: Mirror, client: Client) -> list[Difference]:
+async def settled_differences(mirror: Mirror, client: Client) -> list[tuple[Key, _Pair]]:
     """List everything and compare; what differs is compared with a second list, and reported only then.
 
     A record that the mirror has changed between the two comparisons, so that it may only be on its way again, is
@@ -146,7 +119,7 @@ async def settled_differences(mirror: Mirror, client: Client) -> list[Difference
         stood = {key for key, pair in again.items() if round_ == ROUNDS or pair.held == suspects[key].held}
         believed |= {key: again[key] for key in stood}
         suspects = {key: pair for key, pair in again.items() if key not in stood}
-    return [_difference(key, pair) for key, pair in sorted(believed.items(), key=_order)]
+    return sorted(believed.items(), key=_order)
 
 
 class _Held(Generic[V]):
@@ -203,17 +176,28 @@ async def _list_desired(client: Client) -> Iterable[DesiredLRP]:
     return lrps
 
 
-def _difference(key: Key, pair: _Pair) -> Difference:
+def _object(mirror: Mirror, key: Key, pair: _Pair) -> dict[str, Any]:
     held, listed = pair.held, pair.listed
-    mirror, bbs = (None if side is None else side.modification_tag for side in (held, listed))
-    fields: tuple[str, ...] = ()
+    process_guid, index = pair.place
+    tags = tuple(None if side is None else side.modification_tag for side in (held, listed))
+    fields: list[str] = []
     if held is not None and listed is not None:
         names = (ActualLRP if isinstance(held, ActualLRP) else DesiredLRP).__struct_fields__
-        fields = tuple(name for name in names if getattr(held, name) != getattr(listed, name))
-    return Difference(key[0], *pair.place, _sort(mirror, bbs), mirror, bbs, fields)
+        fields = [name for name in names if getattr(held, name) != getattr(listed, name)]
+    now = mirror.status.at
+    return {
+        "kind": key[0],
+        "process_guid": process_guid,
+        **({} if index is None else {"index": index}),
+        "difference": _kind_of_difference(*tags),
+        "mirror": tag_text(tags[0]),
+        "bbs": tag_text(tags[1]),
+        "fields": fields,
+        "decisions": [decision_object(decision, now) for decision in mirror.explain(process_guid)],
+    }
 
 
-def _sort(held: ModificationTag | None, listed: ModificationTag | None) -> Sort:
+def _kind_of_difference(held: ModificationTag | None, listed: ModificationTag | None) -> str:
     if held is None:
         return "missing"
     if listed is None:
