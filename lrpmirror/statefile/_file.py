@@ -161,10 +161,7 @@ class StateFile:
     def release(self) -> None:
         """Unlock the file. Does nothing where it is not locked."""
         with self._release_lock:
-            descriptor, self._lock = self._lock, -1
-            self._released = True
-        if descriptor >= 0:
-            os.close(descriptor)
+            self._unlock()
 
     def load(self, bbs: str) -> Loaded | None:
         """Read the state of that BBS; None where there is no file yet. O(records), 20 µs each.
@@ -201,23 +198,33 @@ class StateFile:
         # A `save` of an older state that is still running stops at its next part.
         self._current = mine = object()
         data = parts(exported, bbs=bbs, taken_at=max(0.0, taken_at), age=max(0.0, age))
-        with self._turn, self._mapped():
-            written = self._write_beside(data, lambda: self._current is mine and not self._given_up)
-            if written:
-                self._disk.rename(self._new, self.path)
-                self._disk.sync_directory(self.path.parent)
+        with self._turn:
+            try:
+                written = self._write_beside(data, lambda: self._current is mine and not self._given_up)
+                if written:
+                    self._disk.rename(self._new, self.path)
+                    self._disk.sync_directory(self.path.parent)
+            except (OSError, MalformedRecord) as exc:
+                with suppress(OSError):
+                    self._disk.remove(self._new)
+                why = f"cannot be written: {_reason(exc)}; the one before stays, and the mirror tries again"
+                raise StateFileError(f"the state file {self.path} {why}") from exc
         return written
 
     def forked(self, _: MirrorForked) -> None:
         """Leave the file to the parent process. Its lock would last as long as a child had it open."""
-        descriptor, self._lock = self._lock, -1
-        self._given_up = self._released = True
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._given_up = True
+        self._unlock()
 
     def give_up(self) -> None:
         """Make every `save` end soon and change nothing, running or not begun yet."""
         self._given_up = True
+
+    def _unlock(self) -> None:
+        descriptor, self._lock = self._lock, -1
+        self._released = True
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _write_beside(self, data: Iterator[bytes], wanted: Callable[[], bool]) -> bool:
         descriptor = self._disk.create(self._new)
@@ -233,18 +240,6 @@ class StateFile:
             self._disk.close(descriptor)
         self._disk.remove(self._new)
         return False
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, MalformedRecord) as exc:
-            with suppress(OSError):
-                self._disk.remove(self._new)
-            raise StateFileError(
-                f"the state file {self.path} cannot be written: {_reason(exc)}; the one before stays, and the mirror "
-                "tries again"
-            ) from exc
 
     def _set_aside(self, kind: str) -> str:
         name = Path(f"{self.path}.{kind}")
