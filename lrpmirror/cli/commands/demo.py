@@ -14,7 +14,7 @@ or after --seconds; then it says whether mirror and simulator agree.
 import argparse
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,19 +97,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+async def run(args: argparse.Namespace) -> int:
     """Run the demo, and print its outcome."""
     settings = Settings(seed=args.seed, cells=args.cells, apps=args.apps, redis=args.redis)
     if args.seconds is not None:
         settings = replace(settings, steps=max(1, round(args.seconds * settings.pace)))
-    outcome = trio.run(_shown, settings)
+    async with interruptible() as asked, open_display() as display:
+        outcome = await play(settings, display, asked)
     print_lines([outcome.text.encode()])
     return 0 if outcome.agreed else 1
-
-
-async def _shown(settings: Settings) -> Outcome:
-    async with interruptible() as asked, open_display() as display:
-        return await play(settings, display, asked)
 
 
 async def play(settings: Settings, display: Display, asked: trio.Event) -> Outcome:
@@ -209,14 +205,24 @@ def disagreements(mirror: Mirror, diego: Diego, *, listed: bool) -> list[str]:
     seen = {str(row_key(row)): row for row in mirror.actual_lrps()}
     if not listed:
         seen = {key: _filled(row, rows.get(key)) for key, row in seen.items()}
-    wanted = {lrp.process_guid: replace(lrp, detail=None) for lrp in diego.desired_lrps()}
-    found = _differing("row", rows, seen)
-    found += _differing("desired LRP", wanted, {lrp.process_guid: lrp for lrp in mirror.desired_lrps()})
+    sides: list[tuple[str, Mapping[str, object], Mapping[str, object]]] = [
+        ("row", rows, seen),
+        (
+            "desired LRP",
+            {lrp.process_guid: replace(lrp, detail=None) for lrp in diego.desired_lrps()},
+            {lrp.process_guid: lrp for lrp in mirror.desired_lrps()},
+        ),
+    ]
     if listed:
-        found += _differing("domain", _by_itself(diego.domains()), _by_itself(mirror.domains))
-        cells = {cell.cell_id: cell for cell in diego.cells()}
-        found += _differing("cell", cells, {cell.cell_id: cell for cell in mirror.cells})
-    return found
+        sides.append(("domain", dict.fromkeys(diego.domains(), True), dict.fromkeys(mirror.domains, True)))
+        cells, seen_cells = ({cell.cell_id: cell for cell in side} for side in (diego.cells(), mirror.cells))
+        sides.append(("cell", cells, seen_cells))
+    return [
+        f"{kind} {key}"
+        for kind, expected, got in sides
+        for key in sorted(expected.keys() | got.keys())
+        if expected.get(key) != got.get(key)
+    ]
 
 
 async def settled_disagreements(mirror: Mirror, diego: Diego) -> list[str]:
@@ -241,14 +247,6 @@ def _filled(row: ActualLRP, expected: ActualLRP | None) -> ActualLRP:
         internal_routes=row.internal_routes or expected.internal_routes,
         metric_tags=row.metric_tags or expected.metric_tags,
     )
-
-
-def _by_itself(names: Iterable[str]) -> dict[str, str]:
-    return {name: name for name in names}
-
-
-def _differing(kind: str, expected: Mapping[str, object], got: Mapping[str, object]) -> list[str]:
-    return [f"{kind} {key}" for key in sorted(expected.keys() | got.keys()) if expected.get(key) != got.get(key)]
 
 
 SERVERS: Final = ("valkey-server", "redis-server")

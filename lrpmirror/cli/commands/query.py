@@ -87,16 +87,13 @@ class Query(Struct, frozen=True, kw_only=True):
             await self._poll(args, self.read)
 
     async def _once(self, args: Args) -> None:
-        where = target(args)
         out, waiting = LineWriter(), Waiting("listing")
-        async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client, waiting.shown() as hide:
+        async with waiting.client(target(args)) as client, waiting.shown() as hide:
 
             async def write(values: Iterable[object]) -> None:
-                lines = [json.dumps(value) for value in values]
-                waiting.records += len(lines)
                 if sys.stdout.isatty():
                     hide()
-                await out.write(lines)
+                await out.write(map(json.dumps, values))
 
             if self.ask is not None:
                 await self.ask(client, args, write)

@@ -17,7 +17,7 @@ from lrpmirror.core.derived.view import AnyView, K, Process, V, View
 from lrpmirror.core.freshness.status import Status
 from lrpmirror.errors import BBSError, WireError
 from lrpmirror.mirror import Mirror, open_mirror
-from lrpmirror.relay import Client, client_at
+from lrpmirror.relay import Client
 
 _GLANCE: Final = 0.02
 
@@ -30,12 +30,8 @@ async def following(
     stream: Literal["instances", "groups"] = "instances",
 ) -> AsyncIterator[tuple[Mirror, Client]]:
     """Open a mirror of the BBS that is named, and wait for the state; yields its client too. Raises the first error."""
-    where = target(args)
     waiting = Waiting("listing")
-    async with (
-        client_at(where.url, tls=where.tls, tap=waiting.tap) as client,
-        open_mirror(waiting.counted(client), detail=detail, stream=stream) as mirror,
-    ):
+    async with waiting.client(target(args)) as client, open_mirror(client, detail=detail, stream=stream) as mirror:
         async with waiting.shown():
             while (status := mirror.status).synced_at is None:
                 if status.last_error is not None:

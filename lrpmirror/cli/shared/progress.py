@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 import trio
 
 from lrpmirror.background import background
-from lrpmirror.mirror import BBS
+from lrpmirror.cli.shared.arguments import Target
 from lrpmirror.mirror._bbs import ListName
-from lrpmirror.relay import Client
+from lrpmirror.relay import Client, client_at
 
 PATIENCE: Final = 0.7  # seconds that a list may take before its progress is shown
 TICK: Final = 0.2  # seconds between two lines of progress
@@ -83,11 +83,6 @@ class Waiting:
     records: int = 0
     received: int = 0  # bytes
 
-    def tap(self, name: str, piece: bytes) -> None:
-        """Count a piece of a reply; for the tap of a client."""
-        if not name.startswith("events."):
-            self.received += len(piece)
-
     def shown(self) -> AbstractAsyncContextManager[Callable[[], None]]:
         """Show the progress, as `showing`, where the wait is long."""
         return showing(self.line, patience=PATIENCE)
@@ -97,12 +92,18 @@ class Waiting:
         size = f"{self.received / _MEBI:,.1f} MiB" if self.received >= _MEBI else f"{self.received / _KIBI:,.0f} KiB"
         return f"{self.doing}: {self.records:,} records, {size}"
 
-    def counted(self, client: Client) -> BBS:
-        """Return a client whose listed records are counted."""
-        return cast("BBS", _CountedBBS(client, self))
+    @asynccontextmanager
+    async def client(self, where: Target) -> AsyncIterator[Client]:
+        """Open a client of what is named, whose listed records and bytes are counted."""
+        async with client_at(where.url, tls=where.tls, tap=self._tap) as client:
+            yield cast("Client", _CountedClient(client, self))
+
+    def _tap(self, name: str, piece: bytes) -> None:
+        if not name.startswith("events."):
+            self.received += len(piece)
 
 
-class _CountedBBS:
+class _CountedClient:
     def __init__(self, client: Client, waiting: Waiting) -> None:
         self._client = client
         self._waiting = waiting

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -21,9 +19,7 @@ from lrpmirror.cli.shared.screen import line
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._listings import CellsTable, CellTable, ChangesTable, Listing, ProcessesTable
 from lrpmirror.cli.top._text import amounts, freshness, instances, phase, process_lines, trouble
-from lrpmirror.mirror import BBS
 from lrpmirror.model import ActualLRP
-from lrpmirror.relay import client_at
 from lrpmirror.thread import MirrorThread
 
 INTERVAL: Final = 0.5  # seconds between two reads of the mirror
@@ -344,13 +340,7 @@ class Top(App[None]):
 def show(where: Target) -> None:
     """Show what a mirror of a BBS has, until it is quit."""
     waiting = Waiting("reading the first lists")
-    with MirrorThread(_counted(where, waiting)) as mirror:
+    with MirrorThread(waiting.client(where)) as mirror:
         board = Board(mirror, where.name, waiting)
         board.begin()
         Top(board).run()
-
-
-@asynccontextmanager
-async def _counted(where: Target, waiting: Waiting) -> AsyncIterator[BBS]:
-    async with client_at(where.url, tls=where.tls, tap=waiting.tap) as client:
-        yield waiting.counted(client)
