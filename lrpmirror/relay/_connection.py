@@ -168,18 +168,16 @@ async def _open(where: tuple[str, int] | str, context: ssl.SSLContext | None) ->
         if isinstance(where, str):
             return _Socket(await trio.open_unix_socket(where))
         stream = await trio.open_tcp_stream(*where)
-        return _Socket(stream) if context is None else await _encrypted(stream, context, where[0])
+        if context is None:
+            return _Socket(stream)
+        encrypted = trio.SSLStream(stream, context, server_hostname=where[0], https_compatible=True)
+        try:
+            await encrypted.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return encrypted
     raise TimeoutError(f"no connection within {CONNECT:g} s")
-
-
-async def _encrypted(stream: trio.SocketStream, context: ssl.SSLContext, host: str) -> trio.SSLStream[Any]:
-    encrypted = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
-    try:
-        await encrypted.do_handshake()
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return encrypted
 
 
 def _account_of(address: Address) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """The state of a mirror in the form of a relay: its hashes, where the two differ, and the events of what is written."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from lrpmirror.relay._announced import AnnouncedVersions
 from lrpmirror.relay._format import field_of
 from lrpmirror.relay._pending import AT_ONCE, Batch, Pending, Step
 from lrpmirror.wire import decode, encode
+
+V = TypeVar("V")
 
 
 class MirrorReads(Protocol):
@@ -183,7 +186,11 @@ class Content:
         self._written = {"domains": {}, "cells": {}}
 
     def _compare_rows(self, found: Mapping[str, bytes]) -> Iterator[tuple[str, Step[ActualLRP]]]:
-        rows = {field: _decoded_row(value) for field, value in found.items() if field not in self._pending.rows}
+        rows = {
+            field: _decoded(decode.actual_lrp, value)
+            for field, value in found.items()
+            if field not in self._pending.rows
+        }
         guids = {row.process_guid for row in rows.values() if row is not None}
         mine = {field_of(row_key(row)): row for guid in guids for row in self._mirror.actual_lrps(guid)}
         for field, row in rows.items():
@@ -197,21 +204,19 @@ class Content:
                 continue
             wanted = self._mirror.desired_lrp(guid)
             if self._desired(wanted)[name] != value:
-                yield guid, Step(_decoded_desired(name, value), wanted)
+                yield guid, Step(_decoded(_DECODERS[name], value), wanted)
 
 
-def _decoded_row(value: bytes) -> ActualLRP | None:
+_DECODERS: Final[Mapping[str, Callable[[bytes], DesiredLRP]]] = {
+    "scheduling_infos": decode.scheduling_info,
+    "routing_infos": decode.desired_lrp,
+    "desired_lrps": partial(decode.desired_lrp, full=True),
+}
+
+
+def _decoded(decoder: Callable[[bytes], V], value: bytes) -> V | None:
     try:
-        return decode.actual_lrp(value)
-    except WireError:
-        return None
-
-
-def _decoded_desired(name: str, value: bytes) -> DesiredLRP | None:
-    try:
-        if name == "scheduling_infos":
-            return decode.scheduling_info(value)
-        return decode.desired_lrp(value, full=name == "desired_lrps")
+        return decoder(value)
     except WireError:
         return None
 

@@ -99,16 +99,22 @@ class Records(AsyncIterator[list[Any]]):
     async def _fetch(self) -> None:
         """Fetch more: encoded records, or desired LRPs joined from their two parts."""
         joined = self._name == "joined"
-        if self._filter.guids:
+        if guids := self._filter.guids:
             self._ended = True
-            self._waiting = await self._read_some(self._filter.guids)
+            if self._by_process:
+                self._waiting = await self._rows_of(guids)
+            elif joined:
+                self._waiting = await self._joined(guids)
+            else:
+                found = await self._redis.read_fields(self._keys.key(self._name), guids)
+                self._waiting = [value for value in found if value is not None]
             return
         if self._by_process:
             await self._fetch_rows()
             return
         name = "scheduling_infos" if joined else self._name
-        found = await self._scan(name, SCAN)
-        self._number += len(found)
+        scanned = await self._scan(name, SCAN)
+        self._number += len(scanned)
         if self._slice is None:
             self._ended = True
             if lacking := await self._lacking(name):
@@ -116,9 +122,9 @@ class Records(AsyncIterator[list[Any]]):
                     f"{self._keys.where}: at least {lacking} {name} are gone that had been published; the publisher "
                     f"({self._status.publisher}) finds that out and writes them again"
                 )
-        values = list(found.values())
+        values = list(scanned.values())
         if joined:
-            self._waiting = await self._joined(tuple(map(bytes.decode, found)), values)
+            self._waiting = await self._joined(tuple(map(bytes.decode, scanned)), values)
         else:
             # The next slice is written while this one is decoded.
             await self._redis.send()
@@ -151,16 +157,6 @@ class Records(AsyncIterator[list[Any]]):
             found = {field: value for field, value in found.items() if field not in self._seen}
         self._seen.update(found)
         return found
-
-    async def _read_some(self, guids: tuple[str, ...]) -> list[Any]:
-        """Return the records of processes, encoded; or `joined` desired LRPs."""
-        if self._name == "actual_lrps":
-            return await self._rows_of(guids)
-        if self._name == "joined":
-            return await self._joined(guids)
-        return [
-            value for value in await self._redis.read_fields(self._keys.key(self._name), guids) if value is not None
-        ]
 
     def _decoded(self, values: Iterable[bytes]) -> list[Any]:
         """Return records from their bytes."""

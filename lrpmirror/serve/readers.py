@@ -127,19 +127,16 @@ class Readers:
     def round(self) -> Iterator[None]:
         """Give the next slice to the readers and send it at once to those that take it, one reader a step."""
         self._in_round = True
-        self._count_growth()
+        # Rounds in a row in which more has come than one takes away: a large commit only gets less.
+        waiting = len(self._waiting)
+        self._growing = self._growing + 1 if waiting > max(self._waited, SLICE) else 0
+        self._waited = waiting
         self.due = self._clock() + (PACE * len(self._open) if len(self._open) > MANY else 0.0)
         for subscription, items in self._next_slice():
             subscription.send(items)
             yield
         self._in_round = False
         self._end_slice()
-
-    def _count_growth(self) -> None:
-        """Count the rounds in a row in which more has come than one takes away: a large commit only gets less."""
-        waiting = len(self._waiting)
-        self._growing = self._growing + 1 if waiting > max(self._waited, SLICE) else 0
-        self._waited = waiting
 
     def _next_slice(self) -> Iterator[tuple[Subscription, list[Encoded]]]:
         """Take the next slice of what waits; yield each present reader with its part of it."""

@@ -192,18 +192,16 @@ class Replica:
             self._announced_versions.clear()
             return
         # First, as a BBS does what it desires: an instance beyond the number that is known is passed over by some.
-        shown = map(self._shown_delta, desired_deltas)
-        desired: list[Event | MirrorOnly] = [one for delta in shown for one in desired_events(delta, trace_id)]
+        desired: list[Event | MirrorOnly] = []
+        for delta in desired_deltas:
+            before, after = (None if lrp is None else self._shown(lrp) for lrp in (delta.before, delta.after))
+            desired += desired_events(Delta(delta.key, before, after), trace_id)
         if self.readers.want("instances"):
             rows = row_events(commit.actual_lrps, trace_id, created=isinstance(event, ActualLRPInstanceCreated))
             self.readers.put("instances", desired + rows)
         if self.readers.want("groups"):
             slots = group_events(commit.actual_lrps, self._mirror.actual_lrps, from_event=event is not None)
             self.readers.put("groups", desired + slots)
-
-    def _shown_delta(self, delta: Delta[str, DesiredLRP]) -> Delta[str, DesiredLRP]:
-        before, after = (None if lrp is None else self._shown(lrp) for lrp in (delta.before, delta.after))
-        return Delta(delta.key, before, after)
 
     def _desired_deltas(self, commit: Commit) -> list[Delta[str, DesiredLRP]]:
         """Return the deltas of desired LRPs to send; a withheld removal is sent when it is released."""

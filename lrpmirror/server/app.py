@@ -105,9 +105,8 @@ class BBSApp:
             await asgi.send_whole(send, 400, asgi.TEXT, b"the body is not an EventsByCellId\n")
             return
         subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)
-        chunks = (scope.get("extensions") or {}).get(asgi.CHUNKS)
-        offer = None if chunks is None else chunks.get(asgi.OFFER)
-        await stream_events(subscription, receive, send, bursts=chunks is not None, offer=offer)
+        offer = (scope.get("extensions") or {}).get(asgi.CHUNKS, {}).get(asgi.OFFER)
+        await stream_events(subscription, receive, send, offer)
 
     async def _list(self, answer: Answer, body: bytes, send: Send) -> None:
         if self.lag.before_read:

@@ -11,7 +11,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 CHUNKS: Final = "lrpmirror.chunks"
-"""An extension of ASGI that the server here offers: a body message may have `chunks`, a list of bytes, for its `body`.
+"""An extension of ASGI that the server here offers where it sends chunks: once the head has been sent, a body message
+may have `chunks`, a list of bytes, for its `body`.
 
 Each is sent as a chunk of its own, all in one write; plain ASGI leaves where chunks end to the server.
 """
@@ -19,8 +20,8 @@ Each is sent as a chunk of its own, all in one write; plain ASGI leaves where ch
 OFFER: Final = "offer"
 """In that extension: a function that sends chunks without waiting, and returns whether the client took all of them.
 
-It may be called when the head has been sent and nothing else is being sent. If it returns False, a message with no
-`chunks` has to be sent next, which waits for the client to take the rest.
+It may be called when nothing else is being sent. If it returns False, a message with no `chunks` has to be sent next,
+which waits for the client to take the rest.
 """
 
 TEXT: Final = b"text/plain; charset=utf-8"

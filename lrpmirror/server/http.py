@@ -153,7 +153,10 @@ class Connection:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
-                await self._read_more()
+                if self._http.they_are_waiting_for_100_continue:
+                    await self.write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                    self._wait_for("body", limits.body_timeout)
+                self._http.receive_data(bytes(await self._stream.receive_some(READ)))
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > limits.max_body:
@@ -166,12 +169,6 @@ class Connection:
             else:
                 # Nothing else but its end: a client that leaves in the middle breaks the protocol, which h11 raises.
                 return bytes(body)
-
-    async def _read_more(self) -> None:
-        if self._http.they_are_waiting_for_100_continue:
-            await self.write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
-            self._wait_for("body", self._limits.body_timeout)
-        self._http.receive_data(bytes(await self._stream.receive_some(READ)))
 
     async def wait_for_end(self) -> None:
         """Return when the client has left, or sends more ahead than a client may."""
@@ -268,7 +265,7 @@ class _Exchange:
             "raw_path": raw_path,
             "query_string": query,
             "root_path": "",
-            "extensions": {CHUNKS: {OFFER: connection.offer_chunks} if self._is_chunked else {}},
+            "extensions": {CHUNKS: {OFFER: connection.offer_chunks}} if self._is_chunked else {},
             "headers": [(name, value) for name, value in request.headers],
         }
 
@@ -286,7 +283,7 @@ class _Exchange:
             self._head = self._make_head(message)
             return
         chunks = message.get("chunks")
-        if chunks is not None and self._is_chunked and self._head is None:
+        if chunks is not None:
             if not (chunks and self._connection.offer_chunks(chunks)):
                 await self._connection.finish_chunks()
             return
@@ -299,7 +296,8 @@ class _Exchange:
                 await self._connection.write(*events, h11.EndOfMessage())
                 self.answered.cancel()
             return
-        events += [h11.Data(data=chunk) for chunk in chunks or [message.get("body")] if chunk]
+        if message.get("body"):
+            events.append(h11.Data(data=message["body"]))
         if not message.get("more_body", False):
             events.append(h11.EndOfMessage())
         await self._connection.write(*events, chunk_mark=b";" if self.is_event_stream else b"")

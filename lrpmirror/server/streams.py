@@ -214,18 +214,16 @@ def cell_of(body: bytes) -> str | None:
         return None
 
 
-async def stream_events(
-    subscription: Subscription, receive: Receive, send: Send, *, bursts: bool = False, offer: Offer | None = None
-) -> None:
+async def stream_events(subscription: Subscription, receive: Receive, send: Send, offer: Offer | None = None) -> None:
     """Send a subscription's events until the reader leaves or falls behind; the body is never ended in order.
 
-    With `bursts` the server understands `chunks`: what came together is sent together, each event in a chunk of its
-    own. With `offer` too, a source with many readers can have them sent at once. A reader that has seen the head misses
-    nothing. One that falls behind is left in the middle, also while a write to it is stuck: the write is cancelled.
+    With `offer` the server understands `chunks`: what came together is sent together, each event in a chunk of its own,
+    and a source with many readers can have them sent at once. A reader that has seen the head misses nothing. One that
+    falls behind is left in the middle, also while a write to it is stuck: the write is cancelled.
     """
     try:
         async with trio.open_nursery() as nursery:
-            sender = _Sender(subscription, nursery.cancel_scope, BURST if bursts else 1)
+            sender = _Sender(subscription, nursery.cancel_scope, 1 if offer is None else BURST)
             await send({"type": "http.response.start", "status": 200, "headers": _HEAD})
             await send({"type": "http.response.body", "body": b"", "more_body": True})
             nursery.start_soon(_watch_for_disconnect, receive, nursery.cancel_scope)

@@ -29,7 +29,8 @@ class Traffic:
         """Count an error of the server's own, and log it with its traceback if it is the first of its kind."""
         name = type(error).__name__
         self.failures[name if len(self.failures) < KINDS or name in self.failures else "other"] += 1
-        kind = f"{name} at {_place(error)}"
+        frames = traceback.extract_tb(error.__traceback__, limit=-1)
+        kind = f"{name} at {frames[-1].filename}:{frames[-1].lineno}" if frames else name
         if kind in self.first or len(self.first) >= KINDS:
             return
         self.first[kind] = error
@@ -42,9 +43,3 @@ class Traffic:
         """Raise the failures, if there are any, in an ExceptionGroup."""
         if self.first:
             raise ExceptionGroup(f"{what} failed: {dict(self.failures)}", list(self.first.values()))
-
-
-def _place(error: Exception) -> str:
-    """Return the line of code that has raised an error."""
-    frames = traceback.extract_tb(error.__traceback__, limit=-1)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"

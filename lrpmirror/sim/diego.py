@@ -135,8 +135,15 @@ class Diego:
 
     def remove(self, process_guid: str, index: int, instance: InstanceKey | None = None) -> None:
         """Remove a row, if it is that instance's. Raises ResourceNotFound."""
-        seen = self._as_read_before(process_guid, index, unclaimed=instance is None)
-        self._emit(_with_removed(lifecycle.remove(self._state, process_guid, index, instance), seen))
+        seen: ActualLRP | None = None
+        if self._faults is not None and self._rng.random() < self._faults.stale_removed:
+            seen = self._state.earlier(process_guid, index, unclaimed=instance is None)
+        emitted = lifecycle.remove(self._state, process_guid, index, instance)
+        if seen is not None:
+            # The `removed` events, which are all of a removal, show the row as it was read: in an older version.
+            row, group = ActualLRPInstanceRemoved(seen), ActualLRPRemoved(ActualLRPGroup(seen, None))
+            emitted = [Emission((row,) * len(each.instances), (group,) * len(each.groups)) for each in emitted]
+        self._emit(emitted)
 
     retire = _sending(lifecycle.retire)
     evacuate_claimed = _answering(lifecycle.evacuate_claimed)
@@ -256,12 +263,6 @@ class Diego:
 
     # -------------------------------------------------------------- internal
 
-    def _as_read_before(self, process_guid: str, index: int, *, unclaimed: bool) -> ActualLRP | None:
-        """Return an older version of the row if the faults say that the removal has read that one."""
-        if self._faults is None or self._rng.random() >= self._faults.stale_removed:
-            return None
-        return self._state.earlier(process_guid, index, unclaimed=unclaimed)
-
     def _emit(self, emitted: Sequence[Emission]) -> None:
         self._instances.send([[*map(self._traced, each.instances)] for each in emitted])
         self._groups.send([[*map(self._traced, each.groups)] for each in emitted])
@@ -281,11 +282,3 @@ class Diego:
     def _check(self) -> None:
         """Raise AssertionError unless the rows are as they must be at all times."""
         self._state.check()
-
-
-def _with_removed(emitted: Sequence[Emission], seen: ActualLRP | None) -> Sequence[Emission]:
-    """Let the `removed` events, which are all of a removal, show the row as it was read: perhaps an older version."""
-    if seen is None:
-        return emitted
-    row, group = ActualLRPInstanceRemoved(seen), ActualLRPRemoved(ActualLRPGroup(seen, None))
-    return [Emission((row,) * len(each.instances), (group,) * len(each.groups)) for each in emitted]

@@ -91,7 +91,10 @@ def start(
         new = ActualLRP(process_guid=process_guid, index=index, domain=domain, since=state.now, epoch=state.guid())
         pairs.append((None, state.put(replace(new, **running))))
     else:
-        _check_startable(row, domain, instance)
+        free = row.state in (ActualLRPState.UNCLAIMED, ActualLRPState.CLAIMED)
+        if row.domain != domain or not (free or InstanceKey.of(row) == instance):
+            where = f"{process_guid}/{index} is {row.state} in {row.domain!r}"
+            raise RequestRefused("ActualLRPCannotBeStarted", f"{where}, not by that instance")
         if any(getattr(row, name) != value for name, value in running.items()):
             pairs.append((row, state.write(row, **running)))
     for other in before:
@@ -178,15 +181,6 @@ def removed(state: State, row: ActualLRP) -> Emission:
 def _is_suspect(state: State, process_guid: str, index: int, instance: InstanceKey) -> bool:
     suspect = state.row(process_guid, index, Presence.SUSPECT)
     return suspect is not None and InstanceKey.of(suspect) == instance
-
-
-def _check_startable(row: ActualLRP, domain: str, instance: InstanceKey) -> None:
-    free = row.state in (ActualLRPState.UNCLAIMED, ActualLRPState.CLAIMED)
-    if row.domain != domain or not (free or InstanceKey.of(row) == instance):
-        raise RequestRefused(
-            "ActualLRPCannotBeStarted",
-            f"{row.process_guid}/{row.index} is {row.state} in {row.domain!r}, not by that instance",
-        )
 
 
 class Evacuation(Struct, frozen=True):

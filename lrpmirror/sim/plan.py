@@ -133,8 +133,15 @@ class FaultyReplies:
             early, late = self._rng.choice([(slowness, 0.0), (0.0, slowness)])
         if self._rng.random() < self._plan.truncated_lists:
             send = _truncated(send, self._rng, self._mishaps)
+
+        async def send_late(message: Message) -> None:
+            # The state has been read by then.
+            if message["type"] == "http.response.start":
+                await trio.sleep(late)
+            await send(message)
+
         await trio.sleep(early)
-        await self._app(scope, receive, _late(send, late))
+        await self._app(scope, receive, send_late)
 
     async def _half_open_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         end = trio.current_time() + self._rng.uniform(*self._plan.lasting)
@@ -234,17 +241,6 @@ class FaultInjector:
 
     async def _a_while(self) -> None:
         await trio.sleep(self._rng.uniform(*self._plan.lasting))
-
-
-def _late(send: Send, seconds: float) -> Send:
-    """Return a `send` that waits before the head: the state has been read by then."""
-
-    async def send_late(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await trio.sleep(seconds)
-        await send(message)
-
-    return send_late
 
 
 def _truncated(send: Send, rng: random.Random, mishaps: Counter[str]) -> Send:
