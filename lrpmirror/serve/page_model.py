@@ -7,11 +7,12 @@ from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from lrpmirror.mirror import Mirror, MirrorView
 from lrpmirror.model import ActualLRP, ActualLRPState, Presence
 from lrpmirror.serve.event_rates import EventRates, Second
-from lrpmirror.serve.health import readiness
+from lrpmirror.serve.health import Readiness, readiness
 from lrpmirror.server.slices import Slices
 from lrpmirror.views import CellLoad, Health, ProcessHealth
 
@@ -56,16 +57,10 @@ class ProcessModel(Struct, frozen=True):
     detail: str
 
 
-class PageModel(Struct, frozen=True, kw_only=True):
+class PageModel(Readiness, frozen=True, kw_only=True):
     """The content of the page at one moment."""
 
-    ready: bool
-    cause: str
-    phase: str
-    revision: int
-    age: float | None
     listed_ago: float | None
-    last_error: str
     desired_lrps: int
     totals: dict[str, int]  # instances by letter
     cells: list[CellModel]
@@ -127,15 +122,9 @@ def _look(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: Eve
             troubled.add((SEVERITY[value.health], guid), (guid, value))
         yield None
     status = mirror.status
-    judged = readiness(status)
     yield PageModel(
-        ready=judged.ready,
-        cause=judged.cause,
-        phase=judged.phase,
-        revision=judged.revision,
-        age=judged.age,
+        **asdict(readiness(status)),
         listed_ago=None if status.synced_at is None else status.at - status.synced_at,
-        last_error=judged.last_error,
         desired_lrps=status.desired_lrps,
         totals=dict(totals),
         cells=shown.found(),
