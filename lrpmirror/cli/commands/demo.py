@@ -13,12 +13,12 @@ or after --seconds; then it says whether mirror and simulator agree.
 
 import argparse
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from random import Random
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -259,33 +259,28 @@ REFRESH: Final = 0.2  # seconds between two reads of domains and cells: the demo
 async def relayed(bbs_url: str, tuning: Tuning, seed: int) -> AsyncIterator[str]:
     """Publish the BBS at a URL to a server of its own; yields the relay's URL. Raises ConfigurationError."""
     with TemporaryDirectory(prefix="lrpmirror-") as folder:
-        path = Path(folder) / "redis.sock"
-        process = await trio.to_thread.run_sync(_start, path)
-        try:
-            async with (
-                BBSClient(bbs_url) as client,
-                open_mirror(client, tuning=tuning, rng=Random(seed)) as mirror,  # noqa: S311 - jitter
-                open_publisher(mirror, client, f"unix://{path}", refresh=REFRESH),
-            ):
-                yield f"unix://{path}"
-        finally:
-            process.kill()
-            process.wait()
+        path = trio.Path(folder) / "redis.sock"
+        async with (
+            _server(path),
+            BBSClient(bbs_url) as client,
+            open_mirror(client, tuning=tuning, rng=Random(seed)) as mirror,  # noqa: S311 - jitter
+            open_publisher(mirror, client, f"unix://{path}", refresh=REFRESH),
+        ):
+            yield f"unix://{path}"
 
 
-def _start(path: Path) -> subprocess.Popen[bytes]:
+@asynccontextmanager
+async def _server(path: trio.Path) -> AsyncIterator[None]:
     server = next((found for name in SERVERS if (found := shutil.which(name))), None)
     if server is None:
         raise ConfigurationError(f"--redis needs one of {' and '.join(SERVERS)}: install it, or leave the option out")
     command = [server, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - found above
-    for _ in range(round(START / 0.02)):
-        if path.exists():
-            return process
-        try:
-            process.wait(0.02)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-    process.kill()
-    raise ConfigurationError(f"--redis: {server} did not begin; does it run by itself?")
+    async with background() as nursery:
+        start = partial(trio.run_process, command, stdout=DEVNULL, check=False, start_new_session=True)
+        process: trio.Process = await nursery.start(start)
+        with trio.move_on_after(START):
+            while process.returncode is None and not await path.exists():  # noqa: ASYNC110 - a file wakes nobody
+                await trio.sleep(0.02)
+        if process.returncode is not None or not await path.exists():
+            raise ConfigurationError(f"--redis: {server} did not begin; does it run by itself?")
+        yield

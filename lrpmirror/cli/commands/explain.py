@@ -34,7 +34,7 @@ from msgspec.structs import replace
 from lrpmirror.cli.shared.arguments import add_bbs, seconds
 from lrpmirror.cli.shared.following import following, passing
 from lrpmirror.cli.shared.output import LineWriter, printable, say, table
-from lrpmirror.cli.shared.progress import showing
+from lrpmirror.cli.shared.progress import Progress
 from lrpmirror.cli.shared.signals import interruptible
 from lrpmirror.cli.shared.story import decision_object, decision_row
 from lrpmirror.core.explain.decisions import Decision
@@ -55,8 +55,8 @@ async def run(args: argparse.Namespace) -> int:
     """Follow the BBS, then explain."""
     guid: str = args.process_guid
     async with following(args) as (mirror, _):
-        progress = passing(args.seconds, lambda: f"{len(mirror.explain(guid))} decisions about it")
-        async with interruptible() as asked, showing(progress):
+        progress = Progress(passing(args.seconds, lambda: f"{len(mirror.explain(guid))} decisions about it"))
+        async with interruptible() as asked, progress.shown():
             with trio.move_on_after(args.seconds):
                 await asked.wait()
         desired = mirror.desired_lrp(guid)

@@ -88,11 +88,11 @@ class Query(Struct, frozen=True, kw_only=True):
 
     async def _once(self, args: Args) -> None:
         out, waiting = LineWriter(), Waiting("listing")
-        async with waiting.client(target(args)) as client, waiting.shown() as hide:
+        async with waiting.client(target(args)) as client, waiting.shown() as progress:
 
             async def write(values: Iterable[object]) -> None:
                 if sys.stdout.isatty():
-                    hide()
+                    progress.hide()
                 await out.write(map(json.dumps, values))
 
             if self.ask is not None:

@@ -12,7 +12,7 @@ Either way only the owner can read the files.
 """
 
 import argparse
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,7 +30,7 @@ from lrpmirror.relay import is_relay
 
 SETTLE: Final = 0.3  # seconds without events that the last lists need after them, to be the end state of the events
 TRIES: Final = 3  # how many times these lists are tried
-TICK: Final = 0.5  # seconds between two reports of the progress
+TICK: Final = 0.5  # seconds between two looks whether it can still be written
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +65,12 @@ class _Session:
     recorder: Recorder
     asked: trio.Event
     secrets: bool
-    progress: Progress = field(default_factory=Progress)
     since: float = field(default_factory=trio.current_time)
     doing: str = "listing"
     lost: LRPMirrorError | None = None
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(lambda: f"{self.doing}: {self._line()}", elsewhere=True)
 
     async def run(self, client: BBSClient, seconds: float) -> None:
         """Record until interrupted, or for so many seconds once the first lists are in."""
@@ -78,10 +80,10 @@ class _Session:
                 streams.append(await stack.enter_async_context(client.events("groups")))
             except UnknownPath:
                 self.progress.say("lrpmirror record: note: this server has no group stream; it is left out")
-            async with background() as nursery:
+            async with background() as nursery, self.progress.shown():
                 for stream in streams:
                     nursery.start_soon(self._drain, stream)
-                nursery.start_soon(self._tick)
+                nursery.start_soon(self._watch)
                 async with background() as first:
                     # Without these lists, an interruption leaves nothing of use.
                     first.start_soon(self._give_up)
@@ -110,12 +112,10 @@ class _Session:
             self.recorder.end(str(error))
             self.asked.set()
 
-    async def _tick(self) -> None:
-        while True:
-            self.progress.show(f"{self.doing}: {self._line()}", trio.current_time())
-            if self.recorder.error is not None:
-                self.asked.set()
+    async def _watch(self) -> None:
+        while self.recorder.error is None:  # noqa: ASYNC110 - it is set by whoever writes, which wakes nobody
             await trio.sleep(TICK)
+        self.asked.set()
 
     def _line(self) -> str:
         counts = self.recorder.counts
@@ -150,23 +150,20 @@ class _Session:
 
     async def _list(self, client: BBSClient) -> None:
         await client.domains()
-        await self._read(client, "actual_lrps")
-        await self._read(client, "actual_lrp_groups")
+        await self._read(client, "actual_lrps", "actual_lrp_groups")
         try:
-            await self._read(client, "scheduling_infos")
-            await self._read(client, "routing_infos")
+            await self._read(client, "scheduling_infos", "routing_infos")
             whole = self.secrets
         except UnknownPath:
             whole = True
         if whole:
             await self._read(client, "desired_lrps")
-        try:
+        # The cells are kept by another service, which can be down while the BBS is well.
+        with suppress(RequestRefused, UnknownPath):
             await client.cells()
-        except (RequestRefused, UnknownPath):
-            # The cells are kept by another service, which can be down while the BBS is well.
-            return
 
-    async def _read(self, client: BBSClient, name: ListName) -> None:
-        async with client.stream_list(name) as batches:
-            async for _ in batches:
-                pass
+    async def _read(self, client: BBSClient, *names: ListName) -> None:
+        for name in names:
+            async with client.stream_list(name) as batches:
+                async for _ in batches:
+                    pass

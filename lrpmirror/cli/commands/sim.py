@@ -21,7 +21,6 @@ from math import isfinite
 from typing import Final
 
 import trio
-from msgspec.structs import replace
 
 from lrpmirror.background import background
 from lrpmirror.cli.shared.arguments import add_limits, add_server_tls, add_simulation, count, limits_of, server_of
@@ -74,7 +73,7 @@ async def run(args: argparse.Namespace) -> None:
         cells=args.cells,
         instances=args.instances,
         events_per_second=args.events_per_second,
-        rates=replace(Rates(), **dict(args.rate)),
+        rates=Rates(**dict(args.rate)),
     )
     pilot.run(round(args.warm_up))
     async with (

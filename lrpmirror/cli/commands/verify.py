@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from lrpmirror.cli.shared.arguments import add_bbs, seconds
 from lrpmirror.cli.shared.following import following, passing
 from lrpmirror.cli.shared.output import LineWriter
-from lrpmirror.cli.shared.progress import showing
+from lrpmirror.cli.shared.progress import Progress
 from lrpmirror.cli.shared.story import decision_object, tag_text
 from lrpmirror.core.rows.changes import Change, RowKey, row_key
 from lrpmirror.errors import NotSynced, UnknownPath
@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 async def run(args: argparse.Namespace) -> int:
     """Verify, and print the result."""
     async with following(args, stream=args.stream) as (mirror, client):
-        async with showing(passing(args.seconds, lambda: f"revision {mirror.revision}")):
+        async with Progress(passing(args.seconds, lambda: f"revision {mirror.revision}")).shown():
             await trio.sleep(args.seconds)
         await _be_live(mirror)
         differences = await settled_differences(mirror, client)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -109,10 +110,11 @@ class Picked(View[Hashable, Any, Any]):
         return next(iter(contributions.values()))
 
 
-def _change_line(before: object | None, after: object | None, **more: object) -> bytes:
-    """Return a change as a line of JSON; the sides are JSON-ready, None for "not there"."""
+def _change_line(show: Callable[[Any], object], before: object, after: object, **more: object) -> bytes:
+    """Return a change as a line of JSON, its sides by `show`; None for "not there"."""
     change = "added" if before is None else "removed" if after is None else "changed"
-    return msgspec.json.encode({"change": change, "before": before, "after": after, **more})
+    sides = {"before": None if before is None else show(before), "after": None if after is None else show(after)}
+    return msgspec.json.encode({"change": change, **sides, **more})
 
 
 async def watch(
@@ -131,12 +133,7 @@ async def watch(
         await out.write(first({key: value for key, value in followed.items() if wanted(key)}))
         async for batch in changes:
             await out.write(
-                _change_line(
-                    None if one.before is None else show(one.key, one.before),
-                    None if one.after is None else show(one.key, one.after),
-                    revision=one.revision,
-                    cause=one.cause,
-                )
+                _change_line(partial(show, one.key), one.before, one.after, revision=one.revision, cause=one.cause)
                 for one in batch
                 if wanted(one.key)
             )
@@ -169,4 +166,4 @@ def _changes(before: Mapping[Any, V], after: Mapping[Any, V], show: Callable[[V]
     for key in dict.fromkeys((*before, *after)):
         was, now = before.get(key), after.get(key)
         if was != now:
-            yield _change_line(None if was is None else show(was), None if now is None else show(now))
+            yield _change_line(show, was, now)

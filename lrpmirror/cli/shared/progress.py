@@ -4,7 +4,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import trio
 
@@ -16,63 +16,55 @@ from lrpmirror.relay import Client, client_at
 PATIENCE: Final = 0.7  # seconds that a list may take before its progress is shown
 TICK: Final = 0.2  # seconds between two lines of progress
 _QUIET: Final = 10.0  # seconds between two lines where they cannot be rewritten
+_CLEAR: Final = "\r\x1b[K"  # begins the line of a terminal anew
 
 _KIBI: Final = 1024
 _MEBI: Final = _KIBI * _KIBI
 
 
 class Progress:
-    """Shows a line of progress: on a terminal in place, elsewhere every ten seconds."""
+    """A line of progress on stderr: on a terminal in place; elsewhere, if at all, every ten seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Callable[[], str], *, patience: float = 0.0, elsewhere: bool = False) -> None:
+        self._line = line
+        self._patience = patience  # seconds that pass before it is shown
+        self._elsewhere = elsewhere
         self._out: Final = sys.stderr
         self._terminal = self._out.isatty()
-        self._last: float | None = None
+        self._scope = trio.CancelScope()
 
-    def show(self, line: str, now: float) -> None:
-        """Show the progress at `now`, in seconds of any clock."""
-        if self._terminal:
-            self._write(f"\r\x1b[K{line}")
-        elif self._last is None or now - self._last >= _QUIET:
-            self._last = now
-            self._write(f"{line}\n")
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[Self]:
+        """Show it for as long as the block lasts, or until `hide`."""
+        async with background() as nursery:
+            if self._terminal or self._elsewhere:
+                nursery.start_soon(self._show)
+            try:
+                yield self
+            finally:
+                self.hide()
+
+    def hide(self) -> None:
+        """Show it no more."""
+        if self._terminal and not self._scope.cancel_called:
+            self._write(_CLEAR)
+        self._scope.cancel()
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self._write(f"\r\x1b[K{line}\n" if self._terminal else f"{line}\n")
+        self._write(f"{_CLEAR if self._terminal else ''}{line}\n")
+
+    async def _show(self) -> None:
+        with self._scope:
+            await trio.sleep(self._patience)
+            while True:
+                self._write(f"{_CLEAR}{self._line()}" if self._terminal else f"{self._line()}\n")
+                await trio.sleep(TICK if self._terminal else _QUIET)
 
     def _write(self, text: str) -> None:
         # Without a reader of stderr the command goes on.
         with suppress(OSError):
             print(text, end="", file=self._out, flush=True)
-
-
-@asynccontextmanager
-async def showing(line: Callable[[], str], *, patience: float = 0.0) -> AsyncIterator[Callable[[], None]]:
-    """Show a line of progress on a terminal, after `patience` seconds; yields a function that ends it early."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    progress, scope = Progress(), trio.CancelScope()
-
-    async def tick() -> None:
-        with scope:
-            await trio.sleep(patience)
-            while True:
-                progress.show(line(), trio.current_time())
-                await trio.sleep(TICK)
-
-    def stop() -> None:
-        if not scope.cancel_called:
-            scope.cancel()
-            progress.show("", trio.current_time())
-
-    async with background() as nursery:
-        nursery.start_soon(tick)
-        try:
-            yield stop
-        finally:
-            stop()
 
 
 @dataclass
@@ -83,9 +75,9 @@ class Waiting:
     records: int = 0
     received: int = 0  # bytes
 
-    def shown(self) -> AbstractAsyncContextManager[Callable[[], None]]:
-        """Show the progress, as `showing`, where the wait is long."""
-        return showing(self.line, patience=PATIENCE)
+    def shown(self) -> AbstractAsyncContextManager[Progress]:
+        """Show the progress where the wait is long."""
+        return Progress(self.line, patience=PATIENCE).shown()
 
     def line(self) -> str:
         """Return the line of progress."""
