@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 import trio
@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from lrpmirror.client import _endpoints as endpoints
 from lrpmirror.client._endpoints import ListName, ListRequest, StreamName
 from lrpmirror.client._errors import MappedErrors, RequestInfo
-from lrpmirror.client._exchange import ENDLESS, Body, Hooks, ReplyLimits, Tap, exchange
+from lrpmirror.client._exchange import Body, ReplyLimits, Tap, exchange
 from lrpmirror.client._options import Limits, Timeouts, checked_limits, checked_timeouts, checked_url
 from lrpmirror.client._replies import Batches, EventStream
 from lrpmirror.client._tls import TLS, Identity, warn_of_insecure_tls
@@ -24,8 +24,6 @@ from lrpmirror.wire import text
 from lrpmirror.wire.proto import requests_pb2
 
 T = TypeVar("T")
-
-_HEADERS: Final = {"User-Agent": "lrpmirror", "Accept-Encoding": "identity"}
 
 
 class BBSClient:
@@ -70,8 +68,9 @@ class BBSClient:
             warn_of_insecure_tls(stacklevel=2)
         self._identity = Identity(tls or TLS(), on_tls_problem) if self.url.startswith("https:") else None
         self._changes_seen = 0
-        self._lists = _http(transport or Transport(self._identity, limits, endless=False), timeouts)
-        self._streams = _http(transport or Transport(self._identity, limits, endless=True), timeouts)
+        self._timeouts = {"connect": timeouts.connect, "write": timeouts.write, "read": timeouts.read, "pool": None}
+        self._lists = transport or Transport(self._identity, limits, endless=False)
+        self._streams = transport or Transport(self._identity, limits, endless=True)
         self._tap = tap
         self._older: dict[str, int] = {}
         self.source: SourceStatus | None = None
@@ -287,20 +286,16 @@ class BBSClient:
         return values[0]
 
     def _info(self, path: str, method: str = "POST") -> RequestInfo:
-        return RequestInfo(method, path, self.url, self._identity)
+        return RequestInfo(method, path, self.url, self._identity, self.forget_fallbacks)
 
     @asynccontextmanager
     async def _exchange(
         self, info: RequestInfo, request: bytes, tap: str, *, endless: bool = False
     ) -> AsyncIterator[Body]:
-        client, limits = (self._streams, ENDLESS) if endless else (self._lists, self._reply_limits)
-        hooks = Hooks(partial(self._tap, tap) if self._tap and tap else None, self.forget_fallbacks)
-        async with exchange(client, info, request, hooks, limits) as body:
+        transport, limits = (self._streams, None) if endless else (self._lists, self._reply_limits)
+        received = partial(self._tap, tap) if self._tap and tap else None
+        async with exchange(
+            transport, info, request, timeouts=self._timeouts, limits=limits, received=received
+        ) as body:
             self.source = body.source
             yield body
-
-
-def _http(transport: httpx.AsyncBaseTransport, timeouts: Timeouts) -> httpx.AsyncClient:
-    """Return an httpx client without proxies, redirects or credentials from the environment."""
-    limits = httpx.Timeout(connect=timeouts.connect, write=timeouts.write, read=timeouts.read, pool=None)
-    return httpx.AsyncClient(transport=transport, timeout=limits, trust_env=False, headers=_HEADERS)

@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 from msgspec import Struct
@@ -33,12 +33,16 @@ _PHASES = {
 
 
 class RequestInfo(Struct, frozen=True):
-    """A request as error messages name it (`POST /v1/ping at https://bbs:8889`), and the identity that sent it."""
+    """A request as error messages name it (`POST /v1/ping at https://bbs:8889`), and the identity that sent it.
+
+    `lost` is called where the server turns out to be out of reach.
+    """
 
     method: str
     path: str
     url: str
-    identity: Identity | None = None
+    identity: Identity | None
+    lost: Callable[[], None]
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} at {self.url}"
@@ -64,10 +68,14 @@ class MappedErrors:
         if error is None:
             return
         if isinstance(error, httpx.TimeoutException):
+            info.lost()
             raise TimedOut(f"{info}: timed out while {_PHASES.get(type(error), doing)}") from error
         if isinstance(error, (httpx.TransportError, OSError)):
+            info.lost()
             raise _connection_error(error, info, f"{self._lost} while {doing}") from error
-        if isinstance(error, (WireError, RequestRefused)) and not str(error).startswith(str(info)):
+        if isinstance(error, (ConnectionFailed, TimedOut, ServiceUnavailable)):
+            info.lost()
+        elif isinstance(error, (WireError, RequestRefused)) and not str(error).startswith(str(info)):
             # Only the text grows: the type, and the fields of a refusal, stay what callers match on.
             error.args = (f"{info}: {error}",)
 

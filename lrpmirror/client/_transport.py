@@ -6,8 +6,7 @@ And httpx's pool leaves the socket of a request that is cancelled in its TLS han
 
 import math
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Self
 
 import h11
 import httpx
@@ -23,11 +22,6 @@ from lrpmirror.wire.chunked import ChunkedDecoder
 _BODYLESS = frozenset({204, 304})
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# The extension of a response that reads the next piece of its body without httpx in between.
-READ: Final = "lrpmirror.read"
-
-Read = Callable[[], Awaitable[bytes]]
 
 
 class _ChunkedBody(ChunkedDecoder):
@@ -115,7 +109,7 @@ class Transport(httpx.AsyncBaseTransport):
             headers=response.headers.raw_items(),
             stream=stream,
             request=request,
-            extensions={READ: stream.read, OPEN_ENDED: framing.open_ended},
+            extensions={OPEN_ENDED: framing.open_ended},
         )
 
 
@@ -157,23 +151,22 @@ class _Body(httpx.AsyncByteStream):
         self._behind = behind
         self._pause = pause
 
-    async def read(self) -> bytes:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         framing = self._framing
         data, self._behind = self._behind, b""
         # It is asked before the network is: an error may stand behind the piece before.
         while not (piece := framing.feed(data)):
             if framing.ended:
-                return b""
+                raise StopAsyncIteration
             data = await self._pipe.receive(self._pause)
             if not data:
                 if framing.open_ended:
-                    return b""
+                    raise StopAsyncIteration
                 raise httpx.RemoteProtocolError("the server closed the connection in the middle of the reply")
         return piece
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await self.read():
-            yield piece
 
     async def aclose(self) -> None:
         await self._pipe.close()
