@@ -202,7 +202,7 @@ def test_rows_whose_bytes_are_the_same_are_not_read_to_find_what_differs() -> No
     one, other = listed(RUNNING), listed(replace(RUNNING, tag_index=9))
     assert one.differing(other) == {"tag_index"}
     assert isinstance(one, LazyActualLRP)
-    assert one.memory.row is None
+    assert one.memory.known is None
 
 
 def test_routes_and_tags_are_read_when_they_are_asked_for() -> None:
@@ -230,7 +230,7 @@ def test_a_row_that_has_been_read_equals_one_that_has_not() -> None:
     assert isinstance(unread, LazyActualLRP)
     assert isinstance(read, LazyActualLRP)
     assert hash(read.memory) == hash(unread.memory), "they are equal, whether anything was read or not"
-    assert unread.memory.row is None, "bytes that are equal were read to be compared"
+    assert unread.memory.known is None, "bytes that are equal were read to be compared"
 
 
 def test_bytes_that_are_no_record_are_refused_at_once_and_not_when_they_are_read() -> None:
@@ -281,7 +281,7 @@ def test_an_equal_row_takes_over_the_others_bytes_and_stays_what_it_was() -> Non
     unread = listed(RUNNING)
     assert diffed == unread
     assert isinstance(unread, LazyActualLRP)
-    assert unread.memory.row is None, "the bytes were not taken over"
+    assert unread.memory.known is None, "the bytes were not taken over"
 
 
 class Interrupted:
@@ -292,7 +292,7 @@ class Interrupted:
         self._looks = 0
 
     @property
-    def row(self) -> ActualLRP | None:
+    def known(self) -> ActualLRP | None:
         self._looks += 1
         return None if self._looks == 1 else self._whole
 
@@ -356,7 +356,7 @@ def test_to_encode_a_row_leaves_it_unread() -> None:
         encode.actual_lrp(seen)
 
         assert isinstance(seen, LazyActualLRP)
-        assert seen.memory.row is None
+        assert seen.memory.known is None
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2, 3])

@@ -38,7 +38,7 @@ def lazy(desired: DesiredLRP = WHOLE) -> LazyDesiredLRP:
 
 
 def is_read(desired: LazyDesiredLRP) -> bool:
-    return desired.memory.detail is not None
+    return desired.memory.known is not None
 
 
 @given(full_desired_lrps)

@@ -74,7 +74,7 @@ def test_a_row_from_the_wire_is_written_as_it_is_now_and_stays_unread(
     moved = replace(listed, presence=Presence(presence), epoch="moved")
     save(StateFile(path), small(actual_lrps=(listed, moved)))
 
-    assert all(isinstance(row, LazyActualLRP) and row.memory.row is None for row in (listed, moved))
+    assert all(isinstance(row, LazyActualLRP) and row.memory.known is None for row in (listed, moved))
     found = loaded(path)
     assert found is not None
     assert found.actual_lrps == (one, replace(one, presence=Presence(presence), epoch="moved"))

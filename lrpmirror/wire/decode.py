@@ -7,7 +7,7 @@ another wire type than the schema's is one of them. A text that is not UTF-8 is 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from google.protobuf.message import DecodeError, Message
@@ -30,14 +30,13 @@ from lrpmirror.events import (
     UnreadableEvent,
 )
 from lrpmirror.model import LONG_TEXT, ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP, stored_bytes
-from lrpmirror.wire.lazy import lazy_change, lazy_group, lazy_record, lazy_row
+from lrpmirror.wire.lazy import eager, lazy_change, lazy_group, lazy_record, lazy_row
 from lrpmirror.wire.lazydesired import lazy_desired
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.text import from_utf8, rewritten
 from lrpmirror.wire.values import (
     cell_value,
     desired_value,
-    group_value,
     readable_record,
     routing_value,
     scheduling_value,
@@ -62,7 +61,7 @@ def actual_lrp(record: bytes) -> ActualLRP:
 
 def actual_lrp_group(record: bytes) -> ActualLRPGroup:
     """Decode a `models.ActualLRPGroup`; one with neither slot filled is malformed."""
-    return group_value(_parse(diego_pb2.ActualLRPGroup, record, "actual LRP group"), "actual LRP group")
+    return lazy_group(_parse(diego_pb2.ActualLRPGroup, record, "actual LRP group"), "actual LRP group")
 
 
 def desired_lrp(record: bytes, *, full: bool = False) -> DesiredLRP:
@@ -268,9 +267,9 @@ def _group_removed(payload: bytes) -> Event:
 
 def _group(message: diego_pb2.ActualLRPGroup, payload: bytes, what: str) -> ActualLRPGroup:
     """Return the group of an event; its rows are read at once only where the stored row may differ from the event's."""
-    if len(payload) >= LONG_TEXT and (_may_be_long(message.instance) or _may_be_long(message.evacuating)):
-        return group_value(message, what)
-    return lazy_group(message, what)
+    long = len(payload) >= LONG_TEXT and (_may_be_long(message.instance) or _may_be_long(message.evacuating))
+    group = lazy_group(message, what)
+    return ActualLRPGroup(eager(group.instance), eager(group.evacuating)) if long else group
 
 
 def _crashed(payload: bytes) -> Event:
@@ -291,41 +290,24 @@ def _crashed(payload: bytes) -> Event:
     )
 
 
-def _desired_created(payload: bytes) -> Event:
-    what = DesiredLRPCreated.type
-    message = _parse(hot_pb2.DesiredLRPCreatedEvent, payload, what)
-    return DesiredLRPCreated(desired_value(message.desired_lrp, what), message.trace_id)
+def _desired_events(messages: Any, value: Callable[[Any, str], DesiredLRP]) -> dict[str, Callable[[bytes], Event]]:
+    """Return what decodes events of desired LRPs: their messages are a module's, and `value` makes what is in them."""
+    of_created, of_removed = messages.DesiredLRPCreatedEvent, messages.DesiredLRPRemovedEvent
+    of_changed = messages.DesiredLRPChangedEvent
 
+    def created(payload: bytes) -> Event:
+        message = _parse(of_created, payload, DesiredLRPCreated.type)
+        return DesiredLRPCreated(value(message.desired_lrp, DesiredLRPCreated.type), message.trace_id)
 
-def _desired_changed(payload: bytes) -> Event:
-    what = DesiredLRPChanged.type
-    message = _parse(hot_pb2.DesiredLRPChangedEvent, payload, what)
-    return DesiredLRPChanged(desired_value(message.before, what), desired_value(message.after, what), message.trace_id)
+    def changed(payload: bytes) -> Event:
+        message, what = _parse(of_changed, payload, DesiredLRPChanged.type), DesiredLRPChanged.type
+        return DesiredLRPChanged(value(message.before, what), value(message.after, what), message.trace_id)
 
+    def removed(payload: bytes) -> Event:
+        message = _parse(of_removed, payload, DesiredLRPRemoved.type)
+        return DesiredLRPRemoved(value(message.desired_lrp, DesiredLRPRemoved.type), message.trace_id)
 
-def _desired_removed(payload: bytes) -> Event:
-    what = DesiredLRPRemoved.type
-    message = _parse(hot_pb2.DesiredLRPRemovedEvent, payload, what)
-    return DesiredLRPRemoved(desired_value(message.desired_lrp, what), message.trace_id)
-
-
-def _desired_created_in_full(payload: bytes) -> Event:
-    what = DesiredLRPCreated.type
-    message = _parse(events_pb2.DesiredLRPCreatedEvent, payload, what)
-    return DesiredLRPCreated(lazy_desired(message.desired_lrp, what), message.trace_id)
-
-
-def _desired_changed_in_full(payload: bytes) -> Event:
-    what = DesiredLRPChanged.type
-    message = _parse(events_pb2.DesiredLRPChangedEvent, payload, what)
-    before, after = lazy_desired(message.before, what), lazy_desired(message.after, what)
-    return DesiredLRPChanged(before, after, message.trace_id)
-
-
-def _desired_removed_in_full(payload: bytes) -> Event:
-    what = DesiredLRPRemoved.type
-    message = _parse(events_pb2.DesiredLRPRemovedEvent, payload, what)
-    return DesiredLRPRemoved(lazy_desired(message.desired_lrp, what), message.trace_id)
+    return {DesiredLRPCreated.type: created, DesiredLRPChanged.type: changed, DesiredLRPRemoved.type: removed}
 
 
 _EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
@@ -336,13 +318,9 @@ _EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
     ActualLRPChanged.type: _group_changed,
     ActualLRPRemoved.type: _group_removed,
     ActualLRPCrashed.type: _crashed,
-    DesiredLRPCreated.type: _desired_created,
-    DesiredLRPChanged.type: _desired_changed,
-    DesiredLRPRemoved.type: _desired_removed,
+    **_desired_events(hot_pb2, desired_value),
 }
 _FULL_EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
     **_EVENTS,
-    DesiredLRPCreated.type: _desired_created_in_full,
-    DesiredLRPChanged.type: _desired_changed_in_full,
-    DesiredLRPRemoved.type: _desired_removed_in_full,
+    **_desired_events(events_pb2, lazy_desired),
 }

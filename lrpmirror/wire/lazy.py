@@ -28,16 +28,14 @@ _parse_rest: Final = hot_pb2.ActualLRP.FromString
 _parse_change: Final = events_pb2.ActualLRPInstanceChangedEvent.FromString
 
 
-class _Memory(Struct, frozen=True, gc=False):
-    """The decoded row, once a field beyond those decoded at once was read.
+class Memory(Struct, frozen=True, gc=False):
+    """What has been decoded of the bytes of a record, once it was asked for.
 
-    Its internal routes and metric tags are unset until one of the two is asked for: they take two thirds of the time,
-    and few ask.
-
-    It equals everything: whether a row has been read yet is no difference between two rows.
+    Of a row internal routes and metric tags are unset until one of the two is asked for: they take two thirds of the
+    time, and few ask. It equals everything: what has been read yet is no difference between two records.
     """
 
-    row: ActualLRP | None = None
+    known: Any = None
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -46,8 +44,8 @@ class _Memory(Struct, frozen=True, gc=False):
         return 0
 
 
-_NOTHING: Final = _Memory()
-_same_slots: Final = Struct.__eq__
+NOTHING: Final = Memory()
+same_slots: Final = Struct.__eq__
 
 
 class _Shared(dict[str, str]):
@@ -114,7 +112,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     """Reads the rest of the row in the source, but internal routes and metric tags."""
     carried: bytes = b""
     """The source that the internal routes and metric tags are from, where the row's own is a diff, which has none."""
-    memory: _Memory = _NOTHING
+    memory: Memory = NOTHING
     stored: ActualLRP | None = None
     """Of an event's row with a long text: the row as the server has stored it."""
     own_routes: ClassVar[object] = ActualLRP.internal_routes
@@ -136,14 +134,12 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         if not carried:
             return self
         return (
-            replace(self, carried=carried)
-            if self.memory is _NOTHING
-            else replace(self, carried=carried, memory=_NOTHING)
+            replace(self, carried=carried) if self.memory is NOTHING else replace(self, carried=carried, memory=NOTHING)
         )
 
     def taking_over(self, stored: ActualLRP) -> ActualLRP:
         """Return the same where nobody else has this row: itself, if it has not been read, which saves a copy."""
-        new = self.read is _read_after and not self.carried and self.memory is _NOTHING and self.stored is None
+        new = self.read is _read_after and not self.carried and self.memory is NOTHING and self.stored is None
         if not new or type(stored) is not LazyActualLRP or not (stored.own_routes is stored.own_tags is UNSET):
             return self.carrying_over(stored)
         carried = stored.carried or (stored.source if stored.read is _read_row else b"")
@@ -157,18 +153,18 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         The row's values do not change: it has been read to compare it, and what was read is kept.
         """
         # Nearly every listed row is one with the same bytes: to compare these first takes half the time.
-        if _same_slots(self, listed) is True:
+        if same_slots(self, listed) is True:
             return True
         if self != listed:
             return False
-        if type(listed) is LazyActualLRP and _is_whole(self.memory.row) and _is_whole(listed.memory.row):
+        if type(listed) is LazyActualLRP and _is_whole(self.memory.known) and _is_whole(listed.memory.known):
             for field in ("source", "read", "carried"):
                 force_setattr(self, field, getattr(listed, field))
         return True
 
     def decoded(self) -> ActualLRP:
         """Return this row with its fields at hand, but for internal routes and metric tags."""
-        known = self.memory.row
+        known = self.memory.known
         if _given(self) == _NONE_GIVEN and (known is None or _at_once(self) == _at_once(known)):
             return known or _rest(self)
         # It was given other values since.
@@ -192,7 +188,7 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
         if self.tag_index != other.tag_index or self.epoch != other.epoch:
             return False
         # As bytes first. Where these differ, which a record's do from a diff's, what they say can be the same.
-        if _same_slots(self, other) is True:
+        if same_slots(self, other) is True:
             return True
         return all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
@@ -204,13 +200,13 @@ class LazyActualLRP(ActualLRP, frozen=True, gc=False):
     __hash__ = ActualLRP.__hash__
 
     def __repr__(self) -> str:
-        return repr(_eager(self))
+        return repr(eager(self))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name in _FIELDS]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _eager(self).__reduce__()  # type: ignore[return-value]  # a tuple, as of every Struct
+        return eager(self).__reduce__()  # type: ignore[return-value]  # a tuple, as of every Struct
 
 
 def lazy_record(record: bytes, what: str) -> LazyActualLRP:
@@ -267,7 +263,7 @@ def fill_undecoded(message: diego_pb2.ActualLRP, row: ActualLRP) -> bool:
     read, source, carried = row.read, row.source, row.carried
     if read is _read_row:
         message.MergeFromString(source)
-    elif read is _read_after and carried and not _is_whole(row.memory.row):
+    elif read is _read_after and carried and not _is_whole(row.memory.known):
         after = _parse_change(source).after
         message.MergeFromString(carried)
         message.actual_lrp_net_info.CopyFrom(after.actual_lrp_net_info)
@@ -367,7 +363,7 @@ def _rest(row: LazyActualLRP) -> ActualLRP:
     source, read = row.source, row.read
     # Another thread can have read the row since it was found unread, and only a row that was read takes over another's
     # bytes: where it still has not been, these belong together. See `is_confirmed_by`.
-    known = row.memory.row
+    known: ActualLRP | None = row.memory.known
     if known is None:
         rest = read(source)
         # By place: by name it takes twice as long.
@@ -385,9 +381,9 @@ def _rest(row: LazyActualLRP) -> ActualLRP:
             *_NOT_YET,
             *rest[_BEFORE_ROUTES:],
         )
-        memory = _Memory(known)
+        memory = Memory(known)
         # The interpreter switches to no other thread between these two: what another one has read in whole stays.
-        if row.memory.row is None:  # pragma: no branch - in a race only
+        if row.memory.known is None:  # pragma: no branch - in a race only
             force_setattr(row, "memory", memory)
     return known
 
@@ -395,10 +391,10 @@ def _rest(row: LazyActualLRP) -> ActualLRP:
 def _whole(row: LazyActualLRP) -> ActualLRP:
     """Return the fully decoded row, and keep it; as `_rest` does."""
     record = row.carried or (row.source if row.read is _read_row else b"")
-    known = row.memory.row or _rest(row)
+    known: ActualLRP = row.memory.known or _rest(row)
     if not _is_whole(known):
         known = replace(known, **(routes_and_tags(_parse_record(record)) if record else _NEITHER))
-        force_setattr(row, "memory", _Memory(known))
+        force_setattr(row, "memory", Memory(known))
     return known
 
 
@@ -409,12 +405,12 @@ def _is_whole(row: ActualLRP | None) -> bool:
     return row is not None and row.metric_tags is not _LATER
 
 
-def _eager(row: LazyActualLRP) -> ActualLRP:
-    """Return the row as one that was never lazy."""
-    return ActualLRP(**{name: getattr(row, name) for name in _FIELDS})
+def eager(row: ActualLRP | None) -> ActualLRP | None:
+    """Return a row as one that was never lazy; None for none."""
+    return None if row is None else ActualLRP(**{name: getattr(row, name) for name in _FIELDS})
 
 
-_memory: Final[Callable[[LazyActualLRP], _Memory]] = LazyActualLRP.memory.__get__  # type: ignore[attr-defined]
+_memory: Final[Callable[[LazyActualLRP], Memory]] = LazyActualLRP.memory.__get__  # type: ignore[attr-defined]
 
 
 def _later(name: str, read: Callable[[LazyActualLRP], ActualLRP]) -> property:
@@ -425,7 +421,7 @@ def _later(name: str, read: Callable[[LazyActualLRP], ActualLRP]) -> property:
         given = own(row)
         if given is not UNSET:
             return given
-        known = _memory(row).row
+        known = _memory(row).known
         if known is not None:
             found = of_known(known)
             if found is not UNSET:

@@ -7,11 +7,12 @@ and they are written anew, without what was decoded and with maps in order, so t
 
 from typing import Any, Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 from msgspec.structs import force_setattr, replace
 
 from lrpmirror.detail import DesiredLRPDetail
 from lrpmirror.model import DesiredLRP
+from lrpmirror.wire.lazy import NOTHING, Memory, same_slots
 from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.values import desired_value
 from lrpmirror.wire.whole import read_detail
@@ -37,20 +38,6 @@ _DECODED: Final = (
 """The fields of a record that `DesiredLRP` itself has under the same names."""
 
 
-class _Memory(Struct, frozen=True, gc=False):
-    """The decoded detail, once it was read. It equals everything: that is no difference between two records."""
-
-    detail: DesiredLRPDetail | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
-
-
-_NOTHING: Final = _Memory()
-_same_slots: Final = Struct.__eq__
 _own_detail: Final[Any] = vars(DesiredLRP)["detail"].__get__
 
 
@@ -62,7 +49,7 @@ class LazyDesiredLRP(DesiredLRP, frozen=True, kw_only=True, gc=False):
     """The rest of the record."""
     guided: bool = False
     """Whether the rest has a metrics guid."""
-    memory: _Memory = _NOTHING
+    memory: Memory = NOTHING
 
     @property
     def has_detail(self) -> bool:
@@ -83,7 +70,7 @@ class LazyDesiredLRP(DesiredLRP, frozen=True, kw_only=True, gc=False):
         message = _parse(self.source)
         message.metrics_guid = source.static
         rest = message.SerializeToString(deterministic=True)
-        return replace(self, source=rest, guided=bool(source.static), memory=_NOTHING)
+        return replace(self, source=rest, guided=bool(source.static), memory=NOTHING)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DesiredLRP):
@@ -91,7 +78,7 @@ class LazyDesiredLRP(DesiredLRP, frozen=True, kw_only=True, gc=False):
         if self.tag_index != other.tag_index or self.epoch != other.epoch:
             return False
         # As bytes first; where those differ, what they say can be the same.
-        if _same_slots(self, other) is True:
+        if same_slots(self, other) is True:
             return True
         return all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
@@ -131,10 +118,10 @@ def _detail(desired: LazyDesiredLRP) -> DesiredLRPDetail | None:
     given = _own_detail(desired)
     if given is not UNSET:
         return given  # type: ignore[no-any-return]  # what the slot holds
-    detail = desired.memory.detail
+    detail: DesiredLRPDetail | None = desired.memory.known
     if detail is None:
         detail = read_detail(_parse(desired.source))
-        force_setattr(desired, "memory", _Memory(detail))
+        force_setattr(desired, "memory", Memory(detail))
     return detail
 
 

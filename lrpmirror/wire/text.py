@@ -13,15 +13,20 @@ from google.protobuf.message import DecodeError, Message
 
 _M = TypeVar("_M", bound=Message)
 
-_LOW: Final = 0x7F
-_MORE: Final = 0x80
-_MAX_VARINT: Final = 10
+LOW: Final = 0x7F
+"""The bits of a byte of a number that are the number's; the other one says that more bytes follow."""
+
+MAX_VARINT: Final = 10
+"""How many bytes a number has at most."""
+
 _MAX_DEPTH: Final = 100  # protobuf's own limit of messages in messages
 MAX_FIELDS: Final = 100_000
 """How many fields of one message are walked, in a tenth of a second; no record that a BBS keeps has so many."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
+VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
+FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
+"""How many bytes the fields of the wire types of one size have."""
+
 _NO_MESSAGE: Final = "the bytes are no protobuf message"
 
 
@@ -63,11 +68,21 @@ def rewritten(kind: type[Message], record: bytes, text: Callable[[str, bytes], b
 def varint(number: int) -> bytes:
     """Return a number as protobuf writes it."""
     out = bytearray()
-    while number > _LOW:
-        out.append(number & _LOW | _MORE)
+    while number > LOW:
+        out.append(number & LOW | LOW + 1)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def number_at(data: bytes, pos: int) -> tuple[int, int]:
+    """Return the number at `pos`, and where it ends. Raises protobuf's DecodeError where it has no end."""
+    value = 0
+    for shift, byte in enumerate(data[pos : pos + MAX_VARINT]):
+        value |= (byte & LOW) << 7 * shift
+        if byte <= LOW:
+            return value, pos + shift + 1
+    raise DecodeError(_NO_MESSAGE)
 
 
 def _made_text(_: str, data: bytes) -> bytes:
@@ -106,15 +121,15 @@ def _bodies(data: bytes, budget: Iterator[None]) -> Iterator[tuple[int, int, int
     while pos < end:
         if next(budget, budget) is budget:
             raise DecodeError(_NO_MESSAGE)
-        tag, pos = _number(data, pos)
+        tag, pos = number_at(data, pos)
         wire = tag & 7
-        if wire == _VARINT:
-            _, pos = _number(data, pos)
-        elif wire in _FIXED:
-            pos += _FIXED[wire]
-        elif wire == _BYTES:
+        if wire == VARINT:
+            _, pos = number_at(data, pos)
+        elif wire in FIXED:
+            pos += FIXED[wire]
+        elif wire == BYTES:
             head = pos
-            length, at = _number(data, head)
+            length, at = number_at(data, head)
             pos = at + length
             if pos <= end:
                 yield tag, head, at, pos
@@ -122,13 +137,3 @@ def _bodies(data: bytes, budget: Iterator[None]) -> Iterator[tuple[int, int, int
             raise DecodeError(_NO_MESSAGE)
     if pos != end:
         raise DecodeError(_NO_MESSAGE)
-
-
-def _number(data: bytes, pos: int) -> tuple[int, int]:
-    """Return the number at `pos`, and where it ends."""
-    value = 0
-    for shift, byte in enumerate(data[pos : pos + _MAX_VARINT]):
-        value |= (byte & _LOW) << 7 * shift
-        if byte <= _LOW:
-            return value, pos + shift + 1
-    raise DecodeError(_NO_MESSAGE)

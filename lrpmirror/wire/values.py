@@ -13,8 +13,6 @@ from lrpmirror.errors import MalformedRecord
 from lrpmirror.frozen import frozen
 from lrpmirror.model import (
     EMPTY,
-    ActualLRP,
-    ActualLRPGroup,
     ActualLRPState,
     CellCapacity,
     CellPresence,
@@ -51,29 +49,6 @@ _PREFERRED: Final = _EnumMembers(PreferredAddress)
 _DYNAMIC: Final = _EnumMembers(DynamicValue)
 _NO_ROUTES: Final[Mapping[str, bytes]] = frozen({})
 _NO_TAGS: Final[Mapping[str, MetricTagValue]] = frozen({})
-
-
-def row_value(message: diego_pb2.ActualLRP, what: str) -> ActualLRP:
-    """Return a row."""
-    key = message.actual_lrp_key
-    process_guid = key.process_guid
-    if not process_guid:
-        raise without(what, "process guid")
-    instance_key = message.actual_lrp_instance_key
-    tag = message.modification_tag
-    return ActualLRP(
-        process_guid=process_guid,
-        index=key.index,
-        domain=key.domain,
-        instance_guid=instance_key.instance_guid,
-        cell_id=instance_key.cell_id,
-        state=STATES[message.state],
-        epoch=tag.epoch,
-        tag_index=tag.index,
-        presence=PRESENCES[message.presence],
-        **dict(zip(_REST_OF_SIDE, rest_of_side(message), strict=True)),
-        **routes_and_tags(message),
-    )
 
 
 def routes_and_tags(message: diego_pb2.ActualLRP) -> dict[str, Any]:
@@ -114,24 +89,9 @@ def rest_of_side(info: events_pb2.ActualLRPInfo | diego_pb2.ActualLRP | hot_pb2.
     )
 
 
-_REST_OF_SIDE: Final = (
-    *("address", "ports", "instance_address", "preferred_address", "instance_ipv6_address"),
-    *("crash_count", "crash_reason", "placement_error", "since", "routable", "availability_zone"),
-)
-
-
 def _mapping(given: Mapping[str, _V]) -> Mapping[str, _V]:
     # Half the time of dict(given), which does not know that a protobuf map is one.
     return frozen({key: given[key] for key in given})
-
-
-def group_value(message: diego_pb2.ActualLRPGroup, what: str) -> ActualLRPGroup:
-    """Return a group, one of whose slots is filled."""
-    instance = row_value(message.instance, what) if message.HasField("instance") else None
-    evacuating = row_value(message.evacuating, what) if message.HasField("evacuating") else None
-    if instance is evacuating:
-        raise without(what, "row in either slot")
-    return ActualLRPGroup(instance, evacuating)
 
 
 def _routes(routes: Mapping[str, bytes]) -> Mapping[str, bytes]:
