@@ -1,7 +1,8 @@
 """Listing again: on every reconnection, at an interval, on demand; and how quietly."""
 
 from collections.abc import Iterator, MutableMapping
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from math import inf
 from random import Random
 from typing import Any
@@ -147,11 +148,12 @@ async def test_a_server_that_ends_every_stream_soon_is_not_asked_for_everything_
     bbs = FakeBBS(small())
     bbs.answer = lambda name: Answer(after=2.0 if name == "actual_lrps" else 0.0)
 
+    def has_opened(number: int, mirror: Mirror) -> bool:
+        return len(bbs.streams) == number and (mirror.status.live or not listed)
+
     async def end_streams(mirror: Mirror) -> None:
-        while True:
-            streams = len(bbs.streams)
-            while len(bbs.streams) == streams or (listed and not mirror.status.live):  # noqa: ASYNC110 - of the fake
-                await trio.sleep(0.01)
+        for number in count(2):
+            await mirror.wait_for(partial(has_opened, number))
             await trio.sleep(lives)
             bbs.cut()
 
