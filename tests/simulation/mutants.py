@@ -288,6 +288,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         what="what is committed while views are brought to a list is not in them",
         mutant=_put(preparation.Preparation, "note", _constant(None)),
         laws=_names(laws.view_is_recomputation),
+        first=38,
     ),
     "last-change-is-not-published": Mutant(
         what="of several changes in one commit the last does not reach the subscribers",
