@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -31,6 +32,21 @@ STDERR = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     # Now nothing is captured.
     config.stash[STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what the tests are made of out of all runs of the garbage collector: it stays, and is much to look through.
+
+    Some tests and benchmarks run it again and again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
