@@ -26,6 +26,22 @@ settings.load_profile("repeatable")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    "test_benchmarks",
+    "test_simulation",
+    "test_cli_top",
+    "test_simulation_mutants",
+    "test_statefile",
+    "test_view_recordings",
+    "test_view_preparation",
+    "test_cli_output",
+    "test_replica_cli",
+    "test_encode",
+    "test_text",
+    "test_cli_query",
+)
+"""The files that take longest, from the longest on."""
+
 STDERR = pytest.StashKey[int]()
 
 
@@ -47,6 +63,11 @@ def pytest_collection() -> Iterator[None]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the files that take longest tried first: at the end, one would leave the others with nothing to do."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(tryfirst=True)
