@@ -11,20 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror.errors import RecordingError, RequestRefused, TruncatedReply, WireError
-from lrpmirror.recording._reader import (
-    ABOUT,
-    EXPECTED,
-    LIST_NAMES,
-    SNAPSHOT,
-    STEPS,
-    STREAM_NAMES,
-    About,
-    ListName,
-    StreamName,
-    dump_about,
-    list_file,
-    stream_file,
-)
+from lrpmirror.recording import _reader as layout
+from lrpmirror.recording._reader import About, ListName, StreamName
 from lrpmirror.recording._redaction import RECORDS, redacted
 from lrpmirror.wire import encode
 from lrpmirror.wire.lists import ReplySplitter
@@ -32,10 +20,10 @@ from lrpmirror.wire.sse import EventStreamDecoder, Frame
 
 T = TypeVar("T")
 
-_LISTS: Final[Mapping[str, ListName]] = {name.removeprefix("desired_lrp_"): name for name in LIST_NAMES}
+_LISTS: Final[Mapping[str, ListName]] = {name.removeprefix("desired_lrp_"): name for name in layout.LIST_NAMES}
 """The lists by the names that a client passes to its tap."""
 
-_STREAMS: Final[Mapping[str, StreamName]] = {f"events.{name}": name for name in STREAM_NAMES}
+_STREAMS: Final[Mapping[str, StreamName]] = {f"events.{name}": name for name in layout.STREAM_NAMES}
 
 _UNCLOSED: Final = "the recorder was not closed: its process ended first"
 _REOPENED: Final = "a stream was lost and opened again: what happened in between is not known"
@@ -74,7 +62,7 @@ class Recorder:
         self.ended = ""  # why the recording has ended before it was closed; empty: it has not
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self._about = About(note=note, secrets=secrets, recorded_at=started)
-        self._folder = SNAPSHOT
+        self._folder = layout.SNAPSHOT
         self._lists: dict[ListName, _ListFile] = {}
         self._streams: dict[StreamName, _File[Frame]] = {}
         self._begun = False
@@ -115,17 +103,17 @@ class Recorder:
     def step(self, label: str) -> None:
         """Write lists to the folder of a new step from now on; the label goes to about.json."""
         self._about = replace(self._about, steps=(*self._about.steps, label))
-        self._move_to(f"{STEPS}/{len(self._about.steps) - 1:02}")
+        self._move_to(f"{layout.STEPS}/{len(self._about.steps) - 1:02}")
 
     def expect(self) -> None:
         """Write lists to `expected` from now on; call it after the last event."""
-        self._move_to(EXPECTED)
+        self._move_to(layout.EXPECTED)
 
     def drop_expected(self) -> None:
         """Remove the lists of `expected`, where an event arrived after their request."""
-        folder = self.path / EXPECTED
+        folder = self.path / layout.EXPECTED
         with self._writing():
-            if self._folder == EXPECTED:
+            if self._folder == layout.EXPECTED:
                 for list_ in self._lists.values():
                     list_.complete(keep=False)
                 self._lists.clear()
@@ -152,7 +140,7 @@ class Recorder:
         self._closed = True
         with self._writing():
             if not self._streams and not self._begun:
-                (self.path / ABOUT).unlink()
+                (self.path / layout.ABOUT).unlink()
                 if self._made:
                     self.path.rmdir()
                 return
@@ -165,7 +153,7 @@ class Recorder:
         stream = self._streams.get(name)
         if stream is None:
             redact = None if self._about.secrets else redacted
-            self._streams[name] = _File(self.path / stream_file(name), EventStreamDecoder().feed, redact)
+            self._streams[name] = _File(self.path / layout.stream_file(name), EventStreamDecoder().feed, redact)
         elif chunk:
             stream.write(chunk)
         else:
@@ -183,7 +171,7 @@ class Recorder:
         for part in reversed([folder, *folder.parents][: len(Path(self._folder).parts)]):
             part.mkdir(mode=0o700, exist_ok=True)
         redact = None if self._about.secrets else RECORDS.get(name)
-        self._lists[name] = _ListFile(folder / list_file(name), redact)
+        self._lists[name] = _ListFile(folder / layout.list_file(name), redact)
 
     def _move_to(self, folder: str) -> None:
         with self._writing():
@@ -196,10 +184,10 @@ class Recorder:
         self._lists.clear()
 
     def _write_about(self, about: About) -> None:
-        path = self.path / ABOUT
+        path = self.path / layout.ABOUT
         part = path.with_suffix(".part")
         with _created(part) as file:
-            file.write(dump_about(about))
+            file.write(layout.dump_about(about))
         part.replace(path)
 
     @contextmanager

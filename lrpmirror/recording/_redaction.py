@@ -10,22 +10,18 @@ from typing import Final, get_args
 
 from msgspec.structs import replace
 
-from lrpmirror.events import (
-    DesiredLRPChanged,
-    DesiredLRPCreated,
-    DesiredLRPRemoved,
-    Event,
-    UnknownEvent,
-    UnreadableEvent,
-)
+from lrpmirror import events
 from lrpmirror.model import DesiredLRP
 from lrpmirror.recording._reader import ListName
 from lrpmirror.redaction import without_secrets
 from lrpmirror.wire import decode, encode
 from lrpmirror.wire.sse import Frame
 
-_KNOWN: Final = frozenset(kind.type for kind in get_args(Event) if kind not in (UnknownEvent, UnreadableEvent))
-_DESIRED: Final = frozenset(kind.type for kind in (DesiredLRPCreated, DesiredLRPChanged, DesiredLRPRemoved))
+_OTHERS: Final = (events.UnknownEvent, events.UnreadableEvent)
+_KNOWN: Final = frozenset(kind.type for kind in get_args(events.Event) if kind not in _OTHERS)
+_DESIRED: Final = frozenset(
+    kind.type for kind in (events.DesiredLRPCreated, events.DesiredLRPChanged, events.DesiredLRPRemoved)
+)
 
 
 def _rewritten(decoder: Callable[[bytes], DesiredLRP], encoder: Callable[[DesiredLRP], bytes], record: bytes) -> bytes:

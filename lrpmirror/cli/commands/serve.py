@@ -28,16 +28,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from lrpmirror.background import background
-from lrpmirror.cli.shared.arguments import (
-    add_bbs,
-    add_detail,
-    add_limits,
-    add_server_tls,
-    limits_of,
-    ops_limits,
-    server_of,
-    target,
-)
+from lrpmirror.cli.shared import arguments
 from lrpmirror.cli.shared.following import report_phases
 from lrpmirror.cli.shared.output import LineWriter, say_of
 from lrpmirror.cli.shared.signals import interruptible, look_at_files_again
@@ -60,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="HOST:PORT for a status page, /metrics, /healthz and /readyz, without TLS; given the address of --listen, "
         "they are served there, with its TLS",
     )
-    add_detail(parser)
+    arguments.add_detail(parser)
     parser.add_argument(
         "--max-age",
         type=_seconds,
@@ -75,9 +66,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep the state in FILE, without secrets, and start from it after a restart: the status page shows it at "
         "once, marked as stale; reads are answered once the BBS has been read",
     )
-    add_server_tls(parser, "mutual TLS for those who read from here")
-    add_limits(parser)
-    add_bbs(parser)
+    arguments.add_server_tls(parser, "mutual TLS for those who read from here")
+    arguments.add_limits(parser)
+    arguments.add_bbs(parser)
 
 
 def _seconds(text: str) -> float:
@@ -89,15 +80,15 @@ def _seconds(text: str) -> float:
 
 async def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    listen, tls = server_of(args)
+    listen, tls = arguments.server_of(args)
     ops = None if args.ops_listen is None else parse_address(args.ops_listen)
     beside = ops == listen and listen.port != 0
     if beside:
         ops = None
     if ops is not None:
         checked_tls(ops, ca=None, cert=None, key=None, insecure=args.insecure_listen)
-    limits = limits_of(args, beside_ops=ops is not None)
-    where = target(args)
+    limits = arguments.limits_of(args, beside_ops=ops is not None)
+    where = arguments.target(args)
     servers = {"bbs": Traffic()} if beside else {"bbs": Traffic(), "ops": Traffic()}
     ops_routes = None if args.ops_listen is None else partial(_ops_routes(), servers=servers)
     async with interruptible() as asked, AsyncExitStack() as stack:
@@ -121,7 +112,9 @@ async def run(args: argparse.Namespace) -> None:
         if ops is not None and ops_routes is not None:
             app = routed(ops_routes(served.mirror, served.replica), fallback=not_found)
             ops_host = await stack.enter_async_context(
-                serve_app(app, address=ops.host, port=ops.port, limits=ops_limits(limits), traffic=servers["ops"])
+                serve_app(
+                    app, address=ops.host, port=ops.port, limits=arguments.ops_limits(limits), traffic=servers["ops"]
+                )
             )
             url = _url(ops.host, ops_host.port, None)
             say_of("serve", f"a page for people, /metrics, /healthz and /readyz at {url}")
