@@ -1,6 +1,6 @@
 """The command's arguments, and its errors as exit statuses.
 
-A command is a module as `Command` describes it; to add one is to add a line to _MODULES.
+A command is a module of its name, as `Command` describes it; to add one is to add it to _MODULES.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from lrpmirror.cli import top
 from lrpmirror.cli.commands import (
     completion,
     demo,
-    events,
     explain,
+    lrp_events,
     publish,
     query,
     record,
@@ -33,24 +33,16 @@ from lrpmirror.cli.shared.arguments import Command
 from lrpmirror.cli.shared.output import flush, open_streams, say, why_unwritten
 from lrpmirror.client import InsecureTLSWarning
 
-_MODULES: Final = {
-    "lrp-events": events,
-    "routes": routes,
-    "explain": explain,
-    "top": top,
-    "verify": verify,
-    "record": record,
-    "replay": replay,
-    "demo": demo,
-    "sim": sim,
-    "serve": serve,
-    "publish": publish,
-    "completion": completion,
-}
+_MODULES: Final = (lrp_events, routes, explain, top, verify, record, replay, demo, sim, serve, publish, completion)
 
 COMMANDS: Final[Mapping[str, Command]] = {
     **query.COMMANDS,
-    **{name: Command(module.__doc__ or "", module.configure, module.run) for name, module in _MODULES.items()},
+    **{
+        module.__name__.rpartition(".")[2].replace("_", "-"): Command(
+            module.__doc__ or "", module.configure, module.run
+        )
+        for module in _MODULES
+    },
 }
 
 OK: Final = 0
