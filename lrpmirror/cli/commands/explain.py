@@ -16,7 +16,7 @@ and what the mirror read beside the stream:
 
 On a terminal it is text, elsewhere (or with --json) one JSON object a line:
 {"desired_lrp": …}, {"actual_lrp": …} or {"decision": {"seconds_ago", "type",
-"index", "outcome", "tag", "stored", "why"}}: the version ("epoch:index") that an
+"index", "verdict", "tag", "stored", "why"}}: the version ("epoch:index") that an
 event tells of, and the one that was at hand. Of the routes only those of the
 HTTP, TCP and internal routers are printed, which hold no secrets.
 

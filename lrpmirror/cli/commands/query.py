@@ -83,8 +83,10 @@ class Query(Struct, frozen=True, kw_only=True):
             async with watching(args, self.name, detail=self.detail) as mirror:
                 picked = Picked(self.pick(args))
                 await watch(mirror, picked, LineWriter(), first=_sorted, show=lambda _, one: json.to_json(one))
-        elif self.read is not None:
-            await self._poll(args, self.read)
+        elif (read := self.read) is not None:
+            where = target(args)
+            async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
+                await poll(lambda: read(client), _place, LineWriter(), json.to_json, self.name)
 
     async def _once(self, args: Args) -> None:
         out, waiting = LineWriter(), Waiting("listing")
@@ -99,11 +101,6 @@ class Query(Struct, frozen=True, kw_only=True):
                 await self.ask(client, args, write)
             elif self.read is not None:
                 await write(await self.read(client))
-
-    async def _poll(self, args: Args, read: Callable[[Client], Awaitable[Iterable[object]]]) -> None:
-        where = target(args)
-        async with until_interrupted(), client_at(where.url, tls=where.tls) as client:
-            await poll(lambda: read(client), _place, LineWriter(), json.to_json, self.name)
 
 
 def _sorted(values: Mapping[Any, object]) -> list[bytes]:

@@ -95,10 +95,10 @@ class Waiting:
             self.received += len(piece)
 
 
+@dataclass
 class _CountedClient:
-    def __init__(self, client: Client, waiting: Waiting) -> None:
-        self._client = client
-        self._waiting = waiting
+    _client: Client
+    _waiting: Waiting
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
