@@ -16,6 +16,7 @@ from html import unescape
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from cli_support import simulated_bbs, started
@@ -25,6 +26,7 @@ from textual.widgets import Input
 
 from lrpmirror.cli import main
 from lrpmirror.cli.shared.progress import Waiting
+from lrpmirror.cli.top import _screens
 from lrpmirror.cli.top._board import Board
 from lrpmirror.cli.top._listings import Listing
 from lrpmirror.cli.top._screens import CellScreen, HelpScreen, MainScreen, ProcessScreen, Top
@@ -54,15 +56,20 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def driven(board: Board, drive: Drive, width: int = 80, height: int = 24) -> None:
-    """Show a board on a screen of that size, and drive it."""
+def driven(board: Board, drive: Drive, width: int = 80, height: int = 24, *, looks: bool = False) -> None:
+    """Show a board on a screen of that size, and drive it.
+
+    Unless it `looks` again every half second, it looks where it is made to only: on a busy machine, looking again and
+    again at a thousand cells would take all the time there is.
+    """
 
     async def run() -> None:
         async with Top(board).run_test(size=(width, height)) as pilot:
             await settled(pilot)
             await drive(pilot)
 
-    asyncio.run(run())
+    with patch.object(_screens, "INTERVAL", _screens.INTERVAL if looks else 3600):
+        asyncio.run(run())
 
 
 async def settled(pilot: Pilot[None]) -> None:
@@ -300,7 +307,7 @@ def test_what_happens_shows_as_changes_and_rates() -> None:
                 await pilot.pause(0.1)
             assert sum(second.events for second in board.rates) > 0
 
-        driven(board, look)
+        driven(board, look, looks=True)
 
 
 # On a terminal
