@@ -263,7 +263,7 @@ class Leading:
 
     async def _write(self, redis: Commands, phase: str, trouble: str, mirror: MirrorStatus, of: Batch | None) -> None:
         """Write a batch, with domains and cells; without a batch, a heartbeat."""
-        batch = Batch({}, {}, frozenset()) if of is None else of
+        batch = Batch() if of is None else of
         current_at = trio.current_time() - (mirror.state_age or 0.0)
         if self._silent and phase != CLOSED:
             phase, trouble = FILLING, trouble or _BEHIND

@@ -4,6 +4,7 @@ However slow Redis is, it grows with the number of changed records, not with the
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -29,31 +30,26 @@ class Step(Struct, Generic[V], frozen=True, gc=False):
     after: V | None
 
 
-class Batch(Struct, frozen=True):
-    """The records of one transaction: rows by their field, desired LRPs by process guid."""
+@dataclass
+class Batch:
+    """Changed records: rows by their field, desired LRPs by process guid."""
 
-    rows: dict[str, Step[ActualLRP]]
-    desired: dict[str, Step[DesiredLRP]]
-    processes: frozenset[str]  # the processes whose set of rows has changed
+    rows: dict[str, Step[ActualLRP]] = field(default_factory=dict)
+    desired: dict[str, Step[DesiredLRP]] = field(default_factory=dict)
+    processes: dict[str, None] = field(default_factory=dict)  # the processes whose set of rows has changed
     crashes: tuple[ActualLRPCrashed, ...] = ()  # the crash events sent beside the changes
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.desired) + len(self.processes)
 
 
-class Pending:
+class Pending(Batch):
     """An observer of the mirror, which records changes and never waits. O(changes of a commit)."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
         self._wake = wake
-        self.rows: dict[str, Step[ActualLRP]] = {}
-        self.desired: dict[str, Step[DesiredLRP]] = {}
-        self.processes: dict[str, None] = {}
-        self.crashes: tuple[ActualLRPCrashed, ...] = ()
         self.everything = True  # whether the changed keys are not all known: relay and mirror have to be compared
-
-    def __len__(self) -> int:
-        return len(self.rows) + len(self.desired) + len(self.processes)
 
     # As an observer
 
@@ -78,8 +74,7 @@ class Pending:
 
     def lose_count(self) -> None:
         """Stop recording changes until everything is compared."""
-        self.rows, self.desired, self.processes = {}, {}, {}
-        self.crashes = ()
+        self._take_all()
         self.everything = True
 
     def count_anew(self) -> None:
@@ -89,10 +84,10 @@ class Pending:
 
     # Adding and taking
 
-    def add_row(self, field: str, step: Step[ActualLRP]) -> None:
-        """Record a row; the relay's value is the one before the first of its steps."""
-        known = self.rows.get(field)
-        self.rows[field] = step if known is None else Step(known.before, step.after)
+    def add_row(self, name: str, step: Step[ActualLRP]) -> None:
+        """Record a row, by the name of its field; the relay's value is the one before the first of its steps."""
+        known = self.rows.get(name)
+        self.rows[name] = step if known is None else Step(known.before, step.after)
         one = step.after or step.before
         if one is not None and (step.before is None or step.after is None):
             self.processes[one.process_guid] = None
@@ -105,26 +100,26 @@ class Pending:
     def take(self) -> Batch:
         """Take as much as one transaction can write."""
         if len(self) <= MANY:
-            batch = Batch(self.rows, self.desired, frozenset(self.processes), self.crashes)
-            self.rows, self.desired, self.processes = {}, {}, {}
-            self.crashes = ()
-            return batch
+            return self._take_all()
         desired = dict(_popped(self.desired, MANY))
         rows = dict(_popped(self.rows, MANY - len(desired)))
-        processes = frozenset(guid for guid, _ in _popped(self.processes, MANY - len(desired) - len(rows)))
-        return Batch(rows, desired, processes)
+        return Batch(rows, desired, dict(_popped(self.processes, MANY - len(desired) - len(rows))))
+
+    def _take_all(self) -> Batch:
+        taken = Batch(self.rows, self.desired, self.processes, self.crashes)
+        self.rows, self.desired, self.processes, self.crashes = {}, {}, {}, ()
+        return taken
 
     def give_back(self, batch: Batch) -> None:
         """Put back a batch that was not written; later changes of its keys follow it."""
         if self.everything:
             return
-        later = self.rows, self.desired
-        self.rows, self.desired = batch.rows, batch.desired
-        self.processes.update(dict.fromkeys(batch.processes))
-        self.crashes = (*batch.crashes, *self.crashes)[-CRASHES:]
-        for field, row in later[0].items():
-            self.add_row(field, row)
-        for guid, lrp in later[1].items():
+        later = self._take_all()
+        self.rows, self.desired, self.processes = batch.rows, batch.desired, batch.processes | later.processes
+        self.crashes = (*batch.crashes, *later.crashes)[-CRASHES:]
+        for name, row in later.rows.items():
+            self.add_row(name, row)
+        for guid, lrp in later.desired.items():
             self.add_desired(guid, lrp)
 
 

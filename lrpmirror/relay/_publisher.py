@@ -3,11 +3,10 @@
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
-from functools import partial
 from random import Random
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol
 from uuid import uuid4
 
 import trio
@@ -31,8 +30,6 @@ from lrpmirror.relay._content import Content, MirrorReads
 from lrpmirror.relay._format import ACQUIRE, LEASE, RELEASE, Keys
 from lrpmirror.relay._leading import Counters, Leading, LeaseLost, Retention
 from lrpmirror.relay._pending import Pending
-
-V = TypeVar("V")
 
 logger: Final = logging.getLogger("lrpmirror")
 
@@ -192,21 +189,19 @@ class Publisher:
 
     async def refresh(self, bbs: Source, interval: float) -> None:
         """Read domains and cells at an interval while the mirror is live: it does so itself only with its lists."""
+        reads: list[tuple[Callable[..., Any], Callable[[Any], None]]]
+        reads = [(bbs.domains, self._content.set_domains), (bbs.cells, self._content.set_cells)]
         while True:
             await trio.sleep(interval)
             if not self._mirror.status.live:
                 continue
-            most = self._mirror.tuning.list_limit
-            await self._look_at(partial(bbs.domains, most=most), self._content.set_domains)
-            # Another service keeps them, which can be down while the BBS is well.
-            await self._look_at(partial(bbs.cells, most=most), self._content.set_cells)
-
-    async def _look_at(self, ask: Callable[[], Awaitable[V]], write: Callable[[V], None]) -> None:
-        with trio.move_on_after(LISTING), suppress(BBSError, WireError):
-            found = await ask()
-            if self._mirror.status.live:
-                write(found)
-                self._wake()
+            # Each by itself: another service keeps the cells, which can be down while the BBS is well.
+            for ask, write in reads:
+                with trio.move_on_after(LISTING), suppress(BBSError, WireError):
+                    found = await ask(most=self._mirror.tuning.list_limit)
+                    if self._mirror.status.live:
+                        write(found)
+                        self._wake()
 
     async def _campaign(self, redis: Commands) -> None:
         """Try to take the lead until it succeeds."""

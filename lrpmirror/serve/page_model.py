@@ -89,11 +89,9 @@ def letter(row: ActualLRP) -> str:
     return "s" if row.presence is Presence.SUSPECT else _LETTERS.get(row.state, "?")
 
 
-async def page_model_of(
-    mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: EventRates, slices: Slices | None = None
-) -> PageModel:
+async def page_model_of(mirror: Mirror, cells: CellLoads, processes: Healths, event_rates: EventRates) -> PageModel:
     """Build the page model, in slices: O(rows + processes + cells)."""
-    [page_model] = await (slices or Slices()).take(_look(mirror, cells, processes, event_rates))
+    [page_model] = await Slices().take(_look(mirror, cells, processes, event_rates))
     return page_model
 
 

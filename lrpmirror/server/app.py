@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import trio
+from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
@@ -12,9 +13,10 @@ from lrpmirror.server.asgi import Receive, Scope, Send
 from lrpmirror.server.lists import LISTS, PING, Answer
 from lrpmirror.server.slices import Slices
 from lrpmirror.server.source import Source
-from lrpmirror.server.streams import STREAMS, cell_of, stream_events
+from lrpmirror.server.streams import STREAMS, stream_events
 from lrpmirror.server.writes import WRITES, Write, Writer
-from lrpmirror.wire import encode
+from lrpmirror.wire import encode, text
+from lrpmirror.wire.proto.events_pb2 import EventsByCellId
 
 MAX_REQUEST: Final = 16 * 1024 * 1024  # bytes of a body, where the server below has no limit of its own
 TRACE_HEADER: Final = b"x-vcap-request-id"  # the events that a write causes carry its value as their trace id
@@ -100,8 +102,9 @@ class BBSApp:
                 await asgi.send_whole(send, 200, _PROTOBUF, reply)
 
     async def _stream(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        cell_id = cell_of(body)
-        if cell_id is None:
+        try:
+            cell_id = text.parse(EventsByCellId, body).cell_id
+        except DecodeError:
             await asgi.send_whole(send, 400, asgi.TEXT, b"the body is not an EventsByCellId\n")
             return
         subscription = self.source.subscribe(STREAMS[scope["path"]], cell_id)

@@ -9,15 +9,13 @@ from functools import partial
 from typing import Final, Literal
 
 import trio
-from google.protobuf.message import DecodeError
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lrpmirror import events
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.server.asgi import Receive, Send
-from lrpmirror.wire import encode, source, sse, text
-from lrpmirror.wire.proto.events_pb2 import EventsByCellId
+from lrpmirror.wire import encode, source, sse
 
 StreamKind = Literal["instances", "groups"]  # the two streams of a BBS: of rows, and of groups of rows
 
@@ -204,14 +202,6 @@ class Subscription:
     def _changed(self) -> None:
         if self.on_change is not None:
             self.on_change()
-
-
-def cell_of(body: bytes) -> str | None:
-    """Return the cell that a stream's request is limited to, empty for none; None if the body cannot be read."""
-    try:
-        return text.parse(EventsByCellId, body).cell_id
-    except DecodeError:
-        return None
 
 
 async def stream_events(subscription: Subscription, receive: Receive, send: Send, offer: Offer | None = None) -> None:

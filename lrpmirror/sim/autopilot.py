@@ -225,6 +225,7 @@ class Autopilot:
         self._processes: dict[str, App] = {}
         self._outgoing: list[tuple[int, App, App]] = []
         self._simulated_cells = SimulatedCells(diego, self._rng, cells, self._processes)
+        self.counts = self._simulated_cells.counts  # how many times each kind of thing has happened
         self._largest = LARGEST if instances is None else 2 * ceil(instances / apps)
         self._events_per_second = events_per_second
         given = rates or Rates()
@@ -244,11 +245,6 @@ class Autopilot:
             self._apps.append(App(guid=diego.guid(), number=number, version=diego.guid(), instances=count))
             self._desire(self._apps[-1])
         self._emitted = diego.subscribe("instances", limit=None) if events_per_second else None
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many times each kind of thing has happened."""
-        return self._simulated_cells.counts
 
     def step(self) -> None:
         """Let one virtual second pass. Linear in rows."""

@@ -40,10 +40,7 @@ _CHECKS_OF_UPDATES: Final[Mapping[str, Callable[[DesiredLRP], bool]]] = {
 
 
 def desire(state: State, wanted: DesiredLRP) -> list[Emission]:
-    """Create a desired LRP, in a new epoch, and an UNCLAIMED row for each index.
-
-    Raises RequestRefused: InvalidRequest or ResourceExists.
-    """
+    """Create a desired LRP, and its UNCLAIMED rows. Raises RequestRefused: InvalidRequest or ResourceExists."""
     _check(wanted, {**_CHECKS, **_CHECKS_OF_UPDATES})
     if wanted.process_guid in state.desired:
         raise RequestRefused("ResourceExists", f"desired LRP {wanted.process_guid} exists")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Unpack
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from lrpmirror.detail import UpdateStrategy
 from lrpmirror.errors import RequestRefused, ResourceNotFound
@@ -39,15 +39,7 @@ def _domain_of(state: State, process_guid: str, index: int, report: InstanceRepo
 
 def fields_of(instance: InstanceKey, net: NetInfo) -> dict[str, Any]:
     """Return the fields of a row that say who holds it and where."""
-    return {
-        "instance_guid": instance.instance_guid,
-        "cell_id": instance.cell_id,
-        "address": net.address,
-        "ports": net.ports,
-        "instance_address": net.instance_address,
-        "preferred_address": net.preferred_address,
-        "instance_ipv6_address": net.instance_ipv6_address,
-    }
+    return asdict(instance) | asdict(net)
 
 
 def claim(state: State, process_guid: str, index: int, instance: InstanceKey) -> list[Emission]:
@@ -142,10 +134,7 @@ def unclaim_row(state: State, row: ActualLRP) -> ActualLRP:
 
 
 def fail(state: State, process_guid: str, index: int, reason: str) -> list[Emission]:
-    """Record that no cell was found for the row, which has to be UNCLAIMED.
-
-    Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed.
-    """
+    """Record that no cell takes a free row. Raises ResourceNotFound, and RequestRefused: ActualLRPCannotBeFailed."""
     row = state.existing_row(process_guid, index)
     if row.state is not ActualLRPState.UNCLAIMED:
         raise RequestRefused("ActualLRPCannotBeFailed", f"{process_guid}/{index} is {row.state}")
@@ -202,10 +191,7 @@ def evacuate_claimed(state: State, process_guid: str, index: int, instance: Inst
 def evacuate_crashed(
     state: State, process_guid: str, index: int, instance: InstanceKey, reason: str = ""
 ) -> Evacuation:
-    """Record a crash, which is not announced where the row is free again; an EVACUATING or SUSPECT row goes.
-
-    Raises ResourceNotFound.
-    """
+    """Record a crash, unannounced where the row is free again; other rows than ORDINARY go. Raises ResourceNotFound."""
     row = _known(state, process_guid, index, instance)
     before = state.slot(process_guid, index)
     if row.presence is not Presence.ORDINARY:

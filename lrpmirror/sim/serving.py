@@ -145,17 +145,13 @@ class ServedDiego:
     diego: Diego
     app: BBSApp
     host: Host
+    mishaps: Counter[str]  # how many times each kind of fault has happened
     _fault_injector: FaultInjector
 
     @property
     def url(self) -> str:
         """Where it answers; stays the same while it is served."""
         return self.host.url
-
-    @property
-    def mishaps(self) -> Counter[str]:
-        """How many times each kind of fault has happened."""
-        return self._fault_injector.mishaps
 
     async def calm(self) -> None:
         """End the fault plan now, and return when all faults have ended."""
@@ -198,7 +194,7 @@ async def serve_diego(
             host.start_soon(_live, autopilot.moves, 1.0 / pace)
         elif ticking:
             host.start_soon(_live, partial(_moves, diego), 1.0 / pace)
-        yield ServedDiego(diego, app, host, fault_injector)
+        yield ServedDiego(diego, app, host, mishaps, fault_injector)
     host.traffic.raise_failures("the simulated Diego")
 
 
