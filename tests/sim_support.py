@@ -13,7 +13,7 @@ from lrpmirror.events import (
     ActualLRPInstanceRemoved,
     Event,
 )
-from lrpmirror.model import EMPTY, ActualLRP, DesiredLRP, PortMapping, PreferredAddress
+from lrpmirror.model import EMPTY, ActualLRP, ActualLRPState, DesiredLRP, PortMapping, PreferredAddress, Presence
 from lrpmirror.server import Subscription
 from lrpmirror.sim import Diego, InstanceKey, NetInfo
 
@@ -114,3 +114,17 @@ def recording(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the recording {name} is not at {RECORDINGS}: only the real server's word is missing")
     return folder
+
+
+def check_rows(bbs: Diego) -> None:
+    """Each row has the right key, the holder its state demands, and its own epoch."""
+    epochs: set[str] = set()
+    for guid, rows in bbs._state.rows.items():
+        assert rows, f"{guid}: an entry without rows"
+        for key, row in rows.items():
+            held = row.state in (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
+            assert (row.process_guid, row.index, row.presence) == (guid, *key), f"{guid} {key}: filed wrongly"
+            assert held == bool(InstanceKey.of(row)), f"{guid} {key}: {row.state}, by {row.instance_guid!r}"
+            assert held or row.presence is Presence.ORDINARY, f"{guid} {key}: {row.state}"
+            assert row.epoch not in epochs, f"{guid} {key}: the epoch {row.epoch} of another row"
+            epochs.add(row.epoch)

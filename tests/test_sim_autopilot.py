@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from sim_support import Fold, carried, drain, wanted
+from sim_support import Fold, carried, check_rows, drain, wanted
 
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.model import ActualLRPState, Presence
@@ -54,7 +54,7 @@ def test_the_rows_stay_sound_and_the_events_tell_them() -> None:
     pilot = Autopilot(diego, seed=5)
     for _ in range(200):
         pilot.step()
-        diego._check()
+        check_rows(diego)
         for event in drain(emitted):
             fold.apply(event)
     assert fold.settled() == carried(diego.actual_lrps())
@@ -225,7 +225,7 @@ def test_others_may_write_between_its_moves() -> None:
                 gone = rows[number % len(rows)]
                 if gone.presence is Presence.ORDINARY:
                     diego.remove(gone.process_guid, gone.index)
-        diego._check()
+        check_rows(diego)
 
 
 @pytest.mark.parametrize("size", [{"instances": -1}, {"events_per_second": -1}])

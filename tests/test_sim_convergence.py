@@ -1,7 +1,7 @@
 """What the simulated BBS puts right by itself."""
 
 import pytest
-from sim_support import A, B, diego, drain, row, run, types, wanted
+from sim_support import A, B, check_rows, diego, drain, row, run, types, wanted
 
 from lrpmirror.events import ActualLRPInstanceChanged, ActualLRPInstanceCreated
 from lrpmirror.model import ActualLRP, ActualLRPState, CellPresence, Presence
@@ -191,4 +191,4 @@ def test_a_state_that_cannot_be_is_noticed() -> None:
     bbs = Diego()
     bbs.adopt([ActualLRP(process_guid="p", domain="d", epoch="e", state=ActualLRPState.RUNNING)])
     with pytest.raises(AssertionError, match="RUNNING"):
-        bbs._check()
+        check_rows(bbs)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sim_support import NET, OTHER_NET, ROUTES, TAGS, A, B, C, Fold, carried, drain, wanted
+from sim_support import NET, OTHER_NET, ROUTES, TAGS, A, B, C, Fold, carried, check_rows, drain, wanted
 
 from lrpmirror.errors import RequestRefused
 from lrpmirror.events import ActualLRPChanged, ActualLRPCreated, ActualLRPRemoved, Event
@@ -89,7 +89,7 @@ def test_the_events_of_rows_in_order_give_the_rows(writes: list[Write]) -> None:
         attempt(bbs, write)
         for event in drain(emitted):
             fold.apply(event)
-        bbs._check()
+        check_rows(bbs)
         assert fold.settled() == carried(bbs.actual_lrps())
 
 

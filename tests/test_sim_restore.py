@@ -1,6 +1,6 @@
 """How the simulated BBS goes back to what its database had at an earlier moment."""
 
-from sim_support import A, B, diego, drain, row, run, wanted
+from sim_support import A, B, check_rows, diego, drain, row, run, wanted
 
 from lrpmirror.sim import Autopilot, Diego
 
@@ -60,6 +60,6 @@ def test_a_backup_stays_as_it_is_and_can_be_used_again() -> None:
     for _ in range(3):
         autopilot.run(20)
         bbs.restore(backup)
-        bbs._check()
+        check_rows(bbs)
         assert bbs.snapshot().actual_lrps == snapshot.actual_lrps
         assert bbs.snapshot().desired_lrps == snapshot.desired_lrps

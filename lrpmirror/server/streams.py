@@ -6,7 +6,7 @@ A server never waits for a reader: one that falls behind by more than the limit 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import trio
 from msgspec import Struct
@@ -72,20 +72,17 @@ class EncodedEvent:
         return sse.encode_frame(0, name, payload).removeprefix(b"id: 0\n")
 
 
-class EncodedStatus:
+class EncodedStatus(Struct):
     """The age of the state behind all events before it, for any number of readers; it grows until it is sent."""
 
-    __slots__ = ("_at", "_status")
+    mirror_only: ClassVar = True
 
-    mirror_only = True
-
-    def __init__(self, status: SourceStatus, at: float) -> None:
-        self._status = status
-        self._at = at
+    status: SourceStatus
+    at: float  # when that was its age
 
     def frame(self, number: int, now: float) -> bytes:  # noqa: ARG002 - it has no number
         """Return the frame with the present age. O(1)."""
-        return source.comment(replace(self._status, age=self._status.age + max(0.0, now - self._at)))
+        return source.comment(replace(self.status, age=self.status.age + max(0.0, now - self.at)))
 
 
 Encoded = EncodedEvent | EncodedStatus

@@ -278,7 +278,3 @@ class Diego:
             reader.add(emitted)
         if any(reader.closed for reader in readers):
             self._subscriptions[kind] = [reader for reader in readers if not reader.closed]
-
-    def _check(self) -> None:
-        """Raise AssertionError unless the rows are as they must be at all times."""
-        self._state.check()

@@ -134,21 +134,3 @@ class State:
         """Return whether the owner of the domain vouches for its desired LRPs now."""
         expiry = self.domains.get(domain, 0)
         return expiry is None or expiry > self.now
-
-    def check(self) -> None:
-        """Raise AssertionError unless each row has the right key, the holder its state demands, and its own epoch."""
-        epochs: set[str] = set()
-        for guid, rows in self.rows.items():
-            _require(bool(rows), f"{guid}: an entry without rows")
-            for key, row in rows.items():
-                held = row.state in (ActualLRPState.CLAIMED, ActualLRPState.RUNNING)
-                _require((row.process_guid, row.index, row.presence) == (guid, *key), f"{guid} {key}: filed wrongly")
-                _require(held == bool(InstanceKey.of(row)), f"{guid} {key}: {row.state}, by {row.instance_guid!r}")
-                _require(held or row.presence is Presence.ORDINARY, f"{guid} {key}: {row.state}")
-                _require(row.epoch not in epochs, f"{guid} {key}: the epoch {row.epoch} of another row")
-                epochs.add(row.epoch)
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise AssertionError(what)
