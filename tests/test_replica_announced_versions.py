@@ -11,7 +11,7 @@ from mirror_support import FakeBBS, mirroring, simulated, small
 
 from lrpmirror.core.rows.changes import Cause, Commit, Delta, row_key
 from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.relay._announced import AGE
+from lrpmirror.relay._content import AGE
 from lrpmirror.serve.replica import Replica, open_replica
 from lrpmirror.server import Subscription
 

@@ -6,7 +6,7 @@ import trio.testing
 from lrpmirror.core.rows.changes import Delta
 from lrpmirror.events import DesiredLRPRemoved, Event
 from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.relay._announced import AnnouncedVersions
+from lrpmirror.relay._content import AnnouncedVersions
 from lrpmirror.serve.readers import SLICE, Readers, hand_out
 from lrpmirror.server import LIMIT, Subscription
 

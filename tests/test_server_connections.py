@@ -15,8 +15,7 @@ from patience import PATIENCE
 from lrpmirror.server import BBSApp, serve_app
 from lrpmirror.server.asgi import Receive, Scope, Send
 from lrpmirror.server.head import LONGEST, HeadCheck, Refusal
-from lrpmirror.server.limits import Admission, Limits
-from lrpmirror.server.traffic import Traffic
+from lrpmirror.server.limits import Admission, Limits, Traffic
 from lrpmirror.sim import Diego
 
 BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 600\r\n\r\n" + b"a" * 600

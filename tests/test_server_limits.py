@@ -12,8 +12,7 @@ import trio.testing
 from http_support import GET, ask, connect, endless, everything, hello, hosting, parsed, still_serves
 
 from lrpmirror.server import Host
-from lrpmirror.server.limits import RESERVED, Limits, connections_allowed
-from lrpmirror.server.traffic import Traffic
+from lrpmirror.server.limits import RESERVED, Limits, Traffic, connections_allowed
 
 HALF_BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"a" * 500
 

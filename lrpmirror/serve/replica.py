@@ -19,7 +19,7 @@ from lrpmirror.events import ActualLRPCrashed, ActualLRPInstanceCreated, Event, 
 from lrpmirror.mirror import BBS, Mirror
 from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
 from lrpmirror.redaction import without_secrets
-from lrpmirror.relay._announced import AnnouncedVersions
+from lrpmirror.relay._content import AnnouncedVersions
 from lrpmirror.serve.event_rates import EventRates
 from lrpmirror.serve.events import desired_events, group_events, row_events
 from lrpmirror.serve.readers import Readers, hand_out, watch_load

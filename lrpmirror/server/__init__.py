@@ -2,11 +2,9 @@
 
 from lrpmirror.server.app import BBSApp, Lag
 from lrpmirror.server.hosting import Host, ServerTLS, mutual_tls, serve_app
-from lrpmirror.server.limits import Limits
-from lrpmirror.server.lists import LISTS, PING
-from lrpmirror.server.source import Source
+from lrpmirror.server.limits import Limits, Traffic
+from lrpmirror.server.lists import LISTS, PING, Source
 from lrpmirror.server.streams import LIMIT, STREAMS, EncodedEvent, EncodedStatus, MirrorOnly, StreamKind, Subscription
-from lrpmirror.server.traffic import Traffic
 from lrpmirror.server.writes import WRITES, InstanceKey, NetInfo, Writer
 
 __all__ = [

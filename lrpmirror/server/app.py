@@ -10,9 +10,8 @@ from msgspec import Struct
 from lrpmirror.errors import BBSError, RequestRefused, UnknownPath
 from lrpmirror.server import asgi
 from lrpmirror.server.asgi import Receive, Scope, Send
-from lrpmirror.server.lists import LISTS, PING, Answer
+from lrpmirror.server.lists import LISTS, PING, Answer, Source
 from lrpmirror.server.slices import Slices
-from lrpmirror.server.source import Source
 from lrpmirror.server.streams import STREAMS, stream_events
 from lrpmirror.server.writes import WRITES, Write, Writer
 from lrpmirror.wire import encode, text

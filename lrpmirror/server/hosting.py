@@ -17,8 +17,7 @@ from lrpmirror.client._tls import Identity, load_server
 from lrpmirror.errors import ConfigurationError
 from lrpmirror.server.asgi import ASGIApp
 from lrpmirror.server.http import Connection, Gate, Stream
-from lrpmirror.server.limits import Admission, Limits
-from lrpmirror.server.traffic import Traffic
+from lrpmirror.server.limits import Admission, Limits, Traffic
 
 logger: Final = logging.getLogger("lrpmirror.server")
 

@@ -1,14 +1,14 @@
-"""The requests that are answered with records: their bodies and filters, and how each reads them from the source."""
+"""The state that the server side reads, and the requests for it: their bodies and filters, and what answers each."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from msgspec import Struct
 
 from lrpmirror.errors import RequestRefused, ResourceNotFound
-from lrpmirror.model import ActualLRP, DesiredLRP
-from lrpmirror.server.source import Source
+from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP
+from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.wire import encode, text
 from lrpmirror.wire.proto import requests_pb2 as pb
 
@@ -18,6 +18,44 @@ _M = TypeVar("_M", bound=Message)
 
 READABLE: Final = 8192  # bytes of a body whose texts may be not UTF-8: to read those takes a microsecond a field
 MOST_NAMES: Final = 10_000  # names of a filter; what a BBS takes is bounded by its database, at some ten thousands
+
+
+class Source(Protocol):
+    """State that can be listed and followed: of a simulation, or of a mirror.
+
+    Every method is synchronous and answers from memory; filters that are empty let everything pass, several are met
+    together. What is returned can be found while it is walked: with little work at each step, None at a step that has
+    found nothing yet, and all of it from the moment of the first step. A method may raise an error of the BBSError
+    tree: RequestRefused and ResourceNotFound are answered in the reply's error field, UnknownPath as a 404, any other
+    as a 503.
+    """
+
+    def domains(self) -> Iterable[str]:
+        """Return the fresh domains."""
+
+    def cells(self) -> Iterable[CellPresence]:
+        """Return the cells that are there."""
+
+    def actual_lrps(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> Iterable[ActualLRP | None]:
+        """Return the rows."""
+
+    def actual_lrps_by_process_guids(self, process_guids: Sequence[str]) -> Iterable[ActualLRP | None]:
+        """Return the rows of these processes."""
+
+    def actual_lrp_groups(
+        self, domain: str = "", cell_id: str = "", process_guid: str = "", index: int | None = None
+    ) -> Iterable[ActualLRPGroup | None]:
+        """Return the groups of the rows that pass the filters."""
+
+    def desired_lrps(
+        self, domain: str = "", process_guids: Sequence[str] = (), app_guids: Sequence[str] = ()
+    ) -> Iterable[DesiredLRP | None]:
+        """Return the desired LRPs; `app_guids` are prefixes of process guids."""
+
+    def subscribe(self, kind: StreamKind, cell_id: str = "") -> Subscription:
+        """Return a subscription to what happens from now on; the reader closes it."""
 
 
 def parse(kind: type[_M], body: bytes) -> _M:

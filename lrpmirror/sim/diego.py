@@ -14,7 +14,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, CellPresence, DesiredLRP,
 from lrpmirror.server.lists import desired_filter, row_filter
 from lrpmirror.server.streams import LIMIT, EncodedEvent, StreamKind, Subscription
 from lrpmirror.server.writes import InstanceKey
-from lrpmirror.sim import convergence, desired, lifecycle
+from lrpmirror.sim import desired, lifecycle
 from lrpmirror.sim.delivery import EventDelivery, Faults
 from lrpmirror.sim.lifecycle import Evacuation
 from lrpmirror.sim.state import SECOND, START, Backup, State, StopRequest
@@ -151,7 +151,7 @@ class Diego:
     evacuate_stopped = _answering(lifecycle.evacuate_stopped)
     evacuate_crashed = _answering(lifecycle.evacuate_crashed)
     remove_evacuating = _sending(lifecycle.remove_evacuating)
-    converge = _sending(convergence.converge)
+    converge = _sending(desired.converge)
 
     # ----------------------------------------------------------------- cells
 
