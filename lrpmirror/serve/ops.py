@@ -48,34 +48,22 @@ def page_routes(mirror: Mirror, event_rates: EventRates, clock: Callable[[], flo
     async def page(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
         await send_whole(send, 200, b"text/html; charset=utf-8", html, (b"content-security-policy", policy))
 
-    return {"/": page, "/page/state": _State(mirror, event_rates, clock)}
+    taking = trio.Lock()
+    taken_at, body = float("-inf"), b""
+    views: tuple[MirrorView[str, CellLoad], MirrorView[str, ProcessHealth]] | None = None
 
+    async def state(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - as ASGI calls it
+        nonlocal taken_at, body, views
+        # One is made at a time, and only on request; the views with the first.
+        async with taking:
+            if clock() - taken_at > KEPT:
+                views = views or (await mirror.view(Cells()), await mirror.view(Processes()))
+                page_model = await page_model_of(mirror, *views, event_rates)
+                body = await trio.to_thread.run_sync(msgspec.json.encode, page_model)
+                taken_at = clock()
+        await send_whole(send, 200, b"application/json", body)
 
-class _State:
-    """Answers with the current page model. One is made at a time, and only on request."""
-
-    def __init__(self, mirror: Mirror, event_rates: EventRates, clock: Callable[[], float]) -> None:
-        self._mirror = mirror
-        self._event_rates = event_rates
-        self._clock = clock
-        # Made at the first request.
-        self._cells: MirrorView[str, CellLoad] | None = None
-        self._processes: MirrorView[str, ProcessHealth] | None = None
-        self._taking = trio.Lock()
-        self._taken_at = float("-inf")
-        self._body = b""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
-        async with self._taking:
-            if self._clock() - self._taken_at > KEPT:
-                if self._cells is None:
-                    self._cells = await self._mirror.view(Cells())
-                if self._processes is None:
-                    self._processes = await self._mirror.view(Processes())
-                page_model = await page_model_of(self._mirror, self._cells, self._processes, self._event_rates)
-                self._body = await trio.to_thread.run_sync(msgspec.json.encode, page_model)
-                self._taken_at = self._clock()
-        await send_whole(send, 200, b"application/json", self._body)
+    return {"/": page, "/page/state": state}
 
 
 def content_policy(html: bytes) -> bytes:

@@ -94,19 +94,15 @@ async def shake_hands(stream: trio.SSLStream[S]) -> None:
     try:
         await stream.do_handshake()
     except trio.BrokenResourceError:
-        with trio.move_on_after(FAREWELL):
-            await _send_alert(stream)
+        # OpenSSL has written the alert, and trio raises before it sends what was written.
+        alert = stream._outgoing.read()  # noqa: SLF001 - there is no public way to it
+        below = stream.transport_stream
+        if alert:
+            with trio.move_on_after(FAREWELL):
+                await below.send_all(alert)
+                # With TLS 1.3 the client has sent its request by now. A socket that is closed with that unread resets
+                # the connection, which takes the alert away from the client, too.
+                await below.send_eof()
+                while await below.receive_some(READ):
+                    pass
         raise
-
-
-async def _send_alert(stream: trio.SSLStream[S]) -> None:
-    # OpenSSL has written it, and trio raises before it sends what was written.
-    alert = stream._outgoing.read()  # noqa: SLF001 - there is no public way to it
-    below = stream.transport_stream
-    if alert:
-        await below.send_all(alert)
-        # With TLS 1.3 the client has sent its request by now. A socket that is closed with that unread resets the
-        # connection, which takes the alert away from the client, too.
-        await below.send_eof()
-        while await below.receive_some(READ):
-            pass
