@@ -118,26 +118,20 @@ class SimulatedCells:
         if row.presence is Presence.ORDINARY and row.state is ActualLRPState.UNCLAIMED:
             if not self._staying or self._rng.random() >= PLACED:
                 return False
-            self._place(row)
+            cell_id = self._rng.choice(self._staying)
+            self._diego.claim(row.process_guid, row.index, InstanceKey(self._diego.guid(), cell_id))
+            self.counts["claimed"] += 1
         elif row.cell_id not in here or row.presence is Presence.SUSPECT:
             return False
         elif row.cell_id in self._leaving:
             self._hand_over(row)
         elif row.state is ActualLRPState.CLAIMED and self._rng.random() < STARTED:
-            self._start(row)
+            self._containers[row.cell_id] += 1
+            self._report(row, self._containers[row.cell_id], f"z{self._numbers[row.cell_id] % ZONES + 1}")
+            self.counts["started"] += 1
         else:
             return False
         return True
-
-    def _place(self, row: ActualLRP) -> None:
-        cell_id = self._rng.choice(self._staying)
-        self._diego.claim(row.process_guid, row.index, InstanceKey(self._diego.guid(), cell_id))
-        self.counts["claimed"] += 1
-
-    def _start(self, row: ActualLRP) -> None:
-        self._containers[row.cell_id] += 1
-        self._report(row, self._containers[row.cell_id], f"z{self._numbers[row.cell_id] % ZONES + 1}")
-        self.counts["started"] += 1
 
     def _report(self, row: ActualLRP, container: int, zone: str, *, routable: bool = True) -> None:
         app = self._apps[row.process_guid]

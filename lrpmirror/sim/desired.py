@@ -14,6 +14,7 @@ from lrpmirror.errors import RequestRefused, ResourceNotFound
 from lrpmirror.events import (
     ActualLRPInstanceCreated,
     ActualLRPInstanceRemoved,
+    ActualLRPRemoved,
     DesiredLRPChanged,
     DesiredLRPCreated,
     DesiredLRPRemoved,
@@ -22,7 +23,7 @@ from lrpmirror.model import ActualLRP, ActualLRPState, DesiredLRP, Presence
 from lrpmirror.server.writes import DesiredUpdate, InstanceKey
 from lrpmirror.sim.lifecycle import CRASHES_RESTARTED_AT_ONCE, removed, retire, unclaim_row
 from lrpmirror.sim.state import SECOND, State, StopRequest
-from lrpmirror.sim.transitions import HELD, Emission, changed, desired_emission, emission, group_removed, race
+from lrpmirror.sim.transitions import HELD, Emission, changed, desired_emission, emission, race, slot_of
 
 MAX_ANNOTATION: Final = 10 * 1024  # the longest annotation, in bytes
 MAX_ROUTES: Final = 128 * 1024  # the longest routes, in bytes and in all
@@ -208,4 +209,4 @@ def _create_missing(state: State) -> Iterator[Emission]:
 
 
 def _removed(row: ActualLRP) -> Emission:
-    return Emission((ActualLRPInstanceRemoved(row),), (group_removed(row),))
+    return Emission((ActualLRPInstanceRemoved(row),), (ActualLRPRemoved(slot_of(row)),))

@@ -62,14 +62,11 @@ def changed(before: ActualLRP, after: ActualLRP) -> events.ActualLRPInstanceChan
     return events.ActualLRPInstanceChanged(side(before), side(after))
 
 
-def group_created(row: ActualLRP) -> events.ActualLRPCreated:
-    """Return the `created` of the group stream for a row, in its slot."""
-    return events.ActualLRPCreated(_slot(row))
-
-
-def group_removed(row: ActualLRP) -> events.ActualLRPRemoved:
-    """Return the `removed` of the group stream for a row, in its slot."""
-    return events.ActualLRPRemoved(_slot(row))
+def slot_of(row: ActualLRP) -> ActualLRPGroup:
+    """Return the row in its slot of a group, as the group stream shows it."""
+    if row.presence is Presence.EVACUATING:
+        return ActualLRPGroup(None, row)
+    return ActualLRPGroup(row, None)
 
 
 def group_of_rows(rows: Iterable[ActualLRP]) -> ActualLRPGroup:
@@ -94,12 +91,6 @@ def groups_of_rows(rows: Iterable[ActualLRP]) -> list[ActualLRPGroup]:
     for row in rows:
         slots.setdefault((row.process_guid, row.index), []).append(row)
     return [group_of_rows(slot) for slot in slots.values()]
-
-
-def _slot(row: ActualLRP) -> ActualLRPGroup:
-    if row.presence is Presence.EVACUATING:
-        return ActualLRPGroup(None, row)
-    return ActualLRPGroup(row, None)
 
 
 def _crashed(before: ActualLRP, after: ActualLRP) -> events.ActualLRPCrashed:
@@ -132,14 +123,14 @@ def _slot_events(before: ActualLRP | None, after: ActualLRP | None, *, crash: bo
     if before == after:
         return []
     if before is None:
-        return [] if after is None else [group_created(after)]
+        return [] if after is None else [events.ActualLRPCreated(slot_of(after))]
     if after is None:
-        return [group_removed(before)]
+        return [events.ActualLRPRemoved(slot_of(before))]
     if after.state in HELD:
         key = InstanceKey.of(before)
         if key and key != InstanceKey.of(after):
-            return [group_created(after), group_removed(before)]
-    write: list[Event] = [events.ActualLRPChanged(_slot(before), _slot(after))]
+            return [events.ActualLRPCreated(slot_of(after)), events.ActualLRPRemoved(slot_of(before))]
+    write: list[Event] = [events.ActualLRPChanged(slot_of(before), slot_of(after))]
     if crash or after.state is ActualLRPState.CRASHED:
         return [_crashed(before, after), *write]
     return write
