@@ -19,7 +19,7 @@ from lrpmirror.serve.routes import ReplicaApp, Routes, routed
 from lrpmirror.server import Host, Limits, ServerTLS, Traffic, serve_app
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ServedReplica:
     """A replica that answers at a URL, with the mirror that it answers from and the server that it answers by."""
 

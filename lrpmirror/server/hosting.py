@@ -49,7 +49,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Host:
     """A running server. Made by `serve_app`; its methods are for the tasks of the same trio run."""
 

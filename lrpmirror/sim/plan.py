@@ -94,7 +94,7 @@ class FaultPlan(Struct, frozen=True, kw_only=True):
         return cls(seed=seed, seconds=seconds, events=events, **chosen)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class FaultyReplies:
     """An ASGI application around another, with a plan's faults in single requests, until `calm`; counts `mishaps`."""
 

@@ -24,7 +24,7 @@ from lrpmirror.server.asgi import ASGIApp, Receive, Scope, Send
 from lrpmirror.server.asgi import Message as ASGIMessage
 from lrpmirror.server.hosting import Host, ServerTLS, serve_app
 from lrpmirror.server.limits import Limits
-from lrpmirror.server.lists import desired_filter, row_filter
+from lrpmirror.server.lists import LISTS, desired_filter, row_filter
 from lrpmirror.server.slices import grouped, passing
 from lrpmirror.server.streams import StreamKind, Subscription
 from lrpmirror.sim.autopilot import CONVERGENCE, Autopilot
@@ -32,8 +32,7 @@ from lrpmirror.sim.diego import Diego
 from lrpmirror.sim.plan import FaultInjector, FaultPlan, FaultyReplies
 from lrpmirror.sim.state import SECOND
 from lrpmirror.sim.transitions import groups_of_rows
-from lrpmirror.wire import text
-from lrpmirror.wire.encode import EVENTS
+from lrpmirror.wire import encode, text
 from lrpmirror.wire.proto import requests_pb2 as pb
 
 _MARK: Final = "\ufffd".encode()
@@ -41,21 +40,18 @@ _REST: Final = b"\xf0\x9f\x98"  # three bytes of a character that has four, whic
 
 _DATA: Final = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)")
 
-_REPLIES: Final[Mapping[str, type[Message]]] = {
-    "/v1/domains/list": pb.DomainsResponse,
-    "/v1/cells/list.r1": pb.CellsResponse,
-    "/v1/actual_lrps/list": pb.ActualLRPsResponse,
-    "/v1/actual_lrps/list_by_process_guids": pb.ActualLRPsByProcessGuidsResponse,
-    "/v1/actual_lrp_groups/list": pb.ActualLRPGroupsResponse,
-    "/v1/actual_lrp_groups/list_by_process_guid": pb.ActualLRPGroupsResponse,
-    "/v1/actual_lrp_groups/get_by_process_guid_and_index": pb.ActualLRPGroupResponse,
-    "/v1/desired_lrps/list.r3": pb.DesiredLRPsResponse,
-    "/v1/desired_lrps/get_by_process_guid.r3": pb.DesiredLRPResponse,
-    "/v1/desired_lrp_scheduling_infos/list": pb.DesiredLRPSchedulingInfosResponse,
-    "/v1/desired_lrp_scheduling_infos/get_by_process_guid": pb.DesiredLRPSchedulingInfoByProcessGuidResponse,
-    "/v1/desired_lrp_routing_infos/list": pb.DesiredLRPsResponse,
+_KINDS: Final[Mapping[Callable[[Any], bytes], type[Message]]] = {
+    encode.domain: pb.DomainsResponse,
+    encode.cell_presence: pb.CellsResponse,
+    encode.actual_lrp: pb.ActualLRPsResponse,
+    encode.actual_lrp_group: pb.ActualLRPGroupsResponse,
+    encode.desired_lrp: pb.DesiredLRPsResponse,
+    encode.scheduling_info: pb.DesiredLRPSchedulingInfosResponse,
+    encode.routing_info: pb.DesiredLRPsResponse,
 }
-_EVENTS: Final = {kind.type.encode(): message for kind, message in EVENTS.items()}
+# A reply with one record has it where those of many have all of theirs.
+_REPLIES: Final = {path: _KINDS[answer.record] for path, answer in LISTS.items()}
+_EVENTS: Final = {kind.type.encode(): message for kind, message in encode.EVENTS.items()}
 
 AT_ONCE: Final = 16  # writes of the autopilot before readers get their turn: few enough that none falls behind
 
@@ -134,7 +130,7 @@ def _moves(diego: Diego) -> Iterator[None]:
     yield
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ServedDiego:
     """A simulated Diego that answers at a URL.
 
@@ -208,7 +204,7 @@ async def _live(moves: Callable[[], Iterator[None]], interval: float) -> None:
                 await trio.lowlevel.checkpoint()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class DiegoThread:
     """A simulated Diego that is served in another thread. Made by `serve_diego_in_thread`."""
 
