@@ -120,7 +120,7 @@ def _changed(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event |
 
 
 def _same_version(before: ActualLRP, after: ActualLRP, trace_id: str) -> list[Event | MirrorOnly]:
-    """Yield the events of changes without a new version: of presence, and of what was read after a diff."""
+    """Return the events of changes without a new version: of presence, and of what was read after a diff."""
     told: list[Event | MirrorOnly] = []
     if before.presence != after.presence:
         told.append(events.ActualLRPInstanceChanged(before, after, trace_id))
