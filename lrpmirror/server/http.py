@@ -85,10 +85,11 @@ class Connection:
                 await trio.aclose_forcefully(self._stream)
 
     def _wait_for(self, what: str, seconds: float) -> None:
-        """Set the client's time limit for its present step."""
-        self._awaited = what
-        self.scope.deadline = trio.current_time() + seconds
-        self._admission.waiting(self.scope, known=self._served)
+        """Set the client's time limit for a step, which begins where it is first waited for."""
+        if self._awaited != what:
+            self._awaited = what
+            self.scope.deadline = trio.current_time() + seconds
+            self._admission.waiting(self.scope, known=self._served)
 
     async def _serve_one(self) -> bool:
         """Serve the next request; return whether another one may follow."""
@@ -100,6 +101,7 @@ class Connection:
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint)
             return False
+        self._awaited = ""
         self.scope.deadline = inf
         self._admission.answering(self.scope)
         self._admission.release(self.scope)
@@ -133,11 +135,11 @@ class Connection:
             data = await self._stream.receive_some(READ)
             check.feed(data)
             self._http.receive_data(bytes(data))
-        self._wait_for("head", self._limits.head_timeout)
         while True:
             event = self._http.next_event()
             if event is not h11.NEED_DATA:
                 return event if isinstance(event, h11.Request) else None
+            self._wait_for("head", self._limits.head_timeout)
             data = await self._stream.receive_some(READ)
             check.feed(data)
             self._http.receive_data(bytes(data))
@@ -147,7 +149,6 @@ class Connection:
         limits = self._limits
         if (check_framing(request) or 0) > limits.max_body:
             raise Refusal(413)
-        self._wait_for("body", limits.body_timeout)
         body = bytearray()
         parts = 0
         while True:
@@ -155,7 +156,7 @@ class Connection:
             if event is h11.NEED_DATA:
                 if self._http.they_are_waiting_for_100_continue:
                     await self.write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
-                    self._wait_for("body", limits.body_timeout)
+                self._wait_for("body", limits.body_timeout)
                 self._http.receive_data(bytes(await self._stream.receive_some(READ)))
             elif isinstance(event, h11.Data):
                 body += event.data
