@@ -20,7 +20,7 @@ from lrpmirror.core.derived.view import K, V
 from lrpmirror.core.rows.changes import Change
 from lrpmirror.errors import ConfigurationError, MirrorClosed, MirrorError
 from lrpmirror.mirror import Changes
-from lrpmirror.mirror._feed import FAILED_ON, FILTER_FAILED, Callback, ErrorPolicy
+from lrpmirror.mirror._feed import FAILED_ON, FILTER_FAILED, Callback, ErrorPolicy, Subscription
 from lrpmirror.thread._portal import Portal
 
 logger = logging.getLogger("lrpmirror")
@@ -38,29 +38,26 @@ Delivery = Callable[["ThreadSubscription[Any, Any]", Sequence[Change[Any, Any]]]
 """Has a subscription call back with a batch in its place. Raises what the callback raises, and _ClosedError."""
 
 
-@dataclass(eq=False, repr=False)
-class ThreadSubscription(Generic[K, V]):
+class ThreadSubscription(Subscription[K, V]):
     """A callback that is called with changes, until it is cancelled or the mirror is closed.
 
     May be used from any thread. The callback is called with one change at a time, in order, and has to return before
-    the next call; meanwhile several changes of a key are combined into one.
+    the next call; meanwhile several changes of a key are combined into one. The batch that is being processed, of at
+    most a few thousand changes, does not count in `lag`.
     """
 
-    _callback: Callback[K, V]
-    _changes: Changes[K, V]
-    _delivery: Delivery
-    _errors: ErrorPolicy
-    _portal: Portal
-    cancelled: bool = False
-    """Whether the subscription has ended, for any reason."""
+    def __init__(
+        self, callback: Callback[K, V], changes: Changes[K, V], delivery: Delivery, errors: ErrorPolicy, portal: Portal
+    ) -> None:
+        super().__init__(callback, changes, errors)
+        self._delivery = delivery
+        self._portal = portal
+        self._cancelled = False
 
     @property
-    def lag(self) -> Lag:
-        """How far behind this subscriber is: pending keys, and the age of the oldest in seconds. O(1).
-
-        The batch that is being processed, of at most a few thousand changes, does not count.
-        """
-        return self._changes.lag
+    def cancelled(self) -> bool:
+        """Whether the subscription has ended, for any reason."""
+        return self._cancelled
 
     def cancel(self) -> None:
         """End the subscription: no further call begins. May be called at any time, also from the callback.
@@ -68,7 +65,7 @@ class ThreadSubscription(Generic[K, V]):
         Returns at once; a running call goes on to its end.
         """
         if not self.cancelled:
-            self.cancelled = True
+            self._cancelled = True
             self._portal.run_soon(self._changes.leave)
 
     async def run(self) -> None:
@@ -82,7 +79,7 @@ class ThreadSubscription(Generic[K, V]):
         except _ClosedError as closed:
             logger.warning("%s: its subscription ends", closed)
         finally:
-            self.cancelled = True
+            self._cancelled = True
             self._changes.leave()
 
     async def _next(self) -> list[Change[K, V]] | None:
@@ -135,14 +132,10 @@ class ThreadSubscription(Generic[K, V]):
                 self._failed(error, FAILED_ON, change.key, change.revision)
 
     def _failed(self, error: BaseException, what: str, *args: object) -> None:
-        if self._errors == "raise":
-            if isinstance(error, Exception):
-                raise error
+        if self._errors == "raise" and not isinstance(error, Exception):
             # It is raised in other threads too, where a CancelledError would pass for one of theirs.
             raise MirrorError(f"{what % args}: {error!r}") from error
-        logger.error(what, *args, exc_info=error)
-        if self._errors == "cancel":
-            self.cancel()
+        super()._failed(error, what, *args)
 
 
 def delivery_to(
