@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,20 @@ def layer_of(module: str) -> str | None:
     return parts[1] if parts[0] == "lrpmirror" and len(parts) > 1 else None
 
 
+@cache
+def statements_of(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every import of a file, wherever in it."""
+    tree = ast.parse(path.read_text(), str(path))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it."""
-    tree = ast.parse(path.read_text(), str(path))
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in statements_of(path):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: imports are absolute"
             base = node.module or ""
             found.add(base)
@@ -142,10 +149,9 @@ def test_wire_and_core_have_no_effects(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_but_the_package_imports_the_package_itself(path: Path) -> None:
-    tree = ast.parse(path.read_text())
     from_package = [
         alias.name
-        for node in ast.walk(tree)
+        for node in statements_of(path)
         if isinstance(node, ast.ImportFrom) and node.module == "lrpmirror"
         for alias in node.names
         if not _is_module(alias.name)
