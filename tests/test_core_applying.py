@@ -146,7 +146,7 @@ def test_a_move_is_one_commit_and_one_decision(known: bool) -> None:
 
     assert [(delta.key, delta.after) for delta in commit.actual_lrps] == [("b", moved), ("a", None)]
     assert commit.revision == session.knowledge.revision
-    (decision,) = session.knowledge.explain("p")
+    (decision,) = session.knowledge.decisions.of("p")
     assert (decision.at, decision.outcome, decision.tag, decision.stored) == (
         7,
         Outcome.APPLIED,
@@ -162,7 +162,7 @@ def test_a_move_onto_a_record_that_is_there_says_what_it_was() -> None:
     (commit,) = session.events([changed(running(), running("b", 2))], 0)
 
     assert [delta.before for delta in commit.actual_lrps] == [unclaimed("b", 1), running()]
-    (decision,) = session.knowledge.explain("p")
+    (decision,) = session.knowledge.decisions.of("p")
     assert decision.stored == ModificationTag("b", 1)
 
 

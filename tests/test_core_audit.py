@@ -407,7 +407,7 @@ def test_it_is_among_the_decisions_about_a_process() -> None:
     audit(session, claimed("a", 1))
     judged(session)
 
-    listed, drifted = session.knowledge.explain("p")
+    listed, drifted = session.knowledge.decisions.of("p")
     assert listed.outcome is ListOutcome.REPAIRED
     assert (drifted.outcome, drifted.at, drifted.index) == (ListOutcome.DRIFTED, 105, 0)
     assert drifted.why == "a list had it otherwise, and no event told of a:1 or a later version after it"

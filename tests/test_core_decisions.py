@@ -45,7 +45,7 @@ def having(*listed: ActualLRP | DesiredLRP) -> Session:
 def notified(session: Session, *events: Event, at: float = 7.0) -> Decision:
     """Tell a session events, and return what it says of the last one."""
     session.events(events, at)
-    return session.knowledge.explain(GUID)[-1]
+    return session.knowledge.decisions.of(GUID)[-1]
 
 
 def test_an_applied_event_is_explained_by_the_version_that_it_overtakes() -> None:
@@ -130,7 +130,7 @@ def test_group_events_are_explained_by_the_row_in_the_slot_that_they_speak_of() 
 def test_an_event_of_an_empty_group_is_of_no_process() -> None:
     session = having(unclaimed("a", 0))
     session.events([ActualLRPChanged(ActualLRPGroup(instance=unclaimed("a", 0)), ActualLRPGroup())], 1.0)
-    assert session.knowledge.explain(GUID) == ()
+    assert session.knowledge.decisions.of(GUID) == ()
 
 
 def test_an_instance_that_moved_is_explained_by_the_record_that_it_moved_to() -> None:
@@ -160,7 +160,7 @@ def test_a_record_without_epoch_is_named_so() -> None:
 def test_an_unknown_event_is_of_no_process() -> None:
     session = having(running("a", 2))
     session.events([UnknownEvent("later")], 1.0)
-    assert session.knowledge.explain(GUID) == ()
+    assert session.knowledge.decisions.of(GUID) == ()
 
 
 def test_before_the_first_list_there_is_nothing_to_explain() -> None:
@@ -168,13 +168,13 @@ def test_before_the_first_list_there_is_nothing_to_explain() -> None:
     session.stream_opened(0)
     session.events([created(unclaimed("a", 0))], 1.0)
     take_list(session, [unclaimed("a", 0)])
-    assert session.knowledge.explain(GUID) == ()
+    assert session.knowledge.decisions.of(GUID) == ()
 
 
 def test_a_repair_is_recorded_with_both_versions() -> None:
     session = having(running("a", 2))
     take_list(session, [running("a", 4)], scope=Scope(frozenset({GUID}), frozenset()), now=9)
-    (decision,) = session.knowledge.explain(GUID)
+    (decision,) = session.knowledge.decisions.of(GUID)
     assert (decision.at, decision.type, decision.outcome, decision.index) == (9, REPAIR, ListOutcome.REPAIRED, 0)
     assert decision.why == "a read of the process had a:4; a:2 was at hand"
 
@@ -183,21 +183,21 @@ def test_a_repair_of_the_same_version_is_recorded_as_one_of_contents() -> None:
     session = having(running("a", 2))
     tagged = replace(running("a", 2), metric_tags={"k": "v"})
     take_list(session, [tagged], scope=Scope(frozenset({GUID}), frozenset()))
-    assert session.knowledge.explain(GUID)[-1].why.startswith("a read of the process had a:2 with other contents")
+    assert session.knowledge.decisions.of(GUID)[-1].why.startswith("a read of the process had a:2 with other contents")
 
 
 def test_a_repair_that_found_nothing_is_recorded_too() -> None:
     session = having(running("a", 2))
     scope = Scope(frozenset({GUID}), frozenset({GUID}))
     take_list(session, [running("a", 2)], [desired("d", 1)], scope=scope)
-    (decision,) = session.knowledge.explain(GUID)
+    (decision,) = session.knowledge.decisions.of(GUID)
     assert (decision.outcome, decision.why) == (ListOutcome.CONFIRMED, "it was read again, and is as it was")
 
 
 def test_what_a_later_list_of_everything_found_is_recorded() -> None:
     session = having(running("a", 2))
     take_list(session, [], [])
-    rows, lrp = session.knowledge.explain(GUID)
+    rows, lrp = session.knowledge.decisions.of(GUID)
     assert (rows.type, rows.tag, rows.stored) == (LIST, None, ModificationTag("a", 2))
     assert (lrp.index, lrp.why) == (None, "a list had nothing; d:1 was at hand")
 
@@ -205,7 +205,7 @@ def test_what_a_later_list_of_everything_found_is_recorded() -> None:
 def test_a_list_that_differs_in_everything_is_not_broken_down() -> None:
     session = having()
     take_list(session, [row(f"e{number}", index=number) for number in range(MOST_LISTED + 1)])
-    assert session.knowledge.explain(GUID) == ()
+    assert session.knowledge.decisions.of(GUID) == ()
 
 
 @pytest.mark.parametrize("kept", [1, 3])

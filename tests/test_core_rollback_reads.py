@@ -167,7 +167,7 @@ def test_the_report_names_a_few_records_and_counts_the_rest() -> None:
 
 
 def why(session: Session, guid: str = "p") -> Iterable[tuple[object, str]]:
-    return [(one.outcome, one.why) for one in session.knowledge.explain(guid)]
+    return [(one.outcome, one.why) for one in session.knowledge.decisions.of(guid)]
 
 
 def test_what_was_not_believed_and_then_was_is_explained() -> None:

@@ -233,9 +233,9 @@ def test_a_process_can_be_explained() -> None:
 
     session.events([changed(unclaimed(), claimed())], 3)
 
-    (decision,) = session.knowledge.explain("p")
+    (decision,) = session.knowledge.decisions.of("p")
     assert (decision.at, decision.outcome, decision.tag) == (3, Outcome.APPLIED, ModificationTag("a", 1))
-    assert session.knowledge.explain("nobody") == ()
+    assert session.knowledge.decisions.of("nobody") == ()
 
 
 def test_events_before_the_first_list_wait_for_it() -> None:

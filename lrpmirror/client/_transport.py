@@ -24,13 +24,7 @@ _BODYLESS = frozenset({204, 304})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class _ChunkedBody(ChunkedDecoder):
-    open_ended = False
-
-
 class _SizedBody:
-    open_ended = False
-
     def __init__(self, length: int) -> None:
         self._missing = length
 
@@ -46,17 +40,16 @@ class _SizedBody:
 
 class _BodyUntilClose:
     ended = False
-    open_ended = True
 
     def feed(self, data: bytes) -> bytes:
         return data
 
 
-Framing = _ChunkedBody | _SizedBody | _BodyUntilClose
+Framing = ChunkedDecoder | _SizedBody | _BodyUntilClose
 """Takes the bytes of a connection, in any pieces, and gives those of the body, until it has `ended`.
 
-`feed` raises a WireError for malformed framing, at the latest with the next call. With `open_ended` the end of the
-connection is the end of the body, rather than a cut.
+`feed` raises a WireError for malformed framing, at the latest with the next call. For _BodyUntilClose the end of the
+connection is the end of the body, for the others a cut.
 """
 
 
@@ -67,7 +60,7 @@ def framing_of(response: h11.Response, max_trailers: int) -> Framing:
     headers = {name: value for name, value in response.headers if name in {b"transfer-encoding", b"content-length"}}
     if b"transfer-encoding" in headers:
         # h11 lets no other coding than this one pass.
-        return _ChunkedBody(max_trailers=max_trailers)
+        return ChunkedDecoder(max_trailers=max_trailers)
     if b"content-length" in headers:
         return _SizedBody(int(headers[b"content-length"]))
     return _BodyUntilClose()
@@ -109,7 +102,7 @@ class Transport(httpx.AsyncBaseTransport):
             headers=response.headers.raw_items(),
             stream=stream,
             request=request,
-            extensions={OPEN_ENDED: framing.open_ended},
+            extensions={OPEN_ENDED: isinstance(framing, _BodyUntilClose)},
         )
 
 
@@ -163,7 +156,7 @@ class _Body(httpx.AsyncByteStream):
                 raise StopAsyncIteration
             data = await self._pipe.receive(self._pause)
             if not data:
-                if framing.open_ended:
+                if isinstance(framing, _BodyUntilClose):
                     raise StopAsyncIteration
                 raise httpx.RemoteProtocolError("the server closed the connection in the middle of the reply")
         return piece

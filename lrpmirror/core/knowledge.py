@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from lrpmirror.core.derived.derive import Process
-from lrpmirror.core.explain.decisions import Decision, Decisions
+from lrpmirror.core.explain.decisions import Decisions
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.lists.retained import Retained
 from lrpmirror.core.lists.slices import MANY, key_slices, slices
@@ -74,13 +74,6 @@ class Knowledge:
             return True
         return any(known.epoch == tag.epoch and known.index >= tag.index for known in self.tags(process_guid))
 
-    def explain(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return the outcomes of the latest events about a process, the oldest first.
-
-        O(decisions kept): about a millisecond.
-        """
-        return self.decisions.of(process_guid)
-
     def process(self, process_guid: str) -> Process:
         """Return a process as views see it. O(1)."""
         store = self.store
@@ -129,19 +122,17 @@ class Knowledge:
         guid = desired_guid_of(event)
         return self.retained.apply_event(event, there=guid is not None and self.store.desired(guid) is not None)
 
-    def take_domains(self, snapshot: PendingSnapshot) -> frozenset[str] | None:
-        """Write the fresh domains of a list; return them where they differ, else None."""
-        if snapshot.domains is None or snapshot.domains == self.store.domains:
-            return None
-        self.store.domains = snapshot.domains
-        return snapshot.domains
-
-    def take_cells(self, snapshot: PendingSnapshot) -> tuple[CellPresence, ...] | None:
-        """Write the cells of a list; return them where they differ, else None."""
-        if snapshot.cells is None or snapshot.cells == self.cells:
-            return None
-        self.cells = snapshot.cells
-        return snapshot.cells
+    def take_domains_and_cells(
+        self, snapshot: PendingSnapshot
+    ) -> tuple[frozenset[str] | None, tuple[CellPresence, ...] | None]:
+        """Write the fresh domains and the cells of a list; return both, each None where it was listed as it was."""
+        domains = None if snapshot.domains == self.store.domains else snapshot.domains
+        cells = None if snapshot.cells == self.cells else snapshot.cells
+        if domains is not None:
+            self.store.domains = domains
+        if cells is not None:
+            self.cells = cells
+        return domains, cells
 
 
 def guids_in_parts(store: Store, size: int) -> Iterator[Sequence[str]]:

@@ -209,7 +209,8 @@ class Session:
         if rejected is not None:
             # The state and the pending repairs stay. The answer still proves that the server lives.
             if everything or not self.freshness.is_suspect:
-                self._suspect(rejected)
+                self.freshness.suspect(rejected)
+                self._audit.reset()
             self.freshness.answered(answered_at)
             return None
         probe = self.probes.is_probe(snapshot.scope)
@@ -302,8 +303,23 @@ class Session:
 
     def counts(self) -> Counts:
         """Return what was counted so far, without subscribers, which are not known here. O(kinds of events)."""
-        return self._counters.counts(
-            self.repairs, self.guards, self.freshness.errors, len(self.knowledge.tombstones), self.unreadable.count
+        counters = self._counters
+        return Counts(
+            streams=counters.streams,
+            replacements=counters.replacements,
+            events=counters.events,
+            lists=dict(counters.lists),
+            lists_held=self.guards.lists_held,
+            rollbacks=self.guards.rollbacks,
+            rolled_back=self.guards.rolled_back,
+            drift=counters.drift.total(),
+            drift_kinds=dict(counters.drift),
+            commits=counters.commits,
+            errors=dict(self.freshness.errors),
+            repairs_pending=len(self.repairs),
+            repairs_dropped=self.repairs.dropped,
+            tombstones=len(self.knowledge.tombstones),
+            unreadable=self.unreadable.count,
         )
 
     # Inside
@@ -326,11 +342,6 @@ class Session:
             reconciler.apply(event)
             if self._snapshot is not None:
                 self._snapshot.event(event)
-
-    def _suspect(self, error: ListNotBelieved) -> None:
-        """Record that the server contradicts the state, and that a second list has to decide."""
-        self.freshness.suspect(error)
-        self._audit.reset()
 
     def _write_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> None:
         """Write what a list changed into the state, and add tombstones of what it removed. O(what it changes)."""
@@ -361,7 +372,7 @@ class Session:
             self._repair_backoff.succeeded()
 
     def _commit_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
-        domains, cells = self.knowledge.take_domains(snapshot), self.knowledge.take_cells(snapshot)
+        domains, cells = self.knowledge.take_domains_and_cells(snapshot)
         judged = snapshot.listed_desired and not snapshot.first
         released = self.knowledge.retained.apply_list(desired, self.knowledge.store.domains) if judged else ()
         for guid in sorted(snapshot.undesired):

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from lrpmirror.client._endpoints import ListName, StreamName
 from lrpmirror.events import Event, SourceStatus
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
-ListName = Literal["actual_lrps", "actual_lrp_groups", "desired_lrps", "scheduling_infos", "routing_infos"]
-StreamName = Literal["instances", "groups"]
+__all__ = ["BBS", "ListName", "StreamName"]
 
 
 class BBS(Protocol):

@@ -40,15 +40,11 @@ class Changes(AsyncIterator[list[Change[K, V]]], Generic[K, V]):
     """
 
     def __init__(
-        self,
-        clock: Callable[[], float],
-        where: Callable[[V], bool] | None,
-        join: "Callable[[Changes[K, V]], None]",
-        forget: "Callable[[Changes[K, V]], None]",
+        self, feed: "Feed[K, V]", topics: frozenset[Hashable] | None, where: Callable[[V], bool] | None, *, replay: bool
     ) -> None:
-        self._clock = clock
-        self._join = join
-        self._forget = forget
+        self._feed = feed
+        self.topics = topics
+        self.replay = replay
         self._ready = trio.Event()
         self.closed = False
         self.mailbox: Mailbox[K, V] = Mailbox(self._wake, where)
@@ -56,15 +52,15 @@ class Changes(AsyncIterator[list[Change[K, V]]], Generic[K, V]):
     @property
     def lag(self) -> Lag:
         """How far behind the iteration is: pending keys, and the age of the oldest in seconds. O(1)."""
-        return self.mailbox.lag(self._clock())
+        return self.mailbox.lag(self._feed.clock())
 
     def begin(self) -> None:
         """Collect changes from now on, as entering the block does. Raises MirrorClosed when the mirror is closed."""
-        self._join(self)
+        self._feed.add(self)
 
     def leave(self) -> None:
         """Collect no more changes and end the iteration, as leaving the block does."""
-        self._forget(self)
+        self._feed.remove(self)
         self.end()
 
     async def __aenter__(self) -> Self:
@@ -180,7 +176,7 @@ class Feed(Generic[K, V]):
         self._hub: Hub[K, V] = Hub(topic)
         self._present = present
         self._nursery = nursery
-        self._clock = clock
+        self.clock = clock
         self.revision = revision  # up to which changes are published; set where there was none, or nobody to tell
         self._closed = False
         self._readers: dict[Changes[K, V], None] = {}
@@ -201,9 +197,9 @@ class Feed(Generic[K, V]):
         self.revision = revision
         behind: list[Mailbox[K, V]] = []
         if len(deltas) > AT_ONCE:
-            behind = self._hub.publish_many(deltas, revision, cause, self._clock())
+            behind = self._hub.publish_many(deltas, revision, cause, self.clock())
         elif deltas and self._readers:
-            self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self._clock())
+            self._hub.publish([delta for delta in deltas if delta is not None], revision, cause, self.clock())
         if behind or free_in_slices is not None:
             self._nursery.start_soon(self._advance, behind, free_in_slices)
 
@@ -227,20 +223,26 @@ class Feed(Generic[K, V]):
         self, topics: Iterable[Hashable] | None, where: Callable[[V], bool] | None, *, replay: bool
     ) -> Changes[K, V]:
         """Return an iteration over changes, which begins when it is entered."""
-        wanted = None if topics is None else frozenset(topics)
+        return Changes(self, None if topics is None else frozenset(topics), where, replay=replay)
 
-        def join(iteration: Changes[K, V]) -> None:
-            if self._closed:
-                raise MirrorClosed("there will be no more changes: the mirror is closed, or the view was dropped")
-            self._readers[iteration] = None
-            self._begin(iteration.mailbox, wanted, replay=replay)
+    def add(self, reader: Changes[K, V]) -> None:
+        """Collect changes for an iteration, which begins. Raises MirrorClosed when there will be none."""
+        if self._closed:
+            raise MirrorClosed("there will be no more changes: the mirror is closed, or the view was dropped")
+        self._readers[reader] = None
+        mailbox = reader.mailbox
+        if reader.replay:
+            number, deltas = self._present(reader.topics)
+            mailbox.defer(iter(deltas), number, self.revision, Cause.REPLAY, self.clock())
+            if number > AT_ONCE or mailbox.advance(AT_ONCE + 1):
+                self._nursery.start_soon(self._advance, [mailbox], None)
+        self._hub.add(mailbox, reader.topics)
 
-        def forget(iteration: Changes[K, V]) -> None:
-            self._hub.remove(iteration.mailbox, wanted)
-            iteration.mailbox.forget()
-            self._readers.pop(iteration, None)
-
-        return Changes(self._clock, where, join, forget)
+    def remove(self, reader: Changes[K, V]) -> None:
+        """Collect no more changes for an iteration."""
+        self._hub.remove(reader.mailbox, reader.topics)
+        reader.mailbox.forget()
+        self._readers.pop(reader, None)
 
     def lags(self) -> list[Lag]:
         """Return how far behind each subscriber is. O(subscribers); may be called from any thread."""
@@ -261,11 +263,3 @@ class Feed(Generic[K, V]):
                 await trio.lowlevel.checkpoint()
         for _ in free_in_slices() if free_in_slices is not None else ():
             await trio.lowlevel.checkpoint()
-
-    def _begin(self, mailbox: Mailbox[K, V], topics: frozenset[Hashable] | None, *, replay: bool) -> None:
-        if replay:
-            number, deltas = self._present(topics)
-            mailbox.defer(iter(deltas), number, self.revision, Cause.REPLAY, self._clock())
-            if number > AT_ONCE or mailbox.advance(AT_ONCE + 1):
-                self._nursery.start_soon(self._advance, [mailbox], None)
-        self._hub.add(mailbox, topics)

@@ -160,23 +160,19 @@ class Follower:
             self._list_scope.cancel()
             if self._next_link is not None and self._next_link.is_open:
                 # The replacement takes over before its list is committed: to the session it is a new stream.
-                self._switch_to(self._next_link)
-                self._session.stream_opened(self._link.heard_at)
-                self._apply_source_status()
+                self._switch_to(self._next_link, self._session.stream_opened)
                 self._list_wanted.set()
             else:
                 nursery.cancel_scope.cancel()
             self._publish(())
 
-    def _switch_to(self, link: Link) -> None:
-        """Follow a stream that was opened beside the one before."""
+    def _switch_to(self, link: Link, switched: Callable[[float], None]) -> None:
+        """Follow a stream that was opened beside the one before, with what its source has reported since."""
         self._link, self._next_link = link, None
         link.settled.set()
-
-    def _apply_source_status(self) -> None:
-        """Apply the status that the source reported before this stream was the followed one."""
-        if self._link.source_status is not None:
-            self._session.freshness.source_reported(*self._link.source_status)
+        switched(link.heard_at)
+        if link.source_status is not None:
+            self._session.freshness.source_reported(*link.source_status)
 
     async def _keep_replaced(self, nursery: trio.Nursery) -> None:
         while True:
@@ -275,16 +271,11 @@ class Follower:
         if rolled_back is not None:
             logger.warning("%s", rolled_back)
         if upcoming is not None and upcoming is self._next_link and not session.guards.held:
-            self._take_over(upcoming)
+            given_up = self._link
+            self._switch_to(upcoming, session.stream_replaced)
+            given_up.scope.cancel()
         self._publish(_all(commit), listed=True)
         return None
-
-    def _take_over(self, link: Link) -> None:
-        given_up = self._link
-        self._switch_to(link)
-        self._session.stream_replaced(link.heard_at)
-        self._apply_source_status()
-        given_up.scope.cancel()
 
     async def _keep_audited(self) -> None:
         """Judge audits after their grace time, in which events may explain the differences."""

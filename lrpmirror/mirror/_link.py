@@ -7,15 +7,7 @@ import trio
 from lrpmirror.core.freshness.tuning import Tuning
 from lrpmirror.core.freshness.watchdog import Watch
 from lrpmirror.core.session import Session
-from lrpmirror.errors import (
-    BBSError,
-    LRPMirrorError,
-    ServiceUnavailable,
-    StreamDead,
-    TimedOut,
-    UnknownPath,
-    WireError,
-)
+from lrpmirror.errors import BBSError, LRPMirrorError, ServiceUnavailable, StreamDead, TimedOut, UnknownPath, WireError
 from lrpmirror.events import SourceStatus
 from lrpmirror.mirror._bbs import BBS
 from lrpmirror.mirror._lister import Lister

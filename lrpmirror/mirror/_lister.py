@@ -1,17 +1,18 @@
 """Reading lists into a snapshot, by the paths that the server has."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import trio
 
 from lrpmirror.core.lists.snapshot import PendingSnapshot
+from lrpmirror.core.rows.groups import rows_of
 from lrpmirror.errors import BBSError, RequestRefused, TimedOut, UnknownPath, WireError
 from lrpmirror.mirror._bbs import BBS, ListName
 from lrpmirror.mirror._freeing import in_slices
-from lrpmirror.model import ActualLRP, ActualLRPGroup
 
 
 @dataclass
@@ -89,7 +90,11 @@ class Lister:
             except UnknownPath:
                 self._has_rows = False
         if not self._has_rows:
-            await self._read("actual_lrp_groups", snapshot, lambda groups: snapshot.list_rows(_rows_of(groups)))
+            await self._read(
+                "actual_lrp_groups",
+                snapshot,
+                lambda groups: snapshot.list_rows(chain.from_iterable(map(rows_of, groups))),
+            )
 
     async def _desired(self, snapshot: PendingSnapshot) -> None:
         """List the desired LRPs: by their parts, which are a small share of the whole, unless the whole is wanted."""
@@ -109,7 +114,3 @@ class Lister:
             async for batch in batches:
                 take(batch)
                 snapshot.check_limit()
-
-
-def _rows_of(groups: list[ActualLRPGroup]) -> Iterator[ActualLRP]:
-    return (row for group in groups for row in (group.instance, group.evacuating) if row is not None)

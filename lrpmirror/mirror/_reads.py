@@ -134,4 +134,4 @@ class Reads:
         Those among the latest 20,000 about all processes, and the last one before them; since the first
         synchronisation. O(decisions kept): about a millisecond.
         """
-        return self._session.knowledge.explain(process_guid)
+        return self._session.knowledge.decisions.of(process_guid)

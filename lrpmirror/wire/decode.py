@@ -34,14 +34,7 @@ from lrpmirror.wire.lazy import eager, lazy_change, lazy_group, lazy_record, laz
 from lrpmirror.wire.lazydesired import lazy_desired
 from lrpmirror.wire.proto import diego_pb2, events_pb2, hot_pb2
 from lrpmirror.wire.text import from_utf8, rewritten
-from lrpmirror.wire.values import (
-    cell_value,
-    desired_value,
-    readable_record,
-    routing_value,
-    scheduling_value,
-    without,
-)
+from lrpmirror.wire.values import cell_value, desired_value, readable_record, routing_value, scheduling_value, without
 
 _M = TypeVar("_M", bound=Message)
 _Texts = diego_pb2.ActualLRP | events_pb2.ActualLRPInfo
@@ -320,7 +313,4 @@ _EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
     ActualLRPCrashed.type: _crashed,
     **_desired_events(hot_pb2, desired_value),
 }
-_FULL_EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {
-    **_EVENTS,
-    **_desired_events(events_pb2, lazy_desired),
-}
+_FULL_EVENTS: Final[Mapping[str, Callable[[bytes], Event]]] = {**_EVENTS, **_desired_events(events_pb2, lazy_desired)}

@@ -20,22 +20,12 @@ from lrpmirror.wire.whole import read_detail
 _LATER: Final[Any] = UNSET
 _parse: Final = diego_pb2.DesiredLRP.FromString
 
+_FIELDS: Final = DesiredLRP.__struct_fields__
 _DECODED: Final = (
-    "process_guid",
-    "domain",
-    "root_fs",
-    "instances",
-    "disk_mb",
-    "memory_mb",
-    "routes",
-    "log_guid",
-    "annotation",
     "modification_tag",
-    "placement_tags",
-    "max_pids",
-    "metric_tags",
+    *(name for name in _FIELDS if name in diego_pb2.DesiredLRP.DESCRIPTOR.fields_by_name),
 )
-"""The fields of a record that `DesiredLRP` itself has under the same names."""
+"""The fields of a record that `DesiredLRP` has itself."""
 
 
 _own_detail: Final[Any] = vars(DesiredLRP)["detail"].__get__
@@ -109,9 +99,6 @@ def lazy_desired(message: diego_pb2.DesiredLRP, what: str) -> DesiredLRP:
 def rest_of(desired: DesiredLRP) -> bytes | None:
     """Return what a whole record has beside the fields of a desired LRP; None where it has to be made of its detail."""
     return desired.source if isinstance(desired, LazyDesiredLRP) and _own_detail(desired) is UNSET else None
-
-
-_FIELDS: Final = DesiredLRP.__struct_fields__
 
 
 def _detail(desired: LazyDesiredLRP) -> DesiredLRPDetail | None:

@@ -8,14 +8,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from lrpmirror.errors import (
-    LimitExceeded,
-    MalformedRecord,
-    RequestRefused,
-    ResourceNotFound,
-    TruncatedReply,
-    WireError,
-)
+from lrpmirror.errors import LimitExceeded, MalformedRecord, RequestRefused, ResourceNotFound, TruncatedReply, WireError
 from lrpmirror.wire.proto import diego_pb2
 from lrpmirror.wire.text import BYTES, FIXED, LOW, MAX_VARINT, VARINT, number_at, parse
 

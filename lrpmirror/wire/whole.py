@@ -32,11 +32,6 @@ def read_detail(message: Message) -> DesiredLRPDetail:
     return _read(message, DesiredLRPDetail)
 
 
-def fill_detail(message: Message, value: DesiredLRPDetail) -> None:
-    """Set these fields of a `models.DesiredLRP`; raises ValueError or TypeError where one cannot hold its value."""
-    _fill(message, value)
-
-
 def _read(message: Message, kind: type[_S]) -> _S:
     return kind(
         **{_ATTRIBUTES.get(field.name, field.name): _value(field, value) for field, value in message.ListFields()}
@@ -63,7 +58,11 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _fill(message: Message, value: Struct) -> None:
+def fill_detail(message: Message, value: Struct) -> None:
+    """Set these fields of a `models.DesiredLRP`, or of a message in it.
+
+    Raises ValueError or TypeError where one cannot hold its value.
+    """
     for field in message.DESCRIPTOR.fields:
         given = getattr(value, _ATTRIBUTES.get(field.name, field.name), None)
         if given is None:
@@ -74,11 +73,11 @@ def _fill(message: Message, value: Struct) -> None:
                 continue
             target = getattr(message, field.name)
             target.SetInParent()
-            _fill(target, given)
+            fill_detail(target, given)
         elif field.message_type is None:
             getattr(message, field.name).extend(given)
         elif field.message_type.GetOptions().map_entry:
             getattr(message, field.name).update(given)
         else:
             for item in given:
-                _fill(getattr(message, field.name).add(), item)
+                fill_detail(getattr(message, field.name).add(), item)

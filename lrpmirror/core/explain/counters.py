@@ -8,8 +8,6 @@ from typing import Final
 from msgspec import Struct
 
 from lrpmirror.core.derived.subscriptions import Lag
-from lrpmirror.core.lists.guards import Guards
-from lrpmirror.core.lists.repairs import Repairs
 from lrpmirror.core.rows.changes import Cause
 from lrpmirror.core.rows.reconcile import Outcome
 
@@ -103,25 +101,3 @@ class Counters:
             for kind in [kind for kind, numbers in outcomes.items() if not numbers]:
                 del outcomes[kind]
             outcomes[_OTHER][Outcome.NOTED] += others
-
-    def counts(
-        self, repairs: Repairs, guards: Guards, errors: Mapping[str, int], tombstones: int, unreadable: int
-    ) -> Counts:
-        """Return what was counted so far, with what is held beside the rows. O(kinds of events)."""
-        return Counts(
-            streams=self.streams,
-            replacements=self.replacements,
-            events=self.events,
-            lists=dict(self.lists),
-            lists_held=guards.lists_held,
-            rollbacks=guards.rollbacks,
-            rolled_back=guards.rolled_back,
-            drift=self.drift.total(),
-            drift_kinds=dict(self.drift),
-            commits=self.commits,
-            errors=dict(errors),
-            repairs_pending=len(repairs),
-            repairs_dropped=repairs.dropped,
-            tombstones=tombstones,
-            unreadable=unreadable,
-        )

@@ -5,7 +5,7 @@ left to the query. Of what drops out of the ring, the last decision about each p
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -70,59 +70,47 @@ class Decision(Struct, frozen=True, gc=False):
     @property
     def why(self) -> str:
         """The reason, in a few words: the reported version, compared with the stored one."""
-        reason = self._reason()
+        stored = _words(self.stored)
+        reason = self._reason().format(
+            tag=_words(self.tag),
+            stored=stored,
+            known="an event has told that it is gone" if self.stored is None else f"{stored} is at hand",
+            last="" if self.tombstone is None else f" (its last known version: {self.tombstone})",
+            how="a list" if self.type == LIST else "a read of the process",
+        )
         return f"{reason}; to be read again: {', '.join(self.repair_reasons)}" if self.repair_reasons else reason
 
     def _reason(self) -> str:
-        tag, stored = _words(self.tag), _words(self.stored)
-        match self.outcome:
-            case ListOutcome():
-                return self._why_listed(tag, stored)
-            case Outcome.APPLIED:
-                return self._why_applied(tag, stored)
-            case Outcome.STALE:
-                return f"{tag} is older than {stored}, or of a record before it"
-            case Outcome.SAME:
-                return f"{tag} is known: {stored} is at hand"
-            case Outcome.TOMBSTONED:
-                return f"{tag} is of a record that is gone{_last(self.tombstone)}"
-            case Outcome.LEFT:
-                return f"the instance of {tag} left; the record lives on, unclaimed, as {stored}"
-            case Outcome.UNDECIDED:
-                return f"{tag} cannot be decided: {stored} is at hand{_last(self.tombstone)}"
-            case _:
-                return "it tells of no change of state"
-
-    def _why_listed(self, tag: str, stored: str) -> str:
-        match self.outcome:
-            case ListOutcome.CONFIRMED:
-                return "it was read again, and is as it was"
-            case ListOutcome.DRIFTED:
-                return f"a list had it otherwise, and no event told of {tag} or a later version after it"
-            case ListOutcome.OLDER:
-                known = f"{stored} is at hand" if self.stored is not None else "an event has told that it is gone"
-                return f"a list had {tag}, and {known}: not believed unless another one, on another stream, agrees"
-            case ListOutcome.ROLLED_BACK:
-                return f"the server was set back: a second list had {tag} too; {stored} was at hand"
-            case _:
-                return self._why_repaired(tag, stored)
-
-    def _why_applied(self, tag: str, stored: str) -> str:
+        tag, stored = self.tag, self.stored
+        if self.outcome is ListOutcome.REPAIRED:
+            if tag is not None and tag == stored:
+                return "{how} had {tag} with other contents, which events do not carry, or which were missed"
+            return "{how} had {tag}; {stored} was at hand"
+        if self.outcome is not Outcome.APPLIED:
+            return _REASONS[self.outcome]
         if self.type.endswith("_removed"):
-            return f"{tag} is gone; {stored} was at hand"
-        if self.stored is None or self.tag is None:
-            return f"{tag} is of a record that was not there"
-        if self.stored.epoch != self.tag.epoch:
-            return f"{tag} takes the place of {stored}"
-        if self.stored.index == self.tag.index:
-            return f"{tag} is the version at hand, with something that makes no version"
-        return f"{tag} is newer than {stored}"
+            return "{tag} is gone; {stored} was at hand"
+        if stored is None or tag is None:
+            return "{tag} is of a record that was not there"
+        if stored.epoch != tag.epoch:
+            return "{tag} takes the place of {stored}"
+        if stored.index == tag.index:
+            return "{tag} is the version at hand, with something that makes no version"
+        return "{tag} is newer than {stored}"
 
-    def _why_repaired(self, tag: str, stored: str) -> str:
-        how = "a list" if self.type == LIST else "a read of the process"
-        if self.tag is not None and self.tag == self.stored:
-            return f"{how} had {tag} with other contents, which events do not carry, or which were missed"
-        return f"{how} had {tag}; {stored} was at hand"
+
+_REASONS: Final[Mapping[Outcome | ListOutcome, str]] = {
+    Outcome.STALE: "{tag} is older than {stored}, or of a record before it",
+    Outcome.SAME: "{tag} is known: {stored} is at hand",
+    Outcome.TOMBSTONED: "{tag} is of a record that is gone{last}",
+    Outcome.LEFT: "the instance of {tag} left; the record lives on, unclaimed, as {stored}",
+    Outcome.UNDECIDED: "{tag} cannot be decided: {stored} is at hand{last}",
+    Outcome.NOTED: "it tells of no change of state",
+    ListOutcome.CONFIRMED: "it was read again, and is as it was",
+    ListOutcome.DRIFTED: "a list had it otherwise, and no event told of {tag} or a later version after it",
+    ListOutcome.OLDER: "a list had {tag}, and {known}: not believed unless another one, on another stream, agrees",
+    ListOutcome.ROLLED_BACK: "the server was set back: a second list had {tag} too; {stored} was at hand",
+}
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -307,7 +295,3 @@ def _tag(epoch: str | None, index: int) -> ModificationTag | None:
 
 def _words(tag: ModificationTag | None) -> str:
     return "nothing" if tag is None else f"{tag.epoch or 'a record without epoch'}:{tag.index}"
-
-
-def _last(tombstone: int | None) -> str:
-    return "" if tombstone is None else f" (its last known version: {tombstone})"

@@ -1,4 +1,4 @@
-"""Making groups of rows, by the server's rule."""
+"""Making groups of rows, by the server's rule, and rows of groups."""
 
 from collections.abc import Iterable
 
@@ -16,6 +16,11 @@ def _rank(row: ActualLRP) -> int:
     if row.state == ActualLRPState.CLAIMED:
         return 2 if ordinary else 3
     return 1 if ordinary else 0
+
+
+def rows_of(group: ActualLRPGroup) -> list[ActualLRP]:
+    """Return the rows of a group, `instance` first."""
+    return [row for row in (group.instance, group.evacuating) if row is not None]
 
 
 def groups_of(rows: Iterable[ActualLRP]) -> tuple[ActualLRPGroup, ...]:

@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from lrpmirror.core.rows.changes import RowKey, RowPart, row_key
+from lrpmirror.core.rows.groups import rows_of
 from lrpmirror.core.rows.parts import FEW_MASK, Parts
 from lrpmirror.core.rows.tombstones import Tombstone, TombstoneTable
 from lrpmirror.events import ActualLRPChanged, ActualLRPInstanceChanged, ActualLRPInstanceRemoved
@@ -219,10 +220,7 @@ class RowReconciler:
     def group_changed(self, event: ActualLRPChanged) -> Outcome:
         """Apply a diff of the group stream, slot by slot; a slot that is empty on both sides is not part of it."""
         outcome = Outcome.NOTED
-        slots = (
-            (event.before.instance, event.after.instance),
-            (event.before.evacuating, event.after.evacuating),
-        )
+        slots = ((event.before.instance, event.after.instance), (event.before.evacuating, event.after.evacuating))
         for before, after in slots:
             if after is not None:
                 outcome = self._slot_changed(before, after)
@@ -231,9 +229,8 @@ class RowReconciler:
     def group_created(self, group: ActualLRPGroup) -> Outcome:
         """Apply a `created` of the group stream to the slots that it fills."""
         outcome = Outcome.NOTED
-        for row in (group.instance, group.evacuating):
-            if row is not None:
-                outcome = self.created(row)
+        for row in rows_of(group):
+            outcome = self.created(row)
         return outcome
 
     def group_removed(self, group: ActualLRPGroup) -> Outcome:
@@ -242,9 +239,7 @@ class RowReconciler:
         There it always means the row, and its version may be older than the stored one.
         """
         outcome = Outcome.NOTED
-        for row in (group.instance, group.evacuating):
-            if row is None:
-                continue
+        for row in rows_of(group):
             key = row_key(row)
             stored = self._rows.get(key)
             if stored is None:
