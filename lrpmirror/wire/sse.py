@@ -22,7 +22,6 @@ from lrpmirror.wire.text import from_utf8
 _BOM: Final = b"\xef\xbb\xbf"
 # The last alternative takes all the rest, so that nothing can stand between two matches unseen.
 _BURST: Final = re.compile(rb"(?:id: ([0-9]+)\nevent: |:lrpmirror )([ -~]+)\n(?(1)|:)data: ([^\n]*)\n\n|[\s\S]+")
-_LINE: Final = re.compile(rb"([^\r\n]*+)(?:\r\n|\r|\n)")
 _ASIDE: Final = re.compile(rb":lrpmirror ([ -~]+)")
 
 _Raw = tuple[bytes, bytes, bytes]
@@ -158,14 +157,25 @@ class EventStreamDecoder:
 
     def _lines(self, data: bytes, pos: int, out: list[_Raw], *, one_event: bool) -> int:
         """Read line by line from `pos`, to the end of the first event or of the data; return where that is."""
-        while found := _LINE.match(data, pos):
-            offset, pos = self._offset + pos, found.end()
-            self._after_cr = pos == len(data) and data.endswith(b"\r")
-            if self._take(found[1], offset, out) and one_event:
-                return pos
-        if pos < len(data):
-            self._keep(data[pos:], self._offset + pos)
-        return len(data)
+        size = len(data)
+        feed = -2  # where the next LF is, looked for again only once it is passed; -1: there is none
+        while pos < size:
+            if -1 != feed < pos:
+                feed = data.find(b"\n", pos)
+            stop = data.find(b"\r", pos, feed if feed >= 0 else size)
+            if stop < 0:
+                stop = feed
+            if stop < 0:
+                self._keep(data[pos:], self._offset + pos)
+                return size
+            piece, offset = data[pos:stop], self._offset + pos
+            pos = stop + 1
+            if stop != feed:
+                self._after_cr = pos == size
+                pos += pos == feed
+            if self._take(piece, offset, out) and one_event:
+                break
+        return pos
 
     def _keep(self, piece: bytes, offset: int) -> None:
         if not self._line:
