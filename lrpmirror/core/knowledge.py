@@ -64,10 +64,7 @@ class Knowledge:
         return rows if desired is None else [desired.modification_tag, *rows]
 
     def has_seen(self, process_guid: str, tag: ModificationTag) -> bool:
-        """Return whether this mirror has seen that version of a record, or a later one; also if the record is gone.
-
-        O(rows of the process).
-        """
+        """Return whether that version of a record, or a later one, was seen; also of one that is gone. O(its rows)."""
         tombstone = self.tombstones.rows.get(tag.epoch) or self.tombstones.desired.get(tag.epoch)
         # A record that only its instance left lives on, and can be written again.
         if tombstone is not None and (tombstone.index >= tag.index or not tombstone.left):

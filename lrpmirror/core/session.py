@@ -119,10 +119,7 @@ class Session:
         self.freshness.stream_replaced(heard_at)
 
     def replacement_failed(self, error: LRPMirrorError) -> float:
-        """Record that a replacement stream ended before it could take over; return how long to wait.
-
-        The stream in use stays.
-        """
+        """Record that a replacement stream ended before it could take over: the one in use stays; return the delay."""
         self.freshness.failed(error)
         return self._replace_backoff.failed()
 

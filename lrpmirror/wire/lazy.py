@@ -356,10 +356,7 @@ _Decoded: Final[type[Any]] = defstruct(
 
 
 def _rest(row: LazyActualLRP) -> ActualLRP:
-    """Return the row decoded but for internal routes and metric tags, and keep it.
-
-    Two threads that ask at once both do it, with the same result.
-    """
+    """Return the row decoded but for internal routes and metric tags, and keep it. Two threads may both do it."""
     source, read = row.source, row.read
     # Another thread can have read the row since it was found unread, and only a row that was read takes over another's
     # bytes: where it still has not been, these belong together. See `is_confirmed_by`.

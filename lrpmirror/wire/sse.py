@@ -41,11 +41,10 @@ _NAMES: Final = _EventNames(
 
 
 class Frame(Struct, frozen=True, gc=False):
-    """One event as framed: its name, its data still as base64 text, and the id that was last given ("" before any).
+    """One event as framed: its name, its data still as base64 text, and the id that was last given.
 
-    The id of a frame for mirrors only is empty, too.
-
-    Its repr shows the size of the data, not the data, which can be secret.
+    The id is empty before any was given, and of a frame for mirrors only. The repr shows the size of the data, not the
+    data, which can be secret.
     """
 
     event: str

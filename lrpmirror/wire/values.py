@@ -62,10 +62,7 @@ def routes_and_tags(message: diego_pb2.ActualLRP) -> dict[str, Any]:
 
 
 def rest_of_side(info: events_pb2.ActualLRPInfo | diego_pb2.ActualLRP | hot_pb2.ActualLRP) -> tuple[Any, ...]:
-    """Return the fields of a row beyond its keys, state, tag and presence that a side of a changed event has too.
-
-    In the order that they have in an ActualLRP.
-    """
+    """Return what a side of a diff has of a row beyond keys, state, tag and presence, in an ActualLRP's order."""
     net = info.actual_lrp_net_info
     return (
         net.address,

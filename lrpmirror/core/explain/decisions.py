@@ -218,10 +218,7 @@ class Decisions:
         self.trim()
 
     def trim(self) -> None:
-        """Forget what the ring has no room for, but for the last decision about each process. O(what is forgotten).
-
-        Called after decisions were recorded, once for all events of a read.
-        """
+        """Forget what the ring has no room for, but for the last decision about each process. O(what is forgotten)."""
         ring = self._ring
         for _ in range(len(ring) - self._kept):
             entry = ring.popleft()
@@ -231,10 +228,7 @@ class Decisions:
 
 
 def _known_before(record: Record, written: Sequence[Delta[Any, Any]], known: Known) -> tuple[Record | None, int | None]:
-    """Return what was stored of a record that an event reports, and its tombstone's index.
-
-    Each is None where there is none. O(1).
-    """
+    """Return what was stored of a record that an event reports, and its tombstone's index; or None for either. O(1)."""
     key: Any
     get: Callable[[Any], Record | None]
     if isinstance(record, DesiredLRP):

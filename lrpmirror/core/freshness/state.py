@@ -92,10 +92,7 @@ class Freshness:
     # For the session
 
     def stream_opened(self, at: float) -> None:
-        """Record that a stream was opened, which last brought anything at `at`.
-
-        Its source counts as the BBS until it reports a status.
-        """
+        """Record that a stream was opened, last heard at `at`; its source counts as the BBS until it reports any."""
         self._step(Step.OPENED)
         self._forget_source()
         self._stream_alive(at)

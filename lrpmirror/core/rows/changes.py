@@ -9,10 +9,7 @@ from msgspec import Struct
 from lrpmirror.model import ActualLRP, CellPresence, DesiredLRP
 
 RowKey = str | tuple[str, int, int]
-"""The identity of a row for as long as it lives: its epoch.
-
-Or, for old records that have no epoch, (process guid, index, presence).
-"""
+"""The identity of a row for as long as it lives: its epoch; for old records without one (guid, index, presence)."""
 
 RowPart = dict[RowKey, ActualLRP]
 """Rows by identity, of one of the parts in which a table has them: see `few_parts`."""

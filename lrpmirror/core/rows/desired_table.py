@@ -54,10 +54,7 @@ class DesiredTable:
         return tuple(lrp for lrp in found if lrp is not None and domain in (None, lrp.domain))
 
     def put_desired(self, lrp: DesiredLRP) -> DesiredLRP | None:
-        """Insert a desired LRP, or replace the one of its process, which is returned.
-
-        O(log desired) when new, else O(1).
-        """
+        """Insert a desired LRP, or replace its process's, which is returned. O(log desired) when new, else O(1)."""
         guid = lrp.process_guid
         old = self._desired.get(guid)
         self._desired[guid] = lrp

@@ -6,10 +6,7 @@ from lrpmirror.model import ActualLRP, ActualLRPGroup, ActualLRPState, Presence
 
 
 def _rank(row: ActualLRP) -> int:
-    """Return the priority of a row for the `instance` slot.
-
-    Between two CLAIMED rows the suspect one wins, as at the server.
-    """
+    """Return the priority of a row for the `instance` slot; of two CLAIMED rows the suspect one wins."""
     ordinary = row.presence is Presence.ORDINARY
     if row.state == ActualLRPState.RUNNING:
         return 5 if ordinary else 4

@@ -234,10 +234,7 @@ class RowReconciler:
         return outcome
 
     def group_removed(self, group: ActualLRPGroup) -> Outcome:
-        """Apply a `removed` of the group stream.
-
-        There it always means the row, and its version may be older than the stored one.
-        """
+        """Apply a `removed` of the group stream: it means the row, even in an older version than the stored one."""
         outcome = Outcome.NOTED
         for row in rows_of(group):
             key = row_key(row)

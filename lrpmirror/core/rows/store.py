@@ -144,10 +144,7 @@ class Store(DesiredTable):
         return copied(self._by_process.values())
 
     def has_rivals(self, process_guid: str) -> bool:
-        """Return whether two rows of a process claim one slot, as the server never has for long.
-
-        O(rows of the process).
-        """
+        """Return whether two rows of a process claim one slot, which the server ends soon. O(rows of the process)."""
         rows = self.process(process_guid)
         return any(_slot(row) == _slot(following) for row, following in pairwise(rows))
 
@@ -354,10 +351,7 @@ class Store(DesiredTable):
             self._unindex_instance(old, key)
 
     def _unindex_instance(self, old: ActualLRP, key: RowKey) -> None:
-        """Remove the index entry of an instance that a row no longer has.
-
-        While it moves, another row of the process may have it too, and gets the entry.
-        """
+        """Remove the index entry of an instance that a row no longer has, or give it to another row that has it."""
         guid = old.instance_guid
         part = self._by_instance[hash(guid) & FEW_MASK]
         if part.get(guid) != key:
