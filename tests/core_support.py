@@ -9,9 +9,10 @@ import pytest
 from hypothesis import settings
 from msgspec.structs import replace
 
+from lrpmirror.core.lists.removals import Removals
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.snapshot import PendingSnapshot
-from lrpmirror.core.rows.changes import Commit, RowKey, row_key
+from lrpmirror.core.rows.changes import Commit, Delta, RowKey, row_key
 from lrpmirror.core.rows.dispatch import Reconciler, Tombstones
 from lrpmirror.core.rows.reconcile import Outcome, RepairReason
 from lrpmirror.core.rows.store import Store
@@ -57,6 +58,7 @@ __all__ = [
     "recorded_events",
     "recorded_rows",
     "recording",
+    "removals",
     "removed",
     "repair_reasons",
     "repair_scope",
@@ -363,6 +365,14 @@ def repair_reasons(session: Session) -> dict[str, set[RepairReason]]:
 
 def many(count: int, tag_index: int = 0) -> list[ActualLRP]:
     return [unclaimed(f"e{n}", tag_index, process_guid=f"p{n % 400}", index=n) for n in range(count)]
+
+
+def removals(*deltas: Delta[str, DesiredLRP]) -> Removals:
+    """What a list removes that differs so in desired LRPs."""
+    found = Removals(Tombstones(limit=10, age=10))
+    for delta in deltas:
+        found.desired(delta.key, delta.before, delta.after)
+    return found
 
 
 def settle(snapshot: PendingSnapshot) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from core_support import created, desired, running, synced, take_list, unclaimed
+from core_support import created, desired, removals, running, synced, take_list, unclaimed
 
 from lrpmirror.core.derived.subscriptions import Mailbox
 from lrpmirror.core.explain.counters import MOST_OUTCOMES
@@ -95,7 +95,7 @@ def test_processes_without_a_desired_lrp_are_asked_for_up_to_a_number() -> None:
 def test_desired_lrps_of_stale_domains_are_retained_up_to_a_limit_and_the_oldest_released() -> None:
     retained = Retained(limit=3)
 
-    released = [retained.apply_list([Delta(lrp.process_guid, lrp, None)], frozenset()) for lrp in LRPS]
+    released = [retained.apply_list(removals(Delta(lrp.process_guid, lrp, None)), frozenset()) for lrp in LRPS]
 
     assert released == [(), (), (), ("p0",), ("p1",)]
     assert retained.guids() == ["p2", "p3", "p4"]

@@ -230,13 +230,14 @@ def test_many_desired_lrps_are_compared_in_slices_and_written_while_they_are() -
         return [desired(f"d{n}", tag_index, process_guid=f"p{n}") for n in range(2 * FEW)]
 
     session = synced(*lrps(0))
-    gone = desired("d900", 1, process_guid="p900"), desired("d3999", 1, process_guid="p3999")
+    last = 2 * FEW - 1
+    gone = desired("d900", 1, process_guid="p900"), desired(f"d{last}", 1, process_guid=f"p{last}")
     snapshot = session.begin_list(0)
     snapshot.list_desired(lrps(1))
     for turn, _ in enumerate(snapshot.settle()):
         # In the middle of comparing, and in the middle of building the new indexes.
-        if turn in (4, 30):
-            session.events([DesiredLRPRemoved(gone[turn == 30])], 0)
+        if turn in (4, 14):
+            session.events([DesiredLRPRemoved(gone[turn == 14])], 0)
     commit = session.end_list(snapshot, 0)
 
     session.knowledge.store._check()

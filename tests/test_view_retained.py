@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
+from core_support import removals
 from msgspec.structs import replace
 from views_support import EVACUATING, ViewedSession, cell, desired, every_view, row, running
 
@@ -269,15 +270,15 @@ def test_it_holds_what_lists_lacked_and_no_more() -> None:
     retained = Retained(limit=10)
     other = desired("q", domain="tasks")
 
-    assert retained.apply_list([Delta("p", LRP, None), Delta("q", other, None)], frozenset({"tasks"})) == ()
+    assert retained.apply_list(removals(Delta("p", LRP, None), Delta("q", other, None)), frozenset({"tasks"})) == ()
     assert (len(retained), retained.guids(), retained.get("p"), retained.get("q")) == (1, ["p"], LRP, None)
-    assert retained.apply_list([Delta("p", None, LRP)], frozenset()) == ()
+    assert retained.apply_list(removals(Delta("p", None, LRP)), frozenset()) == ()
     assert len(retained) == 0
 
 
 def test_an_event_about_no_desired_lrp_decides_nothing() -> None:
     retained = Retained(limit=10)
-    retained.apply_list([Delta("p", LRP, None)], frozenset())
+    retained.apply_list(removals(Delta("p", LRP, None)), frozenset())
 
     assert retained.apply_event(ActualLRPInstanceCreated(running()), there=False) == ()
     assert retained.apply_event(DesiredLRPChanged(LRP, LRP), there=False) == ()

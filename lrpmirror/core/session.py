@@ -9,7 +9,7 @@ listed and then every event since the subscription. The same on every reconnecti
 at an interval, as an audit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from lrpmirror.core.applying import Applier
@@ -21,7 +21,7 @@ from lrpmirror.core.freshness.status import Phase, Status
 from lrpmirror.core.freshness.tuning import Tuning, checked
 from lrpmirror.core.knowledge import ExportedState, Knowledge
 from lrpmirror.core.lists.audit import Audit, Drift
-from lrpmirror.core.lists.commit import add_tombstones, write
+from lrpmirror.core.lists.commit import write
 from lrpmirror.core.lists.deletion_guard import size_of
 from lrpmirror.core.lists.guards import Guards
 from lrpmirror.core.lists.probes import Probes
@@ -186,8 +186,8 @@ class Session:
             older=self.guards.rollback.begin(now, opened_at, everything=scope == EVERYTHING),
             in_flight_limit=self.tuning.in_flight_limit,
             list_limit=min(self.tuning.list_limit, self.tuning.row_limit),
-            first=scope == EVERYTHING and self.freshness.synced_at is None and not self._restored,
-            redacted=self._restored,
+            unsynced=self.freshness.synced_at is None,
+            restored=self._restored,
         )
         return self._snapshot
 
@@ -228,6 +228,11 @@ class Session:
             self.freshness.cells_listed(snapshot.cells_error)
             self._synced(now, answered_at, unconfirmed)
         return commit
+
+    def record_list(self) -> Iterator[None]:
+        """Examine and record what lists have changed, a slice a step. To be called after each."""
+        yield from self._audit.examine()
+        yield from self.knowledge.decisions.record()
 
     def take_completed(self) -> tuple[str, ...]:
         """Return the processes whose desired LRPs the last list completed; a state file leaves secrets out. O(1)."""
@@ -356,7 +361,7 @@ class Session:
         self._completed = tuple(snapshot.completed)
         # A mirror without any state had nothing that the list could have removed.
         if not snapshot.first:
-            add_tombstones(self.knowledge.tombstones, snapshot, desired)
+            snapshot.write_tombstones(self.knowledge.tombstones)
 
     def _take_repairs_of(self, snapshot: PendingSnapshot) -> None:
         if snapshot.scope == EVERYTHING:
@@ -370,9 +375,10 @@ class Session:
 
     def _commit_list(self, snapshot: PendingSnapshot, rows: RowDeltas, desired: DesiredDeltas) -> Commit | None:
         domains, cells = self.knowledge.take_domains_and_cells(snapshot)
-        judged = snapshot.listed_desired and not snapshot.first
-        released = self.knowledge.retained.apply_list(desired, self.knowledge.store.domains) if judged else ()
-        for guid in sorted(snapshot.undesired):
+        released: tuple[str, ...] = ()
+        if snapshot.judges_retained:
+            released = self.knowledge.retained.apply_list(snapshot.removals, self.knowledge.store.domains)
+        for guid in snapshot.undesired:
             if self.knowledge.store.desired(guid) is None:
                 self.repairs.add_undesired(guid)
         if not rows and not desired and domains is None and cells is None and not released:

@@ -48,11 +48,8 @@ class Upcoming:
             yield terms_of(guids)
 
     def released(self) -> list[str]:
-        """Return the processes whose retained desired LRP will be released. O(retained)."""
-        retained = self._now.retained
-        if not self._snapshot.judges_retained:
-            return []
-        return [guid for guid in retained.guids() if (lrp := retained.get(guid)) and lrp.domain in self.domains]
+        """Return the processes whose retained desired LRP will be released. O(retained) where domains differ."""
+        return self._now.retained.released_by(self.domains) if self._snapshot.judges_retained else []
 
     def everything(self) -> Iterator[dict[str, Dirty]]:
         """Return all processes that there are, in parts, as dirty in all but their rows; new ones are dirty anyway."""

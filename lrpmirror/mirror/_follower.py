@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from math import inf
 from typing import Protocol
 
@@ -257,7 +258,7 @@ class Follower:
             async with self._prepared(snapshot, error, session.tuning.list_timeout) as error:
                 return self._listed(snapshot, error, upcoming) if session.is_listing(snapshot) else 0.0
         finally:
-            self._outer_nursery.start_soon(in_slices, snapshot.free_in_slices())
+            self._outer_nursery.start_soon(in_slices, chain(session.record_list(), snapshot.free_in_slices()))
 
     def _listed(self, snapshot: PendingSnapshot, error: LRPMirrorError | None, upcoming: Link | None) -> float | None:
         """Commit a settled list of everything, or record that it failed; return what `_sync` does."""

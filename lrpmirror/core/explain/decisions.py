@@ -5,8 +5,9 @@ left to the query. Of what drops out of the ring, the last decision about each p
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from lrpmirror.core.lists.difference import ListDifference
 from lrpmirror.core.lists.rollback import OlderRecords
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
+from lrpmirror.core.lists.slices import SLICE
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, row_key
 from lrpmirror.core.rows.dispatch import Tombstones, subject_of
@@ -152,6 +154,7 @@ class Decisions:
         self._ring: deque[Entry] = deque()
         self.add: Final[Callable[[Entry], None]] = self._ring.append
         """Records a decision, until `trim` is called."""
+        self._unrecorded: deque[Iterator[Entry]] = deque()
         self._younger: dict[str, Entry] = {}
         self._older: dict[str, Entry] = {}
 
@@ -159,9 +162,14 @@ class Decisions:
         return len(self._ring) + len(self._younger.keys() | self._older.keys())
 
     def of(self, process_guid: str) -> tuple[Decision, ...]:
-        """Return the decisions about a process, the oldest first; none where they have dropped out. O(kept)."""
+        """Return the decisions about a process, the oldest first; none where they have dropped out. O(kept).
+
+        Those of a list that changed much can be missing until `record` has taken its steps.
+        """
         last = self._younger.get(process_guid) or self._older.get(process_guid)
         found = [entry for entry in self._ring.copy() if entry.process_guid == process_guid]
+        # What a list changed can be recorded after the next events.
+        found.sort(key=lambda entry: entry.at)
         return tuple(map(_decision, found if last is None else (last, *found)))
 
     def judged(  # noqa: PLR0917 - once an event, and keywords cost
@@ -186,22 +194,21 @@ class Decisions:
             self.add(Entry(event.process_guid, at, kind, outcome, event.index, None, 0, None, 0))
 
     def listed(self, scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> None:
-        """Record what a list changed, and which repairs changed nothing. O(what it changed + its scope)."""
+        """Record what a list changed, and which repairs changed nothing. O(SLICE); `record` does the rest."""
         if scope == EVERYTHING and len(rows) + len(desired) > MOST_LISTED:
             return
-        kind = LIST if scope == EVERYTHING else REPAIR
-        found: set[str] = set()
-        deltas: list[Delta[Any, ActualLRP] | Delta[Any, DesiredLRP]] = [*rows, *desired]
-        for delta in deltas:
-            record = next(side for side in (delta.after, delta.before) if side is not None)
-            found.add(record.process_guid)
-            key = delta.key if isinstance(record, ActualLRP) else (record.process_guid,)
-            outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
-            entry = _entry(at, kind, outcome, record, delta.before)
-            self.add(entry if delta.after is not None else replace(entry, epoch=None))
-        for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
-            self.add(Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0))
-        self.trim()
+        self._unrecorded.append(_listed(scope, rows, desired, older, at))
+        next(self.record(), None)
+
+    def record(self) -> Iterator[None]:
+        """Record what lists have changed, a slice a step. Several may take the steps by turns."""
+        while self._unrecorded:
+            entries = [*islice(self._unrecorded[0], SLICE)]
+            self._ring.extend(entries)
+            self.trim()
+            if len(entries) < SLICE:
+                self._unrecorded.popleft()
+            yield
 
     def unconfirmed(self, older: OlderRecords, at: float) -> None:
         """Record which records a list has in older versions for the first time. O(such records)."""
@@ -268,6 +275,22 @@ def _entry(  # noqa: PLR0917 - once an event, and keywords cost
         repair_reasons,
         tombstone,
     )
+
+
+def _listed(scope: Scope, rows: RowDeltas, desired: DesiredDeltas, older: OlderRecords, at: float) -> Iterator[Entry]:
+    """Return the decisions of a list, each made when it is read."""
+    kind = LIST if scope == EVERYTHING else REPAIR
+    found: set[str] = set()
+    deltas: Iterable[Delta[Any, ActualLRP] | Delta[Any, DesiredLRP]] = chain(rows, desired)
+    for delta in deltas:
+        record = next(side for side in (delta.after, delta.before) if side is not None)
+        found.add(record.process_guid)
+        key = delta.key if isinstance(record, ActualLRP) else (record.process_guid,)
+        outcome = ListOutcome.ROLLED_BACK if older.takes_back(key) else ListOutcome.REPAIRED
+        entry = _entry(at, kind, outcome, record, delta.before)
+        yield entry if delta.after is not None else replace(entry, epoch=None)
+    for guid in sorted(((scope.rows or frozenset()) | (scope.desired or frozenset())) - found):
+        yield Entry(guid, at, kind, ListOutcome.CONFIRMED, None, None, 0, None, 0)
 
 
 def _decision(entry: Entry) -> Decision:

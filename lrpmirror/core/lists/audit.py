@@ -5,8 +5,9 @@ fields that diffs do not carry. So a difference is kept as a suspicion at first.
 explained it within a grace time, on a stream that stayed open: then an event was lost, or misjudged.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from lrpmirror.core.lists.difference import ListDifference, Record, difference_of
 from lrpmirror.core.lists.repairs import Repairs
+from lrpmirror.core.lists.slices import SLICE
 from lrpmirror.core.lists.snapshot import PendingSnapshot
 from lrpmirror.core.rows.change_set import DesiredDeltas, RowDeltas
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
@@ -78,11 +80,15 @@ class Drift(Struct, frozen=True):
 class _Begun(Struct):
     """What a list changed, as far as it is to be examined, and what explains it."""
 
-    rows: RowDeltas
-    desired: DesiredDeltas
+    deltas: Iterator[tuple[str, Delta[Any, Any]]]
+    """Those that are still to be examined, with what they are of."""
     explained: Callable[[str, str], bool]
     due: float
     unexamined: int
+    differences: list[tuple[_Key, ListDifference]] = []
+    """What has been found so far."""
+    events: list[Event] = []
+    """What has arrived since."""
 
 
 class Audit:
@@ -94,17 +100,17 @@ class Audit:
         """Each difference, with the time at which it is to be judged."""
         self._dues: list[tuple[float, int]] = []
         """When each audit with differences is to be judged, and how many of them were not examined."""
-        self._begun: _Begun | None = None
-        """The latest audit, if it has not been examined yet."""
+        self._begun: deque[_Begun] = deque()
+        """Audits that have not been examined to their end, the oldest first."""
         self._drifted = 0
         self._dropped = 0
 
     def __bool__(self) -> bool:
-        return bool(self._differences) or self._begun is not None
+        return bool(self._differences or self._begun)
 
     def reset(self) -> None:
         """Forget everything, since another stream begins."""
-        self._begun = None
+        self._begun.clear()
         self._differences.clear()
         self._dues.clear()
         self._drifted = 0
@@ -114,31 +120,48 @@ class Audit:
     ) -> None:
         """Take what a list of everything changed, before the repairs that it settles are dropped.
 
-        It is examined when the audit is next asked for anything, which is a step of its own. O(what is examined).
+        It is examined afterwards: see `examine`. O(EXAMINED).
         """
-        self._examine()
+        if not rows and not desired:
+            # Nothing to judge; what is still to be judged decides whether the row of drifts ends.
+            self._drifted = self._drifted if self else 0
+            return
         unexamined = max(0, len(rows) - EXAMINED) + max(0, len(desired) - EXAMINED)
         explained = self._explained_by(snapshot, repairs)
-        self._begun = _Begun(rows[:EXAMINED], desired[:EXAMINED], explained, now + self._grace, unexamined)
+        deltas: Iterator[tuple[str, Delta[Any, Any]]] = chain(
+            zip(repeat("row"), rows[:EXAMINED]), zip(repeat("desired"), desired[:EXAMINED])
+        )
+        self._begun.append(_Begun(deltas, explained, now + self._grace, unexamined))
 
-    def _examine(self) -> None:
-        """Find which differences of the latest audit nothing explains. O(EXAMINED)."""
-        begun, self._begun = self._begun, None
-        if begun is None:
-            return
-        found = [
-            *(difference for row in begun.rows if (difference := _unexplained("row", row, begun.explained))),
-            *(difference for lrp in begun.desired if (difference := _unexplained("desired", lrp, begun.explained))),
-        ]
-        if found:
-            self._differences.update((key, (difference, begun.due)) for key, difference in found)
+    def examine(self) -> Iterator[None]:
+        """Find which differences nothing explains, a slice a step. Several may take the steps by turns."""
+        while self._begun:
+            begun = self._begun[0]
+            deltas = [*islice(begun.deltas, SLICE)]
+            for what, delta in deltas:
+                difference = _unexplained(what, delta, begun.explained)
+                if difference is not None:
+                    begun.differences.append(difference)
+            if not deltas:
+                self._begun.popleft()
+                self._examined(begun)
+            yield
+
+    def _examined(self, begun: _Begun) -> None:
+        if begun.differences:
+            self._differences.update((key, (difference, begun.due)) for key, difference in begun.differences)
             self._dues.append((begun.due, begun.unexamined))
+            self._explain(begun.events)
         elif not self._dues:
             self._drifted = 0
 
-    def see(self, events: Iterable[Event]) -> None:
+    def see(self, events: Sequence[Event]) -> None:
         """Remove the differences that events explain. O(events)."""
-        self._examine()
+        for begun in self._begun:
+            begun.events += events
+        self._explain(events)
+
+    def _explain(self, events: Iterable[Event]) -> None:
         for event in events:
             for what, record, gone in _records_of(event):
                 key = what, _key_of(record)
@@ -150,12 +173,12 @@ class Audit:
 
     def wait(self, now: float) -> float | None:
         """Return in how many seconds the next audit is to be judged; None: there is none."""
-        self._examine()
-        return max(0.0, self._dues[0][0] - now) if self._dues else None
+        due = self._dues[0][0] if self._dues else self._begun[0].due if self._begun else None
+        return None if due is None else max(0.0, due - now)
 
     def end(self, now: float) -> Drift | None:
         """Return the drift of the audits that are due; None where all was explained. O(differences)."""
-        self._examine()
+        deque(self.examine(), maxlen=0)
         due = [unexamined for at, unexamined in self._dues if at <= now]
         if not due:
             return None

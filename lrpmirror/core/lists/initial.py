@@ -39,7 +39,7 @@ class InitialSnapshot:
                 tombstones.discard(row_key(row))
         return self.tables.store.add(rows)
 
-    def find(self, undesired: set[str]) -> Iterator[None]:
+    def find(self, undesired: dict[str, None]) -> Iterator[None]:
         """Collect all records, a slice a step; what is touched from here on has to be compared.
 
         Adds the processes to `undesired` that have a RUNNING row and no desired LRP.
@@ -52,7 +52,7 @@ class InitialSnapshot:
             self._rows.append(found)
             for guid, rows in found.items():
                 if tables.desired(guid) is None and any(row.state == ActualLRPState.RUNNING for row in rows):
-                    undesired.add(guid)
+                    undesired[guid] = None
             yield
         for guids in key_slices(tables.store.desired_by_domain(), MANY):
             self._lrps.append({guid: tables.desired(guid) for guid in guids})

@@ -8,7 +8,7 @@ retained, until the desired LRP is back, an event removes it, or a list lacks it
 from collections.abc import Iterable
 from itertools import islice
 
-from lrpmirror.core.rows.changes import Delta
+from lrpmirror.core.lists.removals import Removals
 from lrpmirror.core.rows.dispatch import desired_guid_of
 from lrpmirror.events import DesiredLRPRemoved, Event
 from lrpmirror.model import DesiredLRP
@@ -20,6 +20,8 @@ class Retained:
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._lrps: dict[str, DesiredLRP] = {}
+        # By which they were last released; None: they came from a state file.
+        self._fresh: frozenset[str] | None = None
 
     def __len__(self) -> int:
         return len(self._lrps)
@@ -56,24 +58,26 @@ class Retained:
         del self._lrps[guid]
         return (guid,)
 
-    def apply_list(self, deltas: Iterable[Delta[str, DesiredLRP]], fresh: frozenset[str]) -> tuple[str, ...]:
-        """Follow a list, by what it changed and its fresh domains; return the processes that are released.
+    def released_by(self, fresh: frozenset[str]) -> list[str]:
+        """Return the processes that are released where these domains are fresh. O(retained) where these differ."""
+        return [] if fresh == self._fresh else [guid for guid, lrp in self._lrps.items() if lrp.domain in fresh]
 
-        O(deltas + retained).
+    def apply_list(self, removals: Removals, fresh: frozenset[str]) -> tuple[str, ...]:
+        """Follow a list, by what it lacks and has of desired LRPs; return the processes that are released.
+
+        `fresh` are its fresh domains. O(what it lacks and what is back), O(retained) where the fresh domains differ.
         """
-        for delta in deltas:
-            if delta.after is not None:
-                self._lrps.pop(delta.key, None)
-            elif delta.before is not None and delta.before.domain not in fresh:
-                self._lrps[delta.key] = delta.before
-        released = [guid for guid, lrp in self._lrps.items() if lrp.domain in fresh]
+        for guid in self._lrps.keys() & removals.found.keys():
+            del self._lrps[guid]
+        released = self.released_by(fresh)
+        self._fresh = fresh
         for guid in released:
             del self._lrps[guid]
-        while len(self._lrps) > self._limit:
-            oldest = next(iter(self._lrps))
-            del self._lrps[oldest]
-            released.append(oldest)
-        return tuple(released)
+        self._lrps.update((guid, lrp) for guid, lrp in removals.lost.items() if lrp.domain not in fresh)
+        beyond = [*islice(self._lrps, max(0, len(self._lrps) - self._limit))]
+        for guid in beyond:
+            del self._lrps[guid]
+        return (*released, *beyond)
 
 
 def _is_of(removed: DesiredLRP, retained: DesiredLRP) -> bool:

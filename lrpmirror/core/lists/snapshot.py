@@ -18,6 +18,7 @@ from lrpmirror.core.lists.compared import Compared
 from lrpmirror.core.lists.deltas import deltas_of, freeing
 from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
+from lrpmirror.core.lists.removals import Removals
 from lrpmirror.core.lists.rollback import OlderKey, OlderRecords, is_older
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.slices import SLICE, value_slices
@@ -36,7 +37,7 @@ from lrpmirror.redaction import is_redacted_of
 
 __all__ = ["PendingSnapshot"]
 
-FEW = 2_000
+FEW = 1_000
 """Up to so many differences are written into the mirror's own store in one go, which takes a few milliseconds."""
 
 
@@ -52,8 +53,8 @@ class PendingSnapshot:
         older: OlderRecords,
         in_flight_limit: int,
         list_limit: int,
-        first: bool = False,
-        redacted: bool = False,
+        unsynced: bool = False,
+        restored: bool = False,
     ) -> None:
         self._store = store
         self.scope = scope
@@ -64,7 +65,7 @@ class PendingSnapshot:
         """When its last answer had come; that of the BBS itself where the cells failed. None: when it is committed."""
         self.domains: frozenset[str] | None = None
         # Not for a synchronised mirror that is empty: events are written to its store while the list is read.
-        self._initial = InitialSnapshot() if first else None
+        self._initial = InitialSnapshot() if unsynced and not restored and scope == EVERYTHING else None
         self._tables = ListTables() if self._initial is None else self._initial.tables
         self.tombstones: Final = tombstones.copy()
         """The mirror's tombstones, and those of events since the list was begun."""
@@ -84,14 +85,14 @@ class PendingSnapshot:
         self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
         self._desired: dict[str, Delta[str, DesiredLRP]] = {}
         self._free_deltas: Sequence[Callable[[], Iterator[None]]] = ()
-        self.removed: dict[RowKey, ActualLRP] = {}
-        """The mirror's rows that are to be removed."""
-        self.undesired: set[str] = set()
+        # A mirror without a committed list gets the tombstones of its first.
+        self.removals: Final = Removals(self.tombstones if unsynced else tombstones)
+        self.undesired: dict[str, None] = {}
         """The processes that get a RUNNING row by this list and have no desired LRP."""
         self.older: Final = older
         """Records that were listed in an older version than the mirror's, or although an event had removed them."""
         # The mirror's desired LRPs may come from a state file, which lacks secrets.
-        self._redacted = redacted
+        self._redacted = restored
         self.completed: dict[str, DesiredLRP] = {}
         """Desired LRPs of which the mirror has the same version without secrets: writing them is no change."""
         self.aside: Store | None = None
@@ -212,6 +213,7 @@ class PendingSnapshot:
             return
         yield from find_missing(self._store, self._tables, self.scope)
         yield from self._compare_all()
+        yield from self.removals.scan(self._tables)
         if self.scope == EVERYTHING and len(self._rows) + len(self._desired) + len(self.completed) > FEW:
             yield from self._build_aside()
             yield from self._compare_all()
@@ -226,9 +228,9 @@ class PendingSnapshot:
         """Whether desired LRPs are in the scope."""
         return self.scope.desired is None or bool(self.scope.desired)
 
-    def listed(self, key: RowKey) -> bool:
-        """Return whether the list, with the events on top, has a row of that identity. O(1)."""
-        return self._tables.get(key) is not None
+    def write_tombstones(self, tombstones: Tombstones) -> None:
+        """Add and discard the tombstones of what the list removed and brought back: see `Removals.write`."""
+        self.removals.write(tombstones, self._tables)
 
     def finish(self) -> tuple[RowDeltas, DesiredDeltas]:
         """Return the deltas that are to be written to the mirror, once settled; `aside` has them already.
@@ -292,7 +294,7 @@ class PendingSnapshot:
         yield from self._tables.free_in_slices()
         deltas = [free() for free in self._free_deltas] or [empty_in_slices(self._rows, self._desired)]
         self._rows, self._desired = {}, {}
-        for steps in (*deltas, empty_in_slices(self.completed, self.removed)):
+        for steps in (*deltas, empty_in_slices(self.completed), self.removals.free_in_slices()):
             yield from steps
         if self.aside is not None and self._initial is None:
             # One of the two is the mirror's, which stays as it is.
@@ -356,7 +358,7 @@ class PendingSnapshot:
             before, after = self._store.get(key), tables.get(key)
             record = after or before
             self.compared.row(before, after, removed)
-            self.removed.pop(key, None)
+            lacked = None
             if record is None or before == after or not self.scope.has_row_of(record.process_guid):
                 self._rows.pop(key, None)
             elif (
@@ -370,18 +372,15 @@ class PendingSnapshot:
                 self._rows.pop(key, None)
             else:
                 self._add_difference(key, before, after)
-                if after is None:
-                    self.removed[key] = record
+                lacked = before if after is None else None
+            self.removals.row(key, lacked)
             self._write_aside(key)
 
     def _add_difference(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
         self._rows[key] = Delta(key, before, after)
-        if (
-            after is not None
-            and after.state == ActualLRPState.RUNNING
-            and self._tables.desired(after.process_guid) is None
-        ):
-            self.undesired.add(after.process_guid)
+        running = after if after is not None and after.state == ActualLRPState.RUNNING else None
+        if running is not None and self._tables.desired(running.process_guid) is None:
+            self.undesired[running.process_guid] = None
 
     def _compare_desired(self, guids: Iterable[str]) -> None:
         tables = self._tables
@@ -393,6 +392,7 @@ class PendingSnapshot:
                 believed.pop((guid,), None)
             before, after = self._store.desired(guid), tables.desired(guid)
             self.completed.pop(guid, None)
+            self.removals.desired(guid, None, None)
             if before == after or not self.scope.has_desired(guid):
                 self._desired.pop(guid, None)
             elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
@@ -408,6 +408,7 @@ class PendingSnapshot:
                 self._desired.pop(guid, None)
             else:
                 self._desired[guid] = Delta(guid, before, after)
+                self.removals.desired(guid, before, after)
             self._write_aside_desired(guid)
         self.compared.desired(guids)
 
