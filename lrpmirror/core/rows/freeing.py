@@ -32,4 +32,7 @@ def collect_young() -> None:
 
     Where this is called again and again it runs by itself no more: then all of that would wait for one long run.
     """
-    gc.collect(1 if gc.get_count()[1] > gc.get_threshold()[1] else 0)
+    # Always over the youngest alone, too: a tuple of tuples is nothing for the collector only from its second run on.
+    gc.collect(0)
+    if gc.get_count()[1] > gc.get_threshold()[1]:
+        gc.collect(1)
