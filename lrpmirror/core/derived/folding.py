@@ -30,6 +30,10 @@ class _Touched(Struct, gc=False):
     before: Any
 
 
+_Folded = tuple[dict[K, Any], K, list[Step[C]], Any, Any, bool]
+"""The part of a key, the key, its steps, its states before and after, and whether all steps were alike."""
+
+
 class Values(Generic[K, C, V]):
     """The states and values of a view's keys, and what was published of them."""
 
@@ -75,7 +79,9 @@ class Values(Generic[K, C, V]):
         # Nearly every event.
         (((key,), steps),) = groups
         ranked: list[tuple[int, Delta[K, V]]] = []
-        self._fold_key(key, steps, ranked)
+        folded = self._fold_key(key, steps)
+        if folded is not None:
+            self._write_key(folded, ranked)
         return [delta for _, delta in ranked]
 
     def _fill(self, alone: Mapping[K, list[Step[C]]]) -> None:
@@ -138,15 +144,20 @@ class Values(Generic[K, C, V]):
             for key, change in touched.items():
                 self._settle(key, change, self._states.get(key), ranked)
         else:
-            for key, steps in alone.items():
-                self._fold_key(key, steps, ranked)
+            found = [self._fold_key(key, steps) for key, steps in alone.items()]
+            if len(found) > WORTH_A_RUN:
+                # As in `_fill`.
+                collect_young()
+            for folded in found:
+                if folded is not None:
+                    self._write_key(folded, ranked)
         # What moves from one key to another is published at the new key before it is withdrawn at the old one.
         if len(ranked) > 1:
             ranked.sort(key=_rank)
         return [delta for _, delta in ranked]
 
-    def _fold_key(self, key: K, steps: list[Step[C]], ranked: list[tuple[int, Delta[K, V]]]) -> None:
-        """Fold steps into the state of one key."""
+    def _fold_key(self, key: K, steps: list[Step[C]]) -> _Folded[K, C] | None:
+        """Fold steps into the state of one key, without writing it; return None where that fails."""
         part = self._states.part(key)
         state = part.get(key)
         try:
@@ -160,7 +171,12 @@ class Values(Generic[K, C, V]):
         except BaseException as error:  # noqa: BLE001 - as above
             self._unfolded[key] = steps
             self._failed_on_key(key, failure_of(error))
-            return
+            return None
+        return part, key, steps, state, now, alike
+
+    def _write_key(self, folded: _Folded[K, C], ranked: list[tuple[int, Delta[K, V]]]) -> None:
+        """Write the state of a key, and add the delta to publish, if any."""
+        part, key, steps, state, now, alike = folded
         before = state if self._plain else self.values.get(key)
         if now is not None:
             part[key] = now
