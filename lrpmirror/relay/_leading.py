@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +70,8 @@ class Retention:
 
     def forget(self) -> None:
         """Forget the entries that are there: they are dropped once `most` bytes have been written after them."""
-        self._sizes: dict[str, int] = {}
+        # The oldest first; no dict, whose first key is looked for among all that were removed before it.
+        self._sizes: deque[tuple[str, int]] = deque()
         self._total = 0
         self.oldest = ""
 
@@ -77,12 +79,12 @@ class Retention:
         """Record an entry."""
         if not entry_id:
             return
-        self._sizes[entry_id] = size + OVERHEAD
+        self._sizes.append((entry_id, size + OVERHEAD))
         self._total += size + OVERHEAD
         while self._total > self._most and len(self._sizes) > 1:
-            first = next(iter(self._sizes))
-            self._total -= self._sizes.pop(first)
-            self.oldest = next(iter(self._sizes))
+            _, dropped = self._sizes.popleft()
+            self._total -= dropped
+            self.oldest = self._sizes[0][0]
 
 
 @dataclass(eq=False)

@@ -88,17 +88,21 @@ class Repairs:
         chosen: set[str] = set()
         desired: set[str] = set()
         read = 0
-        while self._reasons and len(chosen) + len(desired) < most:
-            guid = next(iter(self._reasons))
+        taken: list[str] = []
+        for guid, pending in self._reasons.items():
             read += rows(guid)
-            if chosen and read > ROWS:
+            if len(chosen) + len(desired) >= most or (chosen and read > ROWS):
                 break
-            reasons = set(self._reasons.pop(guid))
+            taken.append(guid)
+            reasons = set(pending)
             if RepairReason.DESIRED in reasons:
                 desired.add(guid)
                 reasons.discard(RepairReason.DESIRED)
             if reasons and (reasons != {RepairReason.RIVALS} or has_rivals(guid)):
                 chosen.add(guid)
+        # Not one by one as they are found: the first key of a dict is looked for among all that were removed before it.
+        for guid in taken:
+            del self._reasons[guid]
         return Scope(frozenset(chosen), frozenset(desired)) if chosen or desired else None
 
     def failed(self, scope: Scope, *, refused: bool) -> None:
