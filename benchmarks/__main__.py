@@ -31,6 +31,7 @@ NAMES = (
     "stalls",
     "requests",
     "scale",
+    "remembered",
     "relay",
     "subscribers",
 )
