@@ -17,7 +17,7 @@ from views_support import (
     values_of,
 )
 
-from lrpmirror.core.derived.derive import Derivation
+from lrpmirror.core.derived.derive import CELLS, Derivation
 from lrpmirror.model import CellCapacity, CellPresence
 from lrpmirror.views import CellLoad, Cells
 
@@ -130,3 +130,16 @@ def test_an_instance_that_moves_is_counted_where_it_comes_to_before_it_is_withdr
     deltas = derivation.update([process(desired("p"), on("two"))])
 
     assert [delta.key for delta in deltas] == ["two", "one"]
+
+
+def test_many_cells_are_derived_in_slices_as_they_are_at_once() -> None:
+    cells = [cell(f"c{n}") for n in range(2 * CELLS + 50)]
+    at_once, sliced = Derivation(Cells()), Derivation(Cells())
+    at_once.update_cells(cells)
+
+    sizes = [len(sliced.values) for _ in sliced.update_cells_in_slices(cells)]
+
+    assert sizes == [CELLS, 2 * CELLS, len(cells)]
+    assert sliced.values == at_once.values
+    assert [len(sliced.values) for _ in sliced.update_cells_in_slices(cells[CELLS:])] == [len(cells) - CELLS]
+    assert not list(sliced.update_cells_in_slices(cells[CELLS:]))

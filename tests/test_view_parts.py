@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrpmirror.core.rows.parts import PartedDict
+from lrpmirror.core.rows.parts import PARTS, PartedDict
 
 
 def test_a_dict_in_parts_is_a_dict() -> None:
@@ -32,7 +32,7 @@ def test_a_forked_dict_shares_what_neither_writes_to() -> None:
     assert (one[0], one[1], one[2]) == (-1, 1, 2)
     assert (other[0], other.get(1), other[2]) == (0, None, -2)
     shared = sum(mine is theirs for mine, theirs in zip(one.parts(), other.parts(), strict=True))
-    assert shared == 125
+    assert shared == PARTS - 3
 
 
 def test_a_dict_is_emptied_part_by_part() -> None:

@@ -28,7 +28,7 @@ __all__ = ["Difference", "Preparation", "ViewBuild"]
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-KEYS: Final = 500
+KEYS: Final = 250
 """How many keys one step looks up and compares."""
 
 FEW: Final = 50
@@ -158,7 +158,7 @@ class ViewBuild:
         for guids in session.knowledge.guids_in_parts(parts.PART):
             derivation.fill(map(session.knowledge.process, guids))
             yield
-        derivation.update_cells(session.knowledge.cells)
+        yield from derivation.update_cells_in_slices(session.knowledge.cells)
         rounds = Rounds()
         while rounds.go_on(len(self._dirty)):
             for dirty in _drained(self._dirty):
@@ -206,8 +206,7 @@ class Preparation:
                 self._update_one(fork, dirty, upcoming.process)
                 yield
             if self.snapshot.cells is not None:
-                fork.update_cells(self.snapshot.cells)
-                yield
+                yield from fork.update_cells_in_slices(self.snapshot.cells)
         rounds = Rounds()
         while True:
             yield from self.snapshot.compare_touched()

@@ -39,7 +39,7 @@ class Upcoming:
 
     def dirty(self) -> Iterator[dict[str, Dirty]]:
         """Return what will be different from what there is, in parts, as far as it is known now. O(PART) each."""
-        rows, desired = self._snapshot.differences(PART)
+        rows, desired = self._snapshot.compared.differences(PART)
         for part in rows:
             yield dirty_rows(part)
         for lrps in desired:

@@ -42,6 +42,10 @@ WHOLE: Final = -1
 """Stands among the instance indexes for what a process or a cell contributes as a whole."""
 
 
+CELLS: Final = 100
+"""How many cells one step derives."""
+
+
 class _Entry(Struct, gc=False):
     """What a process or a cell contributes: its terms, and by index its shares, packed (see `packed`).
 
@@ -122,9 +126,27 @@ class Derivation(Values[K, C, V]):
 
     def update_cells(self, cells: Iterable[CellPresence]) -> list[Delta[K, V]]:
         """Derive from the full list of cells, and return what changed. O(cells)."""
-        if not self._sees_cells:
-            return []
         work = Work()
+        for _ in self._renewed_cells(cells, work):
+            pass
+        return self._fold(work) if work.steps else []
+
+    def update_cells_in_slices(self, cells: Iterable[CellPresence]) -> Iterator[None]:
+        """Do the same without returning what changed, some cells a step."""
+        work = Work()
+        for number, _ in enumerate(self._renewed_cells(cells, work)):
+            if number % CELLS == CELLS - 1:
+                self._fold(work)
+                work.steps.clear()
+                yield
+        if work.steps:
+            self._fold(work)
+            yield
+
+    def _renewed_cells(self, cells: Iterable[CellPresence], work: Work) -> Iterator[None]:
+        """Derive cell by cell, and add the steps to the work."""
+        if not self._sees_cells:
+            return
         present = {f"cell/{cell.cell_id}": cell for cell in cells}
         # No process has such a name: the server admits no slash in a process guid.
         for source in [source for source in (*self._cells, *self._failed_sources) if source.startswith("cell/")]:
@@ -133,6 +155,7 @@ class Derivation(Values[K, C, V]):
                 self._failed_sources.pop(source, None)
                 if entry is not None:
                     work.add_steps(source, WHOLE, unpacked(entry.of[WHOLE]), ())
+                yield
         for source, cell in present.items():
             entry = self._cells.get(source)
             if entry is not None and entry.terms == cell and source not in self._failed_sources:
@@ -141,7 +164,7 @@ class Derivation(Values[K, C, V]):
             new = self._derived(source, WHOLE, old, work, partial(self._shares_of_cell, cell))
             if new is not None:
                 self._cells[source] = _Entry(cell, {WHOLE: packed(new)}, self._owner)
-        return self._fold(work) if work.steps else []
+            yield
 
     def _shares_of_cell(self, cell: CellPresence) -> Shares:
         return as_shares(self.view.derive_cell(cell))

@@ -1,11 +1,13 @@
 """What of a list has been compared with the mirror: the input of the preparation of views."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 from lrpmirror.core.derived.dirty import Dirty, mark_row, merge, terms_of
+from lrpmirror.core.lists.slices import SLICE, drained
 from lrpmirror.core.rows.changes import Delta, RowKey, row_key
 from lrpmirror.core.rows.store import Store, row_order
-from lrpmirror.model import ActualLRP
+from lrpmirror.model import ActualLRP, DesiredLRP
 
 
 class Compared:
@@ -14,6 +16,9 @@ class Compared:
     def __init__(self) -> None:
         self._dirty: dict[str, Dirty] | None = None
         self._by_process: dict[str, list[Delta[RowKey, ActualLRP]]] | None = None
+        # The deltas as they were found. To copy their dicts would take 10 ms in one piece, and as long to free them.
+        self._rows: deque[Sequence[Delta[RowKey, ActualLRP]]] = deque()
+        self._desired: deque[Sequence[Delta[str, DesiredLRP]]] = deque()
 
     def watch(self) -> None:
         """Record what is compared from now on."""
@@ -27,10 +32,27 @@ class Compared:
                 if side is not None:
                     mark_row(self._dirty, side)
 
-    def desired(self, process_guids: Iterable[str]) -> None:
-        """Record that desired LRPs were compared. O(desired LRPs)."""
+    def differ(self, deltas: Iterable[Delta[RowKey, ActualLRP]]) -> None:
+        """Record the rows that differ, of some that were compared. O(deltas)."""
+        self._rows.append(tuple(deltas))
+
+    def desired(self, process_guids: Iterable[str], deltas: Iterable[Delta[str, DesiredLRP]]) -> None:
+        """Record that desired LRPs were compared, and which of them differ. O(desired LRPs)."""
+        self._desired.append(tuple(deltas))
         if self._dirty is not None:
             merge(self._dirty, terms_of(process_guids))
+
+    def differences(
+        self, size: int
+    ) -> tuple[Iterator[Sequence[Delta[RowKey, ActualLRP]]], Iterator[Sequence[Delta[str, DesiredLRP]]]]:
+        """Return, once, the deltas that were found so far, in parts; some may be out of date. O(size) each."""
+        return drained(self._rows, size), drained(self._desired, size)
+
+    def free_in_slices(self) -> Iterator[None]:
+        """Free the deltas, a slice a step."""
+        for parts in self.differences(SLICE):
+            for _ in parts:
+                yield
 
     def take(self) -> dict[str, Dirty]:
         """Return what was compared since the last call, as dirty parts by process. O(1)."""

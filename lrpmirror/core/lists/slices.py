@@ -1,10 +1,11 @@
 """How much of a list one step handles before other tasks get a turn: a list can have a million rows."""
 
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
-__all__ = ["MANY", "SLICE", "key_slices", "slices", "value_slices"]
+__all__ = ["MANY", "SLICE", "drained", "key_slices", "slices", "value_slices"]
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -39,3 +40,10 @@ def value_slices(table: dict[Any, T], size: int) -> Iterator[Sequence[T]]:
 def _parts_of(items: Iterator[T], size: int) -> Iterator[Sequence[T]]:
     while part := tuple(islice(items, size)):
         yield part
+
+
+def drained(parts: deque[Sequence[T]], size: int) -> Iterator[Sequence[T]]:
+    """Remove and return what is in parts, in parts of at most that size. O(size) each."""
+    while parts:
+        part = parts.popleft()
+        yield from (part[start : start + size] for start in range(0, len(part), size))

@@ -259,12 +259,6 @@ class PendingSnapshot:
         """Return how many records differ, or may differ. O(1)."""
         return len(self._rows) + len(self._desired) + len(self.completed) + self.touched_count()
 
-    def differences(
-        self, size: int
-    ) -> tuple[Iterator[Sequence[Delta[RowKey, ActualLRP]]], Iterator[Sequence[Delta[str, DesiredLRP]]]]:
-        """Return the deltas that were found so far, in parts. O(differences), then O(size) each."""
-        return value_slices(self._rows.copy(), size), value_slices(self._desired.copy(), size)
-
     def process(self, guid: str) -> tuple[ActualLRP, ...]:
         """Return the rows that a process will have. O(rows of the process), or O(1) where there is a store aside."""
         if self.aside is not None:
@@ -291,6 +285,7 @@ class PendingSnapshot:
     def free_in_slices(self) -> Iterator[None]:
         """Free what was listed and what it replaced, a slice a step, once it is committed or has failed."""
         self._in_flight = []
+        yield from self.compared.free_in_slices()
         yield from self._tables.free_in_slices()
         deltas = [free() for free in self._free_deltas] or [empty_in_slices(self._rows, self._desired)]
         self._rows, self._desired = {}, {}
@@ -350,7 +345,7 @@ class PendingSnapshot:
         tables = self._tables
         if self._initial is not None:
             self._initial.rewritten.update(touched)
-        believed = self.older.believed
+        believed, found = self.older.believed, []
         for key, removed in touched.items():
             if believed:
                 # An event may have changed it since.
@@ -371,22 +366,26 @@ class PendingSnapshot:
                 tables.place(key, before)
                 self._rows.pop(key, None)
             else:
-                self._add_difference(key, before, after)
+                found.append(self._add_difference(key, before, after))
                 lacked = before if after is None else None
             self.removals.row(key, lacked)
             self._write_aside(key)
+        self.compared.differ(found)
 
-    def _add_difference(self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None) -> None:
-        self._rows[key] = Delta(key, before, after)
+    def _add_difference(
+        self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None
+    ) -> Delta[RowKey, ActualLRP]:
+        delta = self._rows[key] = Delta(key, before, after)
         running = after if after is not None and after.state == ActualLRPState.RUNNING else None
         if running is not None and self._tables.desired(running.process_guid) is None:
             self.undesired[running.process_guid] = None
+        return delta
 
     def _compare_desired(self, guids: Iterable[str]) -> None:
         tables = self._tables
         if self._initial is not None:
             self._initial.rewritten_desired.update(guids)
-        believed = self.older.believed
+        believed, found = self.older.believed, []
         for guid in guids:
             if believed:
                 believed.pop((guid,), None)
@@ -407,10 +406,11 @@ class PendingSnapshot:
                 tables.place_desired(before)
                 self._desired.pop(guid, None)
             else:
-                self._desired[guid] = Delta(guid, before, after)
+                delta = self._desired[guid] = Delta(guid, before, after)
+                found.append(delta)
                 self.removals.desired(guid, before, after)
             self._write_aside_desired(guid)
-        self.compared.desired(guids)
+        self.compared.desired(guids, found)
 
     def _build_aside(self) -> Iterator[None]:
         """Index everything in a new store beside the mirror's.

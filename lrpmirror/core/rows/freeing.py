@@ -4,10 +4,10 @@ import gc
 from collections.abc import Iterator
 from typing import Any, Final
 
-KEYS: Final = 4_000
+KEYS: Final = 1_000
 """How many entries of a table one step removes."""
 
-RECORDS: Final = 1_000
+RECORDS: Final = 250
 """How many records one step frees, of a dozen objects each."""
 
 

@@ -16,8 +16,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 D = TypeVar("D")
 
-PARTS: Final = 128
-"""A power of two. Of 500,000 keys a part has 4,000, which are copied in 50 µs."""
+PARTS: Final = 512
+"""A power of two. Of 300,000 keys a part has 600, copied in 40 µs; a step of a list may write to a hundred parts."""
 
 MASK: Final = PARTS - 1
 
