@@ -122,3 +122,14 @@ def test_the_decisions_of_a_list_that_changed_much_follow_it_in_slices() -> None
 
     outcomes = [decision.outcome for decision in session.knowledge.decisions.of("p599")]
     assert outcomes == [ListOutcome.REPAIRED, Outcome.APPLIED], "in the order in which it happened"
+
+
+def test_an_audit_that_nothing_is_left_of_ends_no_row_of_drifts_while_another_is_to_be_judged() -> None:
+    session = live()
+    audit(session, running("e", 3))
+    list(session.record_list())
+    session.repairs.add("p", RepairReason.AMBIGUOUS)
+    take_list(session, [running("e", 4)], [desired(process_guid="q")], now=101)
+    list(session.record_list())
+
+    assert kinds(session) == {"row behind": 1, "desired missing": 1}

@@ -6,14 +6,36 @@ from random import Random
 import pytest
 from core_support import many, settle, synced
 
-from lrpmirror.core.lists.deltas import ManyDeltas, deltas_of, freeing
+from lrpmirror.core.lists.deltas import DeltaTable, ManyDeltas, deltas_of, freeing
 from lrpmirror.core.rows.changes import Delta
 
 N = 5_000
 
 
-def some(number: int = N) -> dict[int, Delta[int, str]]:
-    return {at: Delta(at, None, str(at)) for at in range(number)}
+def some(number: int = N) -> DeltaTable[int, str]:
+    table: DeltaTable[int, str] = DeltaTable()
+    for at in range(number):
+        table.put(Delta(at, None, str(at)))
+    return table
+
+
+def test_a_table_has_the_last_delta_of_each_key_in_the_order_in_which_they_were_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lrpmirror.core.lists.deltas.PART", 2)
+    table = some(7)
+
+    table.discard(3)
+    table.discard(99)
+    table.put(Delta(1, None, "again"))
+
+    assert [(delta.key, delta.after) for delta in table.values()] == [
+        (0, "0"), (2, "2"), (4, "4"), (5, "5"), (6, "6"), (1, "again")
+    ]  # fmt: skip
+    assert len(table) == 6
+    assert max(map(len, table.parts)) == 2
+    assert len([*table.free_in_slices()]) > 1
+    assert len(table) == 0
 
 
 def test_many_deltas_are_the_sequence_that_a_tuple_of_them_is() -> None:
@@ -44,8 +66,8 @@ def test_few_deltas_are_a_tuple() -> None:
 
 
 def test_many_deltas_are_freed_in_slices_once_nobody_holds_them() -> None:
-    by_key = some()
-    deltas = deltas_of(by_key)
+    table = some()
+    deltas = deltas_of(table)
     free, reading = freeing(deltas), iter(deltas)
     assert free is not None
     next(reading)
@@ -55,7 +77,7 @@ def test_many_deltas_are_freed_in_slices_once_nobody_holds_them() -> None:
     assert len(list(reading)) == N - 1, "whoever reads them reads them all"
     del reading
     assert len(list(free())) > 1
-    assert by_key == {}
+    assert len(table) == 0
 
 
 def test_of_what_a_large_list_commits_the_collector_goes_through_a_small_share() -> None:

@@ -8,7 +8,7 @@ from core_support import changed, claimed, desired, removed, running, synced, ta
 from msgspec.structs import replace
 
 from lrpmirror.core.freshness.status import Phase
-from lrpmirror.core.lists.snapshot import FEW
+from lrpmirror.core.lists.rollback import DETAILED
 from lrpmirror.core.rows.changes import Cause
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.errors import ConnectionFailed, ListNotBelieved
@@ -140,7 +140,7 @@ def test_an_event_that_overtakes_what_is_known_while_the_second_list_is_read_is_
 
 
 def test_all_is_taken_back_also_when_the_indexes_are_made_anew() -> None:
-    many = [running(f"e{n}", 7, f"i{n}", process_guid=f"p{n}") for n in range(FEW + 100)]
+    many = [running(f"e{n}", 7, f"i{n}", process_guid=f"p{n}") for n in range(DETAILED + 100)]
     session = synced(*many)
     older = [replace(row, tag_index=1, routable=False) for row in many]
 

@@ -13,6 +13,7 @@ from core_support import (
     created,
     desired,
     many,
+    removals,
     removed,
     repair_reasons,
     repair_scope,
@@ -26,7 +27,9 @@ from core_support import (
 from lrpmirror.core.lists.scope import EVERYTHING, Scope
 from lrpmirror.core.lists.slices import MANY, SLICE
 from lrpmirror.core.lists.snapshot import FEW
+from lrpmirror.core.lists.tables import ListTables
 from lrpmirror.core.rows.changes import Cause, Delta
+from lrpmirror.core.rows.dispatch import Tombstones
 from lrpmirror.core.rows.reconcile import RepairReason
 from lrpmirror.core.session import Session, Tuning
 from lrpmirror.errors import LimitExceeded
@@ -420,3 +423,15 @@ def test_the_store_that_a_list_replaced_is_freed_in_slices() -> None:
     # Of each row that was replaced there was at least the row, its epoch and what it was filed under.
     assert sum(freed) > 3 * 10 * FEW
     assert max(freed) < sum(freed) / 3
+
+
+def test_a_desired_lrp_that_differs_no_more_leaves_no_tombstone() -> None:
+    known, tombstones = desired("d", 1), Tombstones(limit=10, age=10)
+    found = removals(Delta("p", known, None), Delta("q", known, desired("e", 1, process_guid="q")))
+
+    found.desired("p", None, None)
+    found.desired("q", None, None)
+    found.write(tombstones, ListTables())
+
+    assert (found.lost, found.found) == ({}, {})
+    assert len(tombstones) == 0

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from lrpmirror.core.lists.compared import Compared
-from lrpmirror.core.lists.deltas import deltas_of, freeing
+from lrpmirror.core.lists.deltas import DeltaTable, deltas_of, freeing
 from lrpmirror.core.lists.initial import InitialSnapshot
 from lrpmirror.core.lists.missing import find_missing
 from lrpmirror.core.lists.removals import Removals
@@ -82,8 +82,8 @@ class PendingSnapshot:
         """How many records of a kind the list may have."""
         self._listing = True
         self._untagged: dict[str, DesiredLRP] = {}
-        self._rows: dict[RowKey, Delta[RowKey, ActualLRP]] = {}
-        self._desired: dict[str, Delta[str, DesiredLRP]] = {}
+        self._rows = DeltaTable[RowKey, ActualLRP]()
+        self._desired = DeltaTable[str, DesiredLRP]()
         self._free_deltas: Sequence[Callable[[], Iterator[None]]] = ()
         # A mirror without a committed list gets the tombstones of its first.
         self.removals: Final = Removals(self.tombstones if unsynced else tombstones)
@@ -287,8 +287,10 @@ class PendingSnapshot:
         self._in_flight = []
         yield from self.compared.free_in_slices()
         yield from self._tables.free_in_slices()
-        deltas = [free() for free in self._free_deltas] or [empty_in_slices(self._rows, self._desired)]
-        self._rows, self._desired = {}, {}
+        deltas = [free() for free in self._free_deltas]
+        if not deltas:
+            deltas = [self._rows.free_in_slices(), self._desired.free_in_slices()]
+        self._rows, self._desired = DeltaTable(), DeltaTable()
         for steps in (*deltas, empty_in_slices(self.completed), self.removals.free_in_slices()):
             yield from steps
         if self.aside is not None and self._initial is None:
@@ -355,7 +357,7 @@ class PendingSnapshot:
             self.compared.row(before, after, removed)
             lacked = None
             if record is None or before == after or not self.scope.has_row_of(record.process_guid):
-                self._rows.pop(key, None)
+                self._rows.discard(key)
             elif (
                 before is not None
                 and after is not None
@@ -364,22 +366,20 @@ class PendingSnapshot:
             ):
                 # The mirror's row stays until another list confirms that the server was set back.
                 tables.place(key, before)
-                self._rows.pop(key, None)
+                self._rows.discard(key)
             else:
-                found.append(self._add_difference(key, before, after))
+                found.append(delta := Delta(key, before, after))
+                self._add_difference(delta)
                 lacked = before if after is None else None
             self.removals.row(key, lacked)
             self._write_aside(key)
         self.compared.differ(found)
 
-    def _add_difference(
-        self, key: RowKey, before: ActualLRP | None, after: ActualLRP | None
-    ) -> Delta[RowKey, ActualLRP]:
-        delta = self._rows[key] = Delta(key, before, after)
-        running = after if after is not None and after.state == ActualLRPState.RUNNING else None
-        if running is not None and self._tables.desired(running.process_guid) is None:
-            self.undesired[running.process_guid] = None
-        return delta
+    def _add_difference(self, delta: Delta[RowKey, ActualLRP]) -> None:
+        self._rows.put(delta)
+        row = delta.after
+        if row is not None and row.state == ActualLRPState.RUNNING and self._tables.desired(row.process_guid) is None:
+            self.undesired[row.process_guid] = None
 
     def _compare_desired(self, guids: Iterable[str]) -> None:
         tables = self._tables
@@ -393,9 +393,9 @@ class PendingSnapshot:
             self.completed.pop(guid, None)
             self.removals.desired(guid, None, None)
             if before == after or not self.scope.has_desired(guid):
-                self._desired.pop(guid, None)
+                self._desired.discard(guid)
             elif self._redacted and before is not None and after is not None and is_redacted_of(before, after):
-                self._desired.pop(guid, None)
+                self._desired.discard(guid)
                 self.completed[guid] = after
             elif (
                 before is not None
@@ -404,10 +404,10 @@ class PendingSnapshot:
                 and not self.older.believes((guid,), after, before)
             ):
                 tables.place_desired(before)
-                self._desired.pop(guid, None)
+                self._desired.discard(guid)
             else:
-                delta = self._desired[guid] = Delta(guid, before, after)
-                found.append(delta)
+                found.append(delta := Delta(guid, before, after))
+                self._desired.put(delta)
                 self.removals.desired(guid, before, after)
             self._write_aside_desired(guid)
         self.compared.desired(guids, found)
