@@ -8,6 +8,7 @@ from mirror_support import FOREVER, GONE, Answer, FakeBBS, differences, mirrorin
 from sim_support import NET, ROUTES, TAGS, A, B, diego, wanted
 
 from lrpmirror import Cause
+from lrpmirror.core.lists.slices import SLICE
 from lrpmirror.errors import ConnectionFailed, RequestRefused, ServiceUnavailable
 from lrpmirror.events import DesiredLRPCreated
 from lrpmirror.model import MetricTagValue
@@ -381,3 +382,17 @@ async def test_failed_repairs_do_not_delay_the_lists_and_are_soon_tried_again_af
         start(server, "p1")
         await trio.sleep(2.1)
         assert not differences(mirror, server)
+
+
+@simulated
+async def test_what_a_large_repair_changed_is_explained_of_each_process() -> None:
+    server = many(2 * SLICE)
+    async with mirroring(FakeBBS(server), **QUIET, repair_batch=2 * SLICE) as mirror:
+        await mirror.wait_synced()
+        for number in range(2 * SLICE):
+            start(server, f"p{number}", InstanceKey(f"i{number}", "cell"))
+        await trio.sleep(2)
+
+        assert not differences(mirror, server)
+        last = {str(mirror.explain(f"p{number}")[-1].outcome) for number in range(2 * SLICE)}
+        assert last == {"repaired"}

@@ -350,6 +350,7 @@ class Follower:
             if error is not None:
                 return session.list_failed(snapshot, error)
             commit = session.end_list(snapshot, self._clock())
+            self._outer_nursery.start_soon(in_slices, session.record_list())
             self._publish(_all(commit), listed=True)
             if session.guards.rollback.wants_list:
                 self._list_wanted.set()
