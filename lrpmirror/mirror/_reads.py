@@ -132,6 +132,7 @@ class Reads:
         """Return the outcomes of the latest events about a process, and why, the oldest first; for diagnosis.
 
         Those among the latest 20,000 about all processes, and the last one before them; since the first
-        synchronisation. O(decisions kept): about a millisecond.
+        synchronisation. What a list of many differences changed is among them some milliseconds after its commit.
+        O(decisions kept): about a millisecond.
         """
         return self._session.knowledge.decisions.of(process_guid)
